@@ -1,0 +1,1 @@
+"""Pure construction of structures: ions, slabs, matching, strain, interfaces; no files, no engines."""

@@ -1,0 +1,77 @@
+"""Errors that tell a scientist what to do next.
+
+Every error of this package has four parts: what was wrong (value and unit), the limit it broke, why that
+matters physically, and the remedy.  The command line prints them and leaves with exit code 2.
+"""
+
+from __future__ import annotations
+
+
+class QdipError(Exception):
+    """Base of all errors that a user can cure.
+
+    Parameters
+    ----------
+    what
+        What was wrong, with its value and unit.
+    limit
+        The limit or rule that was broken.
+    why
+        The physical or practical consequence of going on.
+    remedy
+        What to do about it.
+    """
+
+    def __init__(self, what: str, *, limit: str, why: str, remedy: str) -> None:
+        self.what = what
+        self.limit = limit
+        self.why = why
+        self.remedy = remedy
+        super().__init__(what, limit, why, remedy)
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.limit}; {self.why}; {self.remedy}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the four parts when the error crosses a process boundary."""
+        return (_rebuild_error, (type(self), self.what, self.limit, self.why, self.remedy))
+
+
+def _rebuild_error(kind: type[QdipError], what: str, limit: str, why: str, remedy: str) -> QdipError:
+    return kind(what, limit=limit, why=why, remedy=remedy)
+
+
+class StudyError(QdipError):
+    """A study file cannot be read or asks for something impossible."""
+
+
+class StructureError(QdipError):
+    """A crystal structure is unknown, unreadable or unphysical."""
+
+
+class MatchError(QdipError):
+    """No common cell exists within the tolerances."""
+
+
+class SlabError(QdipError):
+    """A slab cannot be cut as asked."""
+
+
+class ChargeBalanceError(SlabError):
+    """The formal charges of a slab or interface do not sum to zero."""
+
+
+class InterfaceError(QdipError):
+    """An interface is geometrically unsound."""
+
+
+class EngineError(QdipError):
+    """An engine is missing, lacks a feature or failed."""
+
+
+class LevelOfTheoryError(QdipError):
+    """Energies of different levels of theory met in one difference."""
+
+
+class ResultsError(QdipError):
+    """The results folder or database cannot be used."""

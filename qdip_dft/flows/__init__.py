@@ -1,0 +1,1 @@
+"""Makers that only compose jobs."""

@@ -1,0 +1,1 @@
+"""One serialisable step each."""

@@ -1,0 +1,157 @@
+"""What is asked of an engine and what it answers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import JsonValue
+
+from qdip_dft.model.base import Record
+from qdip_dft.model.structure import StructureRecord, Vector
+
+CALCULATION_SCHEMA_VERSION = 1
+
+
+class Freedom(StrEnum):
+    """What a relaxation may move."""
+
+    NONE = "none"
+    """Nothing: a static calculation."""
+    POSITIONS = "positions"
+    """Atoms only, the cell stays."""
+    OUT_OF_PLANE = "out_of_plane"
+    """Atoms and the third lattice vector; the first two (the interface plane) stay exactly."""
+    CELL = "cell"
+    """Atoms and all lattice vectors."""
+
+
+class Level(StrEnum):
+    """How far an energy may be trusted."""
+
+    TEST = "test"
+    """A toy potential: the numbers mean nothing."""
+    SCREENING = "screening"
+    """A machine-learned potential: good for ranking, not for publication without a DFT check."""
+    DFT = "dft"
+    """Density-functional theory."""
+
+
+class LevelOfTheory(Record):
+    """Everything besides the structure that changes an energy; two energies may be subtracted only if it is equal.
+
+    Parameters
+    ----------
+    level
+        How far the energy may be trusted.
+    engine
+        Name of the engine, such as ``mlip``.
+    code
+        The program or potential, such as ``SevenNet-0``.
+    code_version
+        Version of the program.
+    functional
+        Exchange-correlation functional, or the one that a potential was trained on.
+    dispersion
+        Dispersion correction, such as ``d3bj`` or ``none``.
+    weights_hash
+        SHA-256 (hex) of the potential's weights or of the pseudopotentials.
+    settings
+        The resolved settings that change an energy, in a flat mapping: k-spacing, cutoff, smearing, precision, …
+    """
+
+    level: Level
+    engine: str
+    code: str
+    code_version: str
+    functional: str
+    dispersion: str
+    weights_hash: str
+    settings: dict[str, JsonValue] = {}
+
+
+class EngineResult(Record):
+    """The outcome of one run of an engine.
+
+    Parameters
+    ----------
+    structure
+        The final structure, in the caller's site order and not wrapped.
+    energy_ev
+        Potential energy of the cell in eV.
+    forces_ev_per_ang
+        Force on each atom in eV/Å, −dE/dx.
+    stress_ev_per_ang3
+        3 × 3 stress in eV/Å³, positive in tension (ASE's convention: dE/dε / V); None when the engine gives none.
+    is_converged
+        Whether every asked threshold was reached.
+    n_steps
+        Number of ionic steps; 0 for a static calculation.
+    max_force_ev_per_ang
+        Largest force on a free atom in eV/Å.
+    wall_time_s
+        Wall time in s.
+    corrections
+        Numerical corrections made after a failure, in words.
+    warnings
+        What a careful reader should know.
+    """
+
+    structure: StructureRecord
+    energy_ev: float
+    forces_ev_per_ang: tuple[Vector, ...]
+    stress_ev_per_ang3: tuple[Vector, Vector, Vector] | None
+    is_converged: bool
+    n_steps: int
+    max_force_ev_per_ang: float
+    wall_time_s: float
+    corrections: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class CalculationTask(Record):
+    """One calculation that a study needs.
+
+    Parameters
+    ----------
+    label
+        Where it belongs, for people, such as ``interface PbS(111)//FAPbI3-alpha(100)``.  Not part of the key.
+    freedom
+        What may move; ``none`` is a static calculation.
+    structure
+        Where it starts.
+    """
+
+    label: str
+    freedom: Freedom
+    structure: StructureRecord
+
+
+class CalculationRecord(Record):
+    """A stored calculation: the task, how it was done and what came out.
+
+    Parameters
+    ----------
+    key
+        The calculation key (SHA-256, hex).
+    attempt
+        0 for the first attempt, one more for each retry after a failure.
+    failure
+        None, or the reason why there is no result.
+    finished_at
+        UTC time as ISO 8601.
+    """
+
+    schema_version: Literal[1] = CALCULATION_SCHEMA_VERSION
+    key: str
+    attempt: int = 0
+    task: CalculationTask
+    theory: LevelOfTheory
+    result: EngineResult | None
+    failure: str | None = None
+    finished_at: str
+
+    @property
+    def is_usable(self) -> bool:
+        """Return whether the energy may enter a difference: it exists and is converged."""
+        return self.result is not None and self.result.is_converged

@@ -1,0 +1,70 @@
+"""One fully specified interface, in whole numbers only, so that every engine computes the same candidates."""
+
+from __future__ import annotations
+
+from qdip_dft.model.base import Record
+from qdip_dft.model.study import PhaseRole
+
+IntegerMatrix2 = tuple[tuple[int, int], tuple[int, int]]
+
+
+class Candidate(Record):
+    """One film plane, termination and common cell on one dot facet.
+
+    Everything geometric follows from these choices and the relaxed bulks: the cell was searched on the catalogue's
+    lattices, its strains are recomputed with the relaxed ones.
+
+    Parameters
+    ----------
+    label
+        For people, such as ``PbS(111)//FAPbI3-alpha(100)``; unique within a study.
+    dot, dot_plane, passivation, n_dot_planes
+        Dot material, facet, passivating anion and number of its lattice planes.
+    phase, role, film_plane, n_film_planes
+        Host phase, its role, film plane and number of its lattice planes.
+    cut
+        For each ion of the film's oriented cell, the lattice plane that it is counted to: the termination.
+    termination
+        The termination in words: bottom (towards the dot) and top chemical layer.
+    film_matrix, dot_matrix
+        Rows: the common cell in 1 × 1 surface cells of film and dot.
+    search_strains
+        Principal strains of the film on the catalogue's lattices (fraction).
+    search_area_ang2
+        Area of the common cell on the catalogue's lattices in Å².
+    strain_partition
+        Share of the mismatch that the dot takes.
+    shift
+        In-plane displacement of the film in units of its 1 × 1 cell.
+    n_formula_units
+        Host formula units in the film.
+    notes
+        What was decided on the way, such as the broken bond valence.
+    """
+
+    label: str
+    dot: str
+    dot_plane: str
+    passivation: str | None
+    n_dot_planes: int
+    phase: str
+    role: PhaseRole
+    film_plane: str
+    n_film_planes: int
+    cut: tuple[int, ...]
+    termination: str
+    film_matrix: IntegerMatrix2
+    dot_matrix: IntegerMatrix2
+    search_strains: tuple[float, float]
+    search_area_ang2: float
+    strain_partition: float
+    shift: tuple[float, float]
+    n_formula_units: int
+    notes: tuple[str, ...] = ()
+
+
+class DroppedCandidate(Record):
+    """A candidate that was not built, and why."""
+
+    label: str
+    reason: str

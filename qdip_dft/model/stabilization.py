@@ -1,0 +1,185 @@
+"""The result of a study: the four terms of every phase and their difference.
+
+Definitions (DESIGN of the package, docs/theory.md).  For a film of N formula units on a dot, in a cell of area A:
+
+    bulk    = E(bulk, fully relaxed) / Z
+    strain  = E(strained bulk) / N_ref − bulk
+    surface = [E(film slab) − N (bulk + strain)] / N
+    binding = [E(interface) − E(film slab) − E(dot slab)] / N
+    total   = bulk + strain + surface + binding = [E(interface) − E(dot slab)] / N
+
+Stabilization = total(black) − total(competitor), term by term: negative means that the black phase is favoured.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from qdip_dft.model.base import Record
+from qdip_dft.model.calculation import Level, LevelOfTheory
+from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.study import PhaseRole, StudySpec
+
+STABILIZATION_SCHEMA_VERSION = 1
+FORMULA_VERSION = 1
+"""Raised whenever the definition of a term changes."""
+
+UNITS = {
+    "_ev_per_fu": "eV per formula unit of the host",
+    "_mev_per_ang2": "meV per square angstrom of interface",
+    "_j_per_m2": "J per square metre of interface",
+    "_ang2": "square angstrom",
+    "_ang": "angstrom",
+    "strains": "fraction; negative: compressed",
+}
+SIGN_CONVENTION = "stabilization = black - competitor; negative: the black phase is favoured"
+
+
+class Terms(Record):
+    """The four terms and their sum, in eV per formula unit; None where a calculation is missing."""
+
+    bulk_ev_per_fu: float | None
+    strain_ev_per_fu: float | None
+    surface_ev_per_fu: float | None
+    binding_ev_per_fu: float | None
+    total_ev_per_fu: float | None
+
+
+class Check(Record):
+    """One check of a result.
+
+    Parameters
+    ----------
+    name
+        What was checked, such as ``phase identity``.
+    is_passed
+        Whether it passed.  A failed check removes the candidate from the comparison when ``is_decisive``.
+    is_decisive
+        Whether a failure makes the number meaningless.
+    finding
+        The finding in words, with values and units.
+    """
+
+    name: str
+    is_passed: bool
+    is_decisive: bool
+    finding: str
+
+
+class CandidateResult(Terms):
+    """The terms of one candidate.
+
+    Parameters
+    ----------
+    candidate
+        What was built.
+    is_selected
+        Whether it stands for its phase: the lowest total among the valid candidates of the phase.
+    missing
+        Why a term is missing, one sentence each; empty when complete.
+    bulk_above_lowest_ev_per_fu
+        Bulk term relative to the most stable bulk of the study.
+    n_formula_units, n_atoms, area_ang2
+        Host formula units of the film, atoms of the interface, area A of the common cell in Å².
+    film_principal_strains, dot_principal_strains
+        With the relaxed lattices (fraction, ascending; negative: compressed).
+    surface_mev_per_ang2, surface_j_per_m2
+        N·surface/A: energy per area of making both faces of the film.
+    binding_mev_per_ang2, binding_j_per_m2
+        N·binding/A: negative when bound.
+    work_of_separation_j_per_m2
+        −N·binding/A: positive when bound.
+    interface_mev_per_ang2
+        σ = N·(surface + binding)/A, what the film pays per area for its surfaces and gains by binding.
+    identity_residual_ev
+        N·total − [E(interface) − E(dot slab)] in eV; zero up to rounding.
+    calculations
+        Calculation key of every part of the candidate.
+    """
+
+    candidate: Candidate
+    is_selected: bool
+    missing: tuple[str, ...]
+    bulk_above_lowest_ev_per_fu: float | None
+    n_formula_units: int
+    n_atoms: int | None
+    area_ang2: float | None
+    film_principal_strains: tuple[float, float] | None
+    dot_principal_strains: tuple[float, float] | None
+    surface_mev_per_ang2: float | None
+    surface_j_per_m2: float | None
+    binding_mev_per_ang2: float | None
+    binding_j_per_m2: float | None
+    work_of_separation_j_per_m2: float | None
+    interface_mev_per_ang2: float | None
+    identity_residual_ev: float | None
+    checks: tuple[Check, ...]
+    calculations: dict[str, str]
+
+    @property
+    def is_valid(self) -> bool:
+        """Return whether every term is there and no decisive check failed."""
+        return not self.missing and all(check.is_passed or not check.is_decisive for check in self.checks)
+
+
+class Stabilization(Terms):
+    """Black − competitor, term by term; negative: the black phase is favoured.
+
+    Parameters
+    ----------
+    black, competitor
+        Labels of the two candidates that are compared; None where a side has no valid candidate.
+    sentence
+        The answer in one sentence.
+    """
+
+    black: str | None
+    competitor: str | None
+    sentence: str
+
+
+class StabilizationDoc(Record):
+    """The answer of a study on one dot facet.
+
+    Parameters
+    ----------
+    id
+        Name of the study, followed by ``@facet`` when the study has several facets.
+    study
+        The study as it was asked.
+    dot_plane
+        Facet of the dot.
+    level
+        How far the numbers may be trusted.
+    theory
+        Level of theory of every energy in it; None when nothing was computed.
+    candidates
+        All candidates with their terms, valid or not.
+    dropped
+        What was not built, and why.
+    stabilization
+        The difference and the sentence.
+    units, sign_convention
+        Units by the ending of the field names; sign convention.
+    versions
+        Versions of the packages that made the numbers.
+    """
+
+    schema_version: Literal[1] = STABILIZATION_SCHEMA_VERSION
+    formula_version: Literal[1] = FORMULA_VERSION
+    id: str
+    study: StudySpec
+    dot_plane: str
+    level: Level
+    theory: LevelOfTheory | None
+    candidates: tuple[CandidateResult, ...]
+    dropped: tuple[DroppedCandidate, ...]
+    stabilization: Stabilization
+    units: dict[str, str] = UNITS
+    sign_convention: str = SIGN_CONVENTION
+    versions: dict[str, str]
+    created_at: str
+
+    def selected(self, role: PhaseRole) -> tuple[CandidateResult, ...]:
+        """Return the candidates that stand for the phases of one role, one per phase."""
+        return tuple(c for c in self.candidates if c.is_selected and c.candidate.role is role)

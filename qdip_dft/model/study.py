@@ -1,0 +1,170 @@
+"""What a user asks: one study file, validated before anything runs."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from qdip_dft.model.base import Record
+from qdip_dft.model.engine import EngineSpec
+
+
+class PhaseRole(StrEnum):
+    """The part that a phase plays in the comparison."""
+
+    BLACK = "black"
+    """The wanted perovskite phase."""
+    COMPETITOR = "competitor"
+    """What it is compared with: the yellow phase."""
+
+
+class CellChoice(StrEnum):
+    """Which cell of the Pareto front of area against strain is built."""
+
+    SMALLEST = "smallest"
+    """The smallest cell within the strain limit: cheapest."""
+    LEAST_STRAINED = "least-strained"
+    """The least strained cell within the area limit: closest to a semi-coherent interface."""
+
+
+def _plane_text(value: object) -> object:
+    """Write a plane given as list or three-digit number as text; an unquoted 001 has lost its zeros in YAML."""
+    if isinstance(value, (list, tuple)):
+        return "".join(str(index) for index in value) if all(isinstance(i, int) for i in value) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        text = str(value)
+        if not re.fullmatch(r"\d{3}", text):
+            raise ValueError(f'plane {value} is ambiguous: write it in quotes, such as "001"')
+        return text
+    return value
+
+
+Plane = Annotated[str, BeforeValidator(_plane_text), Field(pattern=r"^(-?\d){3}$")]
+"""Miller indices of the conventional cell as text, such as ``111`` or ``1-10``."""
+
+
+class DotSpec(Record):
+    """The quantum-dot material and its facets.
+
+    Parameters
+    ----------
+    material
+        Catalogue id or structure file.
+    facets
+        Planes of the dot that carry the film; each gives a result of its own.
+    min_thickness_ang
+        Least thickness of the dot slab in Å, passivating ions not counted.
+    passivation
+        Monovalent anion that neutralizes a polar, cation-terminated facet, such as ``I``; None: polar facets are refused.
+    """
+
+    material: str
+    facets: tuple[Plane, ...] = Field(min_length=1)
+    min_thickness_ang: float = Field(default=10.0, gt=0, le=200)
+    passivation: str | None = None
+
+
+class PhaseSpec(Record):
+    """One phase of the host and the film planes to try.
+
+    Parameters
+    ----------
+    phase
+        Catalogue id or structure file.
+    role
+        Black phase or competitor.
+    planes
+        Film planes that may lie on the dot; the phase takes its lowest total, all candidates stay visible.
+    termination
+        Chemical layer of the film that touches the dot: the ion labels that must lie in its outermost layer, such as
+        ``PbI2`` or ``FAI``; None: the one that breaks the least bond valence.
+    """
+
+    phase: str
+    role: PhaseRole
+    planes: tuple[Plane, ...] = Field(min_length=1)
+    termination: str | None = None
+
+
+class MatchingSpec(Record):
+    """Limits of the search for common cells.
+
+    Parameters
+    ----------
+    max_area_ang2
+        Largest area of the common cell in Å².
+    max_strain
+        Largest absolute principal strain (fraction).
+    strain_partition
+        0: the film takes all strain; 1: the dot; between: linear in the deformation.
+    choice
+        Which cell of the Pareto front is built.
+    """
+
+    max_area_ang2: float = Field(default=250.0, gt=0, le=5000)
+    max_strain: float = Field(default=0.05, gt=0, le=0.2)
+    strain_partition: float = Field(default=0.0, ge=0, le=1)
+    choice: CellChoice = CellChoice.SMALLEST
+
+
+class FilmSpec(Record):
+    """How every film is built.
+
+    Parameters
+    ----------
+    min_thickness_ang
+        Least thickness of the film in Å; whole formula units, at least one lattice plane.
+    reference_periods
+        Lattice planes of the strained-bulk reference along its normal: 1, or 2 to let the reference tilt out of phase.
+    registry_shifts
+        In-plane displacements of the film against the dot, as fractions of the 1 × 1 film cell.
+    """
+
+    min_thickness_ang: float = Field(default=12.0, gt=0, le=200)
+    reference_periods: int = Field(default=1, ge=1, le=4)
+    registry_shifts: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
+
+
+class StudySpec(Record):
+    """A study: which phase wins on this dot, by how much, and why.
+
+    Parameters
+    ----------
+    name
+        Short name, used for folders and as the id of the result: lower-case letters, digits, dots and dashes.
+    question
+        What the study answers, in words.
+    dot, host, phases, matching, film, engine
+        What is compared and how; ``host`` is the material that all phases must be.
+    vacuum_ang
+        Vacuum above each slab in Å.
+    seed
+        Seed of the small displacements that break the symmetry of the strained-bulk start.
+    symmetry_breaking_ang
+        Standard deviation of these displacements in Å; 0 switches them off.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
+    question: str = ""
+    dot: DotSpec
+    host: str
+    phases: tuple[PhaseSpec, ...] = Field(min_length=2)
+    matching: MatchingSpec = MatchingSpec()
+    film: FilmSpec = FilmSpec()
+    vacuum_ang: float = Field(default=15.0, ge=8, le=100)
+    engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
+    seed: int = 0
+    symmetry_breaking_ang: float = Field(default=0.02, ge=0, le=0.2)
+
+    @model_validator(mode="after")
+    def _both_sides_present(self) -> StudySpec:
+        if {phase.role for phase in self.phases} != set(PhaseRole):
+            raise ValueError("phases must name at least one black phase and one competitor")
+        names = [phase.phase for phase in self.phases]
+        if len(set(names)) != len(names):
+            raise ValueError("each phase may be named once; give all its planes there")
+        return self

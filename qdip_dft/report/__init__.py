@@ -1,0 +1,1 @@
+"""Tables, figures and files drawn from result documents only."""

@@ -1,0 +1,1 @@
+"""Result documents: writing, finding and reading them."""

@@ -1,0 +1,31 @@
+"""The one unit table: inside the package energies are in eV, lengths in Å, charges in e.
+
+Values are CODATA 2018 as compiled in ASE's unit module.
+"""
+
+from __future__ import annotations
+
+EV_PER_ANG2_IN_J_PER_M2 = 16.02176634
+"""1 eV/Å² in J/m² (exact: e is a defined constant)."""
+
+EV_PER_ANG3_IN_GPA = 160.2176634
+"""1 eV/Å³ in GPa (exact)."""
+
+HARTREE_IN_EV = 27.211386245988
+"""1 Hartree in eV (CODATA 2018)."""
+
+BOHR_IN_ANG = 0.529177210903
+"""1 Bohr in Å (CODATA 2018)."""
+
+MEV_PER_EV = 1000.0
+"""1 eV in meV."""
+
+
+def ev_per_ang2_to_j_per_m2(energy_ev_per_ang2: float) -> float:
+    """Convert an energy per area from eV/Å² to J/m²."""
+    return energy_ev_per_ang2 * EV_PER_ANG2_IN_J_PER_M2
+
+
+def ev_per_ang2_to_mev_per_ang2(energy_ev_per_ang2: float) -> float:
+    """Convert an energy per area from eV/Å² to meV/Å²."""
+    return energy_ev_per_ang2 * MEV_PER_EV
