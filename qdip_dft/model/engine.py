@@ -1,0 +1,54 @@
+"""Which engine a study asks for, in the words of its YAML file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import JsonValue
+
+from qdip_dft.model.base import Record
+
+
+class PresetName(StrEnum):
+    """How finely a calculation is done; the same word means the same thresholds in every code."""
+
+    FAST = "fast"
+    """For a first look: loose forces."""
+    BALANCED = "balanced"
+    """For production on many candidates."""
+    PRECISE = "precise"
+    """For reference values and small energy differences."""
+
+
+class Dispersion(StrEnum):
+    """The van der Waals correction that is added to the functional."""
+
+    D3BJ = "d3bj"
+    """Two-body DFT-D3 with Becke-Johnson damping (Grimme et al., J. Comput. Chem. 2011, 32, 1456)."""
+    NONE = "none"
+    """No correction."""
+
+
+class EngineSpec(Record):
+    """The engine of a study, as ``engine: {name: mlip, preset: fast}``.
+
+    Parameters
+    ----------
+    name
+        Name of the engine: ``mlip`` (machine-learned potentials) or ``testing`` (a toy potential).
+    preset
+        How finely to calculate.
+    potential
+        The engine's potential: ``sevennet-0`` or ``chgnet`` for ``mlip``, ``morse`` for ``testing``.  None takes
+        the engine's default.
+    dispersion
+        The dispersion correction.  None takes that of the preset where the engine has one.
+    settings
+        Single values that override the preset, such as ``{max_steps: 500}``.  The engine refuses unknown keys.
+    """
+
+    name: str = "mlip"
+    preset: PresetName = PresetName.FAST
+    potential: str | None = None
+    dispersion: Dispersion | None = None
+    settings: dict[str, JsonValue] = {}
