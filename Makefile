@@ -1,0 +1,64 @@
+# Two commands matter: `make demo` and `make test`.  `make help` lists the rest.
+SHELL := /bin/sh
+
+# The first Python of at least 3.11; choose another with `make demo PYTHON=/path/to/python`.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV ?= .venv
+STUDY ?= pbs-fapbi3
+RESULTS ?= qdip-results
+PYTEST_ARGS ?= -n 2 --dist loadfile
+
+BIN := $(VENV)/bin
+# --no-compile: bytecode is written when a module is first used, which is a small part of what gets installed.
+INSTALL := $(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt
+# Slabs of about 150 atoms gain nothing from more than eight threads; a value that you set yourself is kept.
+THREADS = $$( n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); [ $$n -gt 8 ] && n=8; echo $$n )
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types layers check format wheel clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -e 's/:.*##/:/' | awk -F': *' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python of at least 3.11 found; name one: make demo PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps make a second set-up free; they are older than the two files after an update of the checkout.
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e ".[mlip]"
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e ".[mlip,dev]"
+	@touch $(VENV)/.installed-demo $@
+
+demo: $(VENV)/.installed-demo  ## install, run the headline study and print the stabilization energy
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(THREADS)} $(BIN)/qdip run $(STUDY) --results $(RESULTS)
+
+test: $(VENV)/.installed-test  ## install and run all tests
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-test  ## check types (mypy, strict)
+	$(BIN)/mypy
+
+layers: $(VENV)/.installed-test  ## check that imports go down only
+	$(BIN)/lint-imports
+
+check: test lint types layers  ## everything that must pass before a change lands
+
+format: $(VENV)/.installed-test  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/.installed-test  ## build the wheel into dist/
+	$(BIN)/python -m pip wheel --no-deps --no-build-isolation -w dist .
+
+clean:  ## remove the environment and what the tools wrote; results are kept
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
