@@ -1,0 +1,102 @@
+"""Bond valences between ions and the distances that follow from them.
+
+s = exp[(R0 − d) / b] with b = 0.31 Å and R0 from the atomic parameters of O'Keeffe and Brese,
+J. Am. Chem. Soc. 113, 3226 (1991), as shipped with pymatgen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import exp, log, sqrt
+
+import numpy as np
+
+from qdip_dft.builders.ions import IonicCrystal
+from qdip_dft.errors import StructureError
+
+SOFTNESS_ANG = 0.31
+"""b in the bond-valence equation, Å."""
+
+LEAST_VALENCE = 0.02
+"""Weaker contacts are not counted as bonds (valence units)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bond:
+    """A bond between two ions of a crystal.
+
+    Parameters
+    ----------
+    first, second
+        Indices of the ions.
+    translation
+        Lattice translation of the second ion, in lattice vectors.
+    valence
+        Bond valence, summed over the atoms of molecular ions.
+    """
+
+    first: int
+    second: int
+    translation: tuple[int, int, int]
+    valence: float
+
+
+@cache
+def bond_valence_radius_ang(first: str, second: str) -> float:
+    """Return R0 of two elements in Å.
+
+    Raises
+    ------
+    StructureError
+        If the table has no parameters for an element.
+    """
+    from pymatgen.analysis.bond_valence import BV_PARAMS
+    from pymatgen.core import Element
+
+    for symbol in (first, second):
+        if Element(symbol) not in BV_PARAMS:
+            raise StructureError(
+                f"element {symbol} has no bond-valence parameters",
+                limit="the table of O'Keeffe and Brese (1991) covers the common elements",
+                why="broken bonds could not be counted",
+                remedy="replace the element or extend the table with a published value",
+            )
+    a, b = BV_PARAMS[Element(first)], BV_PARAMS[Element(second)]
+    mixing = (sqrt(a["c"]) - sqrt(b["c"])) ** 2 / (a["c"] * a["r"] + b["c"] * b["r"])
+    return float(a["r"] + b["r"] - a["r"] * b["r"] * mixing)
+
+
+def bond_length_ang(first: str, second: str, valence: float) -> float:
+    """Return the length of a bond of given valence in Å."""
+    return bond_valence_radius_ang(first, second) - SOFTNESS_ANG * log(valence)
+
+
+def find_bonds(crystal: IonicCrystal, *, cutoff_ang: float = 4.5) -> tuple[Bond, ...]:
+    """Return the bonds between ions of opposite formal charge, or between all ions where nothing is charged.
+
+    Parameters
+    ----------
+    crystal
+        The crystal; its centres need not be wrapped.
+    cutoff_ang
+        Longest atomic contact that is counted, in Å.
+    """
+    owner = np.repeat(np.arange(len(crystal.ions)), [len(ion.species) for ion in crystal.ions])
+    record = crystal.to_record()
+    is_neutral = not np.any(crystal.charges)
+    valences: dict[tuple[int, int, int, int, int], float] = {}
+    neighbours = record.to_pymatgen().get_neighbor_list(cutoff_ang)  # images refer to the unwrapped coordinates
+    for a, b, image, distance in zip(*neighbours, strict=True):
+        i, j = int(owner[a]), int(owner[b])
+        if not is_neutral and crystal.ions[i].charge * crystal.ions[j].charge >= 0:
+            continue
+        radius = bond_valence_radius_ang(record.species[a], record.species[b])
+        contact = (i, j, *(int(t) for t in image))
+        valences[contact] = valences.get(contact, 0.0) + exp((radius - distance) / SOFTNESS_ANG)
+    return tuple(
+        Bond(i, j, (x, y, z), valence)
+        for (i, j, x, y, z), valence in valences.items()
+        if valence >= LEAST_VALENCE and (i, j, x, y, z) < (j, i, -x, -y, -z)
+    )
+

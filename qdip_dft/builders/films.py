@@ -1,0 +1,100 @@
+"""The film: its strained-bulk reference in the interface's own cell, and the slab cut from the relaxed reference.
+
+The reference and the slab are the same atoms in the same in-plane supercell: the slab is the relaxed reference with
+vacuum in place of the next period.  A film can therefore not gain a tilt or a distortion that its reference could
+not have, and bulk energy is never booked as interface energy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qdip_dft.builders.ions import Array, IonicCrystal, repeat_crystal, transform_crystal
+from qdip_dft.builders.strain import Mesh
+from qdip_dft.model.interface import IntegerMatrix2
+
+OUT_OF_PLANE_RESPONSE = 0.43
+"""First guess of −e_zz / (e_xx + e_yy): ν/(1 − ν) with a Poisson ratio of 0.3; only a start for the relaxation."""
+
+
+def embed_matrix(matrix: IntegerMatrix2, n_periods: int) -> np.ndarray[tuple[int, int], np.dtype[np.int_]]:
+    """Return the 3 × 3 supercell matrix of an in-plane supercell and a number of stacked periods."""
+    embedded = np.zeros((3, 3), dtype=int)
+    embedded[:2, :2] = matrix
+    embedded[2, 2] = n_periods
+    return embedded
+
+
+def build_strained_bulk(oriented: IonicCrystal, matrix: IntegerMatrix2, mesh: Mesh, *, n_periods: int) -> IonicCrystal:
+    """Return the bulk film on the interface's mesh, ready to relax its atoms and its third vector.
+
+    Parameters
+    ----------
+    oriented
+        The film's oriented cell with its cut, from the relaxed bulk.
+    matrix
+        In-plane supercell.
+    mesh
+        The common cell of the interface.
+    n_periods
+        Stacked lattice planes in the reference cell.
+    """
+    deformation = np.eye(3)
+    deformation[:2, :2] = mesh.film_deformation
+    deformation[2, 2] = 1.0 - OUT_OF_PLANE_RESPONSE * sum(mesh.film_principal_strains)
+    supercell = repeat_crystal(oriented, embed_matrix(matrix, n_periods))
+    return transform_crystal(supercell, deformation)
+
+
+def displace_ions(crystal: IonicCrystal, *, deviation_ang: float, seed: int) -> IonicCrystal:
+    """Return the crystal with each centre displaced at random, so that a relaxation can leave a saddle point.
+
+    Parameters
+    ----------
+    crystal
+        The crystal.
+    deviation_ang
+        Standard deviation of each Cartesian component in Å.
+    seed
+        Seed of the random numbers.
+    """
+    if deviation_ang == 0:
+        return crystal
+    displacements = np.random.default_rng(seed).normal(0.0, deviation_ang, size=(len(crystal.ions), 3))
+    frac_centres = crystal.frac_centres + displacements @ np.linalg.inv(crystal.lattice_ang)
+    return IonicCrystal(lattice_ang=crystal.lattice_ang.copy(), ions=crystal.ions, frac_centres=frac_centres)
+
+
+def stack_film(reference: IonicCrystal, *, n_repeats: int, vacuum_ang: float) -> IonicCrystal:
+    """Return the film slab: n repeats of the relaxed strained bulk and vacuum along the normal.
+
+    Parameters
+    ----------
+    reference
+        The relaxed strained bulk, centres not wrapped; its first two vectors span the mesh.
+    n_repeats
+        How often the reference is stacked.
+    vacuum_ang
+        Vacuum thickness in Å.
+    """
+    matrix = np.diag([1, 1, n_repeats])
+    return in_vacuum(repeat_crystal(reference, matrix), vacuum_ang)
+
+
+def in_vacuum(crystal: IonicCrystal, vacuum_ang: float) -> IonicCrystal:
+    """Return a slab in a cell whose third vector is normal to it and leaves the given vacuum; the lowest atom is at z = 0."""
+    positions = atom_positions(crystal)
+    bottom, top = positions[:, 2].min(), positions[:, 2].max()
+    lattice = crystal.lattice_ang.copy()
+    lattice[2] = [0.0, 0.0, top - bottom + vacuum_ang]
+    centres = crystal.centres_ang - np.array([0.0, 0.0, bottom])
+    return IonicCrystal(
+        lattice_ang=lattice, ions=crystal.ions, frac_centres=np.asarray(centres @ np.linalg.inv(lattice))
+    )
+
+
+def atom_positions(crystal: IonicCrystal) -> Array:
+    """Return the Cartesian atom positions, ion after ion, shape (n_atoms, 3), in Å."""
+    return np.concatenate(
+        [centre + ion.offsets_ang for ion, centre in zip(crystal.ions, crystal.centres_ang, strict=True)]
+    )

@@ -1,0 +1,161 @@
+"""Joining a film and a dot at contact, and the gate that every built structure passes."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from qdip_dft.builders.films import atom_positions, in_vacuum
+from qdip_dft.builders.ions import Array, IonicCrystal
+from qdip_dft.errors import ChargeBalanceError, InterfaceError
+
+CONTACT_RADII_ANG = {
+    "Pb": 1.19, "Sn": 1.18, "Cs": 1.74, "Rb": 1.61, "Na": 1.02, "Cd": 0.95, "Zn": 0.74, "Ag": 1.15, "Cu": 0.77, "In": 0.80,
+    "I": 2.06, "Br": 1.82, "Cl": 1.67, "S": 1.84, "Se": 1.98, "Te": 2.21, "O": 1.40, "H": 0.70, "C": 1.70, "N": 1.55, "P": 1.80,
+}  # fmt: skip
+"""Crystal radii of ions: Shannon, Acta Cryst. A 32, 751 (1976), coordination VI (I: fitted to 3.2 Å Pb–I contacts);
+H of a cation to give H···I 2.76 Å; C, N, P van der Waals (Bondi, J. Phys. Chem. 68, 441 (1964)).  They only set the start."""
+
+DEFAULT_CONTACT_RADIUS_ANG = 1.5
+"""Radius of an element that is not in the table, Å."""
+
+CLOSEST_COVALENT_RATIO = 0.75
+"""No two atoms of different ions may be closer than this times the sum of their covalent radii."""
+
+
+def join_slabs(dot: IonicCrystal, film: IonicCrystal, *, shift_ang: Array, vacuum_ang: float) -> IonicCrystal:
+    """Return the interface: the film above the dot, as close as the contact radii of their atoms allow.
+
+    The height is analytic: for every pair of atoms with lateral distance ρ and contact distance r > ρ the film must
+    stand at least √(r² − ρ²) above; the largest demand decides.  Dot ions come first, film ions after them.
+
+    Parameters
+    ----------
+    dot, film
+        Slabs with the same first two lattice vectors, along which both are periodic.
+    shift_ang
+        Shape (2,), in-plane displacement of the film in Å.
+    vacuum_ang
+        Vacuum above the film in Å.
+
+    Raises
+    ------
+    InterfaceError
+        If the slabs do not share their in-plane cell.
+    """
+    _require_same_mesh(dot, film)
+    displacement = np.array([shift_ang[0], shift_ang[1], 0.0])
+    displacement[2] = _contact_height(dot, film, displacement)
+    joined = IonicCrystal(
+        lattice_ang=dot.lattice_ang,
+        ions=(*dot.ions, *film.ions),
+        frac_centres=np.vstack([dot.centres_ang, film.centres_ang + displacement]) @ np.linalg.inv(dot.lattice_ang),
+    )
+    return in_vacuum(joined, vacuum_ang)
+
+
+def _require_same_mesh(dot: IonicCrystal, film: IonicCrystal) -> None:
+    difference = float(np.abs(dot.lattice_ang[:2] - film.lattice_ang[:2]).max())
+    if difference > 1e-6:
+        raise InterfaceError(
+            f"dot and film cells differ by {difference:.2g} Å in the interface plane",
+            limit="both slabs must have the same in-plane vectors to 1e-6 Å",
+            why="the joined structure would not be periodic",
+            remedy="build both slabs on one mesh",
+        )
+
+
+def _contact_height(dot: IonicCrystal, film: IonicCrystal, displacement: Array, *, depth_ang: float = 6.0) -> float:
+    """Return how far the film must be raised so that no pair is closer than its contact distance."""
+    lower, upper = atom_positions(dot), atom_positions(film) + displacement
+    lower_radii, upper_radii = _contact_radii(dot), _contact_radii(film)
+    near_top = lower[:, 2] > lower[:, 2].max() - depth_ang
+    near_bottom = upper[:, 2] < upper[:, 2].min() + depth_ang
+    lower, lower_radii = lower[near_top], lower_radii[near_top]
+    upper, upper_radii = upper[near_bottom], upper_radii[near_bottom]
+    lateral = _lateral_distances(lower[:, :2], upper[:, :2], dot.lattice_ang[:2, :2])
+    contact = lower_radii[:, None] + upper_radii[None, :]
+    rise = np.sqrt(np.maximum(contact**2 - lateral**2, 0.0))
+    demand = np.where(lateral < contact, lower[:, None, 2] + rise - upper[None, :, 2], -np.inf)
+    return float(demand.max())
+
+
+def _contact_radii(crystal: IonicCrystal) -> Array:
+    species = [symbol for ion in crystal.ions for symbol in ion.species]
+    return np.array([CONTACT_RADII_ANG.get(symbol, DEFAULT_CONTACT_RADIUS_ANG) for symbol in species])
+
+
+def _lateral_distances(first: Array, second: Array, vectors: Array) -> Array:
+    """Return in-plane distances between two sets of points over periodic images, shape (n, m), in Å."""
+    difference = (second[None, :, :] - first[:, None, :]) @ np.linalg.inv(vectors)
+    difference -= np.round(difference)
+    images = np.array(list(product((-1, 0, 1), repeat=2)))
+    vectors_to_images = (difference[:, :, None, :] + images[None, None, :, :]) @ vectors
+    return np.asarray(np.linalg.norm(vectors_to_images, axis=3).min(axis=2))
+
+
+def check_built(crystal: IonicCrystal, *, name: str) -> IonicCrystal:
+    """Return the crystal if it is sound: neutral, right-handed, third vector along z, no atoms too close.
+
+    Parameters
+    ----------
+    crystal
+        A slab or interface.
+    name
+        What it is, for messages.
+
+    Raises
+    ------
+    ChargeBalanceError
+        If the formal charges do not sum to zero.
+    InterfaceError
+        If the cell is left-handed or not normal to the plane, or two ions overlap.
+    """
+    if crystal.formal_charge != 0:
+        raise ChargeBalanceError(
+            f"{name} carries {crystal.formal_charge:+d} e",
+            limit="the formal charges must sum to zero",
+            why="a charged periodic cell has no defined energy",
+            remedy=f"add {abs(crystal.formal_charge)} monovalent ion(s) of the opposite sign per cell, or choose another termination",
+        )
+    _check_cell(crystal, name)
+    _check_distances(crystal, name)
+    return crystal
+
+
+def _check_cell(crystal: IonicCrystal, name: str) -> None:
+    is_right_handed = np.linalg.det(crystal.lattice_ang) > 0
+    is_normal = np.allclose(crystal.lattice_ang[2, :2], 0.0, atol=1e-8) and np.allclose(crystal.lattice_ang[:2, 2], 0.0)
+    if is_right_handed and is_normal:
+        return
+    raise InterfaceError(
+        f"the cell of {name} is {'not normal to the plane' if is_right_handed else 'left-handed'}",
+        limit="slabs need a right-handed cell with the third vector along the normal",
+        why="the vacuum and the handedness of the film would be wrong",
+        remedy="report this as a defect of the builder, with the study file",
+    )
+
+
+def _check_distances(crystal: IonicCrystal, name: str) -> None:
+    owner = np.repeat(np.arange(len(crystal.ions)), [len(ion.species) for ion in crystal.ions])
+    record = crystal.to_record()
+    first, second, _, distances = record.to_pymatgen().get_neighbor_list(3.0)
+    radii = _covalent_radii(record.species)
+    limits = CLOSEST_COVALENT_RATIO * (radii[first] + radii[second])
+    is_close = (distances < limits) & (owner[first] != owner[second])
+    if not np.any(is_close):
+        return
+    worst = int(np.argmin(np.where(is_close, distances - limits, np.inf)))
+    raise InterfaceError(
+        f"{record.species[first[worst]]} and {record.species[second[worst]]} of {name} are {distances[worst]:.2f} Å apart",
+        limit=f"at least {limits[worst]:.2f} Å, 0.75 of the sum of their covalent radii",
+        why="overlapping ions would relax to a structure that was not asked for",
+        remedy="choose another termination, registry shift or a less strained cell",
+    )
+
+
+def _covalent_radii(species: tuple[str, ...]) -> Array:
+    from ase.data import atomic_numbers, covalent_radii
+
+    return np.array([covalent_radii[atomic_numbers[symbol]] for symbol in species])

@@ -1,0 +1,290 @@
+"""Crystals of rigid ions: an organic cation is one ion, found by its covalent bonds and never cut or strained.
+
+A crystal is a lattice and a list of ions.  An ion is an atom or a whole molecule: a centre (in fractional coordinates)
+and rigid Cartesian offsets of its atoms.  Slabs, layers, matching and cleavage act on the centres; a strain moves the
+centres and only rotates the offsets by the rotational part of the deformation (polar decomposition), so bond lengths
+and handedness stay exactly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdip_dft.errors import StructureError
+from qdip_dft.model.structure import StructureRecord
+
+Array = NDArray[np.float64]
+
+ORGANIC_ELEMENTS = frozenset({"H", "C", "N", "O"})
+"""Elements whose short contacts are covalent bonds of a molecular ion."""
+
+COVALENT_RADII_ANG = {"H": 0.31, "C": 0.76, "N": 0.71, "O": 0.66}
+"""Cordero et al., Dalton Trans. 2008, 2832."""
+
+BOND_TOLERANCE = 1.25
+"""Two organic atoms are bonded when closer than this times the sum of their covalent radii."""
+
+MOLECULAR_IONS = {
+    (("C", 1), ("H", 5), ("N", 2)): "FA",
+    (("C", 1), ("H", 6), ("N", 1)): "MA",
+    (("C", 8), ("H", 12), ("N", 1)): "PEA",
+    (("H", 1), ("O", 1)): "OH",
+}
+"""Names of molecular ions by composition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ion:
+    """A rigid ion.
+
+    Parameters
+    ----------
+    label
+        Element symbol or name of the molecule, such as ``FA``.
+    charge
+        Formal charge in e.
+    species
+        Element of each atom.
+    offsets_ang
+        Shape (n, 3), position of each atom relative to the centre in Å.
+    site_indices
+        Index of each atom in the structure that the ion was found in.
+    """
+
+    label: str
+    charge: int
+    species: tuple[str, ...]
+    offsets_ang: Array
+    site_indices: tuple[int, ...]
+
+    def rotated(self, rotation: Array) -> Ion:
+        """Return the ion turned by a proper 3 × 3 rotation (column convention)."""
+        return replace(self, offsets_ang=self.offsets_ang @ rotation.T)
+
+
+@dataclass(frozen=True, slots=True)
+class IonicCrystal:
+    """A periodic arrangement of rigid ions.
+
+    Parameters
+    ----------
+    lattice_ang
+        Shape (3, 3), lattice vectors as rows in Å.
+    ions
+        The ions of one cell.
+    frac_centres
+        Shape (n_ions, 3), centres in fractional coordinates, not wrapped.
+    """
+
+    lattice_ang: Array
+    ions: tuple[Ion, ...]
+    frac_centres: Array
+
+    @property
+    def n_atoms(self) -> int:
+        """Return the number of atoms in the cell."""
+        return sum(len(ion.species) for ion in self.ions)
+
+    @property
+    def formal_charge(self) -> int:
+        """Return the sum of the formal charges in e."""
+        return sum(ion.charge for ion in self.ions)
+
+    @property
+    def charges(self) -> Array:
+        """Return the formal charge of each ion in e."""
+        return np.array([ion.charge for ion in self.ions], dtype=float)
+
+    @property
+    def centres_ang(self) -> Array:
+        """Return the Cartesian centres, shape (n_ions, 3), in Å."""
+        return np.asarray(self.frac_centres @ self.lattice_ang)
+
+    def count(self, label: str) -> int:
+        """Return how many ions carry a label."""
+        return sum(ion.label == label for ion in self.ions)
+
+    def to_record(self) -> StructureRecord:
+        """Return the atoms, ion after ion, in the order of the ions."""
+        positions = np.concatenate(
+            [centre + ion.offsets_ang for ion, centre in zip(self.ions, self.centres_ang, strict=True)]
+        )
+        frac_coords = positions @ np.linalg.inv(self.lattice_ang)
+        return StructureRecord(
+            lattice_ang=self.lattice_ang.tolist(),
+            species=tuple(symbol for ion in self.ions for symbol in ion.species),
+            frac_coords=tuple(map(tuple, frac_coords.tolist())),
+        )
+
+
+def find_ions(structure: StructureRecord, formal_charges: Mapping[str, int]) -> IonicCrystal:
+    """Group the atoms of a structure into rigid ions.
+
+    Organic atoms (H, C, N, O) that are connected by covalent bonds, also across cell boundaries, form one molecular
+    ion; every other atom is an ion of its own.  A bonded network that reaches itself in another cell (graphene) is not
+    a molecule; its atoms stay single.
+
+    Parameters
+    ----------
+    structure
+        The atoms; molecules may straddle cell boundaries.
+    formal_charges
+        Formal charge in e by ion label, such as ``{"FA": 1, "Pb": 2, "I": -1}``.
+
+    Raises
+    ------
+    StructureError
+        If an ion has no formal charge.
+    """
+    lattice = np.array(structure.lattice_ang)
+    frac_coords = np.array(structure.frac_coords)
+    groups = _find_molecules(structure.species, frac_coords, lattice)
+    ions, centres = [], []
+    for group in groups:
+        indices = sorted(group)
+        positions = np.array([(frac_coords[i] + group[i]) @ lattice for i in indices])
+        centre = positions.mean(axis=0)
+        label = _label_of([structure.species[i] for i in indices])
+        ions.append(
+            Ion(
+                label=label,
+                charge=_charge_of(label, formal_charges),
+                species=tuple(structure.species[i] for i in indices),
+                offsets_ang=positions - centre,
+                site_indices=tuple(indices),
+            )
+        )
+        centres.append(centre @ np.linalg.inv(lattice))
+    return IonicCrystal(lattice_ang=lattice, ions=tuple(ions), frac_centres=np.array(centres))
+
+
+def _find_molecules(species: Sequence[str], frac_coords: Array, lattice: Array) -> list[dict[int, Array]]:
+    """Return the ions as mappings from site index to the lattice translation that makes them whole."""
+    bonds = _covalent_bonds(species, frac_coords, lattice)
+    groups: list[dict[int, Array]] = []
+    assigned: set[int] = set()
+    for start in range(len(species)):
+        if start in assigned:
+            continue
+        group, is_endless = _grow_molecule(start, bonds)
+        found = [{start: np.zeros(3)}] if is_endless else [group]
+        groups.extend(found)
+        assigned.update(found[0])
+    return groups
+
+
+def _covalent_bonds(species: Sequence[str], frac_coords: Array, lattice: Array) -> dict[int, list[tuple[int, Array]]]:
+    """Return for each organic atom its bonded neighbours and their lattice translations."""
+    organic = [i for i, symbol in enumerate(species) if symbol in ORGANIC_ELEMENTS]
+    bonds: dict[int, list[tuple[int, Array]]] = {i: [] for i in range(len(species))}
+    if not organic:
+        return bonds
+    coords = frac_coords[organic]
+    radii = np.array([COVALENT_RADII_ANG[species[i]] for i in organic])
+    limits = BOND_TOLERANCE * (radii[:, None] + radii[None, :])
+    difference = coords[None, :, :] - coords[:, None, :]
+    nearest = -np.round(difference)
+    for step in product((-1, 0, 1), repeat=3):
+        images = nearest + np.array(step)
+        distances = np.linalg.norm((difference + images) @ lattice, axis=2)
+        for a, b in zip(*np.nonzero((distances < limits) & (distances > 1e-3)), strict=True):
+            bonds[organic[a]].append((organic[b], images[a, b]))
+    return bonds
+
+
+def _grow_molecule(start: int, bonds: Mapping[int, list[tuple[int, Array]]]) -> tuple[dict[int, Array], bool]:
+    """Return the atoms bonded to `start` with their translations, and whether they form an endless network."""
+    group = {start: np.zeros(3)}
+    queue = deque([start])
+    while queue:
+        current = queue.popleft()
+        for neighbour, image in bonds[current]:
+            translation = group[current] + image
+            if neighbour not in group:
+                group[neighbour] = translation
+                queue.append(neighbour)
+            elif not np.array_equal(group[neighbour], translation):
+                return group, True
+    return group, False
+
+
+def _label_of(species: Sequence[str]) -> str:
+    """Return the name of an ion from its atoms."""
+    if len(species) == 1:
+        return species[0]
+    composition = tuple(sorted(Counter(species).items()))
+    return MOLECULAR_IONS.get(composition, "".join(f"{s}{n if n > 1 else ''}" for s, n in composition))
+
+
+def _charge_of(label: str, formal_charges: Mapping[str, int]) -> int:
+    if label in formal_charges:
+        return formal_charges[label]
+    raise StructureError(
+        f"ion {label} has no formal charge",
+        limit=f"charges are known for {', '.join(sorted(formal_charges))}",
+        why="without formal charges a slab could be charged without notice",
+        remedy="add the ion to formal_charges of the catalogue entry, or check that no molecule is broken",
+    )
+
+
+def transform_crystal(crystal: IonicCrystal, deformation: Array) -> IonicCrystal:
+    """Return the crystal under x → F x: centres and lattice follow F, ions only rotate.
+
+    The rotation is that of the polar decomposition F = R U, so a molecule keeps its bond lengths and its handedness.
+
+    Parameters
+    ----------
+    crystal
+        The crystal.
+    deformation
+        Shape (3, 3), F in the column convention, det F > 0.
+    """
+    left, _, right = np.linalg.svd(deformation)
+    rotation = left @ right
+    return IonicCrystal(
+        lattice_ang=crystal.lattice_ang @ deformation.T,
+        ions=tuple(ion.rotated(rotation) if len(ion.species) > 1 else ion for ion in crystal.ions),
+        frac_centres=crystal.frac_centres.copy(),
+    )
+
+
+def with_lattice(crystal: IonicCrystal, lattice_ang: Array) -> IonicCrystal:
+    """Return the crystal strained onto another lattice, centres at the same fractional coordinates."""
+    deformation = np.linalg.solve(crystal.lattice_ang, lattice_ang).T
+    return transform_crystal(crystal, deformation)
+
+
+def repeat_crystal(crystal: IonicCrystal, matrix: NDArray[np.int_]) -> IonicCrystal:
+    """Return the supercell with lattice M·L; det M > 0, ions keep their height along every unmixed axis.
+
+    Parameters
+    ----------
+    crystal
+        The crystal.
+    matrix
+        Shape (3, 3), integer rows: the new lattice vectors in the old ones.
+    """
+    translations = _translations_inside(matrix)
+    inverse = np.linalg.inv(matrix)
+    centres = (crystal.frac_centres[:, None, :] + translations[None, :, :]) @ inverse
+    n = len(translations)
+    ions = tuple(ion for ion in crystal.ions for _ in range(n))
+    return IonicCrystal(
+        lattice_ang=matrix @ crystal.lattice_ang, ions=ions, frac_centres=centres.reshape(-1, 3)
+    )
+
+
+def _translations_inside(matrix: NDArray[np.int_]) -> Array:
+    """Return the |det M| lattice translations (in old lattice vectors) inside the supercell."""
+    corners = np.array(list(product((0, 1), repeat=3))) @ matrix
+    ranges = [np.arange(corners[:, k].min(), corners[:, k].max() + 1) for k in range(3)]
+    points = np.array(list(product(*ranges)), dtype=float)
+    inside = points @ np.linalg.inv(matrix)
+    keep = np.all((inside > -1e-9) & (inside < 1 - 1e-9), axis=1)
+    return points[keep]
