@@ -1,0 +1,1 @@
+"""Engines: one contract, several codes.  Only `qdip_dft.engines.registry` is needed to get one."""

@@ -1,0 +1,257 @@
+"""Machine-learned interatomic potentials whose weights come inside their wheel, with D3(BJ) on top.
+
+Both potentials were trained on PBE energies, forces and stresses of the Materials Project trajectories:
+
+* ``sevennet-0``: SevenNet-0 (11 July 2024), Park et al., J. Chem. Theory Comput. 2024, 20, 4857;
+* ``chgnet``: CHGNet 0.3.0, Deng et al., Nat. Mach. Intell. 2023, 5, 1031.
+
+PBE has no dispersion, so D3(BJ) for PBE is added.  The results are for screening: they rank, a DFT calculation decides.
+The networks work in single precision; their energies per atom are summed in double precision, because a
+single-precision total of some -600 eV resolves only 6e-5 eV.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import JsonValue
+
+from qdip_dft.engines.base import Feature
+from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
+from qdip_dft.engines.potential import Evaluation, Potential, PotentialEngine
+from qdip_dft.engines.preset import (
+    RELAXATION_SETTINGS,
+    load_preset,
+    override_preset,
+    relaxation_settings_of,
+)
+from qdip_dft.engines.relaxation import OPTIMISER
+from qdip_dft.errors import EngineError
+from qdip_dft.model.calculation import Level, LevelOfTheory
+from qdip_dft.model.engine import Dispersion, EngineSpec
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A trained network in an installed package.
+
+    Parameters
+    ----------
+    code
+        Its name in papers.
+    package
+        The installed package that carries it.
+    weights
+        Path of the weights inside the package.
+    seconds_at_rest, seconds_per_atom
+        Measured time of a force evaluation on two cores, in s.
+    """
+
+    code: str
+    package: str
+    weights: str
+    seconds_at_rest: float
+    seconds_per_atom: float
+
+
+NETWORKS: dict[str, Network] = {
+    "sevennet-0": Network(
+        code="SevenNet-0",
+        package="sevenn",
+        weights="pretrained_potentials/SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth",
+        seconds_at_rest=0.05,
+        seconds_per_atom=0.0034,
+    ),
+    "chgnet": Network(
+        code="CHGNet-0.3.0",
+        package="chgnet",
+        weights="pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar",
+        seconds_at_rest=0.05,
+        seconds_per_atom=0.004,
+    ),
+}
+"""The potentials whose weights need no download."""
+
+INSTALL_LINE = 'install them with `pip install "qdip-dft[mlip]"`'
+
+
+@dataclass(frozen=True)
+class MlipEngine(PotentialEngine):
+    """A machine-learned potential on the processor, with or without D3(BJ).
+
+    Parameters
+    ----------
+    relaxation
+        When a relaxation is done.
+    potential
+        Name of the network.
+    dispersion
+        The correction on top.
+    """
+
+    potential: str = "sevennet-0"
+    dispersion: str = Dispersion.D3BJ.value
+
+    name: ClassVar[str] = "mlip"
+    features: ClassVar[frozenset[Feature]] = frozenset(
+        {Feature.RELAX_POSITIONS, Feature.RELAX_OUT_OF_PLANE, Feature.RELAX_CELL, Feature.STRESS, Feature.D3BJ}
+    )
+
+    @classmethod
+    def from_spec(cls, spec: EngineSpec) -> MlipEngine:
+        """Return the engine that a study asks for, or say which part is missing."""
+        potential = spec.potential or "sevennet-0"
+        preset = override_preset(load_preset(spec.preset), spec.settings, allowed=RELAXATION_SETTINGS)
+        dispersion = spec.dispersion or preset.dispersion
+        _require_installed(_network_called(potential).package)
+        if dispersion is Dispersion.D3BJ:
+            _require_installed("dftd3")
+        return cls(
+            relaxation=relaxation_settings_of(preset, optimiser=OPTIMISER),
+            potential=potential,
+            dispersion=dispersion.value,
+        )
+
+    @property
+    def has_dispersion(self) -> bool:
+        """Return whether D3(BJ) is added."""
+        return self.dispersion == Dispersion.D3BJ.value
+
+    def theory(self) -> LevelOfTheory:
+        """Return the level of theory; reads the weights file once, imports no network."""
+        network = _network_called(self.potential)
+        settings: dict[str, JsonValue] = {"energy_sum": "float64"}
+        if self.has_dispersion:
+            settings |= {"d3_code": f"dftd3 {version('dftd3')}", **PBE_D3BJ.as_settings()}
+        return LevelOfTheory(
+            level=Level.SCREENING,
+            engine=self.name,
+            code=network.code,
+            code_version=f"{network.package} {version(network.package)}",
+            functional="PBE",
+            dispersion=self.dispersion,
+            weights_hash=_sha256_of(weights_file(network)),
+            settings=settings,
+        )
+
+    def load_potential(self) -> Potential:
+        """Return the network with its dispersion correction."""
+        network = load_network(self.potential)
+        if not self.has_dispersion:
+            return network
+        return lambda atoms: network(atoms) + evaluate_d3(atoms, PBE_D3BJ)
+
+    def seconds_per_force_call(self, n_atoms: int) -> float:
+        """Return the rough time of one force evaluation on two cores, in s."""
+        network = _network_called(self.potential)
+        return network.seconds_at_rest + network.seconds_per_atom * n_atoms
+
+
+def weights_file(network: Network) -> Path:
+    """Return where the installed package keeps the network's weights, without importing the package."""
+    return _package_folder(network.package) / network.weights
+
+
+@cache
+def load_network(name: str) -> Potential:
+    """Return a network as a potential, loaded from the very file whose hash is in the level of theory."""
+    load = {"sevennet-0": _load_sevennet, "chgnet": _load_chgnet}[name]
+    with _third_parties_silent():
+        return load(weights_file(_network_called(name)))
+
+
+def _load_sevennet(weights: Path) -> Potential:
+    from sevenn.calculator import SevenNetCalculator
+
+    calculator = SevenNetCalculator(model=str(weights), device="cpu")
+    return lambda atoms: _evaluate(calculator, atoms, known=calculator.type_map)
+
+
+def _load_chgnet(weights: Path) -> Potential:
+    from chgnet.model.dynamics import CHGNetCalculator
+    from chgnet.model.model import CHGNet
+
+    # mlp_out_bias belongs to the released 0.2.0 weights only (CHGNet.load).
+    model = CHGNet.from_file(str(weights), mlp_out_bias=False, version="0.3.0")
+    calculator = CHGNetCalculator(model, use_device="cpu", on_isolated_atoms="ignore", return_site_energies=True)
+    return lambda atoms: _evaluate(calculator, atoms, known=range(1, 95))
+
+
+def _evaluate(calculator: Any, atoms: Atoms, *, known: Any) -> Evaluation:
+    from ase.stress import voigt_6_to_full_3x3_stress
+
+    _require_elements(atoms, known)
+    with _third_parties_silent():
+        calculator.calculate(atoms, ["energy", "forces", "stress"])
+    stress = np.asarray(calculator.results["stress"], dtype=np.float64)
+    return Evaluation(
+        energy_ev=float(np.sum(calculator.results["energies"], dtype=np.float64)),
+        forces_ev_per_ang=np.asarray(calculator.results["forces"], dtype=np.float64),
+        stress_ev_per_ang3=stress if stress.shape == (3, 3) else voigt_6_to_full_3x3_stress(stress),
+    )
+
+
+def _require_elements(atoms: Atoms, known: Any) -> None:
+    unknown = sorted({atom.symbol for atom in atoms if atom.number not in known})
+    if unknown:
+        raise EngineError(
+            f"the potential does not know {', '.join(unknown)}",
+            limit="it was trained on the elements of the Materials Project trajectories",
+            why="it has no parameters to give such an atom an energy",
+            remedy="choose another potential or a DFT engine",
+        )
+
+
+def _network_called(name: str) -> Network:
+    if name in NETWORKS:
+        return NETWORKS[name]
+    raise EngineError(
+        f"engine 'mlip' has no potential {name!r}",
+        limit=f"it has {', '.join(NETWORKS)}",
+        why="only these bring their weights in their package, so that a result can be repeated",
+        remedy="set `potential` to one of them",
+    )
+
+
+def _require_installed(package: str) -> None:
+    if find_spec(package) is None:
+        raise EngineError(
+            f"engine 'mlip' needs the package {package!r}",
+            limit="it is not installed",
+            why="without it there is no energy",
+            remedy=INSTALL_LINE,
+        )
+
+
+def _package_folder(package: str) -> Path:
+    _require_installed(package)
+    specification = find_spec(package)
+    assert specification is not None and specification.submodule_search_locations is not None
+    return Path(specification.submodule_search_locations[0])
+
+
+@cache
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _third_parties_silent() -> Iterator[None]:
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

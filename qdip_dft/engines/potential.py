@@ -1,0 +1,136 @@
+"""Engines that are interatomic potentials: one function gives energy, forces and stress."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdip_dft.engines.base import Engine, OnStep
+from qdip_dft.errors import EngineError
+from qdip_dft.model.calculation import EngineResult, Freedom
+from qdip_dft.model.structure import StructureRecord
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a potential says about one arrangement of atoms.
+
+    Parameters
+    ----------
+    energy_ev
+        Potential energy of the cell in eV.
+    forces_ev_per_ang
+        Forces −dE/dx in eV/Å, shape (atoms, 3).
+    stress_ev_per_ang3
+        Stress dE/dε / V in eV/Å³, shape (3, 3), positive in tension.
+    """
+
+    energy_ev: float
+    forces_ev_per_ang: FloatArray
+    stress_ev_per_ang3: FloatArray
+
+    def __add__(self, other: Evaluation) -> Evaluation:
+        """Return the sum of two contributions to the same arrangement."""
+        return Evaluation(
+            energy_ev=self.energy_ev + other.energy_ev,
+            forces_ev_per_ang=self.forces_ev_per_ang + other.forces_ev_per_ang,
+            stress_ev_per_ang3=self.stress_ev_per_ang3 + other.stress_ev_per_ang3,
+        )
+
+    @property
+    def is_finite(self) -> bool:
+        """Return whether every number is finite."""
+        return bool(
+            np.isfinite(self.energy_ev)
+            and np.isfinite(self.forces_ev_per_ang).all()
+            and np.isfinite(self.stress_ev_per_ang3).all()
+        )
+
+
+Potential = Callable[["Atoms"], Evaluation]
+"""A function of the atoms' places and nothing else: the same structure always has the same energy."""
+
+
+@dataclass(frozen=True)
+class PotentialEngine(Engine):
+    """An engine whose only part of its own is the potential; relaxation is shared."""
+
+    @abstractmethod
+    def load_potential(self) -> Potential:
+        """Return the potential, loaded at most once per process."""
+
+    def static(self, structure: StructureRecord) -> EngineResult:
+        """Return energy, forces and stress of a structure as it stands."""
+        start_s = perf_counter()
+        evaluation = require_finite(self.load_potential()(to_atoms(structure)))
+        return result_of(structure, evaluation, is_converged=True, n_steps=0, start_s=start_s)
+
+    def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:
+        """Return the relaxed structure with its energy."""
+        from qdip_dft.engines.relaxation import relax_structure
+
+        self.require_freedom(freedom)
+        return relax_structure(
+            structure, freedom, potential=self.load_potential(), settings=self.relaxation, on_step=on_step
+        )
+
+
+def to_atoms(structure: StructureRecord) -> Atoms:
+    """Return ASE atoms in the same order and not wrapped, periodic in all directions."""
+    from ase import Atoms
+
+    lattice = np.array(structure.lattice_ang)
+    return Atoms(structure.species, positions=np.array(structure.frac_coords) @ lattice, cell=lattice, pbc=True)
+
+
+def require_finite(evaluation: Evaluation) -> Evaluation:
+    """Return the evaluation unchanged, or refuse numbers that are not finite."""
+    if evaluation.is_finite:
+        return evaluation
+    raise EngineError(
+        "the potential gives no finite energy for this structure",
+        limit="energy, forces and stress must be numbers",
+        why="atoms probably lie on top of each other, where no potential is defined",
+        remedy="check the shortest distances of the structure",
+    )
+
+
+def free_sites(structure: StructureRecord) -> NDArray[np.bool_]:
+    """Return for each site whether a relaxation may move it."""
+    if not structure.is_fixed:
+        return np.ones(structure.n_atoms, dtype=bool)
+    return ~np.array(structure.is_fixed)
+
+
+def largest_force_ev_per_ang(evaluation: Evaluation, is_free: NDArray[np.bool_]) -> float:
+    """Return the length of the largest force on a free atom, 0 when none is free."""
+    forces = evaluation.forces_ev_per_ang[is_free]
+    return float(np.linalg.norm(forces, axis=1).max(initial=0.0))
+
+
+def result_of(
+    structure: StructureRecord, evaluation: Evaluation, *, is_converged: bool, n_steps: int, start_s: float, **notes: Any
+) -> EngineResult:
+    """Return the record of an evaluated structure."""
+    return EngineResult(
+        structure=structure,
+        energy_ev=evaluation.energy_ev,
+        forces_ev_per_ang=evaluation.forces_ev_per_ang.tolist(),
+        stress_ev_per_ang3=evaluation.stress_ev_per_ang3.tolist(),
+        is_converged=is_converged,
+        n_steps=n_steps,
+        max_force_ev_per_ang=largest_force_ev_per_ang(evaluation, free_sites(structure)),
+        wall_time_s=perf_counter() - start_s,
+        **notes,
+    )

@@ -1,0 +1,109 @@
+"""Presets: named sets of inputs in YAML that build on each other through ``parent``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+from pydantic import JsonValue, PositiveFloat, PositiveInt, ValidationError
+
+from qdip_dft.engines.base import RelaxationSettings
+from qdip_dft.errors import EngineError
+from qdip_dft.model.base import Record
+from qdip_dft.model.engine import Dispersion, PresetName
+from qdip_dft.units import EV_PER_ANG3_IN_GPA
+
+
+class Preset(Record):
+    """What one word such as ``fast`` means; the same in every code.
+
+    Parameters
+    ----------
+    k_spacing_per_ang
+        Largest distance between k-points in Å⁻¹, with the factor 2π.  Not used by interatomic potentials.
+    smearing
+        Occupation of the bands.  Not used by interatomic potentials.
+    smearing_width_ev
+        Width of the smearing in eV.  Not used by interatomic potentials.
+    dispersion
+        Correction for van der Waals attraction.
+    force_threshold_ev_per_ang
+        Largest force of a relaxed structure in eV/Å.
+    stress_threshold_gpa
+        Largest stress of a relaxed cell in GPa.
+    max_steps
+        Number of force evaluations after which a relaxation is given up.
+    """
+
+    k_spacing_per_ang: PositiveFloat
+    smearing: str
+    smearing_width_ev: PositiveFloat
+    dispersion: Dispersion
+    force_threshold_ev_per_ang: PositiveFloat
+    stress_threshold_gpa: PositiveFloat
+    max_steps: PositiveInt
+
+
+@cache
+def load_preset(name: PresetName) -> Preset:
+    """Return a preset with everything that it inherits from its parents."""
+    return Preset.model_validate(_read_with_parents(name.value))
+
+
+RELAXATION_SETTINGS = frozenset({"force_threshold_ev_per_ang", "stress_threshold_gpa", "max_steps"})
+"""The settings that mean something to every engine, interatomic potentials included."""
+
+
+def override_preset(preset: Preset, settings: Mapping[str, JsonValue], *, allowed: frozenset[str]) -> Preset:
+    """Return the preset with single values replaced.
+
+    Parameters
+    ----------
+    preset
+        Where to start.
+    settings
+        The values to replace, from the study.
+    allowed
+        The settings that mean something to the engine.
+
+    Raises
+    ------
+    EngineError
+        If a setting means nothing to the engine or its value is impossible.
+    """
+    for unknown in sorted(settings.keys() - allowed):
+        raise _setting_error(f"{unknown!r} is not one of its settings", allowed)
+    try:
+        return Preset.model_validate({**preset.model_dump(mode="json"), **settings})
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        raise _setting_error(f"{first['loc'][0]!r} is {first['input']!r}: {first['msg']}", allowed) from failure
+
+
+def _setting_error(what: str, allowed: frozenset[str]) -> EngineError:
+    return EngineError(
+        f"the engine cannot use its `settings`: {what}",
+        limit=f"it knows {', '.join(sorted(allowed))}",
+        why="a setting that is ignored would make the result another one than asked for",
+        remedy="correct the `settings` of the engine in the study",
+    )
+
+
+def relaxation_settings_of(preset: Preset, *, optimiser: str) -> RelaxationSettings:
+    """Return when a relaxation with this preset is done."""
+    return RelaxationSettings(
+        force_threshold_ev_per_ang=preset.force_threshold_ev_per_ang,
+        stress_threshold_ev_per_ang3=preset.stress_threshold_gpa / EV_PER_ANG3_IN_GPA,
+        max_steps=preset.max_steps,
+        optimiser=optimiser,
+    )
+
+
+def _read_with_parents(name: str) -> dict[str, JsonValue]:
+    import yaml
+
+    text = (files("qdip_dft.engines") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    values: dict[str, JsonValue] = yaml.safe_load(text)
+    parent = values.pop("parent", None)
+    return values if parent is None else {**_read_with_parents(str(parent)), **values}

@@ -1,0 +1,45 @@
+"""From the engine named in a study to the engine itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+
+from qdip_dft.engines.base import Engine
+from qdip_dft.errors import EngineError
+from qdip_dft.model.engine import EngineSpec
+
+
+def engine_from_spec(spec: EngineSpec) -> Engine:
+    """Return the engine that a study asks for; loads no potential and starts no code.
+
+    Raises
+    ------
+    EngineError
+        If the engine, its potential or one of its settings is unknown, or its packages are not installed.
+    """
+    if spec.name in ENGINES:
+        return ENGINES[spec.name](spec)
+    nearest = get_close_matches(spec.name, ENGINES, n=1, cutoff=0.0)[0]
+    raise EngineError(
+        f"there is no engine {spec.name!r}",
+        limit=f"known are {', '.join(sorted(ENGINES))}",
+        why="without an engine there are no energies",
+        remedy=f"write `name: {nearest}`, if that is meant",
+    )
+
+
+def _mlip(spec: EngineSpec) -> Engine:
+    from qdip_dft.engines.mlip import MlipEngine
+
+    return MlipEngine.from_spec(spec)
+
+
+def _testing(spec: EngineSpec) -> Engine:
+    from qdip_dft.engines.testing import TestingEngine
+
+    return TestingEngine.from_spec(spec)
+
+
+ENGINES: dict[str, Callable[[EngineSpec], Engine]] = {"mlip": _mlip, "testing": _testing}
+"""Every engine by the name that a study uses."""
