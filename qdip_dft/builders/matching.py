@@ -28,18 +28,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.builders.planes import CrystalLattice, Miller, list_faces, list_planes, surface_lattice
-from qdip_dft.builders.strain import StrainPair, von_mises_strain
+from qdip_dft.builders.strain import IntegerMatrix, StrainPair, von_mises_strain
 from qdip_dft.errors import MatchError
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
-IntegerMatrix = tuple[tuple[int, int], tuple[int, int]]
 
 LARGEST_STRAIN = 0.25
 """Largest strain that can be searched: beyond it the film is another material."""
 
-LARGEST_NUMBER_OF_CELLS = 4000
-"""Largest number of 1×1 cells in a supercell that is searched: it bounds memory to about a gigabyte."""
+LARGEST_NUMBER_OF_CELLS = 500
+"""Largest supercell that is searched, in 1×1 cells: the number of matches grows with the fourth power of the area."""
 
 PAIRS_AT_ONCE = 500_000
 """Pairs of sub-lattices compared in one array operation; bounds memory."""
@@ -398,7 +397,7 @@ def _search(film: Array, dot: Array, *, max_area_ang2: float, max_strain: float)
         for i, j in _pair_near_metrics(films, dots, max_strain)
     ]
     i, j, best, trace = (np.concatenate(column) for column in zip(*blocks, strict=True))
-    kept = _first_of_each(films.kinds[i] * (len(dots.areas) + 1) + dots.kinds[j], trace)
+    kept = _least_of_each(_number(films.kinds)[i] * len(dots.kinds) + _number(dots.kinds)[j], trace)
     inverse = _invert(changes[best[kept]])
     return inverse @ films.bases[i[kept]], dots.bases[j[kept]]
 
@@ -419,12 +418,15 @@ def _list_sub_lattices(lattice: Array, max_area_ang2: float) -> _SubLattices:
     tolerance = METRIC_TOLERANCE * max_area_ang2
     lengths, products = _cluster(gram[:, 0], tolerance), _cluster(abs(gram[:, 1]), tolerance)
     kinds = (n_cells * len(forms) + lengths) * len(forms) + products
-    (
-        _,
-        first,
-    ) = np.unique(2 * kinds + (gram[:, 1] < -tolerance), return_index=True)
-    _, kinds = np.unique(kinds[first], return_inverse=True)
-    return _SubLattices(areas=np.asarray(n_cells[first] * area), gram=gram[first], bases=bases[first], kinds=kinds)
+    is_mirrored = gram[:, 1] < -tolerance
+    kept = _least_of_each(2 * kinds + is_mirrored, abs(bases).sum(axis=(1, 2)))
+    return _SubLattices(np.asarray(n_cells[kept] * area), gram[kept], bases[kept], kinds[kept])
+
+
+def _number(kinds: Integers) -> Integers:
+    """Return the kinds renumbered from zero without gaps."""
+    numbers: Integers = np.unique(kinds, return_inverse=True)[1]
+    return numbers
 
 
 def _drop_mirror_images(lattices: _SubLattices) -> _SubLattices:
@@ -504,7 +506,7 @@ def _is_within(trace: Array, determinant: Array, max_strain: float) -> NDArray[n
     return is_within
 
 
-def _first_of_each(keys: Integers, values: Array) -> Integers:
+def _least_of_each(keys: Integers, values: Array) -> Integers:
     """Return the index of the smallest value of each key."""
     order = np.argsort(values, kind="stable")
     return order[np.unique(keys[order], return_index=True)[1]]
@@ -570,5 +572,6 @@ def _describe_cells(film: Array, dot: Array, *, film_bases: Integers, dot_bases:
 
 
 def _freeze(rows: list[list[int]]) -> IntegerMatrix:
+    """Return integer rows as tuples, turned by 180° if the first entry that is not zero is negative."""
     (a, b), (c, d) = rows
-    return (a, b), (c, d)
+    return ((-a, -b), (-c, -d)) if (a, b) < (0, 0) else ((a, b), (c, d))

@@ -241,7 +241,7 @@ def _vectors_of_length(primitive: Array, length: float, tolerance_ang: float) ->
 def _first_of_orbits(symmetries: Array, max_index: int) -> tuple[Miller, ...]:
     """Return the simplest plane of each orbit, simplest first."""
     span = range(-max_index, max_index + 1)
-    planes: list[Miller] = [hkl for hkl in product(span, repeat=3) if gcd(*hkl) == 1]
+    planes = [(h, k, m) for h, k, m in product(span, span, span) if gcd(h, k, m) == 1]
     planes.sort(key=lambda plane: (max(map(abs, plane)), sum(map(abs, plane)), [-index for index in plane]))
     seen: set[Miller] = set()
     first = []

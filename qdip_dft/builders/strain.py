@@ -8,18 +8,28 @@ the material is stretched.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.errors import MatchError
 
-if TYPE_CHECKING:
-    from qdip_dft.builders.matching import CellMatch
-
 Array = NDArray[np.float64]
 StrainPair = tuple[float, float]
+IntegerMatrix = tuple[tuple[int, int], tuple[int, int]]
+
+
+class CommonCell(Protocol):
+    """Whatever says which supercells of film and dot share a mesh: a `CellMatch` or a candidate."""
+
+    @property
+    def film_matrix(self) -> IntegerMatrix:
+        """The film supercell in 1 × 1 cells, integer rows."""
+
+    @property
+    def dot_matrix(self) -> IntegerMatrix:
+        """The dot supercell in 1 × 1 cells, integer rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +99,7 @@ def split_rotation(deformation: Array) -> tuple[Array, Array]:
     return left @ right, left * stretches @ left.T
 
 
-def interface_mesh(film_2d: Array, dot_2d: Array, match: MatchingMatrices, partition: float = 0.0) -> Mesh:
+def interface_mesh(film_2d: Array, dot_2d: Array, match: CommonCell, partition: float = 0.0) -> Mesh:
     """Return the common cell of film and dot for a strain partition w.
 
     The film's supercell is turned by the rotation of the polar decomposition, which leaves a pure stretch between the
