@@ -1,0 +1,1 @@
+"""Where calculations run and where their documents are kept."""
