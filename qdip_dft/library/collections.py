@@ -1,0 +1,137 @@
+"""Finds crystals, molecules and studies: the user's file first, then the packaged copy, then the checkout."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qdip_dft.errors import StructureError, StudyError
+from qdip_dft.model.material import Catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pymatgen.core import Molecule
+
+
+def load_catalogue() -> Catalogue:
+    """Return the list of contents of the crystal library.
+
+    Raises
+    ------
+    StructureError
+        When the library is missing or its list cannot be read.
+    """
+    return _read_catalogue(find_collection("structures") / "catalogue.yaml")
+
+
+def find_structure(name_or_path: str | Path) -> Path:
+    """Return the file of a crystal: the user's own file if there is one of that path, else the library's.
+
+    Raises
+    ------
+    StructureError
+        When there is no such file and no such id; the nearest ids are named.
+    """
+    if Path(name_or_path).is_file():
+        return Path(name_or_path)
+    catalogue = load_catalogue()
+    entry = catalogue.find_entry(str(name_or_path))
+    if entry is None:
+        raise StructureError(
+            f"`{name_or_path}` is neither a structure file nor a phase of the library",
+            limit=f"the nearest ids are {_name_nearest(str(name_or_path), catalogue.ids)}",
+            why="without its crystal nothing can be built",
+            remedy="take an id of `qdip structures list` or the path of a CIF, POSCAR or extended XYZ file",
+        )
+    return find_collection("structures") / entry.file
+
+
+def load_molecule(molecule_id: str) -> Molecule:
+    """Read a molecular ion of the library, such as ``FA``, with its centre of mass at the origin.
+
+    Raises
+    ------
+    StructureError
+        When the library has no such molecule.
+    """
+    from pymatgen.core import Molecule
+
+    catalogue = load_catalogue()
+    found = next((molecule for molecule in catalogue.molecules if molecule.id == molecule_id), None)
+    if found is None:
+        known = tuple(molecule.id for molecule in catalogue.molecules)
+        raise StructureError(
+            f"`{molecule_id}` is not a molecule of the library",
+            limit=f"known are {', '.join(known)}",
+            why="its geometry cannot be looked up",
+            remedy="use one of these",
+        )
+    atoms = Molecule.from_file(find_collection("structures") / found.file)
+    return Molecule(atoms.species, atoms.cart_coords, charge=found.charge)
+
+
+def list_studies() -> tuple[Path, ...]:
+    """Return the files of all ready-made studies, in alphabetical order."""
+    return tuple(sorted(find_collection("workflows").glob("*.yaml")))
+
+
+def find_study(name_or_path: str | Path) -> Path:
+    """Return the file of a study: the user's own file if there is one of that path, else the library's of that name.
+
+    Raises
+    ------
+    StudyError
+        When there is neither; the nearest names are given.
+    """
+    if Path(name_or_path).is_file():
+        return Path(name_or_path)
+    studies = {path.stem: path for path in list_studies()}
+    name = str(name_or_path).removesuffix(".yaml")
+    if name not in studies:
+        raise StudyError(
+            f"`{name_or_path}` is neither a study file nor the name of a ready-made study",
+            limit=f"the nearest names are {_name_nearest(name, tuple(studies))}",
+            why="without a study there is nothing to compute",
+            remedy=f"give the path of a YAML file or one of: {', '.join(studies)}",
+        )
+    return studies[name]
+
+
+def find_collection(name: str) -> Path:
+    """Return the data folder of that name: the wheel's copy, else the one at the root of the checkout."""
+    package = Path(str(importlib.resources.files("qdip_dft")))
+    for root in (package / "_collections", package.parent):
+        if (root / "structures" / "catalogue.yaml").is_file():
+            return root / name
+    raise StructureError(
+        "the crystal library is missing from this installation",
+        limit=f"neither {package / '_collections'} nor {package.parent} holds structures/catalogue.yaml",
+        why="no phase can be looked up",
+        remedy="reinstall with `pip install --force-reinstall qdip-dft`",
+    )
+
+
+@cache
+def _read_catalogue(path: Path) -> Catalogue:
+    import yaml
+
+    try:
+        return Catalogue.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise StructureError(
+            f"the catalogue {path} cannot be read",
+            limit=" ".join(str(error).split())[:400],
+            why="no phase can be looked up",
+            remedy="repair the file; `python scripts/build_structures.py` writes it anew in a checkout",
+        ) from error
+
+
+def _name_nearest(name: str, known: Iterable[str]) -> str:
+    """Return the names most like the one given, or a few of all."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    nearest = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4) or list(lowered)[:5]
+    return ", ".join(lowered[candidate] for candidate in nearest) or "none at all"

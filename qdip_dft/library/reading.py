@@ -1,0 +1,154 @@
+"""Reads a structure file in its own axes and refuses what would have to be guessed."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from qdip_dft.errors import StructureError
+from qdip_dft.library.contacts import covalent_sum_ang, find_pairs, name_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+    from pymatgen.io.cif import CifParser
+
+MIN_CONTACT_RATIO = 0.75
+"""Shortest allowed contact as a fraction of the sum of the covalent radii (Cordero 2008)."""
+
+MIN_VOLUME_ANG3_PER_ATOM = 2.0
+"""A denser cell is wrong in any case; diamond has 5.7 Å³ per atom."""
+
+_READ_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Warning,
+)
+"""What the file readers of pymatgen and ASE raise on a damaged file."""
+
+
+def read_structure(path: Path) -> Structure:
+    """Read a CIF, POSCAR or extended XYZ file in its own axes, without oxidation states, and gate it.
+
+    Raises
+    ------
+    StructureError
+        When it is unreadable, empty, partially occupied or has atoms on top of each other.
+    """
+    reader = _choose_reader(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            structure = reader(path)
+            structure.remove_oxidation_states()
+    except _READ_ERRORS as error:
+        raise _unreadable(path.name, f"{type(error).__name__}: {error}") from error
+    _require_sound(structure, path.name)
+    return structure
+
+
+def _choose_reader(path: Path) -> Callable[[Path], Structure]:
+    suffix, name = path.suffix.lower(), path.name.upper()
+    if suffix in {".cif", ".mcif"}:
+        return _read_cif
+    if suffix in {".xyz", ".extxyz"}:
+        return _read_extended_xyz
+    if suffix in {".vasp", ".poscar"} or "POSCAR" in name or "CONTCAR" in name:
+        return _read_poscar
+    raise _unreadable(path.name, "its name says neither .cif nor .vasp, .xyz, .extxyz, POSCAR or CONTCAR")
+
+
+def _read_cif(path: Path) -> Structure:
+    """Read the first structure of a CIF; what pymatgen would guess or drop is refused."""
+    from pymatgen.io.cif import CifParser
+
+    with warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        parser = CifParser(path)
+        structure = parser.parse_structures(primitive=False)[0]
+    if _has_unknown_symmetry(parser, remarks):
+        raise ValueError("its space group is not understood; list the symmetry operations or all sites as P 1")
+    complaint = parser.check(structure)
+    if complaint is not None and "Cannot determine" not in complaint and structure.is_ordered:
+        raise ValueError(f"atoms and formula of the file disagree: {complaint}")
+    return structure
+
+
+def _has_unknown_symmetry(parser: CifParser, remarks: Iterable[warnings.WarningMessage]) -> bool:
+    """Return whether the file names a space group that pymatgen read as P 1."""
+    blocks: dict[str, dict[str, object]] = parser.as_dict()
+    is_guessed = any("Defaulting to P1" in str(remark.message) for remark in remarks)
+    return is_guessed and any("space_group" in tag for block in blocks.values() for tag in block)
+
+
+def _read_poscar(path: Path) -> Structure:
+    """Read a POSCAR that names its elements; pymatgen would otherwise invent H, He, Li and so on."""
+    from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
+
+    warnings.filterwarnings("error", message="Elements in POSCAR", category=BadPoscarWarning)
+    return Poscar.from_file(str(path), check_for_potcar=False).structure
+
+
+def _read_extended_xyz(path: Path) -> Structure:
+    from ase.io import iread
+    from pymatgen.core import Structure
+
+    atoms = next(iter(iread(path, format="extxyz")))
+    if not atoms.pbc.all():
+        raise ValueError("it is not periodic in three dimensions: its second line needs a Lattice")
+    return Structure(atoms.cell.array, list(atoms.symbols), atoms.positions, coords_are_cartesian=True)
+
+
+def _require_sound(structure: Structure, name: str) -> None:
+    """Refuse a structure without atoms, with partial occupancy or with atoms on top of each other."""
+    if len(structure) == 0:
+        raise _unreadable(name, "it holds no atoms")
+    disordered = next((site for site in structure if not site.is_ordered), None)
+    if disordered is not None:
+        raise StructureError(
+            f"site {disordered.label} of {name} holds {_name_occupancy(disordered.species.items())}",
+            limit="every site must be fully occupied by one element; this is a file with partial occupancy",
+            why="an energy needs definite atoms, and the average structure has none",
+            remedy="choose an ordered cell: a supercell, a refinement of lower symmetry or a phase of the library",
+        )
+    if not structure.volume / len(structure) >= MIN_VOLUME_ANG3_PER_ATOM:
+        raise _too_close(f"{name} has {structure.volume / len(structure):.3g} Å³ per atom", "at least 2 Å³ are needed")
+    closest = min(find_pairs(structure, ratio=MIN_CONTACT_RATIO), key=lambda pair: pair.distance_ang, default=None)
+    if closest is not None:
+        limit_ang = MIN_CONTACT_RATIO * covalent_sum_ang(structure, closest)
+        raise _too_close(
+            f"{name_pair(structure, closest)} in {name}",
+            f"at least {limit_ang:.2f} Å are needed, {MIN_CONTACT_RATIO} of the sum of the covalent radii",
+        )
+
+
+def _too_close(what: str, limit: str) -> StructureError:
+    return StructureError(
+        what,
+        limit=limit,
+        why="atoms on top of each other make any energy meaningless",
+        remedy="look for a doubled site, a wrong space-group setting or a wrong unit in the file",
+    )
+
+
+def _unreadable(name: str, reason: str) -> StructureError:
+    return StructureError(
+        f"{name} cannot be read",
+        limit=" ".join(reason.split())[:400],
+        why="a guessed structure would give a wrong energy",
+        remedy="repair the file, or export it again as CIF with all sites listed in P 1",
+    )
+
+
+def _name_occupancy(species: Iterable[tuple[object, float]]) -> str:
+    return ", ".join(f"{element} with occupancy {occupancy:.3g}" for element, occupancy in species)
