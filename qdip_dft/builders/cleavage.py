@@ -14,6 +14,7 @@ from one face to the other (Tasker type III) are all special cases.  h is the he
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -25,8 +26,8 @@ from qdip_dft.builders.ions import Array, IonicCrystal
 POLARITY_TOLERANCE_E = 0.2
 """Largest |Σ q z| / d of a non-polar film in e: allows for ions that are slightly off their ideal planes."""
 
-CORRUGATION_WEIGHT = 0.005
-"""ε: prefers the flattest of equally good cuts."""
+CORRUGATION_WEIGHTS = (0.005, 1.0)
+"""ε: a small one prefers the flattest of equally good cuts, a large one finds the best flat cut at each height."""
 
 LAYER_TOLERANCE_ANG = 0.35
 """Centres closer in height than this belong to one layer."""
@@ -78,8 +79,8 @@ def find_terminations(oriented: IonicCrystal) -> tuple[Termination, ...]:
     """
     bonds = find_bonds(oriented)
     found: dict[tuple[int, ...], Termination] = {}
-    for height in _candidate_heights(oriented):
-        cut = _solve_cut(oriented, bonds, centre=height + 0.5)
+    for height, weight in product(_candidate_heights(oriented), CORRUGATION_WEIGHTS):
+        cut = _solve_cut(oriented, bonds, centre=height + 0.5, corrugation_weight=weight)
         if cut is not None:
             key = tuple(k - min(cut) for k in cut)
             found.setdefault(key, _describe(oriented, bonds, key))
@@ -95,11 +96,13 @@ def _candidate_heights(oriented: IonicCrystal) -> list[float]:
     return [float(h) for h in (0.5 * (heights + following))[is_gap]] or [float(heights[0]) - 0.25]
 
 
-def _solve_cut(oriented: IonicCrystal, bonds: tuple[Bond, ...], *, centre: float) -> tuple[int, ...] | None:
+def _solve_cut(
+    oriented: IonicCrystal, bonds: tuple[Bond, ...], *, centre: float, corrugation_weight: float
+) -> tuple[int, ...] | None:
     """Solve the integer program; unknowns are k (n ions), t (bonds) and w (n ions)."""
     n, m = len(oriented.ions), len(bonds)
     heights = oriented.frac_centres[:, 2]
-    objective = np.concatenate([np.zeros(n), [b.valence for b in bonds], np.full(n, CORRUGATION_WEIGHT)])
+    objective = np.concatenate([np.zeros(n), [b.valence for b in bonds], np.full(n, corrugation_weight)])
     bond_rows, bond_limits = _absolute_rows(
         [(b.first, b.second, n + index, float(b.translation[2])) for index, b in enumerate(bonds)], n + m + n
     )
@@ -161,7 +164,8 @@ def name_layer(oriented: IonicCrystal, heights: Array, *, is_bottom: bool, thick
         Thickness of the layer in Å.
     """
     inward = (heights - heights.min()) if is_bottom else (heights.max() - heights)
-    layer = [ion for ion, depth in zip(oriented.ions, inward, strict=True) if depth * oriented.lattice_ang[2, 2] <= thickness_ang]
+    spacing = oriented.lattice_ang[2, 2]
+    layer = [ion for ion, depth in zip(oriented.ions, inward, strict=True) if depth * spacing <= thickness_ang]
     labels = sorted({(-ion.charge, ion.label) for ion in layer}, key=lambda pair: (pair[0] > 0, pair[1]))
     counts = {label: sum(ion.label == label for ion in layer) for _, label in labels}
     divisor = np.gcd.reduce(list(counts.values()))

@@ -7,7 +7,6 @@ it with exactly one monovalent anion (iodide, …) per surface Pb, which sits wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil, sqrt
 
 import numpy as np
@@ -17,31 +16,10 @@ from qdip_dft.builders.cleavage import LAYER_TOLERANCE_ANG, find_terminations
 from qdip_dft.builders.ions import Array, Ion, IonicCrystal
 from qdip_dft.builders.orientation import in_plane_vectors, plane_spacing_ang
 from qdip_dft.errors import ChargeBalanceError, SlabError
+from qdip_dft.model.slab import DotCut
 
 PASSIVATING_VALENCE = 1.0 / 3.0
 """Bond valence of each of the three bonds of a monovalent anion in a hollow site."""
-
-
-@dataclass(frozen=True, slots=True)
-class DotCut:
-    """How a dot slab is cut from the oriented cell.
-
-    Parameters
-    ----------
-    cut
-        Stacking shift of each ion: the termination.
-    n_planes
-        Number of lattice planes.
-    is_polar
-        Whether both faces end with cations and need passivation.
-    n_passivating_per_face
-        Monovalent anions per 1 × 1 cell and face.
-    """
-
-    cut: tuple[int, ...]
-    n_planes: int
-    is_polar: bool
-    n_passivating_per_face: int
 
 
 def plan_dot_cut(oriented: IonicCrystal, *, min_thickness_ang: float, passivation: str | None, facet: str) -> DotCut:
@@ -67,7 +45,7 @@ def plan_dot_cut(oriented: IonicCrystal, *, min_thickness_ang: float, passivatio
     terminations = find_terminations(oriented)
     if terminations:
         n_planes = max(1, ceil(min_thickness_ang / spacing - 1e-6))
-        return DotCut(terminations[0].cut, n_planes, is_polar=False, n_passivating_per_face=0)
+        return DotCut(cut=terminations[0].cut, n_planes=n_planes, is_polar=False, n_passivating_per_face=0)
     cut = _cation_first(oriented)
     n_planes = max(2, ceil(min_thickness_ang / spacing - 1e-6) + 1)
     n_anions = _anions_per_face(oriented, cut, facet)
@@ -78,7 +56,7 @@ def plan_dot_cut(oriented: IonicCrystal, *, min_thickness_ang: float, passivatio
             why="a charged slab has no defined energy in a periodic cell",
             remedy="set dot.passivation to a halide such as I, or choose a neutral facet",
         )
-    return DotCut(cut, n_planes, is_polar=True, n_passivating_per_face=n_anions)
+    return DotCut(cut=cut, n_planes=n_planes, is_polar=True, n_passivating_per_face=n_anions)
 
 
 def _cation_first(oriented: IonicCrystal) -> tuple[int, ...]:

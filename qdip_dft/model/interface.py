@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qdip_dft.model.base import Record
+from qdip_dft.model.slab import DotCut
 from qdip_dft.model.study import PhaseRole
 
 IntegerMatrix2 = tuple[tuple[int, int], tuple[int, int]]
@@ -18,8 +19,8 @@ class Candidate(Record):
     ----------
     label
         For people, such as ``PbS(111)//FAPbI3-alpha(100)``; unique within a study.
-    dot, dot_plane, passivation, n_dot_planes
-        Dot material, facet, passivating anion and number of its lattice planes.
+    dot, dot_plane, passivation, dot_cut
+        Dot material, facet, passivating anion and how its slab is cut.
     phase, role, film_plane, n_film_planes
         Host phase, its role, film plane and number of its lattice planes.
     cut
@@ -46,7 +47,7 @@ class Candidate(Record):
     dot: str
     dot_plane: str
     passivation: str | None
-    n_dot_planes: int
+    dot_cut: DotCut
     phase: str
     role: PhaseRole
     film_plane: str

@@ -1,0 +1,129 @@
+"""The four terms of a phase and the stabilization energy, from total energies.
+
+For a film of N formula units in an interface cell of area A (all energies in eV, terms in eV per formula unit):
+
+    bulk    = E(bulk, fully relaxed) / Z
+    strain  = E(strained bulk) / N_ref − bulk
+    surface = [E(film slab) − N · E(strained bulk) / N_ref] / N
+    binding = [E(interface) − E(film slab) − E(dot slab)] / N
+
+Their sum is [E(interface) − E(dot slab)] / N, whatever the reference states: the identity is checked for every
+result.  Films are stoichiometric, so no chemical potential enters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from qdip_dft.errors import LevelOfTheoryError
+from qdip_dft.model.calculation import LevelOfTheory
+from qdip_dft.model.stabilization import Terms
+from qdip_dft.units import ev_per_ang2_to_j_per_m2, ev_per_ang2_to_mev_per_ang2
+
+IDENTITY_TOLERANCE_EV = 1e-9
+"""Largest rounding error of the sum of the four terms, per formula unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateEnergies:
+    """Total energies of the parts of one candidate in eV; None where the calculation is missing.
+
+    Parameters
+    ----------
+    bulk_ev, n_bulk
+        Relaxed bulk of the phase and its formula units Z.
+    strained_bulk_ev, n_strained_bulk
+        Strained bulk in the interface's mesh and its formula units N_ref.
+    film_slab_ev, dot_slab_ev, interface_ev
+        The slabs and the interface.
+    n_film
+        Formula units N of the film.
+    """
+
+    bulk_ev: float | None
+    n_bulk: int
+    strained_bulk_ev: float | None
+    n_strained_bulk: int
+    film_slab_ev: float | None
+    dot_slab_ev: float | None
+    interface_ev: float | None
+    n_film: int
+
+
+def compute_terms(energies: CandidateEnergies) -> Terms:
+    """Return the four terms and their sum; a term whose energies are missing is None."""
+    bulk = _divide(energies.bulk_ev, energies.n_bulk)
+    strained = _divide(energies.strained_bulk_ev, energies.n_strained_bulk)
+    film = _divide(energies.film_slab_ev, energies.n_film)
+    dot = _divide(energies.dot_slab_ev, energies.n_film)
+    interface = _divide(energies.interface_ev, energies.n_film)
+    strain = _subtract(strained, bulk)
+    surface = _subtract(film, strained)
+    binding = _subtract(_subtract(interface, film), dot)
+    parts = (bulk, strain, surface, binding)
+    total = None if any(part is None for part in parts) else sum(part for part in parts if part is not None)
+    return Terms(
+        bulk_ev_per_fu=bulk,
+        strain_ev_per_fu=strain,
+        surface_ev_per_fu=surface,
+        binding_ev_per_fu=binding,
+        total_ev_per_fu=total,
+    )
+
+
+def identity_residual_ev(terms: Terms, energies: CandidateEnergies) -> float | None:
+    """Return total − [E(interface) − E(dot slab)] / N in eV per formula unit: zero up to rounding."""
+    if terms.total_ev_per_fu is None or energies.interface_ev is None or energies.dot_slab_ev is None:
+        return None
+    return terms.total_ev_per_fu - (energies.interface_ev - energies.dot_slab_ev) / energies.n_film
+
+
+def subtract_terms(black: Terms, competitor: Terms) -> Terms:
+    """Return black − competitor, term by term; negative: the black phase is favoured."""
+    names = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
+    return Terms(**{name: _subtract(getattr(black, name), getattr(competitor, name)) for name in names})
+
+
+def per_area(term_ev_per_fu: float | None, *, n_film: int, area_ang2: float | None) -> tuple[float | None, float | None]:
+    """Return a term times N / A, in meV/Å² and in J/m²."""
+    if term_ev_per_fu is None or area_ang2 is None:
+        return None, None
+    energy = term_ev_per_fu * n_film / area_ang2
+    return ev_per_ang2_to_mev_per_ang2(energy), ev_per_ang2_to_j_per_m2(energy)
+
+
+def require_one_theory(theories: Iterable[LevelOfTheory]) -> LevelOfTheory | None:
+    """Return the level of theory shared by all energies of a difference; None if there are none.
+
+    Raises
+    ------
+    LevelOfTheoryError
+        If two energies differ in anything that changes an energy.
+    """
+    shared: LevelOfTheory | None = None
+    for theory in theories:
+        if shared is None:
+            shared = theory
+        elif theory != shared:
+            _refuse_mixture(shared, theory)
+    return shared
+
+
+def _refuse_mixture(first: LevelOfTheory, second: LevelOfTheory) -> None:
+    left, right = first.model_dump(), second.model_dump()
+    differing = [f"{name}: {left[name]} and {right[name]}" for name in left if left[name] != right[name]]
+    raise LevelOfTheoryError(
+        f"energies of two levels of theory in one difference ({'; '.join(differing)})",
+        limit="engine, version, functional, dispersion, weights and settings must be equal",
+        why="the difference of two zero points would be booked as physics",
+        remedy="rerun the older part of the study with the present engine",
+    )
+
+
+def _divide(energy_ev: float | None, count: int) -> float | None:
+    return None if energy_ev is None else energy_ev / count
+
+
+def _subtract(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second

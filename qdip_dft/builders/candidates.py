@@ -1,0 +1,214 @@
+"""From a study to its candidates: planes, terminations, common cells and thicknesses, all in whole numbers.
+
+The search runs on the catalogue's lattices, so every engine builds the same candidates; their strains are recomputed
+with each engine's own relaxed lattices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from qdip_dft.builders.cleavage import Termination, find_terminations
+from qdip_dft.builders.dots import plan_dot_cut
+from qdip_dft.builders.ions import IonicCrystal, find_ions
+from qdip_dft.builders.matching import CellMatch, require_matches
+from qdip_dft.builders.orientation import (
+    Orientation,
+    find_orientation,
+    in_plane_vectors,
+    orient_crystal,
+    plane_spacing_ang,
+)
+from qdip_dft.builders.planes import parse_hkl
+from qdip_dft.errors import MatchError, SlabError
+from qdip_dft.model.crystal import CrystalRecord
+from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.slab import DotCut
+from qdip_dft.model.study import CellChoice, PhaseSpec, StudySpec
+
+
+@dataclass(frozen=True, slots=True)
+class OrientedFace:
+    """A crystal cut along a plane, as filed in the catalogue.
+
+    Parameters
+    ----------
+    crystal
+        The conventional cell.
+    orientation
+        The recipe that turns it, or its relaxed version, into the oriented cell.
+    oriented
+        The oriented cell without a cut.
+    name
+        Such as ``PbS(111)``.
+    """
+
+    crystal: IonicCrystal
+    orientation: Orientation
+    oriented: IonicCrystal
+    name: str
+
+
+def orient_face(crystal: CrystalRecord, plane: str) -> OrientedFace:
+    """Return a crystal oriented along a plane of its conventional cell."""
+    ionic = find_ions(crystal.structure, crystal.formal_charges)
+    orientation = find_orientation(ionic, parse_hkl(plane))
+    return OrientedFace(ionic, orientation, orient_crystal(ionic, orientation), f"{crystal.id}({plane})")
+
+
+def find_candidates(
+    study: StudySpec, crystals: Mapping[str, CrystalRecord]
+) -> tuple[tuple[Candidate, ...], tuple[DroppedCandidate, ...]]:
+    """Return the candidates of a study and what was left out, with the reason.
+
+    Parameters
+    ----------
+    study
+        The study.
+    crystals
+        The dot's material and every phase, by the names used in the study.
+
+    Raises
+    ------
+    MatchError
+        If a phase has no cell on a facet within the limits.
+    SlabError
+        If a slab cannot be cut or neutralized.
+    """
+    candidates: list[Candidate] = []
+    dropped: list[DroppedCandidate] = []
+    for facet in study.dot.facets:
+        dot_face = orient_face(crystals[study.dot.material], facet)
+        dot_cut = plan_dot_cut(
+            dot_face.oriented,
+            min_thickness_ang=study.dot.min_thickness_ang,
+            passivation=study.dot.passivation,
+            facet=dot_face.name,
+        )
+        for phase in study.phases:
+            found, left_out = _candidates_of_phase(study, phase, crystals[phase.phase], dot_face, dot_cut)
+            candidates += found
+            dropped += left_out
+    return tuple(candidates), tuple(dropped)
+
+
+def _candidates_of_phase(
+    study: StudySpec, phase: PhaseSpec, crystal: CrystalRecord, dot_face: OrientedFace, dot_cut: DotCut
+) -> tuple[list[Candidate], list[DroppedCandidate]]:
+    found: list[Candidate] = []
+    dropped: list[DroppedCandidate] = []
+    refusal: MatchError | None = None
+    for plane in phase.planes:
+        film_face = orient_face(crystal, plane)
+        termination = choose_termination(film_face, phase.termination)
+        try:
+            cells = require_matches(
+                in_plane_vectors(film_face.oriented),
+                in_plane_vectors(dot_face.oriented),
+                max_area_ang2=study.matching.max_area_ang2,
+                max_strain=study.matching.max_strain,
+            )
+        except MatchError as error:
+            refusal = _name_pair(error, dot_face, film_face)
+            dropped.append(DroppedCandidate(label=f"{dot_face.name}//{film_face.name}", reason=refusal.what))
+            continue
+        match = choose_cell(cells, study.matching.choice)
+        for shift in study.film.registry_shifts:
+            found.append(_describe(study, phase, crystal, plane, film_face, dot_face, dot_cut, termination, match, shift))
+    if not found and refusal is not None:
+        raise refusal
+    return found, dropped
+
+
+def _name_pair(error: MatchError, dot_face: OrientedFace, film_face: OrientedFace) -> MatchError:
+    return MatchError(
+        f"{dot_face.name}//{film_face.name}: {error.what}", limit=error.limit, why=error.why, remedy=error.remedy
+    )
+
+
+def choose_cell(cells: tuple[CellMatch, ...], choice: CellChoice) -> CellMatch:
+    """Return the smallest or the least strained cell of the Pareto front."""
+    front = [cell for cell in cells if cell.is_pareto]
+    if choice is CellChoice.SMALLEST:
+        return min(front, key=lambda cell: cell.area_ang2)
+    return min(front, key=lambda cell: max(map(abs, cell.principal_strains)))
+
+
+def choose_termination(face: OrientedFace, wanted: str | None) -> Termination:
+    """Return the wanted termination of a film, or the one that breaks the least bond valence.
+
+    Parameters
+    ----------
+    face
+        The film's face.
+    wanted
+        Chemical layer that touches the dot, such as ``PbI2``; None: the least broken bond valence.
+
+    Raises
+    ------
+    SlabError
+        If the plane has no neutral termination without a dipole, or not the wanted one.
+    """
+    terminations = find_terminations(face.oriented)
+    if not terminations:
+        raise SlabError(
+            f"{face.name} has no stoichiometric termination without a dipole",
+            limit="Σ q z over one lattice plane must vanish for whole ions",
+            why="the energy of a polar film grows with its thickness, so no surface energy exists",
+            remedy="choose another plane of this phase",
+        )
+    matching = [t for t in terminations if wanted in (None, t.bottom)]
+    if not matching:
+        raise SlabError(
+            f"{face.name} has no non-polar termination with {wanted} towards the dot",
+            limit=f"available: {', '.join(sorted({t.bottom for t in terminations}))}",
+            why="the film would be charged, polar or not the one that was asked for",
+            remedy="name one of these as termination, or leave it out",
+        )
+    return matching[0]
+
+
+def formula_units_per_cell(face: OrientedFace, crystal: CrystalRecord) -> int:
+    """Return the host formula units in one oriented cell."""
+    return crystal.formula_units * len(face.oriented.ions) // len(face.crystal.ions)
+
+
+def _describe(
+    study: StudySpec,
+    phase: PhaseSpec,
+    crystal: CrystalRecord,
+    plane: str,
+    film_face: OrientedFace,
+    dot_face: OrientedFace,
+    dot_cut: DotCut,
+    termination: Termination,
+    match: CellMatch,
+    shift: tuple[float, float],
+) -> Candidate:
+    n_planes = max(1, ceil(study.film.min_thickness_ang / plane_spacing_ang(film_face.oriented) - 1e-6))
+    n_planes = study.film.reference_periods * ceil(n_planes / study.film.reference_periods)
+    is_shifted = len(study.film.registry_shifts) > 1
+    suffix = f" shift {shift[0]:g},{shift[1]:g}" if is_shifted else ""
+    return Candidate(
+        label=f"{dot_face.name}//{film_face.name}{suffix}",
+        dot=study.dot.material,
+        dot_plane=dot_face.name.removeprefix(study.dot.material).strip("()"),
+        passivation=study.dot.passivation if dot_cut.is_polar else None,
+        dot_cut=dot_cut,
+        phase=phase.phase,
+        role=phase.role,
+        film_plane=plane,
+        n_film_planes=n_planes,
+        cut=termination.cut,
+        termination=termination.name,
+        film_matrix=match.film_matrix,
+        dot_matrix=match.dot_matrix,
+        search_strains=match.principal_strains,
+        search_area_ang2=match.area_ang2,
+        strain_partition=study.matching.strain_partition,
+        shift=shift,
+        n_formula_units=n_planes * match.n_film * formula_units_per_cell(film_face, crystal),
+        notes=(f"cleavage cuts {termination.broken_valence:.2f} valence units per 1 × 1 cell",),
+    )

@@ -1,0 +1,107 @@
+"""Calculation keys: the same question is asked once, whoever asks it.
+
+A key is the SHA-256 of canonical JSON: the structure (wrapped, rounded to 1e-4 Å, sorted; labels dropped, constraints
+kept), what may move, the level of theory, and for relaxations the thresholds.  The id of the job is a UUID5 of the key
+and the number of the attempt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from uuid import UUID, uuid5
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom, LevelOfTheory
+from qdip_dft.model.structure import StructureRecord
+
+POSITION_ROUNDING_ANG = 1e-4
+"""Structures that agree to this are the same question."""
+
+KEY_NAMESPACE = UUID("6f1c3a52-5d1e-4a63-9a54-6d0f2f2f8d11")
+"""Namespace of the job ids; never change it."""
+
+
+def calculation_key(
+    task: CalculationTask, theory: LevelOfTheory, relaxation_settings: Mapping[str, JsonValue]
+) -> str:
+    """Return the key of a calculation (64 hexadecimal digits).
+
+    Parameters
+    ----------
+    task
+        Structure and freedom; its label does not count.
+    theory
+        Level of theory.
+    relaxation_settings
+        Thresholds and limits of a relaxation; ignored for a static calculation.
+    """
+    content = {
+        "structure": _canonical_structure(task.structure),
+        "freedom": task.freedom.value,
+        "theory": theory.model_dump(mode="json"),
+        "relaxation": dict(relaxation_settings) if task.freedom is not Freedom.NONE else None,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def job_id(key: str, *, attempt: int = 0) -> str:
+    """Return the id of the job that makes a calculation: the same for everyone, new for each attempt."""
+    return str(uuid5(KEY_NAMESPACE, f"{key}:{attempt}"))
+
+
+def _canonical_structure(structure: StructureRecord) -> dict[str, JsonValue]:
+    order, wrapped = _canonical_order(structure)
+    fixed = structure.is_fixed or (False,) * structure.n_atoms
+    return {
+        "lattice": np.round(np.array(structure.lattice_ang) / POSITION_ROUNDING_ANG).astype(int).tolist(),
+        "sites": [[structure.species[i], *wrapped[i].tolist(), bool(fixed[i])] for i in order],
+    }
+
+
+def _canonical_order(structure: StructureRecord) -> tuple[list[int], NDArray[np.int_]]:
+    """Return the site order by element and wrapped position, and the positions in whole units of the rounding."""
+    lengths = np.linalg.norm(np.array(structure.lattice_ang), axis=1)
+    divisions = np.maximum(np.round(lengths / POSITION_ROUNDING_ANG), 1).astype(int)
+    wrapped = np.round(np.array(structure.frac_coords) * divisions).astype(int) % divisions
+    order = sorted(range(structure.n_atoms), key=lambda i: (structure.species[i], *wrapped[i]))
+    return order, wrapped
+
+
+def adapt_record(record: CalculationRecord, task: CalculationTask) -> CalculationRecord:
+    """Return a stored record with its sites in the order, and its atoms in the cells, of another asker.
+
+    Two askers may list the same atoms in another order or in neighbouring cells; the key does not see the difference,
+    but whoever builds on the result must get his own sites back.
+
+    Parameters
+    ----------
+    record
+        A record whose key equals that of the task.
+    task
+        The new question.
+    """
+    if record.result is None or record.task.structure == task.structure:
+        return record.model_copy(update={"task": task})
+    theirs, _ = _canonical_order(record.task.structure)
+    mine, _ = _canonical_order(task.structure)
+    source = [0] * len(mine)
+    for their_index, my_index in zip(theirs, mine, strict=True):
+        source[my_index] = their_index
+    start = np.array(record.task.structure.frac_coords)[source]
+    cells = np.round(np.array(task.structure.frac_coords) - start)
+    final = record.result.structure
+    structure = task.structure.model_copy(
+        update={
+            "lattice_ang": final.lattice_ang,
+            "frac_coords": tuple(map(tuple, (np.array(final.frac_coords)[source] + cells).tolist())),
+        }
+    )
+    forces = tuple(record.result.forces_ev_per_ang[i] for i in source)
+    result = record.result.model_copy(update={"structure": structure, "forces_ev_per_ang": forces})
+    return record.model_copy(update={"task": task, "result": result})

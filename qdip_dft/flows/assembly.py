@@ -1,0 +1,252 @@
+"""From the calculations of a study to its result documents, one per dot facet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+
+from qdip_dft import __version__
+from qdip_dft.analysis.checks import check_cations, check_phase, check_registry, check_strain
+from qdip_dft.analysis.phases import measure_connectivity
+from qdip_dft.analysis.sentence import answer_in_words
+from qdip_dft.analysis.stability import (
+    CandidateEnergies,
+    compute_terms,
+    identity_residual_ev,
+    per_area,
+    require_one_theory,
+    subtract_terms,
+)
+from qdip_dft.builders.strain import Mesh
+from qdip_dft.flows.resolution import Resolution, explain_failure
+from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps
+from qdip_dft.model.calculation import Level, LevelOfTheory
+from qdip_dft.model.interface import Candidate
+from qdip_dft.model.stabilization import CandidateResult, Check, Stabilization, StabilizationDoc, Terms
+from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.study import PhaseRole
+
+REPORTED_PACKAGES = ("ase", "pymatgen", "jobflow", "atomate2", "numpy", "scipy")
+"""Packages whose versions are written into every result."""
+
+
+def assemble_documents(steps: StudySteps, resolution: Resolution, *, level: Level) -> tuple[StabilizationDoc, ...]:
+    """Return the result of a study on every facet of the dot; missing terms stay missing and are named.
+
+    Parameters
+    ----------
+    steps
+        The study's steps.
+    resolution
+        What was calculated.
+    level
+        How far the engine's energies may be trusted.
+    """
+    return tuple(_assemble_facet(steps, resolution, facet, level) for facet in steps.study.dot.facets)
+
+
+def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level: Level) -> StabilizationDoc:
+    study = steps.study
+    candidates = [c for c in steps.candidates if c.dot_plane == facet]
+    results = [_describe_candidate(steps, resolution, candidate) for candidate in candidates]
+    results = _select_lowest(_refer_to_lowest_bulk(results))
+    return StabilizationDoc(
+        id=study.name if len(study.dot.facets) == 1 else f"{study.name}@{facet}",
+        study=study,
+        dot_plane=facet,
+        level=level,
+        theory=require_one_theory(_theories(steps, resolution, candidates)),
+        candidates=tuple(results),
+        dropped=tuple(d for d in steps.dropped if d.label.startswith(f"{study.dot.material}({facet})")),
+        stabilization=_compare(results, dot=f"{study.dot.material}({facet})", level=level),
+        versions={"qdip_dft": __version__, **{name: version(name) for name in REPORTED_PACKAGES}},
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _theories(steps: StudySteps, resolution: Resolution, candidates: list[Candidate]) -> list[LevelOfTheory]:
+    names = dict.fromkeys(name for candidate in candidates for name in steps.parts_of(candidate).values())
+    return [resolution.records[name].theory for name in names if name in resolution.records]
+
+
+def _describe_candidate(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> CandidateResult:
+    geometry = CandidateGeometry(
+        steps.study, candidate, steps.crystals[candidate.dot], steps.crystals[candidate.phase]
+    )
+    energies = _collect_energies(steps, resolution, candidate, geometry)
+    terms = compute_terms(energies)
+    mesh = _mesh(steps, resolution, candidate, geometry)
+    area = None if mesh is None else mesh.area_ang2
+    n = candidate.n_formula_units
+    surface, binding = terms.surface_ev_per_fu, terms.binding_ev_per_fu
+    surface_mev, surface_j = per_area(surface, n_film=n, area_ang2=area)
+    binding_mev, binding_j = per_area(binding, n_film=n, area_ang2=area)
+    interface = resolution.tasks.get(f"{Part.INTERFACE} {candidate.label}")
+    return CandidateResult(
+        **terms.model_dump(),
+        candidate=candidate,
+        is_selected=False,
+        missing=_missing_terms(steps, resolution, candidate),
+        bulk_above_lowest_ev_per_fu=None,
+        n_formula_units=n,
+        n_atoms=None if interface is None else interface.structure.n_atoms,
+        area_ang2=area,
+        film_principal_strains=None if mesh is None else mesh.film_principal_strains,
+        dot_principal_strains=None if mesh is None else mesh.dot_principal_strains,
+        surface_mev_per_ang2=surface_mev,
+        surface_j_per_m2=surface_j,
+        binding_mev_per_ang2=binding_mev,
+        binding_j_per_m2=binding_j,
+        work_of_separation_j_per_m2=None if binding_j is None else -binding_j,
+        interface_mev_per_ang2=None if surface_mev is None or binding_mev is None else surface_mev + binding_mev,
+        identity_residual_ev=identity_residual_ev(terms, energies),
+        checks=_run_checks(steps, resolution, candidate, mesh),
+        calculations={part.value: resolution.keys[name] for part, name in steps.parts_of(candidate).items()
+                      if name in resolution.keys},
+    )  # fmt: skip
+
+
+def _collect_energies(
+    steps: StudySteps, resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry
+) -> CandidateEnergies:
+    energy = {part: _energy_ev(resolution, name) for part, name in steps.parts_of(candidate).items()}
+    return CandidateEnergies(
+        bulk_ev=energy[Part.BULK],
+        n_bulk=steps.crystals[candidate.phase].formula_units,
+        strained_bulk_ev=energy[Part.STRAINED_BULK],
+        n_strained_bulk=geometry.n_reference_formula_units,
+        film_slab_ev=energy[Part.FILM_SLAB],
+        dot_slab_ev=energy[Part.DOT_SLAB],
+        interface_ev=energy[Part.INTERFACE],
+        n_film=candidate.n_formula_units,
+    )
+
+
+def _energy_ev(resolution: Resolution, name: str) -> float | None:
+    record = resolution.usable(name)
+    return None if record is None or record.result is None else record.result.energy_ev
+
+
+def _missing_terms(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> tuple[str, ...]:
+    missing = [
+        f"{part.value} energy missing because {explain_failure(resolution, name)}"
+        for part, name in steps.parts_of(candidate).items()
+        if resolution.usable(name) is None
+    ]
+    return tuple(missing)
+
+
+def _relaxed(resolution: Resolution, name: str) -> StructureRecord | None:
+    record = resolution.usable(name)
+    return None if record is None or record.result is None else record.result.structure
+
+
+def _mesh(
+    steps: StudySteps, resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry
+) -> Mesh | None:
+    dot = _relaxed(resolution, f"{Part.DOT_BULK} {candidate.dot}")
+    film = _relaxed(resolution, f"{Part.BULK} {candidate.phase}")
+    return None if dot is None or film is None else geometry.mesh(dot, film)
+
+
+def _run_checks(
+    steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: Mesh | None
+) -> tuple[Check, ...]:
+    checks: list[Check] = []
+    expected = measure_connectivity(steps.crystals[candidate.phase].structure)
+    for part, name in steps.relaxations_of(candidate).items():
+        relaxed = _relaxed(resolution, name)
+        if relaxed is None or part is Part.DOT_SLAB:
+            continue
+        checks.append(check_phase(relaxed, expected=expected, sites=_film_sites(resolution, candidate, part), part=part))
+        checks.append(check_cations(resolution.tasks[name].structure, relaxed, part=part))
+    if mesh is not None:
+        checks += _check_mesh(steps, candidate, mesh)
+    return tuple(checks)
+
+
+def _film_sites(resolution: Resolution, candidate: Candidate, part: Part) -> frozenset[int] | None:
+    """Return the sites of the film in an interface, where the dot's sites come first; None for other parts."""
+    if part is not Part.INTERFACE:
+        return None
+    n_dot = resolution.tasks[f"{Part.DOT_SLAB} {candidate.label}"].structure.n_atoms
+    n_all = resolution.tasks[f"{Part.INTERFACE} {candidate.label}"].structure.n_atoms
+    return frozenset(range(n_dot, n_all))
+
+
+def _check_mesh(steps: StudySteps, candidate: Candidate, mesh: Mesh) -> list[Check]:
+    n_film = abs(round(np.linalg.det(candidate.film_matrix)))
+    n_dot = abs(round(np.linalg.det(candidate.dot_matrix)))
+    return [
+        check_registry(
+            displacement_area_ang2=mesh.area_ang2 / (n_film * n_dot), n_shifts=len(steps.study.film.registry_shifts)
+        ),
+        check_strain(mesh.film_principal_strains, part="film"),
+        check_strain(mesh.dot_principal_strains, part="dot"),
+    ]
+
+
+def _refer_to_lowest_bulk(results: list[CandidateResult]) -> list[CandidateResult]:
+    bulks = [r.bulk_ev_per_fu for r in results if r.bulk_ev_per_fu is not None]
+    if not bulks:
+        return results
+    lowest = min(bulks)
+    return [
+        r
+        if r.bulk_ev_per_fu is None
+        else r.model_copy(update={"bulk_above_lowest_ev_per_fu": r.bulk_ev_per_fu - lowest})
+        for r in results
+    ]
+
+
+def _select_lowest(results: list[CandidateResult]) -> list[CandidateResult]:
+    """Mark for each phase the valid candidate of lowest total."""
+    best: dict[str, CandidateResult] = {}
+    for result in results:
+        phase = result.candidate.phase
+        if result.is_valid and (phase not in best or _total(result) < _total(best[phase])):
+            best[phase] = result
+    return [r.model_copy(update={"is_selected": best.get(r.candidate.phase) is r}) for r in results]
+
+
+def _total(result: CandidateResult) -> float:
+    return float("inf") if result.total_ev_per_fu is None else result.total_ev_per_fu
+
+
+def _compare(results: list[CandidateResult], *, dot: str, level: Level) -> Stabilization:
+    black, competitor = (_lowest_of(results, role) for role in (PhaseRole.BLACK, PhaseRole.COMPETITOR))
+    nothing = Terms(
+        bulk_ev_per_fu=None,
+        strain_ev_per_fu=None,
+        surface_ev_per_fu=None,
+        binding_ev_per_fu=None,
+        total_ev_per_fu=None,
+    )
+    terms = nothing if black is None or competitor is None else subtract_terms(black, competitor)
+    return Stabilization(
+        **terms.model_dump(),
+        black=None if black is None else black.candidate.label,
+        competitor=None if competitor is None else competitor.candidate.label,
+        sentence=answer_in_words(
+            terms,
+            facet=dot,
+            black=None if black is None else black.candidate.label,
+            competitor=None if competitor is None else competitor.candidate.label,
+            level=level,
+            missing=[reason for result in results for reason in _why_invalid(result)],
+        ),
+    )
+
+
+def _lowest_of(results: list[CandidateResult], role: PhaseRole) -> CandidateResult | None:
+    selected = [r for r in results if r.is_selected and r.candidate.role is role]
+    return min(selected, key=_total, default=None)
+
+
+
+
+def _why_invalid(result: CandidateResult) -> list[str]:
+    failed = [f"{check.name} failed: {check.finding}" for check in result.checks if check.is_decisive and not check.is_passed]
+    return [f"{result.candidate.label}: {reason}" for reason in (*result.missing, *failed)]

@@ -1,0 +1,92 @@
+"""The flow of a study: everything that can be calculated now, then a job that looks what has become possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jobflow import Flow, Job, Maker, OutputReference
+
+from qdip_dft.cache import job_id
+from qdip_dft.flows.assembly import assemble_documents
+from qdip_dft.flows.resolution import Resolution, resolve_steps
+from qdip_dft.flows.steps import StudySteps
+from qdip_dft.jobs.advance import advance_study
+from qdip_dft.jobs.calculate import calculation_job
+from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.crystal import CrystalRecord
+from qdip_dft.model.study import StudySpec
+
+if TYPE_CHECKING:
+    from qdip_dft.engines.base import Engine
+
+
+@dataclass
+class StabilizationMaker(Maker):
+    """Maker of the flow that answers a study.
+
+    Each stage holds the calculations whose structures are known; the last job of a stage builds the next one from
+    their results: bulks → strained bulks and dot slabs → film slabs → interfaces, static calculations in between.
+    The flow carries everything it needs, so it runs on any machine.
+
+    Parameters
+    ----------
+    study
+        The study.
+    crystals
+        Dot material and phases by the names that the study uses.
+    engine
+        The engine of every calculation.
+    attempts
+        Number of the next attempt, by calculation key, of calculations that failed before; all others make their first.
+    """
+
+    study: StudySpec
+    crystals: dict[str, CrystalRecord]
+    engine: Engine
+    name: str = "stabilization"
+    attempts: dict[str, int] = field(default_factory=dict)
+
+    def make(self, records: Iterable[CalculationRecord] = ()) -> Flow:
+        """Return the flow of what is still to be calculated.
+
+        Parameters
+        ----------
+        records
+            Stored calculations; their jobs are referenced, not repeated.
+        """
+        known = {record.key: record for record in records}
+        resolution = resolve_steps(self.steps, self.engine, known.get)
+        return self._stage(resolution, known)
+
+    def make_next(self, records: Mapping[str, dict[str, Any] | None]) -> Flow | dict[str, Any]:
+        """Return the next stage, or the finished documents as plain data."""
+        known = {key: CalculationRecord.model_validate(data) for key, data in records.items() if data is not None}
+        resolution = resolve_steps(self.steps, self.engine, known.get)
+        is_lost = any(resolution.keys[name] in records for name in resolution.ready)
+        if resolution.ready and not is_lost:
+            return self._stage(resolution, known)
+        documents = assemble_documents(self.steps, resolution, level=self.engine.theory().level)
+        return {"documents": [document.model_dump(mode="json") for document in documents]}
+
+    @property
+    def steps(self) -> StudySteps:
+        """Return the steps of the study."""
+        return StudySteps(self.study, self.crystals)
+
+    def _stage(self, resolution: Resolution, known: Mapping[str, CalculationRecord]) -> Flow:
+        jobs = self._calculation_jobs(resolution)
+        references = {key: OutputReference(job_id(key, attempt=record.attempt)) for key, record in known.items()}
+        references |= {key: made.output for key, made in jobs.items()}
+        following = advance_study(self, references)
+        following.name = f"advance {self.study.name}"
+        return Flow([*jobs.values(), following], output=following.output, name=self.study.name)
+
+    def _calculation_jobs(self, resolution: Resolution) -> dict[str, Job]:
+        """Return one job per key: two steps that ask the same question share it."""
+        tasks = {resolution.keys[name]: task for name, task in resolution.ready.items()}
+        return {
+            key: calculation_job(task, self.engine, key=key, attempt=self.attempts.get(key, 0))
+            for key, task in tasks.items()
+        }

@@ -1,0 +1,246 @@
+"""The calculations of a study as a list of steps, each built from the relaxed results of earlier ones.
+
+    bulk (dot, every phase)          atoms and cell relaxed
+    strained bulk (per candidate)    atoms and the third vector relaxed, on the interface's mesh
+    dot slab (per candidate)         atoms relaxed, on the same mesh
+    film slab (per candidate)        the relaxed strained bulk with vacuum, atoms relaxed
+    interface (per candidate)        relaxed film on relaxed dot, atoms relaxed
+
+After every relaxation a static calculation at the relaxed geometry gives the energy that enters the terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+
+from qdip_dft.builders.candidates import OrientedFace, find_candidates, orient_face
+from qdip_dft.builders.dots import build_dot_slab
+from qdip_dft.builders.films import build_strained_bulk, displace_ions, embed_matrix, in_vacuum, stack_film
+from qdip_dft.builders.interfaces import check_built, join_slabs
+from qdip_dft.builders.ions import IonicCrystal, find_ions, repeat_crystal, transform_crystal
+from qdip_dft.builders.orientation import in_plane_vectors, orient_crystal
+from qdip_dft.builders.strain import Mesh, interface_mesh
+from qdip_dft.model.calculation import Freedom
+from qdip_dft.model.crystal import CrystalRecord
+from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.study import StudySpec
+
+Structures = Mapping[str, StructureRecord]
+"""Relaxed structures by step name."""
+
+
+class Part(StrEnum):
+    """The part of a candidate that a calculation belongs to."""
+
+    DOT_BULK = "dot bulk"
+    BULK = "bulk"
+    STRAINED_BULK = "strained bulk"
+    DOT_SLAB = "dot slab"
+    FILM_SLAB = "film slab"
+    INTERFACE = "interface"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One calculation of a study.
+
+    Parameters
+    ----------
+    name
+        Unique within the study, such as ``film slab PbS(111)//FAPbI3-alpha(100)``.
+    part
+        What it is a part of.
+    freedom
+        What may move.
+    parents
+        Names of the steps whose relaxed structures are needed.
+    build
+        From these structures to the one that is calculated.
+    """
+
+    name: str
+    part: Part
+    freedom: Freedom
+    parents: tuple[str, ...]
+    build: Callable[[Structures], StructureRecord]
+
+
+def static_name(name: str) -> str:
+    """Return the name of the static calculation that follows a relaxation."""
+    return f"{name} (static)"
+
+
+@dataclass(frozen=True)
+class StudySteps:
+    """All steps of a study.
+
+    Parameters
+    ----------
+    study
+        The study.
+    crystals
+        Dot material and phases by name.
+    """
+
+    study: StudySpec
+    crystals: Mapping[str, CrystalRecord]
+
+    @cached_property
+    def _search(self) -> tuple[tuple[Candidate, ...], tuple[DroppedCandidate, ...]]:
+        return find_candidates(self.study, self.crystals)
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Return the candidates."""
+        return self._search[0]
+
+    @property
+    def dropped(self) -> tuple[DroppedCandidate, ...]:
+        """Return what was not built, and why."""
+        return self._search[1]
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Return all steps, parents before children, each relaxation followed by its static calculation."""
+        names = dict.fromkeys(c.phase for c in self.candidates)
+        relaxations = [self._bulk_step(self.study.dot.material, Part.DOT_BULK)]
+        relaxations += [self._bulk_step(phase, Part.BULK) for phase in names]
+        for candidate in self.candidates:
+            relaxations += self._candidate_steps(candidate)
+        return tuple(step for relaxation in relaxations for step in (relaxation, _static_of(relaxation)))
+
+    def parts_of(self, candidate: Candidate) -> dict[Part, str]:
+        """Return the step that gives the energy of each part of a candidate."""
+        return {part: static_name(name) for part, name in self._relaxations_of(candidate).items()}
+
+    def relaxations_of(self, candidate: Candidate) -> dict[Part, str]:
+        """Return the relaxation of each part of a candidate."""
+        return self._relaxations_of(candidate)
+
+    def _relaxations_of(self, candidate: Candidate) -> dict[Part, str]:
+        return {
+            Part.BULK: f"{Part.BULK} {candidate.phase}",
+            **{part: f"{part} {candidate.label}" for part in (
+                Part.STRAINED_BULK, Part.DOT_SLAB, Part.FILM_SLAB, Part.INTERFACE)},
+        }  # fmt: skip
+
+    def _bulk_step(self, crystal_id: str, part: Part) -> Step:
+        structure = self.crystals[crystal_id].structure
+        return Step(f"{part} {crystal_id}", part, Freedom.CELL, (), lambda _: structure)
+
+    def _candidate_steps(self, candidate: Candidate) -> list[Step]:
+        geometry = CandidateGeometry(self.study, candidate, self.crystals[candidate.dot], self.crystals[candidate.phase])
+        names = self._relaxations_of(candidate)
+        bulks = (f"{Part.DOT_BULK} {candidate.dot}", names[Part.BULK])
+        reference, dot_slab, film_slab = names[Part.STRAINED_BULK], names[Part.DOT_SLAB], names[Part.FILM_SLAB]
+        return [
+            Step(reference, Part.STRAINED_BULK, Freedom.OUT_OF_PLANE, bulks,
+                 lambda s: geometry.strained_bulk(s[bulks[0]], s[bulks[1]])),
+            Step(dot_slab, Part.DOT_SLAB, Freedom.POSITIONS, bulks,
+                 lambda s: geometry.dot_slab(s[bulks[0]], s[bulks[1]])),
+            Step(film_slab, Part.FILM_SLAB, Freedom.POSITIONS, (reference,),
+                 lambda s: geometry.film_slab(s[reference])),
+            Step(names[Part.INTERFACE], Part.INTERFACE, Freedom.POSITIONS, (dot_slab, film_slab),
+                 lambda s: geometry.interface(s[dot_slab], s[film_slab])),
+        ]  # fmt: skip
+
+
+def _static_of(relaxation: Step) -> Step:
+    name = relaxation.name
+    return Step(static_name(name), relaxation.part, Freedom.NONE, (name,), lambda structures: structures[name])
+
+
+@dataclass(frozen=True)
+class CandidateGeometry:
+    """Builds the structures of one candidate from relaxed ones.
+
+    Parameters
+    ----------
+    study, candidate
+        What is built.
+    dot, film
+        The materials as filed; relaxed structures have their sites in the same order.
+    """
+
+    study: StudySpec
+    candidate: Candidate
+    dot: CrystalRecord
+    film: CrystalRecord
+
+    @cached_property
+    def _dot_face(self) -> OrientedFace:
+        return orient_face(self.dot, self.candidate.dot_plane)
+
+    @cached_property
+    def _film_face(self) -> OrientedFace:
+        return orient_face(self.film, self.candidate.film_plane)
+
+    def _oriented_dot(self, dot_bulk: StructureRecord) -> IonicCrystal:
+        return orient_crystal(find_ions(dot_bulk, self.dot.formal_charges), self._dot_face.orientation)
+
+    def _oriented_film(self, film_bulk: StructureRecord) -> IonicCrystal:
+        relaxed = find_ions(film_bulk, self.film.formal_charges)
+        return orient_crystal(relaxed, self._film_face.orientation, cut=self.candidate.cut)
+
+    @property
+    def _charges(self) -> dict[str, int]:
+        passivation = {self.candidate.passivation: -1} if self.candidate.passivation else {}
+        return {**self.dot.formal_charges, **self.film.formal_charges, **passivation}
+
+    def mesh(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> Mesh:
+        """Return the common cell of the relaxed bulks."""
+        film, dot = self._oriented_film(film_bulk), self._oriented_dot(dot_bulk)
+        return interface_mesh(
+            in_plane_vectors(film), in_plane_vectors(dot), self.candidate, self.candidate.strain_partition
+        )
+
+    @property
+    def n_reference_formula_units(self) -> int:
+        """Return the formula units of the strained-bulk reference."""
+        return self.candidate.n_formula_units * self.study.film.reference_periods // self.candidate.n_film_planes
+
+    def strained_bulk(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> StructureRecord:
+        """Return the film's bulk on the mesh, slightly displaced so that it may leave a saddle point."""
+        reference = build_strained_bulk(
+            self._oriented_film(film_bulk),
+            self.candidate.film_matrix,
+            self.mesh(dot_bulk, film_bulk),
+            n_periods=self.study.film.reference_periods,
+        )
+        displaced = displace_ions(reference, deviation_ang=self.study.symmetry_breaking_ang, seed=self.study.seed)
+        return displaced.to_record()
+
+    def dot_slab(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> StructureRecord:
+        """Return the neutral dot slab on the mesh."""
+        mesh = self.mesh(dot_bulk, film_bulk)
+        slab = build_dot_slab(
+            self._oriented_dot(dot_bulk), self.candidate.dot_cut, passivation=self.candidate.passivation
+        )
+        deformation = np.eye(3)
+        deformation[:2, :2] = mesh.dot_deformation
+        supercell = transform_crystal(repeat_crystal(slab, embed_matrix(self.candidate.dot_matrix, 1)), deformation)
+        return check_built(in_vacuum(supercell, self.study.vacuum_ang), name=f"dot slab {self.candidate.label}").to_record()
+
+    def film_slab(self, strained_bulk: StructureRecord) -> StructureRecord:
+        """Return the film: the relaxed strained bulk with vacuum."""
+        reference = find_ions(strained_bulk, self._charges)
+        n_repeats = self.candidate.n_film_planes // self.study.film.reference_periods
+        film = stack_film(reference, n_repeats=n_repeats, vacuum_ang=self.study.vacuum_ang)
+        return check_built(film, name=f"film slab {self.candidate.label}").to_record()
+
+    def interface(self, dot_slab: StructureRecord, film_slab: StructureRecord) -> StructureRecord:
+        """Return the relaxed film on the relaxed dot, at contact; the dot's sites come first."""
+        dot, film = find_ions(dot_slab, self._charges), find_ions(film_slab, self._charges)
+        cell = film.lattice_ang[:2, :2]
+        unit = np.linalg.inv(np.array(self.candidate.film_matrix)) @ cell
+        shift_ang = np.array(self.candidate.shift) @ unit
+        joined = join_slabs(dot, film, shift_ang=shift_ang, vacuum_ang=self.study.vacuum_ang)
+        return check_built(joined, name=f"interface {self.candidate.label}").to_record()
+
+
