@@ -1,0 +1,133 @@
+"""The answer of a study in one sentence: which phase wins, by how much, on which facet, and which term decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qdip_dft.model.calculation import Level
+from qdip_dft.model.stabilization import Terms
+
+TERM_NAMES = ("bulk", "strain", "surface", "binding")
+"""The four terms in the order in which they are added up."""
+
+RESOLUTION_EV_PER_FU = {Level.TEST: 0.001, Level.SCREENING: 0.03, Level.DFT: 0.01}
+"""Smallest difference between two phases that a level can tell from zero, in eV per formula unit.
+
+Screening: the default potential with D3(BJ) puts γ-CsPbI3 0.157 eV/f.u. above δ, PBE-D3(BJ) 0.123 to 0.130: it misses
+the same difference by about 0.03.  DFT: energies converged to 1 meV per atom leave 5 meV on each of two formula units
+of five atoms.  Test: above rounding; the numbers mean nothing.
+"""
+
+CANCELLATION_SHARE = 0.75
+"""From this share on, the terms that disfavour the winner are said to cancel nearly what favours it."""
+
+_LEVEL_WORDS = {
+    Level.TEST: "toy potential: no physical meaning",
+    Level.SCREENING: "screening",
+    Level.DFT: "DFT",
+}
+
+
+def answer_in_words(
+    difference: Terms,
+    *,
+    facet: str,
+    black: str | None,
+    competitor: str | None,
+    level: Level,
+    missing: Sequence[str] = (),
+) -> str:
+    """Return the answer in one sentence.
+
+    The winner is the phase with the lower total.  A difference within ``RESOLUTION_EV_PER_FU`` of the level is too
+    close to call.  The deciding term is the largest one that has the sign of the total.
+
+    Parameters
+    ----------
+    difference
+        Black − competitor, term by term, in eV per formula unit; negative: the black phase is favoured.
+    facet
+        Dot and plane, such as ``PbS(111)``.
+    black, competitor
+        Labels of the two candidates, such as ``PbS(111)//FAPbI3-alpha(100)``; None where no candidate is valid.
+    level
+        How far the energies may be trusted.
+    missing
+        Why a side or a term is missing, one reason each.
+
+    Returns
+    -------
+    str
+        One sentence with its full stop.
+    """
+    total_ev_per_fu = difference.total_ev_per_fu
+    if black is None or competitor is None or total_ev_per_fu is None:
+        return _say_undecided(facet=facet, black=black, competitor=competitor, missing=missing)
+    films = f"black {_film_of(black)}", f"yellow {_film_of(competitor)}"
+    if abs(total_ev_per_fu) <= RESOLUTION_EV_PER_FU[level]:
+        return _say_too_close(total_ev_per_fu, films=films, facet=facet, level=level)
+    winner, loser = films if total_ev_per_fu < 0 else films[::-1]
+    return (
+        f"On {facet} the {winner} lies {abs(total_ev_per_fu):.3f} eV/f.u. below the {loser} "
+        f"({_LEVEL_WORDS[level]}); {_say_what_decides(difference, total_ev_per_fu)}."
+    )
+
+
+def find_deciding_term(difference: Terms) -> str | None:
+    """Return the name of the largest term that has the sign of the total; None where one is missing or all are zero."""
+    contributions = list_contributions(difference)
+    total_ev_per_fu = difference.total_ev_per_fu
+    if total_ev_per_fu is None or total_ev_per_fu == 0 or len(contributions) < len(TERM_NAMES):
+        return None
+    direction = 1 if total_ev_per_fu > 0 else -1
+    return max(contributions, key=lambda name: direction * contributions[name])
+
+
+def list_contributions(terms: Terms) -> dict[str, float]:
+    """Return the terms that are there by name, in eV per formula unit."""
+    values = {name: getattr(terms, f"{name}_ev_per_fu") for name in TERM_NAMES}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def write_signed(value: float | None, *, decimals: int = 3) -> str:
+    """Return a number with its sign and a true minus; ``—`` where it is missing, no sign where it rounds to zero."""
+    if value is None:
+        return "—"
+    text = f"{value:+.{decimals}f}"
+    is_zero = not text.strip("+-0.")
+    return text[1:] if is_zero else text.replace("-", "−")
+
+
+def _film_of(label: str) -> str:
+    """Return the film of a candidate's label ``dot(plane)//film(plane)``."""
+    return label.rpartition("//")[2]
+
+
+def _say_undecided(*, facet: str, black: str | None, competitor: str | None, missing: Sequence[str]) -> str:
+    sides = [role for role, label in (("black phase", black), ("competitor", competitor)) if label is None]
+    lacking = f"no valid candidate of the {' and the '.join(sides)}" if sides else "a term is missing"
+    reasons = "; ".join(reason.rstrip(".") for reason in missing)
+    return f"Undecided on {facet}: {lacking}{f' ({reasons})' if reasons else ''}."
+
+
+def _say_too_close(total_ev_per_fu: float, *, films: tuple[str, str], facet: str, level: Level) -> str:
+    return (
+        f"On {facet} the {films[0]} and the {films[1]} are too close to call: they differ by "
+        f"{write_signed(total_ev_per_fu)} eV/f.u. (black − yellow), and this level "
+        f"({_LEVEL_WORDS[level]}) resolves {RESOLUTION_EV_PER_FU[level]} eV/f.u."
+    )
+
+
+def _say_what_decides(difference: Terms, total_ev_per_fu: float) -> str:
+    """Name the deciding term, and the balance when gains and costs nearly cancel."""
+    term = find_deciding_term(difference)
+    if term is None:
+        return "its terms are not complete"
+    contributions = list_contributions(difference)
+    direction = 1 if total_ev_per_fu > 0 else -1
+    gain = sum(value for value in contributions.values() if value * direction > 0)
+    cost = sum(value for value in contributions.values() if value * direction < 0)
+    decision = f"{term} decides ({write_signed(contributions[term])} eV/f.u.)"
+    if abs(cost) < CANCELLATION_SHARE * abs(gain):
+        return decision
+    return f"{decision}, but the terms nearly cancel ({write_signed(gain)} against {write_signed(cost)} eV/f.u.)"

@@ -1,0 +1,363 @@
+"""The figure of the report: the levels of black and yellow phase as bulk, strain, surface and binding are added.
+
+After the level diagram of Masi et al., ACS Energy Lett. 2020, 5, 418.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BytesIO
+from itertools import accumulate, pairwise, takewhile
+from typing import TYPE_CHECKING, Any
+
+from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.model.calculation import Level
+from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
+from qdip_dft.model.study import PhaseRole
+from qdip_dft.report.summary import count_surface_cells
+from qdip_dft.report.terminal import ROLE_WORDS, find_compared, list_selected, name_film, write_strains
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STAGES = ("bulk", "+ strain", "+ surface", "+ binding")
+"""What has been added up at each position of the figure."""
+
+PNG_DPI = 300
+
+_WIDTH_INCH = 5.4
+_LEFT_INCH, _RIGHT_INCH = 0.66, 0.08
+_TOP_INCH, _AXES_INCH, _BOTTOM_INCH = 0.46, 2.9, 0.66
+_LEGEND_ROW_INCH = 0.34
+_LEGEND_COLUMNS = 2
+_LABEL_POINTS = 10.0
+"""Height that the number of a level takes, with its distance to the bar."""
+_POINTS_PER_INCH = 72.0
+
+_COLOURS = {
+    PhaseRole.BLACK: ("#1a1a1a", "#8c8c8c", "#bdbdbd"),
+    PhaseRole.COMPETITOR: ("#e69f00", "#f3d08a", "#b98a3c"),
+}
+"""By rank.  Near-black and the golden yellow of the Okabe-Ito palette: told apart by every eye and in greyscale;
+paler for the phases that are not compared."""
+
+_TEXT_COLOURS = {
+    PhaseRole.BLACK: ("#1a1a1a", "#6e6e6e", "#8f8f8f"),
+    PhaseRole.COMPETITOR: ("#8a5a00", "#a5803f", "#7a5a2a"),
+}
+"""As the bars, dark enough to read."""
+
+_LINE_WIDTHS = {PhaseRole.BLACK: 2.2, PhaseRole.COMPETITOR: 5.0}
+"""The yellow bar is the thicker one and lies below: two equal levels stay visible."""
+
+_LEVEL_NOTES = {
+    Level.TEST: "test level: toy potential, no physical meaning",
+    Level.SCREENING: "screening level: not for publication without a DFT check",
+    Level.DFT: "DFT level",
+}
+_HALF_WIDTH = 0.3
+_GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.0,
+    "axes.linewidth": 0.8,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "qdip_dft",
+}
+"""Text stays text in the SVG, and the same document gives the same file."""
+
+
+class FigureKind(StrEnum):
+    """The file formats of a figure."""
+
+    PNG = "png"
+    """Pixels, 300 per inch."""
+    SVG = "svg"
+    """Vectors and text."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelSeries:
+    """The levels of one phase.
+
+    Parameters
+    ----------
+    name
+        Film and plane in the field's notation, such as ``α-FAPbI₃(100)``.
+    cell
+        Common cell and film strain in words.
+    role
+        Black phase or competitor.
+    levels_ev_per_fu
+        Running sum of the terms, counted from the most stable bulk; it ends before the first missing term.
+    rank
+        0: one of the two sides of the difference; 1, 2, …: the other phases of the role.
+    """
+
+    name: str
+    cell: str
+    role: PhaseRole
+    levels_ev_per_fu: tuple[float, ...]
+    rank: int
+
+    @property
+    def is_compared(self) -> bool:
+        """Return whether it is one of the two sides of the difference."""
+        return self.rank == 0
+
+    @property
+    def colour(self) -> str:
+        """Return the colour of its bars."""
+        tones = _COLOURS[self.role]
+        return tones[min(self.rank, len(tones) - 1)]
+
+    @property
+    def text_colour(self) -> str:
+        """Return the colour of its numbers."""
+        tones = _TEXT_COLOURS[self.role]
+        return tones[min(self.rank, len(tones) - 1)]
+
+    @property
+    def line_width(self) -> float:
+        """Return the thickness of its bars in points."""
+        return _LINE_WIDTHS[self.role] * (1.0 if self.is_compared else 0.6)
+
+
+def draw_levels(doc: StabilizationDoc) -> Figure:
+    """Draw the stacked levels of the phases and the difference at every stage.
+
+    Parameters
+    ----------
+    doc
+        The result of a study on one dot facet.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A figure on the Agg canvas, outside pyplot.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    series = list_series(doc)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_INCH, _find_height_inch(len(series))))
+        FigureCanvasAgg(figure)
+        axes = _place_axes(figure)
+        _set_limits(axes, series)
+        for entry in sorted(series, key=lambda entry: (entry.is_compared, entry.role is PhaseRole.BLACK)):
+            _draw_series(axes, entry)
+        for stage in range(len(STAGES)):
+            _write_levels(axes, series, stage=stage)
+        _label_axes(axes, doc=doc, series=series)
+        _write_heading(figure, doc)
+    return figure
+
+
+def render_figure(figure: Figure, kind: FigureKind) -> bytes:
+    """Return a figure as PNG (300 dpi) or as SVG with its text as text; the same figure gives the same bytes."""
+    import matplotlib as mpl
+
+    content = BytesIO()
+    no_stamp = {"Date": None} if kind is FigureKind.SVG else {"Software": None}
+    with mpl.rc_context(_STYLE):
+        figure.savefig(content, format=kind.value, dpi=PNG_DPI, metadata=no_stamp)
+    return content.getvalue()
+
+
+def list_series(doc: StabilizationDoc) -> tuple[LevelSeries, ...]:
+    """Return the levels of every phase that has a valid candidate, the two that are compared first."""
+    compared = find_compared(doc)
+    others = [result for result in list_selected(doc) if result not in compared]
+    ranks = [sum(o.candidate.role is other.candidate.role for o in others[:i]) + 1 for i, other in enumerate(others)]
+    return tuple(
+        LevelSeries(
+            name=_typeset(name_film(result)),
+            cell=_describe_cell(result),
+            role=result.candidate.role,
+            levels_ev_per_fu=stack_levels(result),
+            rank=rank,
+        )
+        for result, rank in (*((side, 0) for side in compared), *zip(others, ranks, strict=True))
+    )
+
+
+def stack_levels(result: CandidateResult) -> tuple[float, ...]:
+    """Return the running sum of the terms above the most stable bulk, up to the first missing term."""
+    terms = (
+        result.bulk_above_lowest_ev_per_fu,
+        result.strain_ev_per_fu,
+        result.surface_ev_per_fu,
+        result.binding_ev_per_fu,
+    )
+    known = takewhile(lambda term: term is not None, terms)
+    return tuple(accumulate(term for term in known if term is not None))
+
+
+def _typeset(film: str) -> str:
+    """Write ``FAPbI3-alpha(100)`` as ``α-FAPbI₃(100)``; other names stay as they are."""
+    match = re.fullmatch(r"((?:[A-Z][a-z]?\d*)+)(?:-(alpha|beta|gamma|delta))?(\(.*)?", film)
+    if match is None:
+        return film
+    formula, phase, plane = match.groups(default="")
+    prefix = f"{_GREEK[phase]}-" if phase else ""
+    return f"{prefix}{formula.translate(_SUBSCRIPTS)}{plane}"
+
+
+def _describe_cell(result: CandidateResult) -> str:
+    film, dot = (count_surface_cells(m) for m in (result.candidate.film_matrix, result.candidate.dot_matrix))
+    return f"cell {film}:{dot}, film strain {write_strains(result.film_principal_strains)} %"
+
+
+def _find_height_inch(n_series: int) -> float:
+    n_rows = -(-n_series // _LEGEND_COLUMNS)
+    return _TOP_INCH + _AXES_INCH + _BOTTOM_INCH + n_rows * _LEGEND_ROW_INCH
+
+
+def _place_axes(figure: Figure) -> Axes:
+    """Return axes of fixed size, so that the room a label takes is known before it is placed."""
+    height_inch = figure.get_figheight()
+    bottom = 1.0 - (_TOP_INCH + _AXES_INCH) / height_inch
+    width = 1.0 - (_LEFT_INCH + _RIGHT_INCH) / _WIDTH_INCH
+    return figure.add_axes((_LEFT_INCH / _WIDTH_INCH, bottom, width, _AXES_INCH / height_inch))
+
+
+def _set_limits(axes: Axes, series: Sequence[LevelSeries]) -> None:
+    """Leave room above and below the levels for one number per phase."""
+    levels = [energy for entry in series for energy in entry.levels_ev_per_fu] or [0.0, 0.1]
+    span = max(max(levels) - min(levels), 0.02)
+    label_height = _LABEL_POINTS / (_AXES_INCH * _POINTS_PER_INCH) * span * 1.5
+    axes.set_xlim(-0.5, len(STAGES) - 0.5)
+    axes.set_ylim(min(levels) - 2 * label_height, max(levels) + (len(series) + 1) * label_height)
+
+
+def _draw_series(axes: Axes, series: LevelSeries) -> None:
+    """Draw one bar per stage and thin dashed connectors between them."""
+    for stage, energy in enumerate(series.levels_ev_per_fu):
+        ends = (stage - _HALF_WIDTH, stage + _HALF_WIDTH)
+        bar = axes.plot(ends, (energy, energy), color=series.colour, linewidth=series.line_width, zorder=3)
+        bar[0].set_solid_capstyle("butt")
+    for stage, (start, end) in enumerate(pairwise(series.levels_ev_per_fu)):
+        ends = (stage + _HALF_WIDTH, stage + 1 - _HALF_WIDTH)
+        axes.plot(ends, (start, end), color=series.colour, linewidth=0.8, linestyle=(0, (4, 2)), zorder=2)
+
+
+def _write_levels(axes: Axes, series: Sequence[LevelSeries], *, stage: int) -> None:
+    """Write the number of every level of one stage, in the order of the levels and clear of all bars."""
+    reached = sorted((e for e in series if stage < len(e.levels_ev_per_fu)), key=lambda e: e.levels_ev_per_fu[stage])
+    levels = [entry.levels_ev_per_fu[stage] for entry in reached]
+    bottom, top = axes.get_ylim()
+    height = _LABEL_POINTS * (top - bottom) / (_AXES_INCH * _POINTS_PER_INCH)
+    for entry, energy, base in zip(reached, levels, place_labels(levels, height=height), strict=True):
+        axes.annotate(
+            write_signed(energy),
+            (stage, base),
+            xytext=(0, 4.5 if base >= energy else 1.0),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            color=entry.text_colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.2},
+            zorder=2.5,
+        )
+
+
+def place_labels(levels: Sequence[float], *, height: float) -> list[float]:
+    """Return where the label of each level starts: below the lowest level, above the others.
+
+    A label that would touch the next bar or a label moves above it, so that labels keep the order of the levels.
+
+    Parameters
+    ----------
+    levels
+        Energies of the bars in ascending order.
+    height
+        Height of a label in the same unit, its distance to the bar included.
+    """
+    places: list[float] = []
+    for index, level in enumerate(levels):
+        if index == 0 and len(levels) > 1:
+            places.append(level - 1.4 * height)
+            continue
+        base = level
+        for obstacle in sorted((*levels[index + 1 :], *(place + height for place in places[1:]))):
+            if base <= obstacle < base + 1.5 * height:
+                base = obstacle
+        places.append(base)
+    return places
+
+
+def _label_axes(axes: Axes, *, doc: StabilizationDoc, series: Sequence[LevelSeries]) -> None:
+    """Write the axes, the difference at each stage and the legend."""
+    axes.set_ylabel("energy above the most stable bulk (eV/f.u.)")
+    axes.set_xticks(range(len(STAGES)), _label_stages(series))
+    axes.set_xlabel(f"Δ = black − yellow on {_name_facet(doc)} (eV/f.u.); negative favours the black phase", fontsize=7)
+    axes.tick_params(axis="x", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.axhline(0.0, color="#bbbbbb", linewidth=0.6, zorder=1)
+    if series:
+        _draw_legend(axes, series)
+    else:
+        axes.text(0.5, 0.5, "no phase has a valid candidate", transform=axes.transAxes, ha="center", va="center")
+
+
+def _draw_legend(axes: Axes, series: Sequence[LevelSeries]) -> None:
+    """Write film, cell and strain of every phase below the axes."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=entry.colour,
+            linewidth=entry.line_width,
+            solid_capstyle="butt",
+            label=f"{ROLE_WORDS[entry.role]}  {entry.name}\n{entry.cell}",
+        )
+        for entry in series
+    ]
+    top = -(_BOTTOM_INCH - 0.08) / _AXES_INCH
+    axes.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, top),
+        ncols=_LEGEND_COLUMNS,
+        frameon=False,
+        fontsize=7,
+        borderaxespad=0.0,
+    )
+
+
+def _write_heading(figure: Figure, doc: StabilizationDoc) -> None:
+    """Write host, facet, planes and the level of theory above the axes."""
+    left, top = _LEFT_INCH / _WIDTH_INCH, 1.0 - 0.06 / figure.get_figheight()
+    sides = [_typeset(name_film(result)) for result in find_compared(doc)]
+    films = " against ".join(sides) if len(sides) == 2 else _typeset(doc.study.host)
+    heading = f"{films} on {_name_facet(doc)}{'' if len(sides) == 2 else ': undecided'}"
+    figure.text(left, top, heading, fontsize=9, fontweight="bold", va="top")
+    second = 1.0 - 0.24 / figure.get_figheight()
+    method = f"{doc.theory.code}, " if doc.theory else ""
+    figure.text(left, second, f"{method}{_LEVEL_NOTES[doc.level]}", fontsize=7, color="#555555", va="top")
+
+
+def _name_facet(doc: StabilizationDoc) -> str:
+    return f"{doc.study.dot.material}({doc.dot_plane})"
+
+
+def _label_stages(series: Sequence[LevelSeries]) -> list[str]:
+    """Return each stage with the difference of the two compared levels."""
+    black, yellow = (
+        next((entry.levels_ev_per_fu for entry in series if entry.is_compared and entry.role is role), ())
+        for role in (PhaseRole.BLACK, PhaseRole.COMPETITOR)
+    )
+    differences = [write_signed(b - y) for b, y in zip(black, yellow, strict=False)]
+    differences += ["—"] * (len(STAGES) - len(differences))
+    return [f"{stage}\nΔ = {difference}" for stage, difference in zip(STAGES, differences, strict=True)]

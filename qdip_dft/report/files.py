@@ -1,0 +1,166 @@
+"""The files of a report: every number as JSON, the candidates as a table, the figure as PNG and SVG."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from pydantic import JsonValue
+
+from qdip_dft.errors import ResultsError
+from qdip_dft.model.stabilization import StabilizationDoc, Terms
+from qdip_dft.report.figure import FigureKind, draw_levels, render_figure
+from qdip_dft.report.summary import summarise
+
+DIFFERENCE_LABEL = "black - competitor"
+
+TABLE_COLUMNS = (
+    "candidate",
+    "phase",
+    "role",
+    "plane",
+    "dot_plane",
+    "is_selected",
+    "is_valid",
+    "bulk_ev_per_fu",
+    "strain_ev_per_fu",
+    "surface_ev_per_fu",
+    "binding_ev_per_fu",
+    "total_ev_per_fu",
+    "bulk_above_lowest_ev_per_fu",
+    "surface_mev_per_ang2",
+    "surface_j_per_m2",
+    "binding_mev_per_ang2",
+    "binding_j_per_m2",
+    "work_of_separation_mev_per_ang2",
+    "work_of_separation_j_per_m2",
+    "interface_mev_per_ang2",
+    "interface_j_per_m2",
+    "n_film",
+    "n_dot",
+    "area_ang2",
+    "film_strain_min",
+    "film_strain_max",
+    "dot_strain_min",
+    "dot_strain_max",
+    "n_formula_units",
+    "n_atoms",
+)
+"""Columns of ``table.csv``: one row per candidate, the difference as the last row; an empty field is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFiles:
+    """Where the files of a report lie.
+
+    Parameters
+    ----------
+    json
+        Every number with units, sign convention, settings and versions.
+    csv
+        One row per candidate.
+    png, svg
+        The level diagram.
+    """
+
+    json: Path
+    csv: Path
+    png: Path
+    svg: Path
+
+
+def write_report(doc: StabilizationDoc, folder: Path) -> ReportFiles:
+    """Write the report of a document; each file appears whole or not at all.
+
+    Parameters
+    ----------
+    doc
+        The result of a study on one dot facet.
+    folder
+        Where to write; it is created.
+
+    Raises
+    ------
+    ResultsError
+        If the disk is full or the folder cannot be written.
+    """
+    figure = draw_levels(doc)
+    files = ReportFiles(*(folder / name for name in ("report.json", "table.csv", "levels.png", "levels.svg")))
+    contents = {
+        files.json: (json.dumps(summarise(doc), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        files.csv: tabulate(doc).encode(),
+        files.png: render_figure(figure, FigureKind.PNG),
+        files.svg: render_figure(figure, FigureKind.SVG),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in contents.items():
+            _write_whole(path, content)
+    except OSError as error:
+        raise _explain_failure(error, folder=folder, size_bytes=sum(map(len, contents.values()))) from error
+    return files
+
+
+def tabulate(doc: StabilizationDoc) -> str:
+    """Return the candidates and the difference as comma-separated text with a header line."""
+    text = StringIO()
+    table = csv.DictWriter(text, TABLE_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    candidates = summarise(doc)["candidates"]
+    for candidate in candidates if isinstance(candidates, list) else ():
+        if isinstance(candidate, dict):
+            table.writerow({**candidate, **_split_strains(candidate, "film"), **_split_strains(candidate, "dot")})
+    difference = doc.stabilization.model_dump(include=set(Terms.model_fields))
+    table.writerow({"candidate": DIFFERENCE_LABEL, "dot_plane": doc.dot_plane, **difference})
+    return text.getvalue()
+
+
+def _split_strains(candidate: dict[str, JsonValue], side: str) -> dict[str, JsonValue]:
+    """Return the two principal strains as columns of their own."""
+    strains = candidate[f"{side}_principal_strains"]
+    low, high = strains if isinstance(strains, list) else (None, None)
+    return {f"{side}_strain_min": low, f"{side}_strain_max": high}
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write beside the target, then rename: a reader or a crash never meets half a file."""
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        partial = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            partial.chmod(_MODE)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+_MODE = 0o644
+"""Readable by colleagues; temporary files are not."""
+
+
+def _explain_failure(error: OSError, *, folder: Path, size_bytes: int) -> ResultsError:
+    reason = error.strerror or str(error)
+    why = "the result itself is stored and not lost, but its report would be incomplete"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        limit = f"it needs {size_bytes / 1000:.0f} kB and the disk or quota is full ({reason})"
+        return ResultsError(
+            f"the report could not be written to {folder}",
+            limit=limit,
+            why=why,
+            remedy="free some space and run `qdip report` again, or write elsewhere with `--results DIR`",
+        )
+    return ResultsError(
+        f"the report could not be written to {folder}",
+        limit=f"the folder must be writable ({reason})",
+        why=why,
+        remedy="correct the permissions or the path, then run `qdip report` again",
+    )
