@@ -25,7 +25,7 @@ MIN_HYDROGEN_HALIDE_ANG = 2.5
 MIN_HYDROGEN_HYDROGEN_ANG = 2.0
 """Shortest H···H contact between two cations, somewhat below twice the van der Waals radius of 1.1 Å."""
 
-N_ORIENTATIONS = 20_000
+N_ORIENTATIONS = 4_000
 """Random orientations tried before a cage is called too small."""
 
 TETRAHEDRAL_DEG = float(np.degrees(np.arccos(-1 / 3)))
