@@ -126,7 +126,8 @@ def _plain_test_to_sql(test: FieldTest) -> Sql:
     if test.operator == "$exists":
         return f"{kind} IS NOT NULL", ()
     if test.operator == "$regex":
-        return f"{kind} = 'text' AND text_matches({value}, ?, ?)", tuple(test.operand)
+        # CASE, because SQLite may evaluate both sides of AND.
+        return f"CASE WHEN {kind} = 'text' THEN text_matches({value}, ?, ?) ELSE FALSE END", tuple(test.operand)
     if test.operator != "$in":
         return "FALSE", ()
     is_among, choices = f"{value} IN (SELECT value FROM json_each(?))", _write_choices(test.operand)

@@ -1,0 +1,96 @@
+"""Running a study on this machine: nothing to set up, every calculation once, continued after any interruption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qdip_dft.errors import EngineError
+from qdip_dft.execution.progress import ProgressDisplay
+from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.plan import StudyPlan
+from qdip_dft.results.archive import Archive
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run did.
+
+    Parameters
+    ----------
+    documents
+        The results, one per dot facet.
+    n_calculated
+        Calculations made by this run.
+    n_reused
+        Calculations that were stored before.
+    """
+
+    documents: tuple[StabilizationDoc, ...]
+    n_calculated: int
+    n_reused: int
+
+
+def open_archive(folder: ResultsFolder) -> Archive:
+    """Return the records of a results folder."""
+    return Archive(folder.collection("calculations"), folder.collection("stabilizations")).connect()
+
+
+def run_study(
+    plan: StudyPlan, *, results: Path, console: Console | None = None, is_retry: bool = False
+) -> RunSummary:
+    """Carry out what a study still needs and store its results.
+
+    Parameters
+    ----------
+    plan
+        The study.
+    results
+        Results folder; created when it does not exist.
+    console
+        Where to show progress; None: silent.
+    is_retry
+        Whether failed and unconverged calculations are tried again.
+
+    Raises
+    ------
+    ResultsError
+        If the folder is in use by another run, written by a newer version, or full.
+    """
+    folder = ResultsFolder(results)
+    planned = plan.list_calculations(lambda _: None)
+    estimates = {calculation.name: calculation.estimated_s for calculation in planned}
+    with folder.lock_for_run():
+        archive = open_archive(folder)
+        stored = {c.key for c in plan.list_calculations(archive.find_calculation) if c.is_stored}
+        with ProgressDisplay(estimates, console=console):
+            _run_flow(plan, folder, archive, is_retry=is_retry)
+        documents = plan.assemble(archive.find_calculation)
+        for document in documents:
+            archive.save_stabilization(document)
+        done = {c.key for c in plan.list_calculations(archive.find_calculation) if c.is_stored}
+    return RunSummary(documents=documents, n_calculated=len(done - stored), n_reused=len(done & stored))
+
+
+def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, *, is_retry: bool) -> None:
+    """Run the study's flow with jobflow; every finished calculation is stored at once."""
+    flow = plan.make_flow(archive.find_calculation, is_retry=is_retry)
+    if flow is None:
+        return
+    from jobflow import run_locally
+
+    run_locally(
+        flow, store=folder.job_store(), log=False, ensure_success=False, allow_external_references=True
+    )
+    if plan.make_flow(archive.find_calculation) is not None:
+        raise EngineError(
+            f"study {plan.study.name} stopped before its last calculation",
+            limit="every calculation that can be built must be tried",
+            why="the terms would be incomplete without a reason",
+            remedy="run the same command again: it continues where it stopped; the log above says what happened",
+        )
