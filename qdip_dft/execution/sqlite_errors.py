@@ -18,6 +18,11 @@ _NO_WRITE = (
     _KEPT,
     "check the permissions, or choose another folder with --results DIR",
 )
+_NO_FOLDER = (
+    "it must be a folder, or not exist yet",
+    "there is no other place to keep results",
+    "move the file that stands there away, or choose another folder with --results DIR",
+)
 _BROKEN = (
     "it must be an intact SQLite database",
     "results in it could be wrong",
@@ -64,7 +69,8 @@ _MEANINGS_OF_ERRNO = {
     errno.EACCES: _NO_WRITE,
     errno.EPERM: _NO_WRITE,
     errno.EROFS: _NO_WRITE,
-    errno.ENOTDIR: _NO_WRITE,
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.EEXIST: _NO_FOLDER,
 }
 
 
