@@ -1,10 +1,10 @@
-"""The numbers that a relaxation changes: atoms in the frame of the starting cell, and the strain of that cell.
+r"""The numbers that a relaxation changes: atoms in the frame of the starting cell, and the strain of that cell.
 
 A place r in the strained cell is :math:`r = F s`, a lattice vector :math:`a = F a_0`, with the deformation
-:math:`F = 1 + \\sum_k c_k D_k`.  The relaxation changes s of the free atoms and c; the gradient is
+:math:`F = 1 + \sum_k c_k D_k`.  The relaxation changes s of the free atoms and c; the gradient is
 
-.. math:: \\partial E/\\partial s = F^T \\partial E/\\partial r, \\qquad
-          \\partial E/\\partial c_k = V \\sum_{ab} (\\sigma F^{-T})_{ab} (D_k)_{ab}
+.. math:: \partial E/\partial s = F^T \partial E/\partial r, \qquad
+          \partial E/\partial c_k = V \sum_{ab} (\sigma F^{-T})_{ab} (D_k)_{ab}
 
 so that atoms whose s is held follow the cell.  For the freedom ``cell`` the six D are the symmetric strains (no
 rotation); for ``out_of_plane`` they are the three that displace planes along the normal, which leave every vector in
@@ -14,18 +14,14 @@ the xy-plane untouched.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.engines.potential import Evaluation, FloatArray, free_sites
+from qdip_dft.engines.potential import Arrangement, Evaluation, FloatArray, free_sites
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.structure import StructureRecord
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 PLANE_TOLERANCE_ANG = 1e-8
 """How far the first two lattice vectors may leave the xy-plane in an out-of-plane relaxation."""
@@ -79,16 +75,13 @@ class Coordinates:
         positions[self.is_free] = q[: self.n_atomic].reshape(-1, 3)
         return positions
 
-    def atoms(self, q: FloatArray) -> Atoms:
+    def arrangement(self, q: FloatArray) -> Arrangement:
         """Return the atoms in the strained cell."""
-        from ase import Atoms
-
         deformation = self.deformation(q)
-        return Atoms(
-            self.structure.species,
-            positions=self.unstrained_positions_ang(q) @ deformation.T,
-            cell=self.lattice_ang @ deformation.T,
-            pbc=True,
+        return Arrangement(
+            species=self.structure.species,
+            positions_ang=self.unstrained_positions_ang(q) @ deformation.T,
+            lattice_ang=self.lattice_ang @ deformation.T,
         )
 
     def record(self, q: FloatArray) -> StructureRecord:

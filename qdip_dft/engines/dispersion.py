@@ -1,7 +1,7 @@
-"""The D3(BJ) dispersion correction, from the authors' reference library (simple-dftd3).
+r"""The D3(BJ) dispersion correction, from the authors' reference library (simple-dftd3).
 
-.. math:: E = -\\sum_{A<B} \\left[ s_6 \\frac{C_6}{r^6 + f^6} + s_8 \\frac{C_8}{r^8 + f^8} \\right],
-          \\quad f = a_1 \\sqrt{C_8/C_6} + a_2
+.. math:: E = -\sum_{A<B} \left[ s_6 \frac{C_6}{r^6 + f^6} + s_8 \frac{C_8}{r^8 + f^8} \right],
+          \quad f = a_1 \sqrt{C_8/C_6} + a_2
 
 Two-body terms only, as VASP (``IVDW = 12``), CP2K and Quantum ESPRESSO use it by default; the three-body
 Axilrod-Teller-Muto term is left out.  Grimme, Ehrlich, Goerigk, J. Comput. Chem. 2011, 32, 1456.
@@ -10,16 +10,12 @@ Axilrod-Teller-Muto term is left out.  Grimme, Ehrlich, Goerigk, J. Comput. Chem
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import JsonValue
 
-from qdip_dft.engines.potential import Evaluation
+from qdip_dft.engines.potential import Arrangement, Evaluation
 from qdip_dft.units import BOHR_IN_ANG, HARTREE_IN_EV
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +46,25 @@ PBE_D3BJ = D3Parameters(s6=1.0, s8=0.7875, a1=0.4289, a2_bohr=4.4407)
 """PBE: table 2 of J. Comput. Chem. 2011, 32, 1456."""
 
 
-def evaluate_d3(atoms: Atoms, parameters: D3Parameters) -> Evaluation:
+def evaluate_d3(arrangement: Arrangement, parameters: D3Parameters) -> Evaluation:
     """Return the dispersion energy of a periodic structure with its forces and stress."""
     from dftd3.interface import DispersionModel, RationalDampingParam
 
     model = DispersionModel(
-        atoms.numbers, atoms.positions / BOHR_IN_ANG, atoms.cell[:] / BOHR_IN_ANG, np.ones(3, dtype=bool)
+        arrangement.numbers,
+        arrangement.positions_ang / BOHR_IN_ANG,
+        arrangement.lattice_ang / BOHR_IN_ANG,
+        np.ones(3, dtype=bool),
     )
     model.set_realspace_cutoff(
         disp2=parameters.pair_cutoff_bohr,
         disp3=parameters.coordination_cutoff_bohr,
         cn=parameters.coordination_cutoff_bohr,
     )
-    damping = RationalDampingParam(
-        s6=parameters.s6, s8=parameters.s8, s9=0.0, a1=parameters.a1, a2=parameters.a2_bohr
-    )
+    damping = RationalDampingParam(s6=parameters.s6, s8=parameters.s8, s9=0.0, a1=parameters.a1, a2=parameters.a2_bohr)
     answer = model.get_dispersion(damping, grad=True)
     return Evaluation(
         energy_ev=float(answer["energy"]) * HARTREE_IN_EV,
         forces_ev_per_ang=-answer["gradient"] * (HARTREE_IN_EV / BOHR_IN_ANG),
-        stress_ev_per_ang3=answer["virial"] * (HARTREE_IN_EV / atoms.get_volume()),
+        stress_ev_per_ang3=answer["virial"] * (HARTREE_IN_EV / arrangement.volume_ang3),
     )

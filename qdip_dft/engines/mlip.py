@@ -16,20 +16,20 @@ import contextlib
 import hashlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import JsonValue
 
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
-from qdip_dft.engines.potential import Evaluation, Potential, PotentialEngine
+from qdip_dft.engines.potential import Arrangement, Evaluation, FloatArray, Potential, PotentialEngine
 from qdip_dft.engines.preset import (
     RELAXATION_SETTINGS,
     load_preset,
@@ -40,9 +40,6 @@ from qdip_dft.engines.relaxation import OPTIMISER
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.engine import Dispersion, EngineSpec
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +150,7 @@ class MlipEngine(PotentialEngine):
         network = load_network(self.potential)
         if not self.has_dispersion:
             return network
-        return lambda atoms: network(atoms) + evaluate_d3(atoms, PBE_D3BJ)
+        return lambda arrangement: network(arrangement) + evaluate_d3(arrangement, PBE_D3BJ)
 
     def seconds_per_force_call(self, n_atoms: int) -> float:
         """Return the rough time of one force evaluation on two cores, in s."""
@@ -178,7 +175,7 @@ def _load_sevennet(weights: Path) -> Potential:
     from sevenn.calculator import SevenNetCalculator
 
     calculator = SevenNetCalculator(model=str(weights), device="cpu")
-    return lambda atoms: _evaluate(calculator, atoms, known=calculator.type_map)
+    return lambda arrangement: _evaluate(calculator, arrangement, known=calculator.type_map)
 
 
 def _load_chgnet(weights: Path) -> Potential:
@@ -188,25 +185,31 @@ def _load_chgnet(weights: Path) -> Potential:
     # mlp_out_bias belongs to the released 0.2.0 weights only (CHGNet.load).
     model = CHGNet.from_file(str(weights), mlp_out_bias=False, version="0.3.0")
     calculator = CHGNetCalculator(model, use_device="cpu", on_isolated_atoms="ignore", return_site_energies=True)
-    return lambda atoms: _evaluate(calculator, atoms, known=range(1, 95))
+    return lambda arrangement: _evaluate(calculator, arrangement, known=range(1, 95))
 
 
-def _evaluate(calculator: Any, atoms: Atoms, *, known: Any) -> Evaluation:
-    from ase.stress import voigt_6_to_full_3x3_stress
+def _evaluate(calculator: Any, arrangement: Arrangement, *, known: Container[int]) -> Evaluation:
+    from ase import Atoms
 
-    _require_elements(atoms, known)
-    with _third_parties_silent():
+    _require_elements(arrangement, known)
+    atoms = Atoms(arrangement.species, positions=arrangement.positions_ang, cell=arrangement.lattice_ang, pbc=True)
+    with _third_parties_silent(), _repeatable():
         calculator.calculate(atoms, ["energy", "forces", "stress"])
-    stress = np.asarray(calculator.results["stress"], dtype=np.float64)
     return Evaluation(
         energy_ev=float(np.sum(calculator.results["energies"], dtype=np.float64)),
         forces_ev_per_ang=np.asarray(calculator.results["forces"], dtype=np.float64),
-        stress_ev_per_ang3=stress if stress.shape == (3, 3) else voigt_6_to_full_3x3_stress(stress),
+        stress_ev_per_ang3=_as_matrix(np.asarray(calculator.results["stress"], dtype=np.float64)),
     )
 
 
-def _require_elements(atoms: Atoms, known: Any) -> None:
-    unknown = sorted({atom.symbol for atom in atoms if atom.number not in known})
+def _as_matrix(stress: FloatArray) -> FloatArray:
+    """Return a stress as a 3 × 3 matrix, also when it comes as xx, yy, zz, yz, xz, xy."""
+    return stress if stress.shape == (3, 3) else stress[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+
+
+def _require_elements(arrangement: Arrangement, known: Container[int]) -> None:
+    atoms = zip(arrangement.species, arrangement.numbers, strict=True)
+    unknown = sorted({symbol for symbol, number in atoms if int(number) not in known})
     if unknown:
         raise EngineError(
             f"the potential does not know {', '.join(unknown)}",
@@ -229,19 +232,23 @@ def _network_called(name: str) -> Network:
 
 def _require_installed(package: str) -> None:
     if find_spec(package) is None:
-        raise EngineError(
-            f"engine 'mlip' needs the package {package!r}",
-            limit="it is not installed",
-            why="without it there is no energy",
-            remedy=INSTALL_LINE,
-        )
+        raise _not_installed(package)
 
 
 def _package_folder(package: str) -> Path:
-    _require_installed(package)
     specification = find_spec(package)
-    assert specification is not None and specification.submodule_search_locations is not None
+    if specification is None or not specification.submodule_search_locations:
+        raise _not_installed(package)
     return Path(specification.submodule_search_locations[0])
+
+
+def _not_installed(package: str) -> EngineError:
+    return EngineError(
+        f"engine 'mlip' needs the package {package!r}",
+        limit="it is not installed",
+        why="without it there is no energy",
+        remedy=INSTALL_LINE,
+    )
 
 
 @cache
@@ -255,3 +262,17 @@ def _third_parties_silent() -> Iterator[None]:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def _repeatable() -> Iterator[None]:
+    """Make sums over edges run in a fixed order: else two threads change the forces by 3e-7 eV/Å from call to call."""
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    is_warning_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=is_warning_only)

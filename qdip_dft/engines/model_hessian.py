@@ -1,6 +1,6 @@
-"""A cheap guess of the second derivatives of the energy: springs between near atoms.
+r"""A cheap guess of the second derivatives of the energy: springs between near atoms.
 
-.. math:: P = B^T k B + \\mathrm{floor}, \\qquad k_{ij} = k_1 (r_1 / r)^{m} e^{-n (r / r_{cov} - 1)}
+.. math:: P = B^T k B + \mathrm{floor}, \qquad k_{ij} = k_1 (r_1 / r)^{m} e^{-n (r / r_{cov} - 1)}
 
 The row of B for a pair is the derivative of its distance by the free numbers, atoms and strains alike, so that the
 model knows how a strain pulls at the atoms.  The force constant falls with the distance as in Badger's rule and once
@@ -55,13 +55,13 @@ def model_hessian(coordinates: Coordinates, q: FloatArray) -> ModelHessian:
     """Return the model Hessian at q; positive definite."""
     from scipy.linalg import cho_factor
 
-    atoms = coordinates.atoms(q)
-    pairs = find_pairs(atoms.positions, atoms.cell[:], cutoff_ang=CUTOFF_ANG)
+    arrangement = coordinates.arrangement(q)
+    pairs = find_pairs(arrangement.positions_ang, arrangement.lattice_ang, cutoff_ang=CUTOFF_ANG)
     derivative = _distance_derivatives(coordinates, q, pairs)
-    stiffness = _force_constants(pairs, atoms.numbers)
+    stiffness = _force_constants(pairs, arrangement.numbers)
     springs = (derivative.T @ derivative.multiply(stiffness[:, None])).toarray()
     floor = np.full(len(q), ATOM_FLOOR_EV_PER_ANG2)
-    floor[coordinates.n_atomic :] = STRAIN_FLOOR_EV_PER_ANG3 * atoms.get_volume()
+    floor[coordinates.n_atomic :] = STRAIN_FLOOR_EV_PER_ANG3 * arrangement.volume_ang3
     return ModelHessian(q=q, cholesky=cho_factor(springs + np.diag(floor)))
 
 

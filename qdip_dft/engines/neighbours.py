@@ -48,4 +48,4 @@ def _appears_once(
 ) -> NDArray[np.bool_]:
     """Keep of (i, j, R) and (j, i, −R) the one with i < j, or with the first non-zero of R positive."""
     leading = np.where(images[:, 0] != 0, images[:, 0], np.where(images[:, 1] != 0, images[:, 1], images[:, 2]))
-    return (first < second) | ((first == second) & (leading > 0))
+    return np.asarray((first < second) | ((first == second) & (leading > 0)))

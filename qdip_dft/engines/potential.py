@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,43 @@ from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.structure import StructureRecord
 
-if TYPE_CHECKING:
-    from ase import Atoms
-
 FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Atoms in a periodic cell, as a potential sees them.
+
+    Parameters
+    ----------
+    species
+        Element symbols.
+    positions_ang
+        Places in Å, not wrapped, shape (atoms, 3).
+    lattice_ang
+        Lattice vectors as rows in Å, shape (3, 3).
+    """
+
+    species: tuple[str, ...]
+    positions_ang: FloatArray
+    lattice_ang: FloatArray
+
+    @property
+    def n_atoms(self) -> int:
+        """Return the number of atoms."""
+        return len(self.species)
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Return the atomic numbers."""
+        from ase.data import atomic_numbers
+
+        return np.array([atomic_numbers[symbol] for symbol in self.species])
+
+    @property
+    def volume_ang3(self) -> float:
+        """Return the volume of the cell in Å³."""
+        return float(abs(np.linalg.det(self.lattice_ang)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +91,7 @@ class Evaluation:
         )
 
 
-Potential = Callable[["Atoms"], Evaluation]
+Potential = Callable[[Arrangement], Evaluation]
 """A function of the atoms' places and nothing else: the same structure always has the same energy."""
 
 
@@ -73,7 +106,7 @@ class PotentialEngine(Engine):
     def static(self, structure: StructureRecord) -> EngineResult:
         """Return energy, forces and stress of a structure as it stands."""
         start_s = perf_counter()
-        evaluation = require_finite(self.load_potential()(to_atoms(structure)))
+        evaluation = require_finite(self.load_potential()(arrangement_of(structure)))
         return result_of(structure, evaluation, is_converged=True, n_steps=0, start_s=start_s)
 
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:
@@ -86,12 +119,10 @@ class PotentialEngine(Engine):
         )
 
 
-def to_atoms(structure: StructureRecord) -> Atoms:
-    """Return ASE atoms in the same order and not wrapped, periodic in all directions."""
-    from ase import Atoms
-
-    lattice = np.array(structure.lattice_ang)
-    return Atoms(structure.species, positions=np.array(structure.frac_coords) @ lattice, cell=lattice, pbc=True)
+def arrangement_of(structure: StructureRecord) -> Arrangement:
+    """Return a structure as a potential sees it, in the same order and not wrapped."""
+    lattice_ang = np.array(structure.lattice_ang)
+    return Arrangement(structure.species, np.array(structure.frac_coords) @ lattice_ang, lattice_ang)
 
 
 def require_finite(evaluation: Evaluation) -> Evaluation:
@@ -120,7 +151,13 @@ def largest_force_ev_per_ang(evaluation: Evaluation, is_free: NDArray[np.bool_])
 
 
 def result_of(
-    structure: StructureRecord, evaluation: Evaluation, *, is_converged: bool, n_steps: int, start_s: float, **notes: Any
+    structure: StructureRecord,
+    evaluation: Evaluation,
+    *,
+    is_converged: bool,
+    n_steps: int,
+    start_s: float,
+    **notes: Any,
 ) -> EngineResult:
     """Return the record of an evaluated structure."""
     return EngineResult(

@@ -149,7 +149,7 @@ class _Descent:
 
     def evaluate(self, q: FloatArray) -> Point:
         """Return the point at q and report it."""
-        evaluation = self.potential(self.coordinates.atoms(q))
+        evaluation = self.potential(self.coordinates.arrangement(q))
         point = Point(q, evaluation, self.coordinates.gradient(q, evaluation))
         if self.on_step is not None and evaluation.is_finite:
             self.on_step(
@@ -198,7 +198,7 @@ class _Descent:
             moves_ang.max(initial=0.0) / LONGEST_STEP_ANG,
             np.abs(step[n_atomic:]).max(initial=0.0) / LARGEST_STRAIN_STEP,
         )
-        return step / max(1.0, excess)
+        return step / float(max(1.0, excess))
 
     def learn(self, here: Point, trial: Point) -> None:
         """Remember how the gradient changed along the step where the energy curves upwards."""

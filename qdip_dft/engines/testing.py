@@ -1,8 +1,8 @@
-"""A toy potential for trying flows in seconds; its numbers mean nothing.
+r"""A toy potential for trying flows in seconds; its numbers mean nothing.
 
 Every pair of atoms feels a Morse potential that is switched off smoothly:
 
-.. math:: E = \\sum_{i<j} D \\left[ (1 - e^{-a (r - r_0)})^2 - 1 \\right] s(r)
+.. math:: E = \sum_{i<j} D \left[ (1 - e^{-a (r - r_0)})^2 - 1 \right] s(r)
 
 with the switch :math:`s = 1 - 10x^3 + 15x^4 - 6x^5`, :math:`x = (r - r_{on}) / (r_{off} - r_{on})`.  Depth, steepness
 and distance follow from what the two elements are: the bonds of organic cations are deep and narrow wells, a metal and
@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.neighbours import Pairs, find_pairs
-from qdip_dft.engines.potential import Evaluation, FloatArray, Potential, PotentialEngine
+from qdip_dft.engines.potential import Arrangement, Evaluation, FloatArray, Potential, PotentialEngine
 from qdip_dft.engines.preset import (
     RELAXATION_SETTINGS,
     load_preset,
@@ -32,9 +32,6 @@ from qdip_dft.engines.relaxation import OPTIMISER
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.engine import Dispersion, EngineSpec
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 MODEL_VERSION = "1"
 """Raised whenever an energy of this potential changes."""
@@ -115,24 +112,24 @@ class TestingEngine(PotentialEngine):
         return 0.001 + 5e-5 * n_atoms
 
 
-def evaluate_morse(atoms: Atoms) -> Evaluation:
+def evaluate_morse(arrangement: Arrangement) -> Evaluation:
     """Return the toy energy of a periodic structure with its forces and stress."""
-    pairs = find_pairs(atoms.positions, atoms.cell[:], cutoff_ang=SWITCH_OFF_ANG)
-    energies_ev, slopes_ev_per_ang = _pair_energies(pairs, atoms)
+    pairs = find_pairs(arrangement.positions_ang, arrangement.lattice_ang, cutoff_ang=SWITCH_OFF_ANG)
+    energies_ev, slopes_ev_per_ang = _pair_energies(pairs, arrangement.species)
     pull = (slopes_ev_per_ang / pairs.distances_ang)[:, None] * pairs.vectors_ang
-    forces = np.zeros((len(atoms), 3))
+    forces = np.zeros((arrangement.n_atoms, 3))
     np.add.at(forces, pairs.first, pull)
     np.add.at(forces, pairs.second, -pull)
     return Evaluation(
         energy_ev=float(energies_ev.sum()),
         forces_ev_per_ang=forces,
-        stress_ev_per_ang3=pairs.vectors_ang.T @ pull / atoms.get_volume(),
+        stress_ev_per_ang3=pairs.vectors_ang.T @ pull / arrangement.volume_ang3,
     )
 
 
-def _pair_energies(pairs: Pairs, atoms: Atoms) -> tuple[FloatArray, FloatArray]:
+def _pair_energies(pairs: Pairs, species: tuple[str, ...]) -> tuple[FloatArray, FloatArray]:
     """Return energy in eV and its derivative by the distance in eV/Å of each pair."""
-    depth, steepness, distance = _parameters_of_pairs(pairs, atoms.get_chemical_symbols())
+    depth, steepness, distance = _parameters_of_pairs(pairs, species)
     decay = np.exp(-steepness * (pairs.distances_ang - distance))
     well = depth * ((1 - decay) ** 2 - 1)
     well_slope = 2 * depth * steepness * (1 - decay) * decay
@@ -147,9 +144,9 @@ def _switch_off(distances_ang: FloatArray) -> tuple[FloatArray, FloatArray]:
     return 1 - x**3 * (10 - 15 * x + 6 * x**2), -30 * x**2 * (1 - x) ** 2 / width_ang
 
 
-def _parameters_of_pairs(pairs: Pairs, symbols: list[str]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    elements = sorted(set(symbols))
-    kind: NDArray[np.int64] = np.array([elements.index(symbol) for symbol in symbols])
+def _parameters_of_pairs(pairs: Pairs, species: tuple[str, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    elements = sorted(set(species))
+    kind: NDArray[np.int64] = np.array([elements.index(symbol) for symbol in species])
     table = _parameter_table(tuple(elements))[kind[pairs.first], kind[pairs.second]]
     return table[:, 0], table[:, 1], table[:, 2]
 
