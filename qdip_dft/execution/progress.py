@@ -195,7 +195,7 @@ class _ProgressHandler(logging.Handler):
         except Exception:  # noqa: BLE001 (whatever goes wrong in a display must not end a calculation)
             self.handleError(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 (logging's signature)
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
         """Leave the message out: the run matters more."""
 
 
