@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
-from math import floor, sqrt
+from math import floor, inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ PAIRS_AT_ONCE = 500_000
 """Pairs of sub-lattices compared in one array operation; bounds memory."""
 
 METRIC_TOLERANCE = 1e-5
-"""Gram matrices that differ by less than this fraction of the area limit are one metric."""
+"""Sub-lattices whose reduced Gram matrices differ by less than this fraction are one metric."""
 
 STRAIN_TIE = 1e-6
 """Strains closer than this are equal when a front is drawn or a limit is checked."""
@@ -125,8 +125,9 @@ class NearestCells:
     least_strained: CellMatch | None
 
     def __str__(self) -> str:
-        found = [str(cell) for cell in (self.smallest, self.least_strained) if cell is not None]
-        return "nearest: " + " or ".join(found) if found else "none is near"
+        larger = f"{self.smallest} (larger)" if self.smallest else ""
+        strained = f"{self.least_strained} (more strained)" if self.least_strained else ""
+        return "nearest: " + (" or ".join(filter(None, (larger, strained))) or "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,15 @@ def match_cells(
     return tuple(replace(cell, is_pareto=True) if cell in front else cell for cell in cells)
 
 
-def require_matches(film_2d: Array, dot_2d: Array, *, max_area_ang2: float, max_strain: float) -> tuple[CellMatch, ...]:
+def require_matches(
+    film_2d: Array,
+    dot_2d: Array,
+    *,
+    max_area_ang2: float,
+    max_strain: float,
+    film_atoms_per_cell: int | None = None,
+    dot_atoms_per_cell: int | None = None,
+) -> tuple[CellMatch, ...]:
     """Return the common cells within the limits, as `match_cells` does, but at least one.
 
     Raises
@@ -211,7 +220,14 @@ def require_matches(film_2d: Array, dot_2d: Array, *, max_area_ang2: float, max_
     MatchError
         If there is none; the message names the nearest cells.
     """
-    cells = match_cells(film_2d, dot_2d, max_area_ang2=max_area_ang2, max_strain=max_strain)
+    cells = match_cells(
+        film_2d,
+        dot_2d,
+        max_area_ang2=max_area_ang2,
+        max_strain=max_strain,
+        film_atoms_per_cell=film_atoms_per_cell,
+        dot_atoms_per_cell=dot_atoms_per_cell,
+    )
     if cells:
         return cells
     nearest = find_nearest_cells(film_2d, dot_2d, max_area_ang2=max_area_ang2, max_strain=max_strain)
@@ -228,14 +244,16 @@ def find_nearest_cells(film_2d: Array, dot_2d: Array, *, max_area_ang2: float, m
 
     Both limits are widened step by step, so that the answer costs little more than it must.
     """
-    cell_area = max(_area(np.asarray(film_2d)), _area(np.asarray(dot_2d)))
-    areas = [max(max_area_ang2, cell_area) * factor for factor in (1.0, 2.0, 4.0, AREA_REACH)]
-    strains = [min(max_strain * factor, LARGEST_STRAIN) for factor in (1.0, 1.5, 2.0, 3.0, 4.0, 1e3)]
+    film_area, dot_area = _area(np.asarray(film_2d)), _area(np.asarray(dot_2d))
+    largest_area = LARGEST_NUMBER_OF_CELLS * min(film_area, dot_area)
+    start = max(max_area_ang2, film_area, dot_area)
+    areas = dict.fromkeys(min(start * factor, largest_area) for factor in (1.0, 2.0, 4.0, AREA_REACH))
+    strains = dict.fromkeys(min(max_strain * factor, LARGEST_STRAIN) for factor in (1.0, 1.5, 2.0, 3.0, 4.0, inf))
     larger = (match_cells(film_2d, dot_2d, max_area_ang2=area, max_strain=max_strain) for area in areas)
-    stiffer = (match_cells(film_2d, dot_2d, max_area_ang2=max_area_ang2, max_strain=strain) for strain in strains)
+    strained = (match_cells(film_2d, dot_2d, max_area_ang2=max_area_ang2, max_strain=strain) for strain in strains)
     return NearestCells(
         smallest=next((cells[0] for cells in larger if cells), None),
-        least_strained=next((min(cells, key=_strain_then_area) for cells in stiffer if cells), None),
+        least_strained=next((min(cells, key=_strain_then_area) for cells in strained if cells), None),
     )
 
 
@@ -267,7 +285,7 @@ def pareto_front(
             remedy="give film_atoms_per_cell and dot_atoms_per_cell to match_cells",
         )
     front: list[CellMatch] = []
-    least_strain = float("inf")
+    least_strain = inf
     for _, cell_strain, index in sorted((*_measure(cell, size, strain), k) for k, cell in enumerate(cells)):
         if cell_strain < least_strain - STRAIN_TIE:
             front.append(cells[index])
@@ -341,7 +359,7 @@ def _check_search(film: Array, dot: Array, *, max_area_ang2: float, max_strain: 
             why="a film strained further is another material",
             remedy="give a fraction such as 0.05 for 5 %",
         )
-    if min(_area(film), _area(dot)) <= 0:
+    if not min(_area(film), _area(dot)) > 0:
         raise MatchError(
             "surface lattice with area ≤ 0",
             limit="the two rows must be a right-handed basis",
@@ -362,6 +380,11 @@ def _count_atoms(cell: CellMatch, film_atoms_per_cell: int | None, dot_atoms_per
     if film_atoms_per_cell is None or dot_atoms_per_cell is None:
         return cell
     return replace(cell, n_atoms=cell.n_film * film_atoms_per_cell + cell.n_dot * dot_atoms_per_cell)
+
+
+def _size_strain_and_matrices(cell: CellMatch) -> tuple[int, float, IntegerMatrix, IntegerMatrix]:
+    """Return the key of the one order of a search's cells; the matrices decide between equal strains."""
+    return cell.n_dot, round(cell.largest_strain, 9), cell.dot_matrix, cell.film_matrix
 
 
 def _strain_then_area(cell: CellMatch) -> tuple[float, float]:
@@ -397,7 +420,7 @@ def _search(film: Array, dot: Array, *, max_area_ang2: float, max_strain: float)
         for i, j in _pair_near_metrics(films, dots, max_strain)
     ]
     i, j, best, trace = (np.concatenate(column) for column in zip(*blocks, strict=True))
-    kept = _least_of_each(_number(films.kinds)[i] * len(dots.kinds) + _number(dots.kinds)[j], trace)
+    kept = _least_of_each(films.kinds[i] * (dots.kinds.max(initial=0) + 1) + dots.kinds[j], trace.round(9))
     inverse = _invert(changes[best[kept]])
     return inverse @ films.bases[i[kept]], dots.bases[j[kept]]
 
@@ -415,18 +438,12 @@ def _list_sub_lattices(lattice: Array, max_area_ang2: float) -> _SubLattices:
     forms = list_hermite_forms(floor(max_area_ang2 / area * (1 + 1e-9)))
     gram, bases = _reduce(forms, lattice @ lattice.T)
     n_cells = forms[:, 0] * forms[:, 2]
-    tolerance = METRIC_TOLERANCE * max_area_ang2
-    lengths, products = _cluster(gram[:, 0], tolerance), _cluster(abs(gram[:, 1]), tolerance)
-    kinds = (n_cells * len(forms) + lengths) * len(forms) + products
-    is_mirrored = gram[:, 1] < -tolerance
+    areas = np.asarray(n_cells * area)
+    lengths = _number_runs(n_cells, gram[:, 0], METRIC_TOLERANCE * gram[:, 0])
+    kinds = _number_runs(lengths, abs(gram[:, 1]), METRIC_TOLERANCE * areas)
+    is_mirrored = gram[:, 1] < -METRIC_TOLERANCE * areas
     kept = _least_of_each(2 * kinds + is_mirrored, abs(bases).sum(axis=(1, 2)))
-    return _SubLattices(np.asarray(n_cells[kept] * area), gram[kept], bases[kept], kinds[kept])
-
-
-def _number(kinds: Integers) -> Integers:
-    """Return the kinds renumbered from zero without gaps."""
-    numbers: Integers = np.unique(kinds, return_inverse=True)[1]
-    return numbers
+    return _SubLattices(areas[kept], gram[kept], bases[kept], kinds[kept])
 
 
 def _drop_mirror_images(lattices: _SubLattices) -> _SubLattices:
@@ -452,13 +469,14 @@ def _reduce(forms: Integers, gram: Array) -> tuple[Array, Integers]:
         first, second = np.where(is_longer, [second, -first], [first, second])
 
 
-def _cluster(values: Array, tolerance: float) -> Integers:
-    """Return for each value the index of its cluster; neighbours within the tolerance share one."""
-    order = np.argsort(values)
-    starts = np.diff(values[order], prepend=values[order[:1]]) > tolerance
-    clusters = np.empty(len(values), dtype=np.int64)
-    clusters[order] = np.cumsum(starts)
-    return clusters
+def _number_runs(groups: Integers, values: Array, tolerances: Array) -> Integers:
+    """Return numbers from zero, equal for the members of one group whose values follow within the tolerance."""
+    order = np.lexsort((values, groups))
+    is_new = np.ones(len(values), dtype=np.int64)
+    is_new[1:] = (np.diff(groups[order]) != 0) | (np.diff(values[order]) > tolerances[order][1:])
+    numbers = np.empty_like(is_new)
+    numbers[order] = np.cumsum(is_new) - 1
+    return numbers
 
 
 def _pair_near_metrics(
@@ -492,8 +510,8 @@ def _relate(
     candidates = (dots.gram @ _gram_products(changes)).reshape(len(dots.gram), len(changes), 3)
     weights = films.gram[:, ::-1] * [1, -2, 1] / films.areas[:, None] ** 2
     traces = np.einsum("pkg,pg->pk", candidates[dot_index], weights[film_index])
-    best = traces.argmin(axis=1)
     trace = traces.min(axis=1)
+    best = (traces <= trace[:, None] + 1e-9).argmax(axis=1)  # the first of equals, whatever the rounding
     determinant = (dots.areas[dot_index] / films.areas[film_index]) ** 2
     kept = _is_within(trace, determinant, max_strain + STRAIN_TIE)
     return film_index[kept], dot_index[kept], best[kept], trace[kept]
@@ -568,7 +586,7 @@ def _describe_cells(film: Array, dot: Array, *, film_bases: Integers, dot_bases:
         )
         for in_film, in_dot, (least, most), film_rows, dot_rows in columns
     ]
-    return sorted(cells, key=lambda cell: (cell.n_dot, cell.largest_strain))
+    return sorted(cells, key=_size_strain_and_matrices)
 
 
 def _freeze(rows: list[list[int]]) -> IntegerMatrix:

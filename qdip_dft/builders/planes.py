@@ -145,8 +145,9 @@ def primitive_lattice(
     translations = _pure_translations(lattice, np.asarray(frac_centres, dtype=float), labels, tolerance_ang)
     multiplicity = len(translations)
     numerators = np.rint(translations * multiplicity).astype(int)
+    rounded_by_ang = np.linalg.norm((translations - numerators / multiplicity) @ lattice, axis=1).max()
     basis = _integer_basis([*numerators.tolist(), *(multiplicity * np.eye(3, dtype=int)).tolist()])
-    if round(float(np.linalg.det(basis))) != multiplicity**2:
+    if round(float(np.linalg.det(basis))) != multiplicity**2 or rounded_by_ang > 2 * tolerance_ang:
         raise StructureError(
             f"crystal with {multiplicity} translations that map it onto itself within {tolerance_ang} Å",
             limit="their sums must be among them",
