@@ -1,0 +1,210 @@
+"""The cheapest cut of a periodic bond network for a prescribed shift of charge, found exactly.
+
+Every ion j is shifted by a whole number k_j of lattice planes.  The cost of these shifts is
+
+    Σ_bonds v |n − k_j + k_i|  +  ε Σ_j |z_j + k_j − c|     with  Σ q_j k_j = Q,
+
+all heights in units of the plane spacing.  Without the last condition this is the dual of a minimum-cost flow through
+the bond network, so its linear relaxation has whole-numbered solutions as long as |z + k − c| is drawn straight between
+neighbouring whole k.  The condition on the charge is one more row: most relaxations stay whole, others are branched.
+The flow problem has one row per ion only; its shadow prices are the shifts.  All relaxations of one round are
+solved in one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+from scipy.sparse import csr_array, eye_array, kron
+
+from qdip_dft.errors import SlabError
+
+Array = NDArray[np.float64]
+Shifts = tuple[int, ...]
+
+MOST_SHIFTS = 2
+"""An ion moves at most this many lattice planes from where a planar cut would put it."""
+
+WHOLE_NUMBER_TOLERANCE = 1e-6
+COST_TOLERANCE = 1e-9
+"""Costs closer than this (valence units) are equal."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BondNetwork:
+    """The bonds of one oriented cell.
+
+    Parameters
+    ----------
+    heights
+        Height z_j of each ion in plane spacings, shape (n_ions,).
+    charges
+        Formal charge of each ion in e, shape (n_ions,).
+    first, second
+        The ions that each bond joins, shape (n_bonds,).
+    planes
+        Number n of lattice planes that a bond goes up from its first to its second ion, shape (n_bonds,).
+    valences
+        Valence of each bond, shape (n_bonds,).
+    """
+
+    heights: Array
+    charges: Array
+    first: NDArray[np.int_]
+    second: NDArray[np.int_]
+    planes: Array
+    valences: Array
+
+    def cut_valence(self, shifts: Array) -> Array:
+        """Return the valence cut by each set of shifts, shape (..., n_ions)."""
+        crossings = np.abs(self.planes - shifts[..., self.second] + shifts[..., self.first])
+        return np.asarray(crossings @ self.valences)
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Where a cut should lie and how flat it should be.
+
+    Parameters
+    ----------
+    centre
+        Height c that the film is centred on, in plane spacings.
+    corrugation_weight
+        ε, in valence units per ion and plane spacing.
+    """
+
+    centre: float
+    corrugation_weight: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Branch:
+    """A part of the solutions of one aim: shifts between two bounds."""
+
+    aim: int
+    lower: Array
+    upper: Array
+
+    def split(self, ion: int, shift: float) -> tuple[_Branch, _Branch]:
+        """Return the two halves whose shifts of one ion lie below and above a broken number."""
+        upper, lower = self.upper.copy(), self.lower.copy()
+        upper[ion], lower[ion] = np.floor(shift), np.ceil(shift)
+        return replace(self, upper=upper), replace(self, lower=lower)
+
+    def may_shift(self, charges: Array, charge_shift: int) -> bool:
+        """Return whether the charge can be shifted as asked within the bounds."""
+        ends = np.sort([charges * self.lower, charges * self.upper], axis=0).sum(axis=1)
+        return bool(ends[0] <= charge_shift <= ends[1])
+
+
+def find_cheapest_cuts(network: BondNetwork, aims: Sequence[Aim], *, charge_shift: int) -> list[Shifts | None]:
+    """Return the cheapest shifts of every aim; None where whole ions cannot shift the charge as asked.
+
+    Parameters
+    ----------
+    network
+        The bonds of one oriented cell.
+    aims
+        Where to cut, and how flat.
+    charge_shift
+        Q = Σ q_j k_j in e.
+
+    Raises
+    ------
+    SlabError
+        If the linear solver gives up.
+    """
+    best: list[Shifts | None] = [None] * len(aims)
+    costs = np.full(len(aims), np.inf)
+    branches = [_everything(network, index, aim) for index, aim in enumerate(aims)]
+    while branches := [b for b in branches if b.may_shift(network.charges, charge_shift)]:
+        relaxed = _solve_relaxations(network, aims, branches, charge_shift)
+        open_branches: list[_Branch] = []
+        for branch, shifts in zip(branches, relaxed, strict=True):
+            cost = _relaxed_cost(network, aims[branch.aim], shifts)
+            if cost > costs[branch.aim] - COST_TOLERANCE:
+                continue
+            ion = int(np.argmax(np.abs(shifts - np.round(shifts))))
+            if abs(shifts[ion] - round(shifts[ion])) > WHOLE_NUMBER_TOLERANCE:
+                open_branches += branch.split(ion, shifts[ion])
+                continue
+            best[branch.aim], costs[branch.aim] = tuple(round(k) for k in shifts), cost
+        branches = open_branches
+    return best
+
+
+def _everything(network: BondNetwork, index: int, aim: Aim) -> _Branch:
+    planar = np.round(aim.centre - network.heights)
+    return _Branch(index, planar - MOST_SHIFTS, planar + MOST_SHIFTS)
+
+
+def _relaxed_cost(network: BondNetwork, aim: Aim, shifts: Array) -> float:
+    """Return the cost of shifts that need not be whole; |z + k − c| is straight between whole k."""
+    below, fraction = np.floor(shifts), shifts - np.floor(shifts)
+    ends = [np.abs(network.heights + k - aim.centre) for k in (below, below + 1)]
+    corrugation = float(np.sum((1 - fraction) * ends[0] + fraction * ends[1]))
+    return float(network.cut_valence(shifts)) + aim.corrugation_weight * corrugation
+
+
+def _solve_relaxations(
+    network: BondNetwork, aims: Sequence[Aim], branches: Sequence[_Branch], charge_shift: int
+) -> Array:
+    """Return the shifts that solve each branch's relaxation, shape (n_branches, n_ions)."""
+    balance = _flow_balance(network)
+    costs, capacities = [], []
+    for branch in branches:
+        cost, capacity = _flow_costs(network, aims[branch.aim], branch, charge_shift)
+        costs.append(cost)
+        capacities.append(capacity)
+    weights = [aims[branch.aim].corrugation_weight for branch in branches]
+    solution = linprog(
+        np.concatenate(costs),
+        A_eq=kron(eye_array(len(branches)), balance, format="csr"),
+        b_eq=np.repeat(weights, len(network.heights)),
+        bounds=np.concatenate(capacities),
+        method="highs-ds",
+    )
+    if not solution.success:
+        raise _cut_not_found(solution.message)
+    return np.asarray(solution.eqlin.marginals).reshape(len(branches), -1)
+
+
+def _flow_balance(network: BondNetwork) -> csr_array:
+    """Return the flow balance, one row per ion; columns: bonds, two arcs for heights, two for bounds, the charge."""
+    n_ions, n_bonds = len(network.heights), len(network.valences)
+    bonds = np.zeros((n_ions, n_bonds))
+    bonds[network.first, np.arange(n_bonds)] = 1.0
+    bonds[network.second, np.arange(n_bonds)] = -1.0
+    identity = np.eye(n_ions)
+    return csr_array(np.hstack([bonds, identity, identity, -identity, identity, network.charges[:, None]]))
+
+
+def _flow_costs(network: BondNetwork, aim: Aim, branch: _Branch, charge_shift: int) -> tuple[Array, Array]:
+    """Return the cost of each column and its least and largest flow, shape (n_columns, 2).
+
+    The cost ε|z + k − c| has slope −ε below the whole number k0 next to c − z, +ε above k0 + 1 and a slope between; an
+    arc of cost k0 and one of cost k0 + 1 carry the differences of these slopes.
+    """
+    below = np.floor(aim.centre - network.heights)
+    weight = aim.corrugation_weight
+    above_centre, below_centre = (np.abs(network.heights + k - aim.centre) for k in (below + 1, below))
+    slope = weight * (above_centre - below_centre)
+    cost = np.concatenate([-network.planes, below, below + 1, -branch.lower, branch.upper, [charge_shift]])
+    n_ions = len(below)
+    least = np.concatenate([-network.valences, np.zeros(4 * n_ions), [-np.inf]])
+    unlimited = np.full(2 * n_ions + 1, np.inf)
+    largest = np.concatenate([network.valences, slope + weight, weight - slope, unlimited])
+    return cost, np.stack([least, largest], axis=1)
+
+
+def _cut_not_found(message: str) -> SlabError:
+    return SlabError(
+        f"the search for a cleavage plane stopped ({message})",
+        limit="the bond valences must be finite numbers",
+        why="the termination would be arbitrary",
+        remedy="look for overlapping atoms in the structure: `qdip structures check`",
+    )
