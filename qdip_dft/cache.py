@@ -26,9 +26,7 @@ KEY_NAMESPACE = UUID("6f1c3a52-5d1e-4a63-9a54-6d0f2f2f8d11")
 """Namespace of the job ids; never change it."""
 
 
-def calculation_key(
-    task: CalculationTask, theory: LevelOfTheory, relaxation_settings: Mapping[str, JsonValue]
-) -> str:
+def calculation_key(task: CalculationTask, theory: LevelOfTheory, relaxation_settings: Mapping[str, JsonValue]) -> str:
     """Return the key of a calculation (64 hexadecimal digits).
 
     Parameters

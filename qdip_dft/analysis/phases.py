@@ -89,7 +89,9 @@ def _metals_of_each_halide(
     return bonded
 
 
-def _pair(first: int, first_image: tuple[int, ...], second: int, second_image: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
+def _pair(
+    first: int, first_image: tuple[int, ...], second: int, second_image: tuple[int, ...]
+) -> tuple[int, int, tuple[int, ...]]:
     """Return the key of a metal pair that does not depend on the order or on the cell it was found in."""
     forward = tuple(b - a for a, b in zip(first_image, second_image, strict=True))
     backward = tuple(-t for t in forward)

@@ -85,7 +85,9 @@ def subtract_terms(black: Terms, competitor: Terms) -> Terms:
     return Terms(**{name: _subtract(getattr(black, name), getattr(competitor, name)) for name in names})
 
 
-def per_area(term_ev_per_fu: float | None, *, n_film: int, area_ang2: float | None) -> tuple[float | None, float | None]:
+def per_area(
+    term_ev_per_fu: float | None, *, n_film: int, area_ang2: float | None
+) -> tuple[float | None, float | None]:
     """Return a term times N / A, in meV/Å² and in J/m²."""
     if term_ev_per_fu is None or area_ang2 is None:
         return None, None

@@ -92,11 +92,11 @@ def find_bonds(crystal: IonicCrystal, *, cutoff_ang: float = 4.5) -> tuple[Bond,
         if not is_neutral and crystal.ions[i].charge * crystal.ions[j].charge >= 0:
             continue
         radius = bond_valence_radius_ang(record.species[a], record.species[b])
-        contact = (i, j, *(int(t) for t in image))
+        x, y, z = (int(t) for t in image)
+        contact = (i, j, x, y, z)
         valences[contact] = valences.get(contact, 0.0) + exp((radius - distance) / SOFTNESS_ANG)
     return tuple(
         Bond(i, j, (x, y, z), valence)
         for (i, j, x, y, z), valence in valences.items()
         if valence >= LEAST_VALENCE and (i, j, x, y, z) < (j, i, -x, -y, -z)
     )
-

@@ -116,7 +116,20 @@ def _candidates_of_phase(
             continue
         match = choose_cell(cells, study.matching.choice)
         for shift in study.film.registry_shifts:
-            found.append(_describe(study, phase, crystal, plane, film_face, dot_face, dot_cut, termination, match, shift))
+            found.append(
+                _describe(
+                    study,
+                    phase,
+                    crystal=crystal,
+                    plane=plane,
+                    film_face=film_face,
+                    dot_face=dot_face,
+                    dot_cut=dot_cut,
+                    termination=termination,
+                    match=match,
+                    shift=shift,
+                )
+            )
     if not found and refusal is not None:
         raise refusal
     return found, dropped
@@ -178,6 +191,7 @@ def formula_units_per_cell(face: OrientedFace, crystal: CrystalRecord) -> int:
 def _describe(
     study: StudySpec,
     phase: PhaseSpec,
+    *,
     crystal: CrystalRecord,
     plane: str,
     film_face: OrientedFace,

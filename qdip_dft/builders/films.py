@@ -82,7 +82,10 @@ def stack_film(reference: IonicCrystal, *, n_repeats: int, vacuum_ang: float) ->
 
 
 def in_vacuum(crystal: IonicCrystal, vacuum_ang: float) -> IonicCrystal:
-    """Return a slab in a cell whose third vector is normal to it and leaves the given vacuum; the lowest atom is at z = 0."""
+    """Return a slab in a cell whose third vector is normal to it and leaves the given vacuum.
+
+    The lowest atom comes to z = 0.
+    """
     positions = atom_positions(crystal)
     bottom, top = positions[:, 2].min(), positions[:, 2].max()
     lattice = crystal.lattice_ang.copy()

@@ -11,11 +11,12 @@ from qdip_dft.builders.ions import Array, IonicCrystal
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
 
 CONTACT_RADII_ANG = {
-    "Pb": 1.19, "Sn": 1.18, "Cs": 1.74, "Rb": 1.61, "Na": 1.02, "Cd": 0.95, "Zn": 0.74, "Ag": 1.15, "Cu": 0.77, "In": 0.80,
-    "I": 2.06, "Br": 1.82, "Cl": 1.67, "S": 1.84, "Se": 1.98, "Te": 2.21, "O": 1.40, "H": 0.70, "C": 1.70, "N": 1.55, "P": 1.80,
+    "Pb": 1.19, "Sn": 1.18, "Cs": 1.74, "Rb": 1.61, "Na": 1.02, "Cd": 0.95, "Zn": 0.74, "Ag": 1.15, "Cu": 0.77,
+    "In": 0.80, "I": 2.06, "Br": 1.82, "Cl": 1.67, "S": 1.84, "Se": 1.98, "Te": 2.21, "O": 1.40, "H": 0.70,
+    "C": 1.70, "N": 1.55, "P": 1.80,
 }  # fmt: skip
-"""Crystal radii of ions: Shannon, Acta Cryst. A 32, 751 (1976), coordination VI (I: fitted to 3.2 Å Pb–I contacts);
-H of a cation to give H···I 2.76 Å; C, N, P van der Waals (Bondi, J. Phys. Chem. 68, 441 (1964)).  They only set the start."""
+"""Ionic radii in Å, which only set the start: Shannon, Acta Cryst. A 32, 751 (1976), coordination VI (I: fitted to
+3.2 Å Pb–I contacts); H of a cation from H···I 2.76 Å; C, N, P van der Waals, Bondi, J. Phys. Chem. 68, 441 (1964)."""
 
 DEFAULT_CONTACT_RADIUS_ANG = 1.5
 """Radius of an element that is not in the table, Å."""
@@ -117,7 +118,8 @@ def check_built(crystal: IonicCrystal, *, name: str) -> IonicCrystal:
             f"{name} carries {crystal.formal_charge:+d} e",
             limit="the formal charges must sum to zero",
             why="a charged periodic cell has no defined energy",
-            remedy=f"add {abs(crystal.formal_charge)} monovalent ion(s) of the opposite sign per cell, or choose another termination",
+            remedy=f"add {abs(crystal.formal_charge)} monovalent ion(s) of the opposite sign per cell,"
+            " or choose another termination",
         )
     _check_cell(crystal, name)
     _check_distances(crystal, name)
@@ -147,8 +149,9 @@ def _check_distances(crystal: IonicCrystal, name: str) -> None:
     if not np.any(is_close):
         return
     worst = int(np.argmin(np.where(is_close, distances - limits, np.inf)))
+    pair = f"{record.species[first[worst]]} and {record.species[second[worst]]}"
     raise InterfaceError(
-        f"{record.species[first[worst]]} and {record.species[second[worst]]} of {name} are {distances[worst]:.2f} Å apart",
+        f"{pair} of {name} are {distances[worst]:.2f} Å apart",
         limit=f"at least {limits[worst]:.2f} Å, 0.75 of the sum of their covalent radii",
         why="overlapping ions would relax to a structure that was not asked for",
         remedy="choose another termination, registry shift or a less strained cell",

@@ -257,7 +257,7 @@ def transform_crystal(crystal: IonicCrystal, deformation: Array) -> IonicCrystal
 def with_lattice(crystal: IonicCrystal, lattice_ang: Array) -> IonicCrystal:
     """Return the crystal strained onto another lattice, centres at the same fractional coordinates."""
     deformation = np.linalg.solve(crystal.lattice_ang, lattice_ang).T
-    return transform_crystal(crystal, deformation)
+    return transform_crystal(crystal, np.asarray(deformation, dtype=float))
 
 
 def repeat_crystal(crystal: IonicCrystal, matrix: NDArray[np.int_]) -> IonicCrystal:
@@ -275,9 +275,7 @@ def repeat_crystal(crystal: IonicCrystal, matrix: NDArray[np.int_]) -> IonicCrys
     centres = (crystal.frac_centres[:, None, :] + translations[None, :, :]) @ inverse
     n = len(translations)
     ions = tuple(ion for ion in crystal.ions for _ in range(n))
-    return IonicCrystal(
-        lattice_ang=matrix @ crystal.lattice_ang, ions=ions, frac_centres=centres.reshape(-1, 3)
-    )
+    return IonicCrystal(lattice_ang=matrix @ crystal.lattice_ang, ions=ions, frac_centres=centres.reshape(-1, 3))
 
 
 def _translations_inside(matrix: NDArray[np.int_]) -> Array:

@@ -108,7 +108,8 @@ def explain_failure(resolution: Resolution, name: str) -> str:
         return f"{name} was not calculated"
     if record.result is None:
         return f"{name} failed: {record.failure}"
-    return f"{name} did not converge in {record.result.n_steps} steps ({record.result.max_force_ev_per_ang:.3f} eV/Å left)"
+    left = f"{record.result.max_force_ev_per_ang:.3f} eV/Å left"
+    return f"{name} did not converge in {record.result.n_steps} steps ({left})"
 
 
 def preview_structures(steps: StudySteps) -> dict[str, StructureRecord]:

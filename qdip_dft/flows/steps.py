@@ -52,23 +52,29 @@ class Step:
 
     Parameters
     ----------
-    name
-        Unique within the study, such as ``film slab PbS(111)//FAPbI3-alpha(100)``.
     part
         What it is a part of.
+    subject
+        The material, phase or candidate that the part belongs to, such as ``PbS(111)//FAPbI3-alpha(100)``.
     freedom
-        What may move.
+        What may move; ``none``: the static calculation after the relaxation of the same part.
     parents
         Names of the steps whose relaxed structures are needed.
     build
         From these structures to the one that is calculated.
     """
 
-    name: str
     part: Part
+    subject: str
     freedom: Freedom
     parents: tuple[str, ...]
     build: Callable[[Structures], StructureRecord]
+
+    @property
+    def name(self) -> str:
+        """Return a name that is unique within the study, such as ``film slab PbS(111)//FAPbI3-alpha(100)``."""
+        relaxation = f"{self.part} {self.subject}"
+        return static_name(relaxation) if self.freedom is Freedom.NONE else relaxation
 
 
 def static_name(name: str) -> str:
@@ -132,28 +138,31 @@ class StudySteps:
 
     def _bulk_step(self, crystal_id: str, part: Part) -> Step:
         structure = self.crystals[crystal_id].structure
-        return Step(f"{part} {crystal_id}", part, Freedom.CELL, (), lambda _: structure)
+        return Step(part, crystal_id, Freedom.CELL, (), lambda _: structure)
 
     def _candidate_steps(self, candidate: Candidate) -> list[Step]:
-        geometry = CandidateGeometry(self.study, candidate, self.crystals[candidate.dot], self.crystals[candidate.phase])
+        geometry = CandidateGeometry(
+            self.study, candidate, self.crystals[candidate.dot], self.crystals[candidate.phase]
+        )
         names = self._relaxations_of(candidate)
         bulks = (f"{Part.DOT_BULK} {candidate.dot}", names[Part.BULK])
         reference, dot_slab, film_slab = names[Part.STRAINED_BULK], names[Part.DOT_SLAB], names[Part.FILM_SLAB]
+        label = candidate.label
         return [
-            Step(reference, Part.STRAINED_BULK, Freedom.OUT_OF_PLANE, bulks,
+            Step(Part.STRAINED_BULK, label, Freedom.OUT_OF_PLANE, bulks,
                  lambda s: geometry.strained_bulk(s[bulks[0]], s[bulks[1]])),
-            Step(dot_slab, Part.DOT_SLAB, Freedom.POSITIONS, bulks,
+            Step(Part.DOT_SLAB, label, Freedom.POSITIONS, bulks,
                  lambda s: geometry.dot_slab(s[bulks[0]], s[bulks[1]])),
-            Step(film_slab, Part.FILM_SLAB, Freedom.POSITIONS, (reference,),
+            Step(Part.FILM_SLAB, label, Freedom.POSITIONS, (reference,),
                  lambda s: geometry.film_slab(s[reference])),
-            Step(names[Part.INTERFACE], Part.INTERFACE, Freedom.POSITIONS, (dot_slab, film_slab),
+            Step(Part.INTERFACE, label, Freedom.POSITIONS, (dot_slab, film_slab),
                  lambda s: geometry.interface(s[dot_slab], s[film_slab])),
         ]  # fmt: skip
 
 
 def _static_of(relaxation: Step) -> Step:
     name = relaxation.name
-    return Step(static_name(name), relaxation.part, Freedom.NONE, (name,), lambda structures: structures[name])
+    return Step(relaxation.part, relaxation.subject, Freedom.NONE, (name,), lambda structures: structures[name])
 
 
 @dataclass(frozen=True)
@@ -225,7 +234,9 @@ class CandidateGeometry:
         deformation = np.eye(3)
         deformation[:2, :2] = mesh.dot_deformation
         supercell = transform_crystal(repeat_crystal(slab, embed_matrix(self.candidate.dot_matrix, 1)), deformation)
-        return check_built(in_vacuum(supercell, self.study.vacuum_ang), name=f"dot slab {self.candidate.label}").to_record()
+        return check_built(
+            in_vacuum(supercell, self.study.vacuum_ang), name=f"dot slab {self.candidate.label}"
+        ).to_record()
 
     def film_slab(self, strained_bulk: StructureRecord) -> StructureRecord:
         """Return the film: the relaxed strained bulk with vacuum."""
@@ -242,5 +253,3 @@ class CandidateGeometry:
         shift_ang = np.array(self.candidate.shift) @ unit
         joined = join_slabs(dot, film, shift_ang=shift_ang, vacuum_ang=self.study.vacuum_ang)
         return check_built(joined, name=f"interface {self.candidate.label}").to_record()
-
-

@@ -80,7 +80,7 @@ def _run_engine(task: CalculationTask, engine: Engine) -> tuple[EngineResult | N
         else:
             result = engine.relax(task.structure, task.freedom, on_step=progress.report_step)
     except Exception as error:
-        # The boundary to foreign codes: whatever goes wrong there is recorded, never hidden and never fatal to the study.
+        # The boundary to foreign codes: whatever goes wrong there is recorded, not hidden and not fatal to the study.
         logger.exception("%s failed", task.label)
         progress.report(ProgressKind.FAILED)
         return None, f"{type(error).__name__}: {error}"
