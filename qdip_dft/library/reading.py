@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from qdip_dft.errors import StructureError
 from qdip_dft.library.contacts import covalent_sum_ang, find_pairs, name_pair
 
@@ -20,6 +22,15 @@ MIN_CONTACT_RATIO = 0.75
 
 MIN_VOLUME_ANG3_PER_ATOM = 2.0
 """A denser cell is wrong in any case; diamond has 5.7 Å³ per atom."""
+
+MIN_HEIGHT_ANG = 1.0
+"""Smallest distance between two faces of a cell."""
+
+MAX_HEIGHT_ANG = 1000.0
+"""Largest distance between two faces of a cell."""
+
+MAX_CELLS_AWAY = 1000
+"""Largest fractional coordinate; trajectories leave the cell, but not that far."""
 
 _READ_ERRORS = (
     ArithmeticError,
@@ -51,9 +62,9 @@ def read_structure(path: Path) -> Structure:
             warnings.simplefilter("ignore")
             structure = reader(path)
             structure.remove_oxidation_states()
+            _require_sound(structure, path.name)
     except _READ_ERRORS as error:
         raise _unreadable(path.name, f"{type(error).__name__}: {error}") from error
-    _require_sound(structure, path.name)
     return structure
 
 
@@ -113,6 +124,7 @@ def _require_sound(structure: Structure, name: str) -> None:
     """Refuse a structure without atoms, with partial occupancy or with atoms on top of each other."""
     if len(structure) == 0:
         raise _unreadable(name, "it holds no atoms")
+    _require_sane_numbers(structure, name)
     disordered = next((site for site in structure if not site.is_ordered), None)
     if disordered is not None:
         raise StructureError(
@@ -121,7 +133,7 @@ def _require_sound(structure: Structure, name: str) -> None:
             why="an energy needs definite atoms, and the average structure has none",
             remedy="choose an ordered cell: a supercell, a refinement of lower symmetry or a phase of the library",
         )
-    if not structure.volume / len(structure) >= MIN_VOLUME_ANG3_PER_ATOM:
+    if structure.volume / len(structure) < MIN_VOLUME_ANG3_PER_ATOM:
         raise _too_close(f"{name} has {structure.volume / len(structure):.3g} Å³ per atom", "at least 2 Å³ are needed")
     closest = min(find_pairs(structure, ratio=MIN_CONTACT_RATIO), key=lambda pair: pair.distance_ang, default=None)
     if closest is not None:
@@ -130,6 +142,20 @@ def _require_sound(structure: Structure, name: str) -> None:
             f"{name_pair(structure, closest)} in {name}",
             f"at least {limit_ang:.2f} Å are needed, {MIN_CONTACT_RATIO} of the sum of the covalent radii",
         )
+
+
+def _require_sane_numbers(structure: Structure, name: str) -> None:
+    """Refuse numbers that no crystal has; the neighbour and symmetry searches would hang or crash on them."""
+    if not (np.isfinite(structure.lattice.matrix).all() and np.isfinite(structure.frac_coords).all()):
+        raise _unreadable(name, "a lattice vector or coordinate is not a finite number")
+    heights_ang = [structure.lattice.d_hkl(plane) for plane in np.eye(3, dtype=int).tolist()]
+    if not MIN_HEIGHT_ANG <= min(heights_ang) <= max(heights_ang) <= MAX_HEIGHT_ANG:
+        raise _too_close(
+            f"the cell of {name} is {', '.join(f'{height:.3g}' for height in heights_ang)} Å high along its axes",
+            f"each must lie between {MIN_HEIGHT_ANG:g} and {MAX_HEIGHT_ANG:g} Å",
+        )
+    if np.abs(structure.frac_coords).max() > MAX_CELLS_AWAY:
+        raise _unreadable(name, f"an atom lies more than {MAX_CELLS_AWAY} cells away")
 
 
 def _too_close(what: str, limit: str) -> StructureError:

@@ -322,8 +322,13 @@ def test_atoms_on_top_of_each_other_are_refused(tmp_path):
 
 
 def test_a_cell_in_the_wrong_unit_is_refused(tmp_path):
-    with pytest.raises(StructureError, match=r"Å³ per atom.*a wrong unit in the file"):
+    with pytest.raises(StructureError, match=r"0\.593 Å high.*a wrong unit in the file"):
         load_crystal(write_cif(tmp_path, rocksalt(a_ang=0.593)))
+
+
+def test_a_cell_too_small_for_its_atoms_is_refused(tmp_path):
+    with pytest.raises(StructureError, match=r"1 Å³ per atom.*a wrong unit in the file"):
+        load_crystal(write_cif(tmp_path, rocksalt(a_ang=2.0)))
 
 
 def test_an_atom_too_close_to_its_own_image_is_refused(tmp_path):
@@ -369,6 +374,23 @@ def test_a_poscar_without_elements_is_refused(tmp_path):
     path = tmp_path / "POSCAR"
     path.write_text("no elements\n1.0\n6 0 0\n0 6 0\n0 0 6\n1 1\nDirect\n0 0 0\n0.5 0.5 0.5\n")
     with pytest.raises(StructureError, match=r"Elements in POSCAR cannot be determined.*repair the file"):
+        load_crystal(path)
+
+
+@pytest.mark.parametrize(
+    ("number", "complaint"), [("nan", "not a finite number"), ("8e11", "more than 1000 cells away")]
+)
+def test_a_coordinate_that_no_crystal_has_is_refused(number, complaint, tmp_path):
+    path = tmp_path / "POSCAR"
+    path.write_text(f"Pb S\n1.0\n6 0 0\n0 6 0\n0 0 6\nPb S\n1 1\nDirect\n0 0 {number}\n0.5 0.5 0.5\n")
+    with pytest.raises(StructureError, match=f"{complaint}.*repair the file"):
+        load_crystal(path)
+
+
+def test_a_flat_cell_is_refused(tmp_path):
+    path = tmp_path / "POSCAR"
+    path.write_text("Pb S\n1.0\n6 0 0\n0 6 0\n6 6 0\nPb S\n1 1\nDirect\n0 0 0\n0.5 0.5 0.5\n")
+    with pytest.raises(StructureError, match=r"POSCAR cannot be read.*repair the file"):
         load_crystal(path)
 
 
