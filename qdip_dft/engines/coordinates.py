@@ -6,9 +6,11 @@ A place r in the strained cell is :math:`r = F s`, a lattice vector :math:`a = F
 .. math:: \partial E/\partial s = F^T \partial E/\partial r, \qquad
           \partial E/\partial c_k = V \sum_{ab} (\sigma F^{-T})_{ab} (D_k)_{ab}
 
-so that atoms whose s is held follow the cell.  For the freedom ``cell`` the six D are the symmetric strains (no
-rotation); for ``out_of_plane`` they are the three that displace planes along the normal, which leave every vector in
-the xy-plane untouched.
+so that atoms whose s is held follow the cell.  For the freedom ``cell`` the D are the symmetric strains that keep the
+crystal system of the starting lattice: a cubic lattice stays cubic, a hexagonal one hexagonal.  Organic cations that
+point all one way would otherwise shear the lattice of a phase that is cubic because they turn (FAPbI3: to 98 degrees).
+For ``out_of_plane`` they are the three that displace planes along the normal, which leave every vector in the xy-plane
+untouched.
 """
 
 from __future__ import annotations
@@ -27,6 +29,13 @@ PLANE_TOLERANCE_ANG = 1e-8
 """How far the first two lattice vectors may leave the xy-plane in an out-of-plane relaxation."""
 
 
+LATTICE_TOLERANCE_ANG = 1e-3
+"""Lattice vectors that agree to this are equal by symmetry."""
+
+INVARIANCE_TOLERANCE = 1e-6
+"""Singular values below this belong to strains that would break the crystal system."""
+
+
 @dataclass(frozen=True, slots=True)
 class Coordinates:
     """The free numbers of a structure.
@@ -42,7 +51,7 @@ class Coordinates:
     is_free
         Which sites may move, shape (atoms,).
     strains
-        The independent deformations D, shape (strains, 3, 3).
+        The independent deformations D, orthogonal to each other, shape (strains, 3, 3).
     """
 
     structure: StructureRecord
@@ -109,8 +118,10 @@ class Coordinates:
 
     def largest_free_stress_ev_per_ang3(self, evaluation: Evaluation) -> float:
         """Return the largest component of the stress that may relax, in eV/Å³; 0 when the cell is held."""
-        may_relax = (self.strains != 0).any(axis=0)
-        return float(np.abs(evaluation.stress_ev_per_ang3[may_relax]).max(initial=0.0))
+        weights = np.tensordot(self.strains, evaluation.stress_ev_per_ang3, axes=2)
+        norms = np.einsum("kij,kij->k", self.strains, self.strains)
+        relaxing = np.tensordot(weights / norms, self.strains, axes=1)
+        return float(np.abs(relaxing).max(initial=0.0))
 
 
 def coordinates_of(structure: StructureRecord, freedom: Freedom) -> Coordinates:
@@ -129,21 +140,44 @@ def coordinates_of(structure: StructureRecord, freedom: Freedom) -> Coordinates:
         lattice_ang=lattice_ang,
         positions_ang=np.array(structure.frac_coords) @ lattice_ang,
         is_free=free_sites(structure),
-        strains=_strains_of(freedom),
+        strains=_strains_of(freedom, lattice_ang),
     )
 
 
-def _strains_of(freedom: Freedom) -> FloatArray:
-    components = {
-        Freedom.CELL: [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)],
-        Freedom.OUT_OF_PLANE: [(0, 2), (1, 2), (2, 2)],
-    }.get(freedom, [])
+def _strains_of(freedom: Freedom, lattice_ang: FloatArray) -> FloatArray:
+    if freedom is Freedom.CELL:
+        return _invariant_strains(lattice_ang)
+    components = [(0, 2), (1, 2), (2, 2)] if freedom is Freedom.OUT_OF_PLANE else []
     strains = np.zeros((len(components), 3, 3))
     for strain, (row, column) in zip(strains, components, strict=True):
         strain[row, column] = 1.0
-        if freedom is Freedom.CELL:
-            strain[column, row] = 1.0
     return strains
+
+
+def _invariant_strains(lattice_ang: FloatArray) -> FloatArray:
+    """Return the symmetric strains that keep every rotation of the lattice: one for cubic, six for triclinic.
+
+    A strain averaged over the point group of the lattice keeps it; the averages of the six symmetric unit strains
+    span all of them, and the singular vectors of that set are an orthogonal basis.
+    """
+    rotations = _lattice_rotations(lattice_ang)
+    averages = []
+    for row, column in [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]:
+        strain = np.zeros((3, 3))
+        strain[row, column] = strain[column, row] = 1.0
+        averages.append(np.mean([r @ strain @ r.T for r in rotations], axis=0))
+    _, weights, basis = np.linalg.svd(np.array(averages).reshape(6, 9))
+    kept = basis[: len(weights)][weights > INVARIANCE_TOLERANCE].reshape(-1, 3, 3)
+    return np.array([strain / np.abs(strain).max() for strain in kept])
+
+
+def _lattice_rotations(lattice_ang: FloatArray) -> FloatArray:
+    """Return the Cartesian rotations of the empty lattice, shape (rotations, 3, 3)."""
+    import spglib
+
+    symmetry = spglib.get_symmetry((lattice_ang, [[0.0, 0.0, 0.0]], [1]), symprec=LATTICE_TOLERANCE_ANG)
+    columns = lattice_ang.T
+    return np.array([columns @ rotation @ np.linalg.inv(columns) for rotation in symmetry.rotations])
 
 
 def _require_in_plane(lattice_ang: FloatArray) -> None:

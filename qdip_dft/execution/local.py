@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,9 +42,7 @@ def open_archive(folder: ResultsFolder) -> Archive:
     return Archive(folder.collection("calculations"), folder.collection("stabilizations")).connect()
 
 
-def run_study(
-    plan: StudyPlan, *, results: Path, console: Console | None = None, is_retry: bool = False
-) -> RunSummary:
+def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None, is_retry: bool = False) -> RunSummary:
     """Carry out what a study still needs and store its results.
 
     Parameters
@@ -62,19 +61,24 @@ def run_study(
     ResultsError
         If the folder is in use by another run, written by a newer version, or full.
     """
+    estimates = {calculation.name: calculation.estimated_s for calculation in plan.list_calculations(lambda _: None)}
     folder = ResultsFolder(results)
-    planned = plan.list_calculations(lambda _: None)
-    estimates = {calculation.name: calculation.estimated_s for calculation in planned}
     with folder.lock_for_run():
         archive = open_archive(folder)
-        stored = {c.key for c in plan.list_calculations(archive.find_calculation) if c.is_stored}
+        stored = _stored_keys(plan, archive)
         with ProgressDisplay(estimates, console=console):
             _run_flow(plan, folder, archive, is_retry=is_retry)
         documents = plan.assemble(archive.find_calculation)
         for document in documents:
             archive.save_stabilization(document)
-        done = {c.key for c in plan.list_calculations(archive.find_calculation) if c.is_stored}
+        done = _stored_keys(plan, archive)
     return RunSummary(documents=documents, n_calculated=len(done - stored), n_reused=len(done & stored))
+
+
+def _stored_keys(plan: StudyPlan, archive: Archive) -> set[tuple[str, int]]:
+    """Return key and attempt of every stored calculation of a study."""
+    records = plan.resolve(archive.find_calculation).records.values()
+    return {(record.key, record.attempt) for record in records}
 
 
 def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, *, is_retry: bool) -> None:
@@ -84,9 +88,9 @@ def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, *, is_re
         return
     from jobflow import run_locally
 
-    run_locally(
-        flow, store=folder.job_store(), log=False, ensure_success=False, allow_external_references=True
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="cd is deprecated", category=FutureWarning)  # jobflow on monty 2026
+        run_locally(flow, store=folder.job_store(), log=False, allow_external_references=True)
     if plan.make_flow(archive.find_calculation) is not None:
         raise EngineError(
             f"study {plan.study.name} stopped before its last calculation",

@@ -72,12 +72,10 @@ def _theories(steps: StudySteps, resolution: Resolution, candidates: list[Candid
 
 
 def _describe_candidate(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> CandidateResult:
-    geometry = CandidateGeometry(
-        steps.study, candidate, steps.crystals[candidate.dot], steps.crystals[candidate.phase]
-    )
+    geometry = CandidateGeometry(steps.study, candidate, steps.crystals[candidate.dot], steps.crystals[candidate.phase])
     energies = _collect_energies(steps, resolution, candidate, geometry)
     terms = compute_terms(energies)
-    mesh = _mesh(steps, resolution, candidate, geometry)
+    mesh = _mesh(resolution, candidate, geometry)
     area = None if mesh is None else mesh.area_ang2
     n = candidate.n_formula_units
     surface, binding = terms.surface_ev_per_fu, terms.binding_ev_per_fu
@@ -143,9 +141,7 @@ def _relaxed(resolution: Resolution, name: str) -> StructureRecord | None:
     return None if record is None or record.result is None else record.result.structure
 
 
-def _mesh(
-    steps: StudySteps, resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry
-) -> Mesh | None:
+def _mesh(resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry) -> Mesh | None:
     dot = _relaxed(resolution, f"{Part.DOT_BULK} {candidate.dot}")
     film = _relaxed(resolution, f"{Part.BULK} {candidate.phase}")
     return None if dot is None or film is None else geometry.mesh(dot, film)
@@ -160,7 +156,9 @@ def _run_checks(
         relaxed = _relaxed(resolution, name)
         if relaxed is None or part is Part.DOT_SLAB:
             continue
-        checks.append(check_phase(relaxed, expected=expected, sites=_film_sites(resolution, candidate, part), part=part))
+        checks.append(
+            check_phase(relaxed, expected=expected, sites=_film_sites(resolution, candidate, part), part=part)
+        )
         checks.append(check_cations(resolution.tasks[name].structure, relaxed, part=part))
     if mesh is not None:
         checks += _check_mesh(steps, candidate, mesh)
@@ -183,8 +181,8 @@ def _check_mesh(steps: StudySteps, candidate: Candidate, mesh: Mesh) -> list[Che
         check_registry(
             displacement_area_ang2=mesh.area_ang2 / (n_film * n_dot), n_shifts=len(steps.study.film.registry_shifts)
         ),
-        check_strain(mesh.film_principal_strains, part="film"),
-        check_strain(mesh.dot_principal_strains, part="dot"),
+        *check_strain(mesh.film_principal_strains, limit=steps.study.matching.max_strain, part="film"),
+        *check_strain(mesh.dot_principal_strains, limit=steps.study.matching.max_strain, part="dot"),
     ]
 
 
@@ -235,7 +233,7 @@ def _compare(results: list[CandidateResult], *, dot: str, level: Level) -> Stabi
             black=None if black is None else black.candidate.label,
             competitor=None if competitor is None else competitor.candidate.label,
             level=level,
-            missing=[reason for result in results for reason in _why_invalid(result)],
+            missing=_reasons_of_absence(results, black=black, competitor=competitor),
         ),
     )
 
@@ -245,8 +243,14 @@ def _lowest_of(results: list[CandidateResult], role: PhaseRole) -> CandidateResu
     return min(selected, key=_total, default=None)
 
 
+def _reasons_of_absence(
+    results: list[CandidateResult], *, black: CandidateResult | None, competitor: CandidateResult | None
+) -> list[str]:
+    """Return one reason for each candidate of a side that has no valid one."""
+    present = {PhaseRole.BLACK: black is not None, PhaseRole.COMPETITOR: competitor is not None}
+    return [_why_invalid(result) for result in results if not present[result.candidate.role]]
 
 
-def _why_invalid(result: CandidateResult) -> list[str]:
-    failed = [f"{check.name} failed: {check.finding}" for check in result.checks if check.is_decisive and not check.is_passed]
-    return [f"{result.candidate.label}: {reason}" for reason in (*result.missing, *failed)]
+def _why_invalid(result: CandidateResult) -> str:
+    failed = [f"{check.name}: {check.finding}" for check in result.checks if check.is_decisive and not check.is_passed]
+    return f"{result.candidate.label.rpartition('//')[2]}: {(*result.missing, *failed)[0]}"

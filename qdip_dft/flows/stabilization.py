@@ -16,6 +16,7 @@ from qdip_dft.jobs.advance import advance_study
 from qdip_dft.jobs.calculate import calculation_job
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.crystal import CrystalRecord
+from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.study import StudySpec
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class StabilizationMaker(Maker):
         The study.
     crystals
         Dot material and phases by the names that the study uses.
+    candidates, dropped
+        What is built, and what is not and why.
     engine
         The engine of every calculation.
     attempts
@@ -44,7 +47,9 @@ class StabilizationMaker(Maker):
 
     study: StudySpec
     crystals: dict[str, CrystalRecord]
+    candidates: tuple[Candidate, ...]
     engine: Engine
+    dropped: tuple[DroppedCandidate, ...] = ()
     name: str = "stabilization"
     attempts: dict[str, int] = field(default_factory=dict)
 
@@ -73,7 +78,7 @@ class StabilizationMaker(Maker):
     @property
     def steps(self) -> StudySteps:
         """Return the steps of the study."""
-        return StudySteps(self.study, self.crystals)
+        return StudySteps(self.study, self.crystals, tuple(self.candidates), tuple(self.dropped))
 
     def _stage(self, resolution: Resolution, known: Mapping[str, CalculationRecord]) -> Flow:
         jobs = self._calculation_jobs(resolution)

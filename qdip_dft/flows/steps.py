@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from qdip_dft.builders.candidates import OrientedFace, find_candidates, orient_face
+from qdip_dft.builders.candidates import OrientedFace, orient_face
 from qdip_dft.builders.dots import build_dot_slab
 from qdip_dft.builders.films import build_strained_bulk, displace_ions, embed_matrix, in_vacuum, stack_film
 from qdip_dft.builders.interfaces import check_built, join_slabs
@@ -92,24 +92,16 @@ class StudySteps:
         The study.
     crystals
         Dot material and phases by name.
+    candidates
+        What is built; found once, when the study is planned.
+    dropped
+        What is not built, and why.
     """
 
     study: StudySpec
     crystals: Mapping[str, CrystalRecord]
-
-    @cached_property
-    def _search(self) -> tuple[tuple[Candidate, ...], tuple[DroppedCandidate, ...]]:
-        return find_candidates(self.study, self.crystals)
-
-    @property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """Return the candidates."""
-        return self._search[0]
-
-    @property
-    def dropped(self) -> tuple[DroppedCandidate, ...]:
-        """Return what was not built, and why."""
-        return self._search[1]
+    candidates: tuple[Candidate, ...]
+    dropped: tuple[DroppedCandidate, ...] = ()
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

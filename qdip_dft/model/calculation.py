@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import JsonValue
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.structure import StructureRecord, Vector
 
-CALCULATION_SCHEMA_VERSION = 1
+CALCULATION_SCHEMA_VERSION: Final = 1
 
 
 class Freedom(StrEnum):
@@ -23,7 +23,7 @@ class Freedom(StrEnum):
     OUT_OF_PLANE = "out_of_plane"
     """Atoms and the third lattice vector; the first two (the interface plane) stay exactly."""
     CELL = "cell"
-    """Atoms and all lattice vectors."""
+    """Atoms and lattice parameters within the crystal system of the starting lattice: a cubic cell stays cubic."""
 
 
 class Level(StrEnum):

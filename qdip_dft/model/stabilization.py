@@ -13,15 +13,15 @@ Stabilization = total(black) − total(competitor), term by term: negative means
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.study import PhaseRole, StudySpec
 
-STABILIZATION_SCHEMA_VERSION = 1
-FORMULA_VERSION = 1
+STABILIZATION_SCHEMA_VERSION: Final = 1
+FORMULA_VERSION: Final = 1
 """Raised whenever the definition of a term changes."""
 
 UNITS = {

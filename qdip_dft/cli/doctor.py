@@ -1,0 +1,95 @@
+"""`qdip doctor`: says whether this machine is ready, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
+from qdip_dft.cli.output import console, write_json
+
+BASE_PACKAGES = ("ase", "pymatgen", "atomate2", "jobflow", "maggma", "monty", "pydantic")
+MLIP_PACKAGES = ("torch", "sevenn", "chgnet", "dftd3")
+BYTES_PER_GIB = 1024**3
+
+
+def doctor(results: Results = DEFAULT_RESULTS, as_json: AsJson = False) -> None:
+    """Check packages, potentials, data folders, the results folder and free disk space in GiB.
+
+    Exit code 1 if the default engine cannot run here.
+
+    Example: qdip doctor --results ./qdip-results
+    """
+    findings = [*_check_packages(), *_check_engines(), *_check_data(), *_check_results(results)]
+    if as_json:
+        write_json(findings)
+    else:
+        for finding in findings:
+            mark = {True: "ok  ", False: "MISS"}[finding["is_ok"]]
+            console().print(f"{mark} {finding['what']:<26} {finding['finding']}", markup=False)
+    if not all(finding["is_ok"] for finding in findings):
+        raise typer.Exit(1)
+
+
+def _finding(what: str, *, is_ok: bool, finding: str) -> dict[str, Any]:
+    return {"what": what, "is_ok": is_ok, "finding": finding}
+
+
+def _check_packages() -> list[dict[str, Any]]:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    found = [_finding("Python", is_ok=sys.version_info >= (3, 11), finding=python)]
+    hints = {
+        **dict.fromkeys(BASE_PACKAGES, "pip install qdip-dft"),
+        **dict.fromkeys(MLIP_PACKAGES, 'pip install "qdip-dft[mlip]"'),
+    }
+    for name, hint in hints.items():
+        try:
+            found.append(_finding(name, is_ok=True, finding=version(name)))
+        except PackageNotFoundError:
+            found.append(_finding(name, is_ok=False, finding=f"not installed: {hint}"))
+    return found
+
+
+def _check_engines() -> list[dict[str, Any]]:
+    from qdip_dft.engines.registry import engine_from_spec
+    from qdip_dft.errors import EngineError
+    from qdip_dft.model.engine import EngineSpec
+
+    found = []
+    for potential in ("sevennet-0", "chgnet"):
+        try:
+            theory = engine_from_spec(EngineSpec(name="mlip", potential=potential)).theory()
+            words = f"{theory.code_version}, weights {theory.weights_hash[:12]}"
+            found.append(_finding(f"engine mlip {potential}", is_ok=True, finding=words))
+        except EngineError as error:
+            found.append(_finding(f"engine mlip {potential}", is_ok=False, finding=f"{error.what}; {error.remedy}"))
+    return found
+
+
+def _check_data() -> list[dict[str, Any]]:
+    from qdip_dft.library import list_studies, load_catalogue
+
+    return [
+        _finding("crystal library", is_ok=True, finding=f"{len(load_catalogue().phases)} phases"),
+        _finding("studies", is_ok=bool(list_studies()), finding=", ".join(path.stem for path in list_studies())),
+    ]
+
+
+def _check_results(results: Path) -> list[dict[str, Any]]:
+    parent = next(p for p in (results.absolute(), *results.absolute().parents) if p.exists())
+    free_gib = shutil.disk_usage(parent).free / BYTES_PER_GIB
+    return [
+        _finding(
+            "results folder",
+            is_ok=os.access(parent, os.W_OK),
+            finding=f"{results} ({'exists' if results.exists() else 'new'})",
+        ),
+        _finding("free disk space", is_ok=free_gib > 1.0, finding=f"{free_gib:.1f} GiB"),
+        _finding("processor threads", is_ok=True, finding=str(len(os.sched_getaffinity(0)))),
+    ]

@@ -1,0 +1,117 @@
+"""`qdip structures`: what the crystal library holds, and whether it is sound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qdip_dft.cli.options import AsJson
+from qdip_dft.cli.output import console, write_json
+
+if TYPE_CHECKING:
+    from qdip_dft.library import Crystal, Finding
+
+app = typer.Typer(no_args_is_help=True, help="List, show and check the crystals of the library.")
+
+Name = Annotated[str, typer.Argument(metavar="PHASE", help="Catalogue id or structure file.")]
+
+
+@app.command("list")
+def list_phases(as_json: AsJson = False) -> None:
+    """List all phases: id, space group, formula units per cell, volume in Å³ per formula unit, and their source.
+
+    Example: qdip structures list
+    """
+    from rich.table import Table
+
+    from qdip_dft.library import load_catalogue
+
+    phases = load_catalogue().phases
+    if as_json:
+        write_json([entry.model_dump(mode="json") for entry in phases])
+        return
+    table = Table(caption="unverified: the numbers were not compared with their source yet")
+    for heading in ("id", "formula", "space group", "Z", "Å³/f.u.", "verified"):
+        table.add_column(heading, justify="right" if heading in {"Z", "Å³/f.u."} else "left", no_wrap=heading == "id")
+    for entry in phases:
+        verified = "yes" if entry.is_verified else "unverified"
+        table.add_row(entry.id, entry.formula, entry.space_group, str(entry.formula_units),
+                      f"{entry.volume_ang3_per_fu:.2f}", verified)  # fmt: skip
+    console().print(table)
+
+
+@app.command("show")
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show one crystal: cell in Å and degrees, formal charges in e, source and note.
+
+    Example: qdip structures show FAPbI3-delta
+    """
+    from qdip_dft.library import load_crystal
+
+    description = _describe(load_crystal(name))
+    if as_json:
+        write_json(description)
+        return
+    for key, value in description.items():
+        if key != "sites":
+            console().print(f"{key:<22} {_in_words(value)}", markup=False)
+    for site in description["sites"]:
+        x, y, z = site["frac_coords"]
+        console().print(f"  {site['element']:<3} {x:9.5f} {y:9.5f} {z:9.5f}", markup=False)
+
+
+def _describe(crystal: Crystal) -> dict[str, Any]:
+    lattice = crystal.structure.lattice
+    entry = {} if crystal.entry is None else crystal.entry.model_dump(mode="json", exclude={"id", "formula_units"})
+    return {
+        "id": crystal.id,
+        **entry,
+        "formula_units": crystal.formula_units,
+        "formal_charges": dict(crystal.formal_charges),
+        "lengths_ang": list(lattice.abc),
+        "angles_degree": list(lattice.angles),
+        "volume_ang3_per_fu": lattice.volume / crystal.formula_units,
+        "n_atoms": len(crystal.structure),
+        "sites": [{"element": s.specie.symbol, "frac_coords": s.frac_coords.tolist()} for s in crystal.structure],
+    }
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{name} {number:+d}" if isinstance(number, int) else f"{name} {number}" for name, number in value.items()
+        )
+    if isinstance(value, list) and value and isinstance(value[0], float):
+        return "  ".join(f"{number:.4f}" for number in value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+@app.command("check")
+def check(
+    name: Annotated[str | None, typer.Argument(metavar="[PHASE]", help="Id or file; none: all phases.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check charge, formula units, contacts in Å, symmetry, volume and molecules; exit code 1 if anything is wrong.
+
+    Example: qdip structures check CsPbI3-delta
+    """
+    from qdip_dft.library import check_crystal, load_catalogue, load_crystal
+
+    names = [name] if name else list(load_catalogue().ids)
+    findings = {each: check_crystal(load_crystal(each)) for each in names}
+    if as_json:
+        write_json({each: [finding._asdict() for finding in found] for each, found in findings.items()})
+    else:
+        for each, found in findings.items():
+            _print_findings(each, found, is_detailed=name is not None)
+    if not all(finding.is_passed for found in findings.values() for finding in found):
+        raise typer.Exit(1)
+
+
+def _print_findings(name: str, findings: list[Finding], *, is_detailed: bool) -> None:
+    failed = [finding for finding in findings if not finding.is_passed]
+    console().print(f"{name:<24} {'ok' if not failed else f'{len(failed)} finding(s)'}", markup=False)
+    for finding in findings if is_detailed else failed:
+        mark = "ok  " if finding.is_passed else "FAIL"
+        console().print(f"  {mark} {finding.check}: {finding.message}", markup=False)

@@ -1,0 +1,315 @@
+"""`qdip plan | run | status | report | query`: from a study file to its result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
+from qdip_dft.cli.output import console, format_duration, write_json
+from qdip_dft.errors import ResultsError
+
+if TYPE_CHECKING:
+    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.model.stabilization import StabilizationDoc
+    from qdip_dft.model.study import StudySpec
+    from qdip_dft.plan import PlannedCalculation, StudyPlan
+    from qdip_dft.results.archive import Archive
+
+EngineName = Annotated[str | None, typer.Option("--engine", help="Engine instead of the study's own, such as testing.")]
+PresetWord = Annotated[str | None, typer.Option("--preset", help="fast, balanced or precise, instead of the study's.")]
+
+
+def plan(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    engine: EngineName = None,
+    preset: PresetWord = None,
+    as_json: AsJson = False,
+) -> None:
+    """List every calculation of a study with atoms, freedom, state and estimated time; runs nothing.
+
+    Example: qdip plan pbs-fapbi3
+    """
+    planned = _plan(study, engine, preset)
+    calculations = planned.list_calculations(_look_up(results))
+    if as_json:
+        write_json(_plan_as_json(planned, calculations))
+        return
+    _print_plan(planned, calculations)
+
+
+def run(
+    study: StudyName,
+    results: Results = DEFAULT_RESULTS,
+    engine: EngineName = None,
+    preset: PresetWord = None,
+    is_retry: Annotated[bool, typer.Option("--retry", help="Try failed and unconverged calculations again.")] = False,
+    is_quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Carry out a study and report it; what is stored already is not calculated again.
+
+    Terms in eV per formula unit of the host; stabilization = black - competitor, negative: black favoured.
+    An interrupted run continues with the same command.
+
+    Example: qdip run pbs-fapbi3 --results ./qdip-results
+    """
+    from rich.console import Console
+
+    from qdip_dft.execution.local import run_study
+
+    planned = _plan(study, engine, preset)
+    progress = None if is_quiet else Console(stderr=True, highlight=False)
+    summary = run_study(planned, results=results, console=progress, is_retry=is_retry)
+    if as_json:
+        _write_documents(list(summary.documents))
+    else:
+        _print_documents(list(summary.documents), _open_folder(results))
+        console().print(
+            f"{summary.n_calculated} calculations made, {summary.n_reused} found in {results}.", markup=False
+        )
+
+
+def status(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study; none: all results.")] = None,
+    results: Results = DEFAULT_RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Say how far a study is: calculations stored, failed and to be done, by part.
+
+    Example: qdip status pbs-fapbi3
+    """
+    if study is None:
+        _print_results_list(results, as_json=as_json)
+        return
+    planned = _plan(study, None, None)
+    calculations = planned.list_calculations(_look_up(results))
+    states = [calculation.state for calculation in calculations]
+    counts = {state: states.count(state) for state in ("stored", "failed", "ready", "waiting", "blocked")}
+    remaining_s = sum(calculation.estimated_s for calculation in calculations)
+    if as_json:
+        write_json({"study": planned.study.name, "counts": counts, "remaining_s": remaining_s,
+                    "calculations": [_calculation_as_json(c) for c in calculations]})  # fmt: skip
+        return
+    words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    console().print(f"{planned.study.name}: {len(calculations)} calculations: {words}", markup=False)
+    for calculation in calculations:
+        if calculation.state in {"failed", "blocked"}:
+            console().print(f"  {calculation.state}: {calculation.name}", markup=False)
+    if remaining_s:
+        console().print(f"about {format_duration(remaining_s)} to go: qdip run {study}", markup=False)
+
+
+def report(
+    result_id: Annotated[str, typer.Argument(metavar="ID", help="Name of a study, or study@facet.")],
+    results: Results = DEFAULT_RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Show a stored result: phases x four terms, in eV/f.u., meV/Å² and J/m², and the answer in one sentence.
+
+    Example: qdip report pbs-fapbi3 --json
+    """
+    folder = _open_folder(results)
+    documents = _find_results(folder, result_id)
+    if as_json:
+        _write_documents(documents)
+    else:
+        _print_documents(documents, folder)
+
+
+def query(
+    dot: Annotated[str | None, typer.Option("--dot", help="Dot material.")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Host material.")] = None,
+    facet: Annotated[str | None, typer.Option("--facet", help="Facet of the dot, such as 111.")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="Engine, such as mlip.")] = None,
+    results: Results = DEFAULT_RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Find stored results; totals in eV per formula unit, negative: black favoured.
+
+    Example: qdip query --dot PbS --host FAPbI3 --facet 111
+    """
+    wanted = {"dot": dot, "host": host, "facet": facet, "engine": engine}
+    rows = [row for row in _result_rows(results) if all(v in (None, row[k]) for k, v in wanted.items())]
+    if as_json:
+        write_json(rows)
+        return
+    _print_rows(rows)
+
+
+def _plan(name: str, engine: str | None, preset: str | None) -> StudyPlan:
+    from qdip_dft.plan import plan_study, read_study
+
+    return plan_study(_with_engine(read_study(name), engine, preset))
+
+
+def _with_engine(study: StudySpec, engine: str | None, preset: str | None) -> StudySpec:
+    """Return the study with another engine or preset; another engine starts from its own defaults."""
+    from qdip_dft.model.engine import EngineSpec
+    from qdip_dft.plan import validate_study
+
+    if engine is None and preset is None:
+        return study
+    spec = study.engine if engine in (None, study.engine.name) else EngineSpec(name=str(engine))
+    content = study.model_dump(mode="json")
+    content["engine"] = {**spec.model_dump(mode="json"), **({"preset": preset} if preset else {})}
+    return validate_study(content, source=f"{study.name} with --engine/--preset")
+
+
+def _open_folder(results: Path) -> ResultsFolder:
+    from qdip_dft.execution.results_folder import ResultsFolder
+
+    return ResultsFolder(results)
+
+
+def _archive(folder: ResultsFolder) -> Archive:
+    from qdip_dft.execution.local import open_archive
+
+    return open_archive(folder)
+
+
+def _look_up(results: Path) -> Any:
+    """Return the look-up of a results folder; a folder that does not exist holds nothing and is not created."""
+    if not results.exists():
+        return lambda _: None
+    return _archive(_open_folder(results)).find_calculation
+
+
+def _find_results(folder: ResultsFolder, result_id: str) -> list[StabilizationDoc]:
+    archive = _archive(folder)
+    documents = archive.find_stabilizations(result_id)
+    if documents:
+        return documents
+    known = ", ".join(document.id for document in archive.list_stabilizations()) or "none yet"
+    raise ResultsError(
+        f"no result called {result_id!r}",
+        limit=f"stored here: {known}",
+        why="a report is drawn from stored results only",
+        remedy=f"qdip run {result_id}, or choose another folder with --results",
+    )
+
+
+def _write_documents(documents: list[StabilizationDoc]) -> None:
+    from qdip_dft.report.summary import summarise
+
+    summaries = [summarise(document) for document in documents]
+    write_json(summaries[0] if len(summaries) == 1 else {"results": summaries})
+
+
+def _print_documents(documents: list[StabilizationDoc], folder: ResultsFolder) -> None:
+    from qdip_dft.report.files import write_report
+    from qdip_dft.report.terminal import print_report
+
+    for document in documents:
+        print_report(document, console())
+        files = write_report(document, folder.reports_folder(document.id))
+        console().print(f"Report: {files.json.parent}", markup=False, soft_wrap=True)
+
+
+def _plan_as_json(planned: StudyPlan, calculations: list[PlannedCalculation]) -> dict[str, Any]:
+    return {
+        "study": planned.study.name,
+        "theory": planned.engine.theory().model_dump(mode="json"),
+        "relaxation": planned.engine.relaxation_settings(),
+        "candidates": [candidate.model_dump(mode="json") for candidate in planned.steps.candidates],
+        "dropped": [dropped.model_dump(mode="json") for dropped in planned.steps.dropped],
+        "calculations": [_calculation_as_json(calculation) for calculation in calculations],
+        "estimated_s": sum(calculation.estimated_s for calculation in calculations),
+    }
+
+
+def _calculation_as_json(calculation: PlannedCalculation) -> dict[str, Any]:
+    return {
+        "name": calculation.name,
+        "part": calculation.part,
+        "subject": calculation.subject,
+        "n_atoms": calculation.n_atoms,
+        "freedom": calculation.freedom.value,
+        "key": calculation.key,
+        "is_stored": calculation.is_stored,
+        "state": calculation.state,
+        "estimated_s": calculation.estimated_s,
+    }
+
+
+def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    theory = planned.engine.theory()
+    console().print(f"{planned.study.name}: {planned.study.question}", markup=False)
+    method = f"{theory.code} ({theory.code_version}), {theory.functional} + {theory.dispersion}"
+    preset = f"preset {planned.study.engine.preset}, level: {theory.level}"
+    console().print(f"{theory.engine}: {method}, {preset}", markup=False)
+    for name, value in planned.engine.relaxation_settings().items():
+        words = f"{value:.4g}" if isinstance(value, float) else str(value)
+        console().print(f"  {name} = {words}", markup=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("calculation", "atoms", "moves", "state", "time"):
+        table.add_column(heading, justify="right" if heading in {"atoms", "time"} else "left", no_wrap=True)
+    subject = None
+    for c in calculations:
+        if c.subject != subject:
+            subject = c.subject
+            table.add_row(subject)
+        time = "" if c.is_stored else format_duration(c.estimated_s)
+        moves = "static" if c.freedom == "none" else c.freedom.replace("_", " ")
+        table.add_row(f"  {c.part}", str(c.n_atoms), moves, c.state, time)
+    console().print(table)
+    for dropped in planned.steps.dropped:
+        console().print(f"dropped: {dropped.label}: {dropped.reason}", markup=False)
+    n_left = sum(not c.is_stored for c in calculations)
+    total = format_duration(sum(c.estimated_s for c in calculations))
+    console().print(f"{n_left} of {len(calculations)} calculations to do, about {total}.", markup=False)
+
+
+def _result_rows(results: Path) -> list[dict[str, Any]]:
+    if not results.exists():
+        return []
+    return [
+        {
+            "id": document.id,
+            "dot": document.study.dot.material,
+            "facet": document.dot_plane,
+            "host": document.study.host,
+            "engine": document.study.engine.name,
+            "level": document.level.value,
+            "black": document.stabilization.black,
+            "competitor": document.stabilization.competitor,
+            "stabilization_total_ev_per_fu": document.stabilization.total_ev_per_fu,
+            "sentence": document.stabilization.sentence,
+        }
+        for document in _archive(_open_folder(results)).list_stabilizations()
+    ]
+
+
+def _print_results_list(results: Path, *, as_json: bool) -> None:
+    rows = _result_rows(results)
+    if as_json:
+        write_json(rows)
+    else:
+        _print_rows(rows)
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(caption="stabilization = black - competitor; negative: the black phase is favoured")
+    for heading in ("id", "dot", "facet", "host", "level", "total (eV/f.u.)"):
+        table.add_column(heading, justify="right" if "eV" in heading else "left")
+    for row in rows:
+        total = row["stabilization_total_ev_per_fu"]
+        table.add_row(
+            row["id"],
+            row["dot"],
+            row["facet"],
+            row["host"],
+            row["level"],
+            "missing" if total is None else f"{total:+.3f}",
+        )
+    console().print(table)
+    for row in rows:
+        console().print(f"{row['id']}: {row['sentence']}", markup=False)

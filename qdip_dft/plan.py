@@ -1,0 +1,259 @@
+"""From a study to a printable plan and the flow that carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from qdip_dft.builders.candidates import find_candidates
+from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.errors import StudyError
+from qdip_dft.flows.assembly import assemble_documents
+from qdip_dft.flows.resolution import Resolution, preview_structures, resolve_steps
+from qdip_dft.flows.stabilization import StabilizationMaker
+from qdip_dft.flows.steps import Step, StudySteps
+from qdip_dft.library import find_study, load_crystal
+from qdip_dft.model.calculation import CalculationRecord, Freedom
+from qdip_dft.model.crystal import CrystalRecord
+from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.study import StudySpec
+
+if TYPE_CHECKING:
+    from jobflow import Flow
+
+    from qdip_dft.engines.base import Engine
+
+LookUp = Callable[[str], CalculationRecord | None]
+
+TYPICAL_FORCE_CALLS = {Freedom.NONE: 1, Freedom.POSITIONS: 60, Freedom.OUT_OF_PLANE: 60, Freedom.CELL: 30}
+"""Typical force evaluations of a calculation with the ``fast`` preset, for the printed estimate only."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCalculation:
+    """One calculation of a plan.
+
+    Parameters
+    ----------
+    name
+        Unique name within the study.
+    part, subject
+        Such as ``film slab`` and ``PbS(111)//FAPbI3-alpha(100)``.
+    n_atoms
+        Number of atoms.
+    freedom
+        What may move.
+    key
+        Calculation key; None while an earlier result decides about the structure.
+    is_stored
+        Whether its result exists already.
+    state
+        ``stored``, ``ready``, ``waiting`` (for an earlier one), ``failed`` or ``blocked``.
+    estimated_s
+        Estimated time in s; 0 when stored.
+    """
+
+    name: str
+    part: str
+    subject: str
+    n_atoms: int
+    freedom: Freedom
+    key: str | None
+    is_stored: bool
+    state: str
+    estimated_s: float
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study with everything that is needed to carry it out.
+
+    Parameters
+    ----------
+    study, crystals, engine
+        What is asked, of what, and who calculates.
+    """
+
+    study: StudySpec
+    crystals: dict[str, CrystalRecord]
+    engine: Engine
+
+    @cached_property
+    def steps(self) -> StudySteps:
+        """Return the steps of the study; the candidates are searched here, once."""
+        return StudySteps(self.study, self.crystals, *find_candidates(self.study, self.crystals))
+
+    @cached_property
+    def _n_atoms(self) -> dict[str, int]:
+        """Return the number of atoms of each step, counted in structures built from unrelaxed parents."""
+        for freedom in {step.freedom for step in self.steps.steps}:
+            self.engine.require_freedom(freedom)
+        return {name: structure.n_atoms for name, structure in preview_structures(self.steps).items()}
+
+    def resolve(self, look_up: LookUp) -> Resolution:
+        """Return which steps are done, given a look-up of stored calculations."""
+        return resolve_steps(self.steps, self.engine, look_up)
+
+    def list_calculations(self, look_up: LookUp) -> list[PlannedCalculation]:
+        """Return every calculation of the study, in order; runs nothing.
+
+        Every structure is built here already, from unrelaxed parents where the relaxed ones do not exist yet, so a
+        study that cannot be built is refused before anything runs.
+        """
+        n_atoms = self._n_atoms
+        resolution = self.resolve(look_up)
+        return [self._describe(step, n_atoms[step.name], resolution) for step in self.steps.steps]
+
+    def _describe(self, step: Step, n_atoms: int, resolution: Resolution) -> PlannedCalculation:
+        is_stored = step.name in resolution.records
+        seconds = TYPICAL_FORCE_CALLS[step.freedom] * self.engine.seconds_per_force_call(n_atoms)
+        return PlannedCalculation(
+            name=step.name,
+            part=step.part.value,
+            subject=step.subject,
+            n_atoms=n_atoms,
+            freedom=step.freedom,
+            key=resolution.keys.get(step.name),
+            is_stored=is_stored,
+            state=_state(step.name, resolution),
+            estimated_s=0.0 if is_stored else seconds,
+        )
+
+    def make_flow(self, look_up: LookUp, *, is_retry: bool = False) -> Flow | None:
+        """Return the flow of what is still to be calculated; None when nothing is.
+
+        Parameters
+        ----------
+        look_up
+            Finds stored calculations.
+        is_retry
+            Whether failed and unconverged calculations are tried again.
+        """
+        attempts: dict[str, int] = {}
+
+        def usable(key: str) -> CalculationRecord | None:
+            record = look_up(key)
+            if record is None or record.is_usable or not is_retry:
+                return record
+            attempts[key] = record.attempt + 1
+            return None
+
+        resolution = self.resolve(usable)
+        if not resolution.ready:
+            return None
+        maker = StabilizationMaker(
+            study=self.study,
+            crystals=self.crystals,
+            candidates=self.steps.candidates,
+            engine=self.engine,
+            dropped=self.steps.dropped,
+            attempts=attempts,
+        )
+        return maker.make(resolution.records.values())
+
+    def assemble(self, look_up: LookUp) -> tuple[StabilizationDoc, ...]:
+        """Return the result on every facet from the stored calculations; what is missing is named."""
+        return assemble_documents(self.steps, self.resolve(look_up), level=self.engine.theory().level)
+
+
+def _state(name: str, resolution: Resolution) -> str:
+    if name in resolution.records:
+        return "stored" if resolution.records[name].is_usable else "failed"
+    if name in resolution.blocked:
+        return "blocked"
+    return "ready" if name in resolution.tasks else "waiting"
+
+
+def read_study(name_or_path: str) -> StudySpec:
+    """Return the study of a YAML file or of a file in ``workflows/``.
+
+    Raises
+    ------
+    StudyError
+        If there is no such study, or it has unknown keys or impossible values.
+    """
+    path = find_study(name_or_path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(
+            f"{path.name} is not readable YAML ({str(error).splitlines()[0]})",
+            limit="a study is a YAML mapping",
+            why="nothing can be planned from it",
+            remedy="compare it with workflows/quickstart.yaml",
+        ) from error
+    return validate_study(content, source=path.name)
+
+
+def validate_study(content: Any, *, source: str) -> StudySpec:
+    """Return the study of a parsed mapping.
+
+    Raises
+    ------
+    StudyError
+        With the place and the cure of the first mistakes.
+    """
+    try:
+        return StudySpec.model_validate(content)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'study'}: {e['msg']}" for e in error.errors()[:5]]
+        raise StudyError(
+            f"{source} is not a valid study ({'; '.join(problems)})",
+            limit=f"known keys are {', '.join(StudySpec.model_fields)}",
+            why="a misread key would silently change what is calculated",
+            remedy="correct the named keys; docs/study-file.md lists all of them with units",
+        ) from error
+
+
+def plan_study(study: StudySpec) -> StudyPlan:
+    """Return the plan of a study: crystals loaded, engine chosen.
+
+    Raises
+    ------
+    StructureError
+        If a crystal is unknown or unusable.
+    StudyError
+        If a phase is not a phase of the host.
+    EngineError
+        If the engine is unknown or not installed.
+    """
+    names = [study.dot.material, *(phase.phase for phase in study.phases)]
+    crystals = {name: load_crystal_record(name) for name in names}
+    _require_same_host(study, crystals)
+    return StudyPlan(study=study, crystals=crystals, engine=engine_from_spec(study.engine))
+
+
+def load_crystal_record(name_or_path: str) -> CrystalRecord:
+    """Return a crystal of the library or of a file as a calculation carries it."""
+    crystal = load_crystal(name_or_path)
+    return CrystalRecord(
+        id=crystal.id,
+        structure=StructureRecord.from_pymatgen(crystal.structure),
+        formula_units=crystal.formula_units,
+        formal_charges=dict(crystal.formal_charges),
+    )
+
+
+def _require_same_host(study: StudySpec, crystals: dict[str, CrystalRecord]) -> None:
+    """Refuse phases of different compositions: their energies per formula unit cannot be compared."""
+    compositions = {phase.phase: _composition_per_fu(crystals[phase.phase]) for phase in study.phases}
+    first = study.phases[0].phase
+    for phase, composition in compositions.items():
+        if composition != compositions[first]:
+            raise StudyError(
+                f"{phase} and {first} have different compositions",
+                limit="all phases of a study must be polymorphs of one host",
+                why="energies per formula unit of different compounds cannot be subtracted",
+                remedy=f"choose phases of {study.host}",
+            )
+
+
+def _composition_per_fu(crystal: CrystalRecord) -> dict[str, float]:
+    species = crystal.structure.species
+    return {symbol: species.count(symbol) / crystal.formula_units for symbol in sorted(set(species))}
