@@ -173,11 +173,12 @@ def _invariant_strains(lattice_ang: FloatArray) -> FloatArray:
 
 def _lattice_rotations(lattice_ang: FloatArray) -> FloatArray:
     """Return the Cartesian rotations of the empty lattice, shape (rotations, 3, 3)."""
-    import spglib
+    from pymatgen.core import Lattice, Structure
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    symmetry = spglib.get_symmetry((lattice_ang, [[0.0, 0.0, 0.0]], [1]), symprec=LATTICE_TOLERANCE_ANG)
-    columns = lattice_ang.T
-    return np.array([columns @ rotation @ np.linalg.inv(columns) for rotation in symmetry.rotations])
+    empty = Structure(Lattice(lattice_ang), ["H"], [[0.0, 0.0, 0.0]])
+    operations = SpacegroupAnalyzer(empty, symprec=LATTICE_TOLERANCE_ANG).get_symmetry_operations(cartesian=True)
+    return np.array([operation.rotation_matrix for operation in operations])
 
 
 def _require_in_plane(lattice_ang: FloatArray) -> None:
