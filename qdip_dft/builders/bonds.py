@@ -11,9 +11,13 @@ from functools import cache
 from math import exp, log, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qdip_dft.builders.ions import IonicCrystal
 from qdip_dft.errors import StructureError
+
+Contact = tuple[int, int, int, int, int]
+"""Two ions and the lattice translation of the second."""
 
 SOFTNESS_ANG = 0.31
 """b in the bond-valence equation, Å."""
@@ -75,6 +79,9 @@ def bond_length_ang(first: str, second: str, valence: float) -> float:
 def find_bonds(crystal: IonicCrystal, *, cutoff_ang: float = 4.5) -> tuple[Bond, ...]:
     """Return the bonds between ions of opposite formal charge, or between all ions where nothing is charged.
 
+    The contacts of a molecular ion are scaled so that they sum to its formal charge: the parameters of H with a
+    halide describe covalent H–X bonds, and with them alone an organic cation would seem to be bound to nothing.
+
     Parameters
     ----------
     crystal
@@ -82,10 +89,22 @@ def find_bonds(crystal: IonicCrystal, *, cutoff_ang: float = 4.5) -> tuple[Bond,
     cutoff_ang
         Longest atomic contact that is counted, in Å.
     """
+    contacts = _find_contacts(crystal, cutoff_ang)
+    scales = _molecular_scales(crystal, contacts)
+    bonds = (
+        Bond(i, j, (x, y, z), valence * scales[i] * scales[j])
+        for (i, j, x, y, z), valence in contacts.items()
+        if (i, j, x, y, z) < (j, i, -x, -y, -z)
+    )
+    return tuple(bond for bond in bonds if bond.valence >= LEAST_VALENCE)
+
+
+def _find_contacts(crystal: IonicCrystal, cutoff_ang: float) -> dict[Contact, float]:
+    """Return the unscaled valence of every contact, each listed from both ends."""
     owner = np.repeat(np.arange(len(crystal.ions)), [len(ion.species) for ion in crystal.ions])
     record = crystal.to_record()
     is_neutral = not np.any(crystal.charges)
-    valences: dict[tuple[int, int, int, int, int], float] = {}
+    valences: dict[Contact, float] = {}
     neighbours = record.to_pymatgen().get_neighbor_list(cutoff_ang)  # images refer to the unwrapped coordinates
     for a, b, image, distance in zip(*neighbours, strict=True):
         i, j = int(owner[a]), int(owner[b])
@@ -95,8 +114,13 @@ def find_bonds(crystal: IonicCrystal, *, cutoff_ang: float = 4.5) -> tuple[Bond,
         x, y, z = (int(t) for t in image)
         contact = (i, j, x, y, z)
         valences[contact] = valences.get(contact, 0.0) + exp((radius - distance) / SOFTNESS_ANG)
-    return tuple(
-        Bond(i, j, (x, y, z), valence)
-        for (i, j, x, y, z), valence in valences.items()
-        if valence >= LEAST_VALENCE and (i, j, x, y, z) < (j, i, -x, -y, -z)
-    )
+    return valences
+
+
+def _molecular_scales(crystal: IonicCrystal, contacts: dict[Contact, float]) -> NDArray[np.float64]:
+    """Return for each molecular ion its charge over the sum of its contacts, and 1 for every atom."""
+    sums = np.zeros(len(crystal.ions))
+    for (ion, *_), valence in contacts.items():
+        sums[ion] += valence
+    is_scaled = np.array([len(ion.species) > 1 for ion in crystal.ions]) & (sums > 0) & (crystal.charges != 0)
+    return np.where(is_scaled, np.abs(crystal.charges) / np.where(is_scaled, sums, 1.0), 1.0)
