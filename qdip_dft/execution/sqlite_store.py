@@ -110,10 +110,7 @@ class SQLiteStore(Store):
             If the file cannot be opened or is not a database.
         """
         with self._lock, explain_sqlite_errors(self.path):
-            if self._connection is not None and self._process_id != os.getpid():
-                _INHERITED.append(self._connection)
-                self._connection = None
-            if force_reset:
+            if force_reset or self._process_id != os.getpid():
                 self.close()
             if self._connection is None:
                 self._connection, self._process_id = open_connection(self.path), os.getpid()
@@ -122,10 +119,12 @@ class SQLiteStore(Store):
     def close(self) -> None:
         """Close the file; a later call opens it again."""
         with self._lock:
-            if self._connection is not None and self._process_id == os.getpid():
-                self._connection.close()
-                self._connection = None
-                self._indexed.clear()
+            connection, self._connection = self._connection, None
+            self._indexed.clear()
+            if connection is not None and self._process_id == os.getpid():
+                connection.close()
+            elif connection is not None:
+                _INHERITED.append(connection)
 
     def __del__(self) -> None:
         """Close the file of a store that is no longer used."""
@@ -243,26 +242,32 @@ class SQLiteStore(Store):
             return self._collection.execute(sql, parameters).fetchall()
 
     def _create_table(self) -> None:
-        exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
         connection = self._collection
-        if connection.execute(exists, (self.collection_name,)).fetchone() is None:
-            with _transaction(connection):
-                columns = "(id INTEGER PRIMARY KEY, doc TEXT NOT NULL)"
-                connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} {columns}")
+        try:
+            if not _exists(connection, self.collection_name):
+                with _transaction(connection):
+                    columns = "(id INTEGER PRIMARY KEY, doc TEXT NOT NULL)"
+                    connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} {columns}")
+        except BaseException:
+            self.close()
+            raise
 
     def _ensure_index(self, names: list[str], *, is_unique: bool) -> bool:
         """Create one index on all the fields together: an index on the second key field alone would select nothing."""
-        digest = hashlib.sha256(encode_value(names).encode()).hexdigest()[:16]
-        label = f"{self.collection_name}:{digest}{':unique' * is_unique}"
         fields = [split_field(name) for name in names]
-        if label in self._indexed or not all(map(is_plain_field, fields)):
-            return label in self._indexed
+        if not all(map(is_plain_field, fields)):
+            return False
         columns = ", ".join(map(index_sql, fields))
+        digest = hashlib.sha256(columns.encode()).hexdigest()[:16]
+        label = f"{self.collection_name}:{digest}{':unique' * is_unique}"
+        if label in self._indexed:
+            return True
         create = f'CREATE {"UNIQUE " * is_unique}INDEX IF NOT EXISTS "{label}" ON {self._table} ({columns})'
         with self._lock, explain_sqlite_errors(self.path):
             try:
-                with _transaction(self._collection) as connection:
-                    connection.execute(create)
+                if not _exists(self._collection, label):
+                    with _transaction(self._collection) as connection:
+                        connection.execute(create)
             except sqlite3.IntegrityError:
                 return False
             self._indexed.add(label)
@@ -334,6 +339,11 @@ def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
                 raise
         time.sleep(0.01)
+
+
+def _exists(connection: sqlite3.Connection, name: str) -> bool:
+    """Return whether there is a table or index; unlike IF NOT EXISTS this needs no write lock."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
 
 @contextmanager

@@ -577,6 +577,15 @@ def test_a_full_disk_is_explained_and_takes_nothing_back(store: SQLiteStore) -> 
     assert SQLiteStore(store.path, "calculations").count() == 2 * len(kept)
 
 
+def test_a_store_that_could_not_be_opened_can_be_opened_later(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "later" / "qdip.sqlite", key="key")
+    with pytest.raises(ResultsError, match="--results DIR"):
+        store.update({"key": 1})
+    (tmp_path / "later").mkdir()
+    store.update({"key": 1})
+    assert store.count() == 1
+
+
 def test_a_bad_collection_name_is_refused(tmp_path: Path) -> None:
     for name in ('x"; DROP TABLE y', "", "sqlite_master", "1st", "a b"):
         with pytest.raises(ResultsError, match="choose a name"):
@@ -623,6 +632,10 @@ from qdip_dft.execution.sqlite_store import SQLiteStore
 
 store = SQLiteStore(sys.argv[1], "calculations", key="key")
 store.update({"key": "before"})
+if os.fork() == 0:
+    del store
+    os._exit(0)
+os.wait()
 if os.fork() == 0:
     store.update({"key": "child"})
     store.close()
@@ -674,9 +687,11 @@ def test_two_writers_at_once_lose_nothing(
 
 def test_readers_do_not_wait_for_a_writer(store: SQLiteStore) -> None:
     store.update({"key": 1})
+    store.ensure_index("a")
     writer = sqlite3.connect(store.path, isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
     reader = SQLiteStore(store.path, "calculations", key="key")
+    assert reader.ensure_index("a")
     assert reader.query_one() == {"key": 1}
     writer.execute("ROLLBACK")
     writer.close()
@@ -722,3 +737,9 @@ def test_a_forked_process_opens_a_connection_of_its_own(
 ) -> None:
     answer, _ = start_writer(USE_AFTER_FORK, str(tmp_path / "qdip.sqlite")).communicate(timeout=60)
     assert answer.strip() == "['before', 'child', 'parent']"
+
+
+def test_the_store_does_not_import_jobflow(start_writer: Callable[..., subprocess.Popen[str]]) -> None:
+    script = "import sys, qdip_dft.execution.sqlite_store as _; print('jobflow' in sys.modules)"
+    answer, _ = start_writer(script).communicate(timeout=60)
+    assert answer.strip() == "False"
