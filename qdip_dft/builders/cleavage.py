@@ -6,10 +6,11 @@ Stacking the shifted cell gives a slab of n formula units per plane without a ma
 polarization change vanishes (Tasker, J. Phys. C 12, 4977 (1979)): Σ q_j (z_j + k_j d) = 0.  The search is the integer
 program
 
-    minimize  Σ_bonds v |n − k_j + k_i|  +  ε Σ_j |z_j/d + k_j − h|     subject to  |Σ q_j (z_j/d + k_j)| ≤ tolerance,
+    minimize  Σ_bonds f v |n − k_j + k_i|  +  ε Σ_j |z_j/d + k_j − h|    subject to  |Σ q_j (z_j/d + k_j)| ≤ tolerance,
 
 which is solved exactly: planar cuts, corrugated cuts that spare covalent chains, and the transfer of half the surface
-charge from one face to the other (Tasker type III) are all special cases.  h is the height that the film is centred on.
+charge from one face to the other (Tasker type III) are all special cases.  h is the height that the film is centred on
+and f = 1.5 for bonds of the framework, so that chains of octahedra stay whole where soft contacts can break instead.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ POLARITY_TOLERANCE_E = 0.2
 
 CORRUGATION_WEIGHTS = (0.005, 1.0)
 """ε: a small one prefers the flattest of equally good cuts, a large one finds the best flat cut at each height."""
+
+FRAMEWORK_CHARGE_E = 2
+"""Ions of at least this charge build the framework; monovalent ones fill it."""
+
+FRAMEWORK_WEIGHT = 1.5
+"""f: a metal–halide bond is worth this much more than a contact of the same valence to a monovalent cation."""
 
 LAYER_TOLERANCE_ANG = 0.35
 """Centres closer in height than this belong to one layer."""
@@ -62,7 +69,9 @@ class Termination:
 
 
 def find_terminations(oriented: IonicCrystal) -> tuple[Termination, ...]:
-    """Return the distinct non-polar terminations of an oriented cell, least broken bond valence first.
+    """Return the distinct non-polar terminations of an oriented cell, cheapest first.
+
+    The cost is the broken bond valence, bonds of the framework weighted by `FRAMEWORK_WEIGHT`.
 
     Parameters
     ----------
@@ -82,7 +91,7 @@ def find_terminations(oriented: IonicCrystal) -> tuple[Termination, ...]:
     cuts = [cut for cut in find_cheapest_cuts(network, aims, charge_shift=charge_shift) if cut is not None]
     distinct = dict.fromkeys(tuple(k - min(cut) for k in cut) for cut in cuts)
     found = [_describe(oriented, network, cut) for cut in distinct]
-    return tuple(sorted(found, key=lambda t: (round(t.broken_valence, 3), t.bottom, t.cut)))
+    return tuple(sorted(found, key=lambda t: (round(_cost(network, t.cut), 3), t.bottom, t.cut)))
 
 
 def _compensating_shift(oriented: IonicCrystal) -> int | None:
@@ -95,19 +104,25 @@ def _compensating_shift(oriented: IonicCrystal) -> int | None:
 
 def _bond_network(oriented: IonicCrystal) -> BondNetwork:
     """Return the bonds of the cell, those between the same ions and planes as one."""
-    valences: dict[tuple[int, int, int], float] = {}
+    costs: dict[tuple[int, int, int], float] = {}
     for bond in find_bonds(oriented):
         contact = (bond.first, bond.second, bond.translation[2])
-        valences[contact] = valences.get(contact, 0.0) + bond.valence
-    contacts = np.array(list(valences), dtype=int).reshape(-1, 3)
+        costs[contact] = costs.get(contact, 0.0) + bond.valence * _weight(oriented, bond.first, bond.second)
+    contacts = np.array(list(costs), dtype=int).reshape(-1, 3)
     return BondNetwork(
         heights=oriented.frac_centres[:, 2],
         charges=oriented.charges,
         first=contacts[:, 0],
         second=contacts[:, 1],
         planes=contacts[:, 2].astype(float),
-        valences=np.array(list(valences.values())),
+        costs=np.array(list(costs.values())),
     )
+
+
+def _weight(oriented: IonicCrystal, first: int, second: int) -> float:
+    """Return what a bond of unit valence between two ions is worth."""
+    largest_charge = max(abs(oriented.ions[first].charge), abs(oriented.ions[second].charge))
+    return FRAMEWORK_WEIGHT if largest_charge >= FRAMEWORK_CHARGE_E else 1.0
 
 
 def _candidate_heights(oriented: IonicCrystal) -> list[float]:
@@ -119,11 +134,17 @@ def _candidate_heights(oriented: IonicCrystal) -> list[float]:
     return [float(h) for h in (0.5 * (heights + following))[is_gap]] or [float(heights[0]) - 0.25]
 
 
+def _cost(network: BondNetwork, cut: Shifts) -> float:
+    return float(network.count_crossings(np.array(cut)) @ network.costs)
+
+
 def _describe(oriented: IonicCrystal, network: BondNetwork, cut: Shifts) -> Termination:
+    bonds = zip(network.first, network.second, network.costs, strict=True)
+    valences = np.array([cost / _weight(oriented, i, j) for i, j, cost in bonds])
     heights = oriented.frac_centres[:, 2] + np.array(cut)
     return Termination(
         cut=cut,
-        broken_valence=float(network.cut_valence(np.array(cut, dtype=float))),
+        broken_valence=float(network.count_crossings(np.array(cut)) @ valences),
         polarity_e=abs(float(oriented.charges @ heights)),
         bottom=name_layer(oriented, heights, is_bottom=True),
         top=name_layer(oriented, heights, is_bottom=False),

@@ -2,7 +2,7 @@
 
 Every ion j is shifted by a whole number k_j of lattice planes.  The cost of these shifts is
 
-    Σ_bonds v |n − k_j + k_i|  +  ε Σ_j |z_j + k_j − c|     with  Σ q_j k_j = Q,
+    Σ_bonds w |n − k_j + k_i|  +  ε Σ_j |z_j + k_j − c|     with  Σ q_j k_j = Q,
 
 all heights in units of the plane spacing.  Without the last condition this is the dual of a minimum-cost flow through
 the bond network, so its linear relaxation has whole-numbered solutions as long as |z + k − c| is drawn straight between
@@ -31,7 +31,7 @@ MOST_SHIFTS = 2
 
 WHOLE_NUMBER_TOLERANCE = 1e-6
 COST_TOLERANCE = 1e-9
-"""Costs closer than this (valence units) are equal."""
+"""Costs closer than this are equal."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,8 +48,8 @@ class BondNetwork:
         The ions that each bond joins, shape (n_bonds,).
     planes
         Number n of lattice planes that a bond goes up from its first to its second ion, shape (n_bonds,).
-    valences
-        Valence of each bond, shape (n_bonds,).
+    costs
+        Cost w of each crossing of a cleavage plane, shape (n_bonds,).
     """
 
     heights: Array
@@ -57,12 +57,11 @@ class BondNetwork:
     first: NDArray[np.int_]
     second: NDArray[np.int_]
     planes: Array
-    valences: Array
+    costs: Array
 
-    def cut_valence(self, shifts: Array) -> Array:
-        """Return the valence cut by each set of shifts, shape (..., n_ions)."""
-        crossings = np.abs(self.planes - shifts[..., self.second] + shifts[..., self.first])
-        return np.asarray(crossings @ self.valences)
+    def count_crossings(self, shifts: Array) -> Array:
+        """Return how many cleavage planes each bond crosses, for each set of shifts of shape (..., n_ions)."""
+        return np.asarray(np.abs(self.planes - shifts[..., self.second] + shifts[..., self.first]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class Aim:
     centre
         Height c that the film is centred on, in plane spacings.
     corrugation_weight
-        ε, in valence units per ion and plane spacing.
+        ε, per ion and plane spacing.
     """
 
     centre: float
@@ -147,7 +146,7 @@ def _relaxed_cost(network: BondNetwork, aim: Aim, shifts: Array) -> float:
     below, fraction = np.floor(shifts), shifts - np.floor(shifts)
     ends = [np.abs(network.heights + k - aim.centre) for k in (below, below + 1)]
     corrugation = float(np.sum((1 - fraction) * ends[0] + fraction * ends[1]))
-    return float(network.cut_valence(shifts)) + aim.corrugation_weight * corrugation
+    return float(network.count_crossings(shifts) @ network.costs) + aim.corrugation_weight * corrugation
 
 
 def _solve_relaxations(
@@ -175,7 +174,7 @@ def _solve_relaxations(
 
 def _flow_balance(network: BondNetwork) -> csr_array:
     """Return the flow balance, one row per ion; columns: bonds, two arcs for heights, two for bounds, the charge."""
-    n_ions, n_bonds = len(network.heights), len(network.valences)
+    n_ions, n_bonds = len(network.heights), len(network.costs)
     bonds = np.zeros((n_ions, n_bonds))
     bonds[network.first, np.arange(n_bonds)] = 1.0
     bonds[network.second, np.arange(n_bonds)] = -1.0
@@ -195,16 +194,16 @@ def _flow_costs(network: BondNetwork, aim: Aim, branch: _Branch, charge_shift: i
     slope = weight * (above_centre - below_centre)
     cost = np.concatenate([-network.planes, below, below + 1, -branch.lower, branch.upper, [charge_shift]])
     n_ions = len(below)
-    least = np.concatenate([-network.valences, np.zeros(4 * n_ions), [-np.inf]])
+    least = np.concatenate([-network.costs, np.zeros(4 * n_ions), [-np.inf]])
     unlimited = np.full(2 * n_ions + 1, np.inf)
-    largest = np.concatenate([network.valences, slope + weight, weight - slope, unlimited])
+    largest = np.concatenate([network.costs, slope + weight, weight - slope, unlimited])
     return cost, np.stack([least, largest], axis=1)
 
 
 def _cut_not_found(message: str) -> SlabError:
     return SlabError(
         f"the search for a cleavage plane stopped ({message})",
-        limit="the bond valences must be finite numbers",
+        limit="the costs of the bonds must be finite numbers",
         why="the termination would be arbitrary",
         remedy="look for overlapping atoms in the structure: `qdip structures check`",
     )
