@@ -89,11 +89,20 @@ def _contact_radii(crystal: IonicCrystal) -> Array:
 
 def _lateral_distances(first: Array, second: Array, vectors: Array) -> Array:
     """Return in-plane distances between two sets of points over periodic images, shape (n, m), in Å."""
+    vectors = _reduce_basis(vectors)  # for a skewed basis the nearest image may lie beyond the next cells
     difference = (second[None, :, :] - first[:, None, :]) @ np.linalg.inv(vectors)
     difference -= np.round(difference)
     images = np.array(list(product((-1, 0, 1), repeat=2)))
     vectors_to_images = (difference[:, :, None, :] + images[None, None, :, :]) @ vectors
     return np.asarray(np.linalg.norm(vectors_to_images, axis=3).min(axis=2))
+
+
+def _reduce_basis(vectors: Array) -> Array:
+    """Return the two shortest vectors of an in-plane lattice (Gauss)."""
+    short, long = sorted(vectors, key=np.linalg.norm)
+    while steps := round(float(short @ long / (short @ short))):
+        short, long = sorted((short, long - steps * short), key=np.linalg.norm)
+    return np.array([short, long])
 
 
 def check_built(crystal: IonicCrystal, *, name: str) -> IonicCrystal:
