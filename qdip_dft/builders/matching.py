@@ -433,7 +433,10 @@ def _has_mirror(lattice: Array) -> bool:
 
 
 def _list_sub_lattices(lattice: Array, max_area_ang2: float) -> _SubLattices:
-    """Return the sub-lattices with cells up to an area, one for each metric and handedness."""
+    """Return the sub-lattices with cells up to an area, one for each metric and handedness.
+
+    Of several it is the one with the smallest integers, which lies along short lattice directions.
+    """
     area = _area(lattice)
     forms = list_hermite_forms(floor(max_area_ang2 / area * (1 + 1e-9)))
     gram, bases = _reduce(forms, lattice @ lattice.T)
