@@ -28,6 +28,9 @@ from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.study import CellChoice, PhaseSpec, StudySpec
 
+THICKNESS_ALLOWANCE = 0.05
+"""A thickness may fall short of one formula unit by this share: relaxed lattices differ by some per cent."""
+
 
 @dataclass(frozen=True, slots=True)
 class OrientedFace:
@@ -43,19 +46,23 @@ class OrientedFace:
         The oriented cell without a cut.
     name
         Such as ``PbS(111)``.
+    plane
+        Miller indices as the study writes them.
     """
 
     crystal: IonicCrystal
     orientation: Orientation
     oriented: IonicCrystal
     name: str
+    plane: str
 
 
 def orient_face(crystal: CrystalRecord, plane: str) -> OrientedFace:
     """Return a crystal oriented along a plane of its conventional cell."""
     ionic = find_ions(crystal.structure, crystal.formal_charges)
     orientation = find_orientation(ionic, parse_hkl(plane))
-    return OrientedFace(ionic, orientation, orient_crystal(ionic, orientation), f"{crystal.id}({plane})")
+    oriented = orient_crystal(ionic, orientation)
+    return OrientedFace(ionic, orientation, oriented, name=f"{crystal.id}({plane})", plane=plane)
 
 
 def find_candidates(
@@ -188,6 +195,20 @@ def formula_units_per_cell(face: OrientedFace, crystal: CrystalRecord) -> int:
     return crystal.formula_units * len(face.oriented.ions) // len(face.crystal.ions)
 
 
+def _count_film_planes(study: StudySpec, face: OrientedFace, n_formula_units: int) -> int:
+    """Return the lattice planes of a film of at least the asked thickness, whole reference cells."""
+    spacing, thickness = plane_spacing_ang(face.oriented), study.film.min_thickness_ang
+    if thickness < (1.0 - THICKNESS_ALLOWANCE) * spacing / n_formula_units:
+        raise SlabError(
+            f"a film of {face.name} {thickness:g} Å thick is thinner than one formula unit",
+            limit=f"one formula unit is {spacing / n_formula_units:.2f} Å thick along this normal",
+            why="less than a formula unit has another composition than the host",
+            remedy="raise film.min_thickness_ang; 12 Å is the least for a film with an interior",
+        )
+    periods = study.film.reference_periods
+    return periods * ceil(ceil(thickness / spacing - 1e-6) / periods)
+
+
 def _describe(
     study: StudySpec,
     phase: PhaseSpec,
@@ -201,14 +222,13 @@ def _describe(
     match: CellMatch,
     shift: tuple[float, float],
 ) -> Candidate:
-    n_planes = max(1, ceil(study.film.min_thickness_ang / plane_spacing_ang(film_face.oriented) - 1e-6))
-    n_planes = study.film.reference_periods * ceil(n_planes / study.film.reference_periods)
+    n_planes = _count_film_planes(study, film_face, formula_units_per_cell(film_face, crystal))
     is_shifted = len(study.film.registry_shifts) > 1
     suffix = f" shift {shift[0]:g},{shift[1]:g}" if is_shifted else ""
     return Candidate(
         label=f"{dot_face.name}//{film_face.name}{suffix}",
         dot=study.dot.material,
-        dot_plane=dot_face.name.removeprefix(study.dot.material).strip("()"),
+        dot_plane=dot_face.plane,
         passivation=study.dot.passivation if dot_cut.is_polar else None,
         dot_cut=dot_cut,
         phase=phase.phase,

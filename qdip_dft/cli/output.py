@@ -30,14 +30,3 @@ def write_error(error: QdipError) -> None:
     parts = (("Error", error.what), ("Limit", error.limit), ("Why", error.why), ("What to do", error.remedy))
     for title, text in parts:
         sys.stderr.write(f"{title + ':':<12}{text}\n")
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration in words, such as ``2 min 05 s``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"

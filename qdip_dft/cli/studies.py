@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
-from qdip_dft.cli.output import console, format_duration, write_json
+from qdip_dft.cli.output import console, write_json
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def status(
     if study is None:
         _print_results_list(results, as_json=as_json)
         return
+    from qdip_dft.execution.progress import format_duration
+
     planned = _plan(study, None, None)
     calculations = planned.list_calculations(_look_up(results))
     states = [calculation.state for calculation in calculations]
@@ -238,6 +240,8 @@ def _calculation_as_json(calculation: PlannedCalculation) -> dict[str, Any]:
 def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> None:
     from rich import box
     from rich.table import Table
+
+    from qdip_dft.execution.progress import format_duration
 
     theory = planned.engine.theory()
     console().print(f"{planned.study.name}: {planned.study.question}", markup=False)

@@ -61,18 +61,24 @@ def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None,
     ResultsError
         If the folder is in use by another run, written by a newer version, or full.
     """
-    estimates = {calculation.name: calculation.estimated_s for calculation in plan.list_calculations(lambda _: None)}
+    plan.list_calculations(lambda _: None)  # builds every structure: an impossible study leaves no folder behind
     folder = ResultsFolder(results)
     with folder.lock_for_run():
         archive = open_archive(folder)
         stored = _stored_keys(plan, archive)
-        with ProgressDisplay(estimates, console=console):
+        with ProgressDisplay(_estimate_rest(plan, archive), console=console):
             _run_flow(plan, folder, archive, is_retry=is_retry)
         documents = plan.assemble(archive.find_calculation)
         for document in documents:
             archive.save_stabilization(document)
         done = _stored_keys(plan, archive)
     return RunSummary(documents=documents, n_calculated=len(done - stored), n_reused=len(done & stored))
+
+
+def _estimate_rest(plan: StudyPlan, archive: Archive) -> dict[str, float]:
+    """Return the estimated seconds of every calculation that is still to be done, by name."""
+    calculations = plan.list_calculations(archive.find_calculation)
+    return {calculation.name: calculation.estimated_s for calculation in calculations if not calculation.is_stored}
 
 
 def _stored_keys(plan: StudyPlan, archive: Archive) -> set[tuple[str, int]]:
@@ -90,7 +96,13 @@ def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, *, is_re
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="cd is deprecated", category=FutureWarning)  # jobflow on monty 2026
-        run_locally(flow, store=folder.job_store(), log=False, allow_external_references=True)
+        run_locally(
+            flow,
+            store=folder.job_store(),
+            log=False,
+            allow_external_references=True,
+            raise_immediately=True,  # an engine's failure is a record; what is raised here is a full disk or a defect
+        )
     if plan.make_flow(archive.find_calculation) is not None:
         raise EngineError(
             f"study {plan.study.name} stopped before its last calculation",
