@@ -22,6 +22,10 @@ from qdip_dft.model.structure import StructureRecord
 POSITION_ROUNDING_ANG = 1e-4
 """Structures that agree to this are the same question."""
 
+GRID_OFFSET = 0.137
+"""Shift of the rounding grid in units of its spacing: without it, high-symmetry sites such as 1/2 and lattice constants
+of few digits lie exactly between two grid points, where a rounding error would change the key."""
+
 KEY_NAMESPACE = UUID("6f1c3a52-5d1e-4a63-9a54-6d0f2f2f8d11")
 """Namespace of the job ids; never change it."""
 
@@ -57,7 +61,7 @@ def _canonical_structure(structure: StructureRecord) -> dict[str, JsonValue]:
     order, wrapped = _canonical_order(structure)
     fixed = structure.is_fixed or (False,) * structure.n_atoms
     return {
-        "lattice": np.round(np.array(structure.lattice_ang) / POSITION_ROUNDING_ANG).astype(int).tolist(),
+        "lattice": _round_to_grid(np.array(structure.lattice_ang) / POSITION_ROUNDING_ANG).tolist(),
         "sites": [[structure.species[i], *wrapped[i].tolist(), bool(fixed[i])] for i in order],
     }
 
@@ -66,9 +70,13 @@ def _canonical_order(structure: StructureRecord) -> tuple[list[int], NDArray[np.
     """Return the site order by element and wrapped position, and the positions in whole units of the rounding."""
     lengths = np.linalg.norm(np.array(structure.lattice_ang), axis=1)
     divisions = np.maximum(np.round(lengths / POSITION_ROUNDING_ANG), 1).astype(int)
-    wrapped = np.round(np.array(structure.frac_coords) * divisions).astype(int) % divisions
+    wrapped = _round_to_grid(np.array(structure.frac_coords) * divisions) % divisions
     order = sorted(range(structure.n_atoms), key=lambda i: (structure.species[i], *wrapped[i]))
     return order, wrapped
+
+
+def _round_to_grid(values: NDArray[np.float64]) -> NDArray[np.int_]:
+    return np.asarray(np.round(values + GRID_OFFSET), dtype=int)
 
 
 def adapt_record(record: CalculationRecord, task: CalculationTask) -> CalculationRecord:
