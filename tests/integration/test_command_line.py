@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -272,3 +273,21 @@ def test_matching_prints_cells_as_json() -> None:
     wanted = {"area_ang2", "n_film", "n_dot", "principal_strains", "n_atoms", "is_pareto"}
     assert all(wanted <= set(cell) for cell in found["cells"])
     assert (6, 15) in {(cell["n_film"], cell["n_dot"]) for cell in found["cells"] if cell["is_pareto"]}
+
+
+def test_a_full_disk_is_explained_and_keeps_what_is_stored(tmp_path: Path) -> None:
+    """A file-size limit stands for the full disk: SQLite cannot grow its file any more."""
+    results = tmp_path / "results"
+
+    def limit_file_size() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+
+    full = subprocess.run(
+        [*COMMAND, "run", str(TOY_STUDY), "--results", str(results)],
+        capture_output=True, text=True, timeout=300, check=False, preexec_fn=limit_file_size,  # noqa: PLW1509
+    )  # fmt: skip
+    assert_four_parts(Outcome(full.returncode, full.stdout, full.stderr), "disk")
+    kept = stored_times(results)
+    assert kept
+    qdip("run", TOY_STUDY, "--results", results)
+    assert {key: stored_times(results)[key] for key in kept} == kept
