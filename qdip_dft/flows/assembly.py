@@ -144,7 +144,8 @@ def _relaxed(resolution: Resolution, name: str) -> StructureRecord | None:
 def _mesh(resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry) -> Mesh | None:
     dot = _relaxed(resolution, f"{Part.DOT_BULK} {candidate.dot}")
     film = _relaxed(resolution, f"{Part.BULK} {candidate.phase}")
-    return None if dot is None or film is None else geometry.mesh(dot, film)
+    could_be_built = f"{Part.STRAINED_BULK} {candidate.label}" in resolution.tasks
+    return geometry.mesh(dot, film) if dot is not None and film is not None and could_be_built else None
 
 
 def _run_checks(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qdip_dft.cache import adapt_record, calculation_key
+from qdip_dft.errors import QdipError
 from qdip_dft.flows.steps import Step, StudySteps
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask
 from qdip_dft.model.structure import StructureRecord
@@ -31,7 +32,7 @@ class Resolution:
     records
         The stored record of every step that was calculated, usable or not.
     blocked
-        Steps that cannot be built because a parent failed, with the reason.
+        Steps that cannot be built, because a parent failed or relaxed into something unsound, with the reason.
     waiting
         Steps whose parents are not calculated yet.
     """
@@ -56,7 +57,8 @@ class Resolution:
 def resolve_steps(steps: StudySteps, engine: Engine, look_up: LookUp) -> Resolution:
     """Return the state of every step of a study.
 
-    A step's structure is built as soon as its parents are calculated; its key then says whether it is stored.
+    A step's structure is built as soon as its parents are calculated; its key then says whether it is stored.  A step
+    that cannot be built from its relaxed parents is blocked, and so are those that need it.
 
     Parameters
     ----------
@@ -73,7 +75,12 @@ def resolve_steps(steps: StudySteps, engine: Engine, look_up: LookUp) -> Resolut
     for step in steps.steps:
         if _is_held_up(step, relaxed, resolution):
             continue
-        task = CalculationTask(label=step.name, freedom=step.freedom, structure=step.build(relaxed))
+        try:
+            structure = step.build(relaxed)
+        except QdipError as error:  # a relaxed parent may have become something that no child can be built from
+            resolution.blocked[step.name] = f"{step.name} could not be built: {error.what}"
+            continue
+        task = CalculationTask(label=step.name, freedom=step.freedom, structure=structure)
         key = calculation_key(task, theory, settings)
         resolution.tasks[step.name], resolution.keys[step.name] = task, key
         record = look_up(key)
