@@ -1,0 +1,102 @@
+"""A tiny study with the toy potential, and its calculations, for tests of the flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+from qdip_dft.builders.candidates import find_candidates
+from qdip_dft.engines.base import Engine
+from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.flows.resolution import Resolution, resolve_steps
+from qdip_dft.flows.stabilization import StabilizationMaker
+from qdip_dft.flows.steps import StudySteps
+from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
+from qdip_dft.model.engine import EngineSpec
+from qdip_dft.model.study import StudySpec
+from tests.unit.crystals import load
+
+Records = dict[str, CalculationRecord]
+Spoil = Callable[[str, CalculationRecord], CalculationRecord]
+
+TINY_STUDY: dict[str, Any] = {
+    "name": "tiny",
+    "dot": {"material": "PbTe", "facets": ["100"], "min_thickness_ang": 6},
+    "host": "CsPbI3",
+    "phases": [
+        {"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"], "termination": "PbI2"},
+        {"phase": "CsPbI3-delta", "role": "competitor", "planes": ["100"]},
+    ],
+    "matching": {"max_area_ang2": 90, "max_strain": 0.05},
+    "film": {"min_thickness_ang": 6},
+    "vacuum_ang": 12,
+    "engine": {"name": "testing"},
+}
+
+
+def make_steps(**changes: Any) -> StudySteps:
+    """Return the steps of the tiny study with some keys changed."""
+    study = StudySpec.model_validate({**TINY_STUDY, **changes})
+    names = (study.dot.material, *(phase.phase for phase in study.phases))
+    crystals = {name: load(name) for name in names}
+    return StudySteps(study, crystals, *find_candidates(study, crystals))
+
+
+def make_maker(steps: StudySteps) -> StabilizationMaker:
+    """Return the maker of the study's flow, with the toy potential."""
+    return StabilizationMaker(steps.study, dict(steps.crystals), steps.candidates, toy_engine(), steps.dropped)
+
+
+@cache
+def toy_engine() -> Engine:
+    """Return the toy potential."""
+    return engine_from_spec(EngineSpec(name="testing"))
+
+
+def calculate(task: CalculationTask, key: str) -> CalculationRecord:
+    """Carry out one calculation with the toy potential."""
+    engine = toy_engine()
+    is_static = task.freedom is Freedom.NONE
+    result = engine.static(task.structure) if is_static else engine.relax(task.structure, task.freedom)
+    return CalculationRecord(
+        key=key, task=task, theory=engine.theory(), result=result, finished_at="2026-01-01T00:00:00+00:00"
+    )
+
+
+def resolve(steps: StudySteps, records: Records) -> Resolution:
+    """Return the state of every step."""
+    return resolve_steps(steps, toy_engine(), records.get)
+
+
+def stages(steps: StudySteps, records: Records, *, spoil: Spoil | None = None) -> Iterator[Resolution]:
+    """Calculate all that is ready, again and again, and yield the state before each round and at the end.
+
+    Parameters
+    ----------
+    steps
+        The study.
+    records
+        What is known already; grows on the way.
+    spoil
+        Changes the record of a step before it is stored.
+    """
+    while (resolution := resolve(steps, records)).ready:
+        yield resolution
+        for name, task in resolution.ready.items():
+            key = resolution.keys[name]
+            if key not in records:
+                record = calculate(task, key)
+                records[key] = record if spoil is None else spoil(name, record)
+    yield resolution
+
+
+def fail(record: CalculationRecord) -> CalculationRecord:
+    """Return the record of a calculation that gave nothing."""
+    return record.model_copy(update={"result": None, "failure": "RuntimeError: the node went down"})
+
+
+def leave_unconverged(record: CalculationRecord) -> CalculationRecord:
+    """Return the record of a relaxation that ran out of steps."""
+    assert isinstance(record.result, EngineResult)
+    return record.model_copy(update={"result": record.result.model_copy(update={"is_converged": False})})
