@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from jobflow import CURRENT_JOB, Job, job
+from jobflow import CURRENT_JOB, Job, JobConfig, job
 
 from qdip_dft.cache import job_id
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
@@ -28,7 +28,7 @@ def calculation_job(task: CalculationTask, engine: Engine, *, key: str, attempt:
     return made
 
 
-@job
+@job(config=JobConfig(expose_store=True))
 def calculate(task: dict[str, Any], engine: Engine, key: str, attempt: int) -> dict[str, Any]:
     """Calculate a task, or return what is stored under the same id already.
 
