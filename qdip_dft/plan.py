@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from qdip_dft.analysis.stability import balance_decomposition
 from qdip_dft.builders.candidates import find_candidates
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import StudyError
@@ -223,9 +224,13 @@ def plan_study(study: StudySpec) -> StudyPlan:
     EngineError
         If the engine is unknown or not installed.
     """
-    names = [study.dot.material, *(phase.phase for phase in study.phases)]
+    products = () if study.decomposition is None else study.decomposition.products
+    names = [study.dot.material, *(phase.phase for phase in study.phases), *products]
     crystals = {name: load_crystal_record(name) for name in names}
     _require_same_host(study, crystals)
+    if products:
+        host = crystals[study.phases[0].phase]
+        balance_decomposition(host.composition_per_fu, {name: crystals[name].composition_per_fu for name in products})
     return StudyPlan(study=study, crystals=crystals, engine=engine_from_spec(study.engine))
 
 
@@ -242,7 +247,7 @@ def load_crystal_record(name_or_path: str) -> CrystalRecord:
 
 def _require_same_host(study: StudySpec, crystals: dict[str, CrystalRecord]) -> None:
     """Refuse phases of different compositions: their energies per formula unit cannot be compared."""
-    compositions = {phase.phase: _composition_per_fu(crystals[phase.phase]) for phase in study.phases}
+    compositions = {phase.phase: crystals[phase.phase].composition_per_fu for phase in study.phases}
     first = study.phases[0].phase
     for phase, composition in compositions.items():
         if composition != compositions[first]:
@@ -252,8 +257,3 @@ def _require_same_host(study: StudySpec, crystals: dict[str, CrystalRecord]) -> 
                 why="energies per formula unit of different compounds cannot be subtracted",
                 remedy=f"choose phases of {study.host}",
             )
-
-
-def _composition_per_fu(crystal: CrystalRecord) -> dict[str, float]:
-    species = crystal.structure.species
-    return {symbol: species.count(symbol) / crystal.formula_units for symbol in sorted(set(species))}

@@ -36,6 +36,7 @@ def answer_in_words(
     competitor: str | None,
     level: Level,
     missing: Sequence[str] = (),
+    has_competitor: bool = True,
 ) -> str:
     """Return the answer in one sentence.
 
@@ -54,6 +55,8 @@ def answer_in_words(
         How far the energies may be trusted.
     missing
         Why a side or a term is missing, one reason each.
+    has_competitor
+        Whether the study compares the black phase with anything.
 
     Returns
     -------
@@ -61,9 +64,12 @@ def answer_in_words(
         One sentence with its full stop.
     """
     total_ev_per_fu = difference.total_ev_per_fu
+    if not has_competitor and black is not None:
+        level_words = _LEVEL_WORDS[level]
+        return f"On {facet} the film {_film_of(black)} stands alone: the study names no competitor ({level_words})."
     if black is None or competitor is None or total_ev_per_fu is None:
         return _say_undecided(facet=facet, black=black, competitor=competitor, missing=missing)
-    films = f"black {_film_of(black)}", f"yellow {_film_of(competitor)}"
+    films = f"black {_film_of(black)}", _name_competitor(competitor)
     if abs(total_ev_per_fu) <= RESOLUTION_EV_PER_FU[level]:
         return _say_too_close(total_ev_per_fu, films=films, facet=facet, level=level)
     winner, loser = films if total_ev_per_fu < 0 else films[::-1]
@@ -103,6 +109,11 @@ def _film_of(label: str) -> str:
     return label.rpartition("//")[2]
 
 
+def _name_competitor(label: str) -> str:
+    """Return the competitor in words: a yellow film, or decomposition products, whose label has no dot."""
+    return f"yellow {_film_of(label)}" if "//" in label else f"decomposition into {label}"
+
+
 def _say_undecided(*, facet: str, black: str | None, competitor: str | None, missing: Sequence[str]) -> str:
     sides = [role for role, label in (("black phase", black), ("competitor", competitor)) if label is None]
     lacking = f"no valid candidate of the {' and the '.join(sides)}" if sides else "a term is missing"
@@ -113,7 +124,7 @@ def _say_undecided(*, facet: str, black: str | None, competitor: str | None, mis
 def _say_too_close(total_ev_per_fu: float, *, films: tuple[str, str], facet: str, level: Level) -> str:
     return (
         f"On {facet} the {films[0]} and the {films[1]} are too close to call: they differ by "
-        f"{write_signed(total_ev_per_fu)} eV/f.u. (black − yellow), and this level "
+        f"{write_signed(total_ev_per_fu)} eV/f.u. (black − competitor), and this level "
         f"({_LEVEL_WORDS[level]}) resolves {RESOLUTION_EV_PER_FU[level]} eV/f.u."
     )
 

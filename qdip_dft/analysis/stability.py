@@ -13,10 +13,12 @@ result.  Films are stoichiometric, so no chemical potential enters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from qdip_dft.errors import LevelOfTheoryError
+import numpy as np
+
+from qdip_dft.errors import LevelOfTheoryError, StudyError
 from qdip_dft.model.calculation import LevelOfTheory
 from qdip_dft.model.stabilization import Terms
 from qdip_dft.units import ev_per_ang2_to_j_per_m2, ev_per_ang2_to_mev_per_ang2
@@ -93,6 +95,35 @@ def per_area(
         return None, None
     energy = term_ev_per_fu * n_film / area_ang2
     return ev_per_ang2_to_mev_per_ang2(energy), ev_per_ang2_to_j_per_m2(energy)
+
+
+def balance_decomposition(host: Mapping[str, float], products: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return how many formula units of each product one formula unit of the host falls apart into.
+
+    Parameters
+    ----------
+    host
+        Atoms of each element in one formula unit of the host.
+    products
+        The same for every product, by name.
+
+    Raises
+    ------
+    StudyError
+        If the products cannot make up the host, or not in one way only.
+    """
+    elements = sorted({*host, *(element for product in products.values() for element in product)})
+    matrix = np.array([[product.get(element, 0.0) for product in products.values()] for element in elements])
+    target = np.array([host.get(element, 0.0) for element in elements])
+    amounts, _, rank, _ = np.linalg.lstsq(matrix, target, rcond=None)
+    if rank < len(products) or not np.allclose(matrix @ amounts, target, atol=1e-8) or np.any(amounts <= 0):
+        raise StudyError(
+            f"the host cannot fall apart into {' + '.join(products)}",
+            limit="the products must have the host's elements in positive amounts that follow from the compositions",
+            why="energies of different amounts of matter cannot be subtracted",
+            remedy="name compounds that add up to the host, such as MAI and PbI2 for MAPbI3",
+        )
+    return {name: float(amount) for name, amount in zip(products, amounts, strict=True)}
 
 
 def require_one_theory(theories: Iterable[LevelOfTheory]) -> LevelOfTheory | None:

@@ -33,7 +33,7 @@ from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.engine import Dispersion, EngineSpec
 
-MODEL_VERSION = "1"
+MODEL_VERSION = "2"
 """Raised whenever an energy of this potential changes."""
 
 SWITCH_ON_ANG = 5.0
@@ -58,6 +58,10 @@ CONTACTS_ANG: dict[frozenset[str], float] = {
     frozenset({"N"}): 2.40,
 }
 """Distances of atoms that are bonded to the same atom of an organic cation."""
+
+
+LONGEST_CONTACT_ANG = 4.6
+"""Atoms that do not attract rest at most this far apart, well inside the cutoff."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +174,7 @@ def morse_of(one: str, other: str) -> Morse:
         return Morse(depth_ev=1.0, steepness_per_ang=1.3, distance_ang=1.14 * radii_ang)
     if "H" in pair and pair & NON_METALS:
         return Morse(depth_ev=0.2, steepness_per_ang=1.5, distance_ang=1.55 * radii_ang)
-    return Morse(depth_ev=0.05, steepness_per_ang=1.2, distance_ang=1.55 * radii_ang)
+    return Morse(depth_ev=0.05, steepness_per_ang=1.2, distance_ang=min(1.55 * radii_ang, LONGEST_CONTACT_ANG))
 
 
 def _is_metal(symbol: str) -> bool:

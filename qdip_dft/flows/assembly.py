@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from qdip_dft.analysis.phases import measure_connectivity
 from qdip_dft.analysis.sentence import answer_in_words
 from qdip_dft.analysis.stability import (
     CandidateEnergies,
+    balance_decomposition,
     compute_terms,
     identity_residual_ev,
     per_area,
@@ -21,12 +23,21 @@ from qdip_dft.analysis.stability import (
 )
 from qdip_dft.builders.strain import Mesh
 from qdip_dft.flows.resolution import Resolution, explain_failure
-from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps
+from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps, static_name
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate
-from qdip_dft.model.stabilization import CandidateResult, Check, Stabilization, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import (
+    CandidateResult,
+    Check,
+    DecompositionResult,
+    Stabilization,
+    StabilizationDoc,
+    Terms,
+)
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.study import PhaseRole, StudySpec
+
+Described = TypeVar("Described", CandidateResult, DecompositionResult)
 
 REPORTED_PACKAGES = ("ase", "pymatgen", "jobflow", "atomate2", "numpy", "scipy")
 """Packages whose versions are written into every result."""
@@ -51,7 +62,10 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
     study = steps.study
     candidates = [c for c in steps.candidates if c.dot_plane == facet]
     results = [_describe_candidate(steps, resolution, candidate) for candidate in candidates]
-    results = _select_lowest(_refer_to_lowest_bulk(results))
+    decomposition = _describe_decomposition(steps, resolution)
+    lowest = _lowest_bulk(decomposition, results)
+    results = _select_lowest([_above(result, lowest) for result in results])
+    decomposition = None if decomposition is None else _above(decomposition, lowest)
     return StabilizationDoc(
         id=study.name if len(study.dot.facets) == 1 else f"{study.name}@{facet}",
         study=study,
@@ -60,7 +74,8 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
         theory=require_one_theory(_theories(steps, resolution, candidates)),
         candidates=tuple(results),
         dropped=tuple(d for d in steps.dropped if d.label.startswith(f"{study.dot.material}({facet})")),
-        stabilization=_compare(results, dot=f"{study.dot.material}({facet})", level=level),
+        decomposition=decomposition,
+        stabilization=_compare(study, results, decomposition, dot=f"{study.dot.material}({facet})", level=level),
         versions={"qdip_dft": __version__, **{name: version(name) for name in REPORTED_PACKAGES}},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -68,6 +83,7 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
 
 def _theories(steps: StudySteps, resolution: Resolution, candidates: list[Candidate]) -> list[LevelOfTheory]:
     names = dict.fromkeys(name for candidate in candidates for name in steps.parts_of(candidate).values())
+    names |= dict.fromkeys(_product_step(product) for product in steps.products)
     return [resolution.records[name].theory for name in names if name in resolution.records]
 
 
@@ -187,17 +203,49 @@ def _check_mesh(steps: StudySteps, candidate: Candidate, mesh: Mesh) -> list[Che
     ]
 
 
-def _refer_to_lowest_bulk(results: list[CandidateResult]) -> list[CandidateResult]:
-    bulks = [r.bulk_ev_per_fu for r in results if r.bulk_ev_per_fu is not None]
-    if not bulks:
-        return results
-    lowest = min(bulks)
-    return [
-        r
-        if r.bulk_ev_per_fu is None
-        else r.model_copy(update={"bulk_above_lowest_ev_per_fu": r.bulk_ev_per_fu - lowest})
-        for r in results
-    ]
+def _product_step(product: str) -> str:
+    return static_name(f"{Part.BULK} {product}")
+
+
+def _describe_decomposition(steps: StudySteps, resolution: Resolution) -> DecompositionResult | None:
+    """Return the energy of the host as bulk compounds, per formula unit of the host."""
+    if not steps.products:
+        return None
+    host = steps.crystals[steps.study.phases[0].phase]
+    products = {name: steps.crystals[name] for name in steps.products}
+    compositions = {name: crystal.composition_per_fu for name, crystal in products.items()}
+    amounts = balance_decomposition(host.composition_per_fu, compositions)
+    energies = {name: _energy_ev(resolution, _product_step(name)) for name in products}
+    missing = [name for name, energy in energies.items() if energy is None]
+    bulk = sum(amounts[n] * e / products[n].formula_units for n, e in energies.items() if e is not None)
+    zero = None if missing else 0.0
+    return DecompositionResult(
+        bulk_ev_per_fu=None if missing else bulk,
+        strain_ev_per_fu=zero,
+        surface_ev_per_fu=zero,
+        binding_ev_per_fu=zero,
+        total_ev_per_fu=None if missing else bulk,
+        label=" + ".join(products),
+        amounts=amounts,
+        missing=tuple(f"energy missing because {explain_failure(resolution, _product_step(name))}" for name in missing),
+        bulk_above_lowest_ev_per_fu=None,
+        calculations={name: resolution.keys[_product_step(name)] for name in products
+                      if _product_step(name) in resolution.keys},
+    )  # fmt: skip
+
+
+def _lowest_bulk(decomposition: DecompositionResult | None, results: list[CandidateResult]) -> float | None:
+    bulks = [result.bulk_ev_per_fu for result in results if result.bulk_ev_per_fu is not None]
+    if decomposition is not None and decomposition.bulk_ev_per_fu is not None:
+        bulks.append(decomposition.bulk_ev_per_fu)
+    return min(bulks, default=None)
+
+
+def _above(result: Described, lowest: float | None) -> Described:
+    """Return the result with its bulk term referred to the lowest bulk of the study."""
+    if result.bulk_ev_per_fu is None or lowest is None:
+        return result
+    return result.model_copy(update={"bulk_above_lowest_ev_per_fu": result.bulk_ev_per_fu - lowest})
 
 
 def _select_lowest(results: list[CandidateResult]) -> list[CandidateResult]:
@@ -210,33 +258,54 @@ def _select_lowest(results: list[CandidateResult]) -> list[CandidateResult]:
     return [r.model_copy(update={"is_selected": best.get(r.candidate.phase) is r}) for r in results]
 
 
-def _total(result: CandidateResult) -> float:
+def _total(result: Terms) -> float:
     return float("inf") if result.total_ev_per_fu is None else result.total_ev_per_fu
 
 
-def _compare(results: list[CandidateResult], *, dot: str, level: Level) -> Stabilization:
-    black, competitor = (_lowest_of(results, role) for role in (PhaseRole.BLACK, PhaseRole.COMPETITOR))
-    nothing = Terms(
-        bulk_ev_per_fu=None,
-        strain_ev_per_fu=None,
-        surface_ev_per_fu=None,
-        binding_ev_per_fu=None,
-        total_ev_per_fu=None,
-    )
-    terms = nothing if black is None or competitor is None else subtract_terms(black, competitor)
+def _compare(
+    study: StudySpec,
+    results: list[CandidateResult],
+    decomposition: DecompositionResult | None,
+    *,
+    dot: str,
+    level: Level,
+) -> Stabilization:
+    black = _lowest_of(results, PhaseRole.BLACK)
+    phase = _lowest_of(results, PhaseRole.COMPETITOR)
+    products = decomposition if decomposition is not None and not decomposition.missing else None
+    sides = [side for side in (phase, products) if side is not None]
+    competitor = min(sides, key=_total, default=None)
+    terms = _NOTHING if black is None or competitor is None else subtract_terms(black, competitor)
+    black_label, competitor_label = _label_of(black), _label_of(competitor)
     return Stabilization(
         **terms.model_dump(),
-        black=None if black is None else black.candidate.label,
-        competitor=None if competitor is None else competitor.candidate.label,
+        black=black_label,
+        competitor=competitor_label,
         sentence=answer_in_words(
             terms,
             facet=dot,
-            black=None if black is None else black.candidate.label,
-            competitor=None if competitor is None else competitor.candidate.label,
+            black=black_label,
+            competitor=competitor_label,
             level=level,
-            missing=_reasons_of_absence(results, black=black, competitor=competitor),
+            missing=_reasons_of_absence(results, decomposition, black=black, competitor=competitor),
+            has_competitor=study.has_competitor,
         ),
     )
+
+
+_NOTHING = Terms(
+    bulk_ev_per_fu=None,
+    strain_ev_per_fu=None,
+    surface_ev_per_fu=None,
+    binding_ev_per_fu=None,
+    total_ev_per_fu=None,
+)
+
+
+def _label_of(side: CandidateResult | DecompositionResult | None) -> str | None:
+    if isinstance(side, CandidateResult):
+        return side.candidate.label
+    return None if side is None else side.label
 
 
 def _lowest_of(results: list[CandidateResult], role: PhaseRole) -> CandidateResult | None:
@@ -245,11 +314,18 @@ def _lowest_of(results: list[CandidateResult], role: PhaseRole) -> CandidateResu
 
 
 def _reasons_of_absence(
-    results: list[CandidateResult], *, black: CandidateResult | None, competitor: CandidateResult | None
+    results: list[CandidateResult],
+    decomposition: DecompositionResult | None,
+    *,
+    black: CandidateResult | None,
+    competitor: Terms | None,
 ) -> list[str]:
-    """Return one reason for each candidate of a side that has no valid one."""
-    present = {PhaseRole.BLACK: black is not None, PhaseRole.COMPETITOR: competitor is not None}
-    return [_why_invalid(result) for result in results if not present[result.candidate.role]]
+    """Return one reason for everything that could have stood for a side that has nothing valid."""
+    is_present = {PhaseRole.BLACK: black is not None, PhaseRole.COMPETITOR: competitor is not None}
+    reasons = [_why_invalid(result) for result in results if not is_present[result.candidate.role]]
+    if competitor is None and decomposition is not None:
+        reasons += [f"{decomposition.label}: {reason}" for reason in decomposition.missing]
+    return reasons
 
 
 def _why_invalid(result: CandidateResult) -> str:

@@ -106,12 +106,17 @@ class StudySteps:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Return all steps, parents before children, each relaxation followed by its static calculation."""
-        names = dict.fromkeys(c.phase for c in self.candidates)
+        names = dict.fromkeys([*(c.phase for c in self.candidates), *self.products])
         relaxations = [self._bulk_step(self.study.dot.material, Part.DOT_BULK)]
         relaxations += [self._bulk_step(phase, Part.BULK) for phase in names]
         for candidate in self.candidates:
             relaxations += self._candidate_steps(candidate)
         return tuple(step for relaxation in relaxations for step in (relaxation, _static_of(relaxation)))
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """Return the decomposition products of the host."""
+        return () if self.study.decomposition is None else self.study.decomposition.products
 
     def parts_of(self, candidate: Candidate) -> dict[Part, str]:
         """Return the step that gives the energy of each part of a candidate."""

@@ -25,3 +25,9 @@ class CrystalRecord(Record):
     structure: StructureRecord
     formula_units: int
     formal_charges: dict[str, int]
+
+    @property
+    def composition_per_fu(self) -> dict[str, float]:
+        """Return the atoms of each element in one formula unit."""
+        species = self.structure.species
+        return {symbol: species.count(symbol) / self.formula_units for symbol in sorted(set(species))}

@@ -122,13 +122,37 @@ class CandidateResult(Terms):
         return not self.missing and all(check.is_passed or not check.is_decisive for check in self.checks)
 
 
+class DecompositionResult(Terms):
+    """The host as bulk compounds away from the dot: its energy is the bulk term, the others are zero.
+
+    Parameters
+    ----------
+    label
+        Such as ``MAI + PbI2``.
+    amounts
+        Formula units of each product per formula unit of the host.
+    missing
+        Why the energy is missing; empty when complete.
+    bulk_above_lowest_ev_per_fu
+        Bulk term relative to the most stable bulk of the study.
+    calculations
+        Calculation key of every product.
+    """
+
+    label: str
+    amounts: dict[str, float]
+    missing: tuple[str, ...]
+    bulk_above_lowest_ev_per_fu: float | None
+    calculations: dict[str, str]
+
+
 class Stabilization(Terms):
     """Black − competitor, term by term; negative: the black phase is favoured.
 
     Parameters
     ----------
     black, competitor
-        Labels of the two candidates that are compared; None where a side has no valid candidate.
+        Labels of the two sides: a candidate, or the products of a decomposition; None where a side has nothing valid.
     sentence
         The answer in one sentence.
     """
@@ -157,6 +181,8 @@ class StabilizationDoc(Record):
         All candidates with their terms, valid or not.
     dropped
         What was not built, and why.
+    decomposition
+        The host as decomposition products, if the study asks for it.
     stabilization
         The difference and the sentence.
     units, sign_convention
@@ -174,6 +200,7 @@ class StabilizationDoc(Record):
     theory: LevelOfTheory | None
     candidates: tuple[CandidateResult, ...]
     dropped: tuple[DroppedCandidate, ...]
+    decomposition: DecompositionResult | None = None
     stabilization: Stabilization
     units: dict[str, str] = UNITS
     sign_convention: str = SIGN_CONVENTION

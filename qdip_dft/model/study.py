@@ -58,7 +58,7 @@ class DotSpec(Record):
     min_thickness_ang
         Least thickness of the dot slab in Å, passivating ions not counted.
     passivation
-        Monovalent anion that neutralizes a polar, cation-terminated facet, such as ``I``; None: polar facets are refused.
+        Monovalent anion that neutralizes a polar, cation-terminated facet, such as ``I``; None: refuse polar facets.
     """
 
     material: str
@@ -87,6 +87,18 @@ class PhaseSpec(Record):
     role: PhaseRole
     planes: tuple[Plane, ...] = Field(min_length=1)
     termination: str | None = None
+
+
+class DecompositionSpec(Record):
+    """Compounds that the host may fall apart into, as bulk solids away from the dot.
+
+    Parameters
+    ----------
+    products
+        Catalogue ids or structure files, such as ``MAI`` and ``PbI2``; their amounts follow from the compositions.
+    """
+
+    products: tuple[str, ...] = Field(min_length=1)
 
 
 class MatchingSpec(Record):
@@ -139,6 +151,9 @@ class StudySpec(Record):
         What the study answers, in words.
     dot, host, phases, matching, film, engine
         What is compared and how; ``host`` is the material that all phases must be.
+    decomposition
+        Competitor made of bulk compounds instead of, or besides, another phase.  A study without any competitor reports
+        the terms of its films only.
     vacuum_ang
         Vacuum above each slab in Å.
     seed
@@ -152,7 +167,8 @@ class StudySpec(Record):
     question: str = ""
     dot: DotSpec
     host: str
-    phases: tuple[PhaseSpec, ...] = Field(min_length=2)
+    phases: tuple[PhaseSpec, ...] = Field(min_length=1)
+    decomposition: DecompositionSpec | None = None
     matching: MatchingSpec = MatchingSpec()
     film: FilmSpec = FilmSpec()
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
@@ -161,10 +177,15 @@ class StudySpec(Record):
     symmetry_breaking_ang: float = Field(default=0.02, ge=0, le=0.2)
 
     @model_validator(mode="after")
-    def _both_sides_present(self) -> StudySpec:
-        if {phase.role for phase in self.phases} != set(PhaseRole):
-            raise ValueError("phases must name at least one black phase and one competitor")
+    def _phases_are_distinct(self) -> StudySpec:
+        if PhaseRole.BLACK not in {phase.role for phase in self.phases}:
+            raise ValueError("phases must name at least one black phase")
         names = [phase.phase for phase in self.phases]
         if len(set(names)) != len(names):
             raise ValueError("each phase may be named once; give all its planes there")
         return self
+
+    @property
+    def has_competitor(self) -> bool:
+        """Return whether the black phase is compared with anything."""
+        return self.decomposition is not None or any(p.role is PhaseRole.COMPETITOR for p in self.phases)

@@ -65,6 +65,7 @@ def summarise(doc: StabilizationDoc) -> Json:
         "stabilization": doc.stabilization.model_dump(mode="json"),
         "phases": {phase.phase: _summarise_phase(doc, phase) for phase in doc.study.phases},
         "candidates": [_summarise_candidate(result) for result in doc.candidates],
+        "decomposition": doc.decomposition.model_dump(mode="json") if doc.decomposition else None,
         "dropped": [dropped.model_dump(mode="json") for dropped in doc.dropped],
         "theory": doc.theory.model_dump(mode="json") if doc.theory else None,
         "settings": doc.study.model_dump(mode="json", exclude={"name", "question", "schema_version"}),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qdip_dft.analysis.sentence import write_signed
 from qdip_dft.model.calculation import Level
-from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc, Terms
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.report.summary import count_surface_cells, find_selected, list_faults
 
@@ -139,15 +139,19 @@ def _tabulate_terms(doc: StabilizationDoc) -> Table:
         name = f"{ROLE_WORDS[phase.role]} {name_film(result) if result else phase.phase}"
         values = _list_relative_terms(result) if result else (None,) * len(columns)
         table.add_row(Text(name), *map(write_signed, values))
-    table.add_section()
-    table.add_row(Text("black − yellow", style="bold"), *map(write_signed, _list_terms(doc.stabilization)))
+    if doc.decomposition is not None:
+        table.add_row(Text(doc.decomposition.label), *map(write_signed, _list_relative_terms(doc.decomposition)))
+    if doc.study.has_competitor:
+        table.add_section()
+        table.add_row(Text("black − competitor", style="bold"), *map(write_signed, _list_terms(doc.stabilization)))
     return table
 
 
 def _explain_zero(doc: StabilizationDoc) -> str:
     """Say what bulk and total are counted from, and what the sign of the difference means."""
-    films = [name_film(result) for result in find_compared(doc)]
-    subject = f"black − yellow is {' − '.join(films)}" if len(films) == 2 else "black − yellow"
+    sides = (doc.stabilization.black, doc.stabilization.competitor)
+    films = [label.rpartition("//")[2] for label in sides if label is not None]
+    subject = f"black − competitor is {' − '.join(films)}" if len(films) == 2 else "black − competitor"
     sign = f"{subject}; negative favours the black phase."
     lowest = find_lowest_bulk(doc)
     if lowest is None:
@@ -159,6 +163,8 @@ def _explain_zero(doc: StabilizationDoc) -> str:
 def find_lowest_bulk(doc: StabilizationDoc) -> tuple[str, float] | None:
     """Return the phase with the most stable bulk and its energy in eV per formula unit."""
     bulks = [(r.bulk_ev_per_fu, r.candidate.phase) for r in doc.candidates if r.bulk_ev_per_fu is not None]
+    if doc.decomposition is not None and doc.decomposition.bulk_ev_per_fu is not None:
+        bulks.append((doc.decomposition.bulk_ev_per_fu, doc.decomposition.label))
     if not bulks:
         return None
     energy_ev_per_fu, phase = min(bulks)
@@ -175,13 +181,13 @@ def _list_terms(terms: Terms) -> tuple[float | None, ...]:
     )
 
 
-def _list_relative_terms(result: CandidateResult) -> tuple[float | None, ...]:
+def _list_relative_terms(result: CandidateResult | DecompositionResult) -> tuple[float | None, ...]:
     """Return the terms with bulk and total counted from the most stable bulk."""
     _, strain, surface, binding, _ = _list_terms(result)
     return result.bulk_above_lowest_ev_per_fu, strain, surface, binding, find_relative_total(result)
 
 
-def find_relative_total(result: CandidateResult) -> float | None:
+def find_relative_total(result: CandidateResult | DecompositionResult) -> float | None:
     """Return the total counted from the most stable bulk, in eV per formula unit."""
     bulk, total, above = result.bulk_ev_per_fu, result.total_ev_per_fu, result.bulk_above_lowest_ev_per_fu
     return None if bulk is None or total is None or above is None else total - bulk + above

@@ -218,7 +218,7 @@ I3 I 0 0 0.5 1
         ("name: testing", "name: tetsing", "testing"),
         ("schema_version: 1", "schema_version: 99", "schema_version"),
         ('planes: ["100"]', "planes: [001]", "in quotes"),
-        ("role: competitor", "role: black", "competitor"),
+        ("role: black", "role: competitor", "at least one black phase"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_four_parts(tmp_path: Path, old: str, new: str, expected: str) -> None:
@@ -284,7 +284,7 @@ def test_a_full_disk_is_explained_and_keeps_what_is_stored(tmp_path: Path) -> No
 
     full = subprocess.run(
         [*COMMAND, "run", str(TOY_STUDY), "--results", str(results)],
-        capture_output=True, text=True, timeout=300, check=False, preexec_fn=limit_file_size,  # noqa: PLW1509
+        capture_output=True, text=True, timeout=300, check=False, preexec_fn=limit_file_size,
     )  # fmt: skip
     assert_four_parts(Outcome(full.returncode, full.stdout, full.stderr), "disk")
     kept = stored_times(results)

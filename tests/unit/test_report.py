@@ -198,7 +198,7 @@ def test_names_and_numbers_stand_on_one_line_at_every_width(width: int) -> None:
     rows = [line.split() for line in lines]
     assert ["black", "FAPbI3-alpha(100)", "+0.050", "+0.030", "+0.200", "−0.400", "−0.120"] in rows
     assert ["yellow", "FAPbI3-delta(001)", "0.000", "+0.060", "+0.150", "−0.150", "+0.060"] in rows
-    assert ["black", "−", "yellow", "+0.050", "−0.030", "+0.050", "−0.250", "−0.180"] in rows
+    assert ["black", "−", "competitor", "+0.050", "−0.030", "+0.050", "−0.250", "−0.180"] in rows
     assert ["FAPbI3-alpha(100)", "+15.7", "+0.251", "−31.3", "−0.502", "+31.3", "+0.502"] in rows
     assert ["FAPbI3-alpha(100)", "9:16", "230.0", "−4.8,", "−1.0", "0.0,", "0.0", "18", "312"] in rows
 
@@ -219,7 +219,7 @@ def test_every_table_states_its_units() -> None:
 def test_the_reference_of_the_bulk_column_and_the_sign_are_said() -> None:
     text = write_words(make_decided())
     assert "above the most stable bulk, FAPbI3-delta (−50.000 eV/f.u.)" in text
-    assert "black − yellow is FAPbI3-alpha(100) − FAPbI3-delta(001); negative favours the black phase" in text
+    assert "black − competitor is FAPbI3-alpha(100) − FAPbI3-delta(001); negative favours the black phase" in text
 
 
 def test_a_screening_result_is_not_for_publication() -> None:

@@ -74,7 +74,7 @@ def test_a_difference_within_the_resolution_is_too_close_to_call(level: Level) -
 
 def test_too_close_to_call_states_the_difference_and_the_rule() -> None:
     sentence = say(make_terms(0.1, 0.0, 0.0, -0.112))
-    assert "−0.012 eV/f.u. (black − yellow)" in sentence
+    assert "−0.012 eV/f.u. (black − competitor)" in sentence
     assert "(screening) resolves 0.03 eV/f.u." in sentence
 
 
