@@ -155,7 +155,7 @@ def average_in_shells(strains: Iterable[OctahedronStrain], *, width_ang: float =
 
 
 def _require_sites(dot: Sequence[int], n_atoms: int) -> None:
-    if dot and 0 <= dot[0] and dot[-1] < n_atoms:
+    if dot and dot[0] >= 0 and dot[-1] < n_atoms:
         return
     raise StructureError(
         f"dot sites {dot[:1]} to {dot[-1:]} of a structure of {n_atoms} atoms",

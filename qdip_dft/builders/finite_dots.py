@@ -370,7 +370,7 @@ def _rank_places(shape: DotShape, cations: Integers) -> list[list[Site]]:
             partners[_freeze(place)].append(_freeze(cation))
     for place, around_place in partners.items():
         if len(around_place) > 1:
-            coordination.update({cation: coordination[cation] + 1 for cation in partners[place]})
+            coordination.update({cation: coordination[cation] + 1 for cation in around_place})
     groups: dict[tuple[int, int], list[Site]] = defaultdict(list)
     for place, around_place in partners.items():
         barest = min(coordination[cation] for cation in around_place) if len(around_place) == 1 else 0

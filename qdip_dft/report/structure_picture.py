@@ -1,0 +1,421 @@
+"""Pictures of structures: a side and a top view with layers, parts, cell and scale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdip_dft.report.structure_export import LabelledStructure
+from qdip_dft.report.structure_scene import Array, Scene, covalent_radii_ang, set_scene
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PASSIVATION_PART = "passivation"
+"""Atoms of this part are drawn with a dark rim."""
+
+_COLOURS = {"Cs": "#5fb7ad", "Rb": "#8fc7c0", "Pb": "#5b6470", "H": "#f4f4f4", "S": "#f2cf1d", "Te": "#d07a1e"}
+"""Beside the colours of Jmol: there Cs is nearly as purple as I, and Pb too dark for a shade."""
+
+_RADIUS_SCALE = 0.72
+"""Drawn radius over covalent radius."""
+
+_SHADES = ((1.0, 0.0, -0.14), (0.80, 0.13, 0.0), (0.55, 0.24, 0.22), (0.27, 0.33, 0.55))
+"""Discs of a shaded ball: radius and shift to the upper left over the ball's radius, lightening (negative: darker)."""
+
+_DEPTH_FADE = 0.45
+"""How far the atoms at the back fade to white."""
+
+_DEPTH_STEPS = 24
+
+_MAX_WIDTH_INCH, _MAX_VIEW_HEIGHT_INCH, _MIN_WIDTH_INCH = 7.2, 5.2, 5.0
+_MAX_SCALE_INCH_PER_ANG = 0.16
+_LEFT_INCH, _GAP_INCH, _RIGHT_INCH = 0.62, 0.95, 0.25
+_TOP_INCH, _HEADING_LINE_INCH, _LEGEND_INCH, _CAPTION_INCH = 0.5, 0.16, 0.38, 0.62
+_MARGIN_ANG = 2.2
+_LABEL_POINTS = 8.5
+_POINTS_PER_INCH = 72.0
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.0,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "qdip_dft",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A projection: which axes point right, up and away from the reader, and their limits in Å."""
+
+    right: int
+    up: int
+    away: Array
+    selected: NDArray[np.int_]
+    low: Array
+    high: Array
+
+    @property
+    def size_ang(self) -> Array:
+        return np.asarray(self.high - self.low)
+
+
+def draw_structure(
+    labelled: LabelledStructure,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    part_names: Mapping[str, str] | None = None,
+    slice_ang: float | None = None,
+) -> Figure:
+    """Draw a structure from the side and from above, to scale.
+
+    Parameters
+    ----------
+    labelled
+        The structure with its parts.
+    title
+        What it is, such as ``interface PbS(111)//CsPbI3-alpha(100)``.
+    notes
+        Lines under the title, such as the strains.
+    part_names
+        For each part that gets a bracket beside the side view, what is written there.
+    slice_ang
+        Show only a slice of this thickness through the middle, in both views: for a dot inside a host.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A figure on the Agg canvas, outside pyplot.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    scene = set_scene(labelled)
+    side, top = _look(scene, up=2, slice_ang=slice_ang), _look(scene, up=1, slice_ang=slice_ang)
+    scale = _choose_scale(side, top)
+    heading_inch = _TOP_INCH + _HEADING_LINE_INCH * len(notes)
+    height = heading_inch + _LEGEND_INCH + max(scale * side.size_ang[1], scale * top.size_ang[1] + _CAPTION_INCH)
+    width = max(_MIN_WIDTH_INCH, _LEFT_INCH + _GAP_INCH + _RIGHT_INCH + scale * (side.size_ang[0] + top.size_ang[0]))
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height))
+        FigureCanvasAgg(figure)
+        ceiling = height - heading_inch
+        left = _place_view(figure, side, left_inch=_LEFT_INCH, top_inch=ceiling, scale=scale)
+        start_inch = _LEFT_INCH + scale * side.size_ang[0] + _GAP_INCH
+        right = _place_view(figure, top, left_inch=start_inch, top_inch=ceiling, scale=scale)
+        for axes, view, name in ((left, side, "side view"), (right, top, "top view")):
+            _draw_atoms(axes, scene, view, scale=scale)
+            _draw_cell(axes, scene, view)
+            _name_view(axes, view, name if slice_ang is None else f"{name}, {slice_ang:g} Å slice")
+        is_whole_crystal = slice_ang is None and not scene.is_finite
+        if is_whole_crystal:
+            _describe_cell(right, scene, top)
+        if is_whole_crystal and scene.vacuum_ang:
+            _label_layers(left, scene, side, scale=scale)
+        _draw_brackets(left, scene, side, part_names or {})
+        _draw_scale_bar(right, top, scale=scale, has_text_above=is_whole_crystal)
+        _draw_legend(figure, scene)
+        _write_heading(figure, title, notes)
+    return figure
+
+
+def typeset(text: str) -> str:
+    """Write formulas with subscripts and Greek phases: ``CsPbI3-alpha(100)`` becomes ``α-CsPbI₃(100)``."""
+
+    def improve(match: re.Match[str]) -> str:
+        formula, phase = match.groups()
+        return (f"{_GREEK[phase]}-" if phase else "") + formula.translate(_SUBSCRIPTS)
+
+    return re.sub(r"\b((?:[A-Z][a-z]?\d*)+)(?:-(alpha|beta|gamma|delta))?\b(?!\.)", improve, text)
+
+
+def _look(scene: Scene, *, up: int, slice_ang: float | None) -> _View:
+    """Return the view along y (up = z) or from above (up = y); vacuum above a slab is left out."""
+    depth_axis = 3 - up
+    away = scene.positions_ang[:, depth_axis] * (1.0 if up == 2 else -1.0)
+    selected = np.arange(len(away))
+    if slice_ang is not None:
+        middle = (away.max() + away.min()) / 2
+        selected = np.flatnonzero(np.abs(away - middle) <= slice_ang / 2)
+    order = selected[np.argsort(-away[selected], kind="stable")]
+    shown = scene.positions_ang[:, [0, up]]
+    low, high = shown.min(axis=0) - _MARGIN_ANG, shown.max(axis=0) + _MARGIN_ANG
+    if not scene.is_finite:
+        corners = _cell_corners(scene)[:, [0, up]]
+        cut_off = np.array([0.0, scene.vacuum_ang if up == 2 else 0.0])
+        low = np.minimum(low, corners.min(axis=0) - 0.6)
+        high = np.maximum(high, corners.max(axis=0) + 0.6 - cut_off)
+    return _View(right=0, up=up, away=away, selected=order, low=low, high=high)
+
+
+def _cell_corners(scene: Scene) -> Array:
+    corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=float)
+    return np.asarray(corners @ scene.cell_ang)
+
+
+def _choose_scale(side: _View, top: _View) -> float:
+    """Return inches per Å: as large as page width and height allow."""
+    free_inch = _MAX_WIDTH_INCH - _LEFT_INCH - _GAP_INCH - _RIGHT_INCH
+    by_width = free_inch / (side.size_ang[0] + top.size_ang[0])
+    by_height = _MAX_VIEW_HEIGHT_INCH / max(side.size_ang[1], top.size_ang[1])
+    return float(min(by_width, by_height, _MAX_SCALE_INCH_PER_ANG))
+
+
+def _place_view(figure: Figure, view: _View, *, left_inch: float, top_inch: float, scale: float) -> Axes:
+    width, height = figure.get_size_inches()
+    size = view.size_ang * scale
+    axes = figure.add_axes((left_inch / width, (top_inch - size[1]) / height, size[0] / width, size[1] / height))
+    axes.set_xlim(view.low[0], view.high[0])
+    axes.set_ylim(view.low[1], view.high[1])
+    axes.set_axis_off()
+    return axes
+
+
+def _draw_atoms(axes: Axes, scene: Scene, view: _View, *, scale: float) -> None:
+    """Draw bonds and shaded balls from the back to the front, in steps of depth."""
+    if len(view.selected) == 0:
+        return
+    depth = view.away
+    back, front = depth[view.selected].max(), depth[view.selected].min()
+    span = max(float(back - front), 1e-9)
+    nearness = (back - depth) / span
+    step_of = np.clip((nearness * _DEPTH_STEPS).astype(int), 0, _DEPTH_STEPS - 1)
+    colours = _fade(_colour_atoms(scene.species), nearness)
+    is_selected = np.zeros(len(depth), dtype=bool)
+    is_selected[view.selected] = True
+    halves = _halve_bonds(scene, view, is_selected)
+    for step in range(_DEPTH_STEPS):
+        _draw_bonds(axes, halves, colours, step_of=step_of, step=step, scale=scale)
+        atoms = view.selected[step_of[view.selected] == step]
+        _draw_balls(axes, scene, view, atoms, colours, zorder=2 * step + 1)
+
+
+def _halve_bonds(scene: Scene, view: _View, is_selected: NDArray[np.bool_]) -> list[tuple[int, Array]]:
+    """Return the two halves of each bond as (atom it belongs to, its ends in the plane of the picture)."""
+    places = scene.positions_ang[:, [view.right, view.up]]
+    halves = []
+    for first, second in scene.bonds:
+        if is_selected[first] and is_selected[second]:
+            middle = (places[first] + places[second]) / 2
+            halves += [(int(atom), np.array([places[atom], middle])) for atom in (first, second)]
+    return halves
+
+
+def _draw_bonds(
+    axes: Axes, halves: list[tuple[int, Array]], colours: Array, *, step_of: NDArray[np.int_], step: int, scale: float
+) -> None:
+    from matplotlib.collections import LineCollection
+
+    here = [(atom, ends) for atom, ends in halves if step_of[atom] == step]
+    if not here:
+        return
+    width = 0.34 * scale * _POINTS_PER_INCH
+    lines = LineCollection(
+        [ends for _, ends in here],
+        colors=[0.85 * colours[atom] for atom, _ in here],
+        linewidths=width,
+        capstyle="butt",
+        zorder=2 * step,
+    )
+    axes.add_collection(lines)
+
+
+def _draw_balls(
+    axes: Axes, scene: Scene, view: _View, atoms: NDArray[np.int_], colours: Array, *, zorder: float
+) -> None:
+    """Draw each ball as a few discs, every atom complete before the next one in front of it."""
+    from matplotlib.collections import EllipseCollection
+
+    if len(atoms) == 0:
+        return
+    radii = _RADIUS_SCALE * covalent_radii_ang([scene.species[atom] for atom in atoms])
+    places = scene.positions_ang[atoms][:, [view.right, view.up]]
+    sizes, centres, faces, edges, widths = [], [], [], [], []
+    for atom, radius, place in zip(atoms, radii, places, strict=True):
+        is_marked = scene.parts[atom] == PASSIVATION_PART
+        for size, shift, lightening in _SHADES:
+            sizes.append(2 * radius * size)
+            centres.append(place + radius * shift * np.array([-0.8, 1.0]))
+            faces.append(_lighten(colours[atom], lightening))
+            is_rim = size == 1.0
+            edges.append((0.0, 0.0, 0.0) if is_rim and is_marked else tuple(0.55 * colours[atom]))
+            widths.append((1.1 if is_marked else 0.35) if is_rim else 0.0)
+    axes.add_collection(
+        EllipseCollection(
+            sizes,
+            sizes,
+            np.zeros(len(sizes)),
+            units="xy",
+            offsets=np.array(centres),
+            offset_transform=axes.transData,
+            facecolors=faces,
+            edgecolors=edges,
+            linewidths=widths,
+            zorder=zorder,
+        )
+    )
+
+
+def _lighten(colour: Array, amount: float) -> tuple[float, ...]:
+    """Return a colour mixed with white, or darkened when the amount is negative."""
+    mixed = colour + amount * (1 - colour) if amount >= 0 else colour * (1 + amount)
+    return tuple(float(x) for x in np.clip(mixed, 0, 1))
+
+
+def _colour_atoms(species: Sequence[str]) -> Array:
+    return np.array([_colour(symbol) for symbol in species])
+
+
+def _colour(symbol: str) -> tuple[float, float, float]:
+    from ase.data import atomic_numbers
+    from ase.data.colors import jmol_colors
+    from matplotlib.colors import to_rgb
+
+    if symbol in _COLOURS:
+        return to_rgb(_COLOURS[symbol])
+    red, green, blue = (float(x) for x in jmol_colors[atomic_numbers[symbol]])
+    return red, green, blue
+
+
+def _fade(colours: Array, nearness: Array) -> Array:
+    share = _DEPTH_FADE * (1 - np.clip(nearness, 0, 1))[:, None]
+    return np.asarray(colours * (1 - share) + share)
+
+
+def _draw_cell(axes: Axes, scene: Scene, view: _View) -> None:
+    """Draw the outline of the cell; where vacuum is cut off, it ends in the open."""
+    from matplotlib.collections import LineCollection
+
+    if scene.is_finite:
+        return
+    corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=float)
+    places = (corners @ scene.cell_ang)[:, [view.right, view.up]]
+    edges = [(p, q) for p in range(8) for q in range(p) if np.sum(np.abs(corners[p] - corners[q])) == 1]
+    if view.up == 2 and scene.vacuum_ang:
+        edges = [edge for edge in edges if min(corners[edge[0]][2], corners[edge[1]][2]) == 0]
+    segments = [places[list(edge)] for edge in edges]
+    lines = LineCollection(segments, colors="#222222", linewidths=0.6, linestyles=(0, (4, 2)), alpha=0.75)
+    lines.set_zorder(-1 if view.up == 2 and scene.vacuum_ang else 100)
+    axes.add_collection(lines)
+
+
+def _name_view(axes: Axes, view: _View, name: str) -> None:
+    axes.annotate(
+        name, (view.low[0], view.high[1]), xytext=(0, 2), textcoords="offset points", fontsize=7, color="#555555"
+    )
+
+
+def _label_layers(axes: Axes, scene: Scene, view: _View, *, scale: float) -> None:
+    """Write the composition of every layer to the right of the side view, with a leader where it had to move."""
+    points_per_ang = scale * _POINTS_PER_INCH
+    heights = [layer.height_ang for layer in scene.layers]
+    places = spread_labels(heights, distance=_LABEL_POINTS / points_per_ang)
+    edge = view.high[0] - 0.7
+    for layer, place in zip(scene.layers, places, strict=True):
+        axes.plot((edge - 0.9, edge, edge + 0.9), (layer.height_ang, layer.height_ang, place), color="#888888",
+                  linewidth=0.5, clip_on=False, zorder=101)  # fmt: skip
+        axes.text(edge + 1.2, place, typeset(layer.composition), fontsize=6.5, va="center", ha="left", clip_on=False)
+
+
+def spread_labels(heights: Sequence[float], *, distance: float) -> list[float]:
+    """Return places at least a distance apart, in the same order and as near to the heights as possible.
+
+    Labels that would touch form a block whose middle lies at the mean of its heights; blocks that meet are joined.
+
+    Parameters
+    ----------
+    heights
+        Where the labels belong, ascending.
+    distance
+        Least distance of two labels, in the same unit.
+    """
+    blocks: list[list[float]] = []
+    for height in heights:
+        blocks.append([height])
+        while len(blocks) > 1 and _end(blocks[-2], distance) + distance > _start(blocks[-1], distance):
+            last = blocks.pop()
+            blocks[-1].extend(last)
+    return [_start(block, distance) + distance * index for block in blocks for index in range(len(block))]
+
+
+def _start(block: Sequence[float], distance: float) -> float:
+    return sum(block) / len(block) - distance * (len(block) - 1) / 2
+
+
+def _end(block: Sequence[float], distance: float) -> float:
+    return sum(block) / len(block) + distance * (len(block) - 1) / 2
+
+
+def _describe_cell(axes: Axes, scene: Scene, view: _View) -> None:
+    """Write the in-plane cell and its area under the top view, and the vacuum."""
+    a, b = (float(np.linalg.norm(scene.cell_ang[k])) for k in (0, 1))
+    angle = float(np.degrees(np.arccos(np.clip(scene.cell_ang[0] @ scene.cell_ang[1] / (a * b), -1, 1))))
+    lines = [f"a = {a:.2f} Å, b = {b:.2f} Å, γ = {angle:.1f}°", f"area {scene.area_ang2:.1f} Å²"]
+    if scene.vacuum_ang:
+        lines[1] += f", vacuum {scene.vacuum_ang:.1f} Å"
+    axes.annotate("\n".join(lines), (view.low[0], view.low[1]), xytext=(0, -3), textcoords="offset points", fontsize=7,
+                  va="top", annotation_clip=False)  # fmt: skip
+
+
+def _draw_brackets(axes: Axes, scene: Scene, view: _View, part_names: Mapping[str, str]) -> None:
+    """Draw a bracket with its name at the left of the side view for each named part."""
+    for part, name in part_names.items():
+        heights = [z for z, p in zip(scene.positions_ang[:, view.up], scene.parts, strict=True) if p == part]
+        if not heights:
+            continue
+        low, high, edge = min(heights) - 0.8, max(heights) + 0.8, view.low[0] + 0.4
+        axes.plot((edge + 0.7, edge, edge, edge + 0.7), (low, low, high, high), color="#222222", linewidth=0.9,
+                  clip_on=False, zorder=101)  # fmt: skip
+        axes.annotate(typeset(name), (edge, (low + high) / 2), xytext=(-5, 0), textcoords="offset points", rotation=90,
+                      ha="right", va="center", fontsize=8, annotation_clip=False)  # fmt: skip
+
+
+def _draw_scale_bar(axes: Axes, view: _View, *, scale: float, has_text_above: bool) -> None:
+    """Draw a bar of 2, 5, 10 or 20 Å under the top view."""
+    length = next((ang for ang in (20.0, 10.0, 5.0, 2.0) if ang <= 0.5 * view.size_ang[0]), 1.0)
+    below = (30.0 if has_text_above else 10.0) / (_POINTS_PER_INCH * scale)
+    y, x = view.low[1] - below, view.low[0]
+    axes.plot((x, x + length), (y, y), color="black", linewidth=2.2, solid_capstyle="butt", clip_on=False)
+    axes.annotate(f"{length:g} Å", (x + length, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7,
+                  annotation_clip=False)  # fmt: skip
+
+
+def _draw_legend(figure: Figure, scene: Scene) -> None:
+    """Draw one ball per element along the bottom of the figure."""
+    from matplotlib.lines import Line2D
+
+    present = dict.fromkeys(zip(scene.species, (part == PASSIVATION_PART for part in scene.parts), strict=True))
+    entries = sorted(present, key=lambda entry: (entry[1], -_mass_rank(entry[0])))
+    handles = [
+        Line2D([], [], linestyle="none", marker="o", markersize=7, markerfacecolor=_colour(symbol),
+               markeredgecolor="black" if is_marked else "#777777", markeredgewidth=1.1 if is_marked else 0.4,
+               label=f"{symbol}, passivating" if is_marked else symbol)
+        for symbol, is_marked in entries
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(_LEFT_INCH / figure.get_figwidth() - 0.02, 0.0),
+                  ncols=len(handles), frameon=False, fontsize=7.5, handletextpad=0.1, columnspacing=1.0)  # fmt: skip
+
+
+def _mass_rank(symbol: str) -> int:
+    from ase.data import atomic_numbers
+
+    return int(atomic_numbers[symbol])
+
+
+def _write_heading(figure: Figure, title: str, notes: Sequence[str]) -> None:
+    height = figure.get_figheight()
+    left = 0.12 / figure.get_figwidth()
+    figure.text(left, 1 - 0.07 / height, typeset(title), fontsize=9, fontweight="bold", va="top")
+    for line, note in enumerate(notes):
+        y = 1 - (0.27 + _HEADING_LINE_INCH * line) / height
+        figure.text(left, y, typeset(note), fontsize=7, color="#444444", va="top")

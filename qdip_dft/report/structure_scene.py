@@ -1,0 +1,248 @@
+"""What a picture of a structure shows: atoms in a standard frame, periodic images at the border, layers and bonds.
+
+The frame has x along the first lattice vector and z along the normal of the first two, whatever the file's axes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from math import ceil, gcd
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdip_dft.report.structure_export import LabelledStructure
+
+Array = NDArray[np.float64]
+
+VACUUM_ANG = 6.0
+"""A gap between atoms of more than this is vacuum."""
+
+BORDER = 0.02
+"""Ions within this fraction of a cell boundary are shown on both sides."""
+
+LEAST_WIDTH_ANG = 11.0
+"""A narrower cell is repeated until the picture is at least as wide."""
+
+LAYER_GAP_ANG = 0.9
+"""Ions closer than this in height belong to one layer."""
+
+BOND_RATIO = 1.25
+"""Two atoms are bonded up to this times the sum of their covalent radii."""
+
+_ALKALI = frozenset({"Li", "Na", "K", "Rb", "Cs"})
+_ANIONS = frozenset({"F", "Cl", "Br", "I", "O", "S", "Se", "Te"})
+_ORGANIC = frozenset({"H", "C", "N", "O"})
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A chemical layer of a slab.
+
+    Parameters
+    ----------
+    height_ang
+        Mean height of its ions in Å.
+    composition
+        Its ions per smallest whole unit, such as ``PbI2``.
+    """
+
+    height_ang: float
+    composition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Atoms ready to be projected.
+
+    Parameters
+    ----------
+    positions_ang
+        Shape (n, 3), in the standard frame, in Å.
+    species, parts
+        Element and part of each atom.
+    cell_ang
+        Shape (3, 3), lattice vectors as rows in the standard frame.
+    is_open
+        For each lattice vector, whether there is vacuum along it.
+    vacuum_ang
+        Vacuum along the third vector in Å; 0 without.
+    layers
+        Chemical layers from bottom to top.
+    bonds
+        Shape (m, 2), pairs of bonded atoms.
+    """
+
+    positions_ang: Array
+    species: tuple[str, ...]
+    parts: tuple[str, ...]
+    cell_ang: Array
+    is_open: tuple[bool, bool, bool]
+    vacuum_ang: float
+    layers: tuple[Layer, ...]
+    bonds: NDArray[np.int_]
+
+    @property
+    def area_ang2(self) -> float:
+        """Return the area spanned by the first two vectors in Å²."""
+        return float(np.linalg.norm(np.cross(self.cell_ang[0], self.cell_ang[1])))
+
+    @property
+    def is_finite(self) -> bool:
+        """Return whether there is vacuum on all sides."""
+        return all(self.is_open)
+
+
+def set_scene(labelled: LabelledStructure) -> Scene:
+    """Return the scene of a structure.
+
+    Parameters
+    ----------
+    labelled
+        The structure with its ions.
+    """
+    cell = _standard_cell(np.array(labelled.record.lattice_ang))
+    coordinates = np.array(labelled.record.frac_coords)
+    owners = np.array(labelled.ions)
+    heights = _measure_heights(cell)
+    gaps = [_widest_gap(coordinates[:, axis]) for axis in range(3)]
+    is_open = tuple(gap * height > VACUUM_ANG for (gap, _), height in zip(gaps, heights, strict=True))
+    starts = np.array([start if axis_open else 0.0 for (_, start), axis_open in zip(gaps, is_open, strict=True)])
+    placed = _wrap_ions(coordinates, owners, starts)
+    atoms, translations = _repeat_ions(placed, owners, cell, is_open)
+    positions = (placed[atoms] + translations) @ cell
+    species = tuple(labelled.record.species[atom] for atom in atoms)
+    vacuum = gaps[2][0] * heights[2] if is_open[2] else 0.0
+    return Scene(
+        positions_ang=positions,
+        species=species,
+        parts=tuple(labelled.parts[atom] for atom in atoms),
+        cell_ang=cell,
+        is_open=(is_open[0], is_open[1], is_open[2]),
+        vacuum_ang=float(vacuum),
+        layers=_find_layers(_centres(placed, owners) @ cell, labelled.ion_labels),
+        bonds=_find_bonds(positions, species),
+    )
+
+
+def find_layers(labelled: LabelledStructure) -> tuple[Layer, ...]:
+    """Return the chemical layers of a slab or crystal from bottom to top."""
+    return set_scene(labelled).layers
+
+
+def _standard_cell(lattice: Array) -> Array:
+    """Return the cell with the first vector along x and the first two in the plane z = 0."""
+    x = lattice[0] / np.linalg.norm(lattice[0])
+    normal = np.cross(lattice[0], lattice[1])
+    z = normal / np.linalg.norm(normal)
+    if lattice[2] @ z < 0:
+        z = -z
+    return np.asarray(lattice @ np.array([x, np.cross(z, x), z]).T)
+
+
+def _measure_heights(cell: Array) -> Array:
+    """Return the distance between opposite faces along each vector in Å."""
+    return np.asarray(1 / np.linalg.norm(np.linalg.inv(cell), axis=0))
+
+
+def _widest_gap(coordinates: Array) -> tuple[float, float]:
+    """Return the widest empty stretch of one fractional coordinate, and where the atoms start above it."""
+    wrapped = np.sort(coordinates % 1.0)
+    gaps = np.append(wrapped[1:], wrapped[0] + 1.0) - wrapped
+    widest = int(np.argmax(gaps))
+    return float(gaps[widest]), float(wrapped[(widest + 1) % len(wrapped)])
+
+
+def _centres(coordinates: Array, owners: NDArray[np.int_]) -> Array:
+    numbers = np.bincount(owners)
+    return np.stack([np.bincount(owners, weights=coordinates[:, k]) / numbers for k in range(3)], axis=1)
+
+
+def _wrap_ions(coordinates: Array, owners: NDArray[np.int_], starts: Array) -> Array:
+    """Return the coordinates with whole ions moved into the cell, counted from where its atoms start.
+
+    Along an open direction the first atom decides, so that a molecule at the bottom of a slab stays there.
+    """
+    shifted = coordinates - starts
+    centres = _centres(shifted, owners)
+    wrapped: Array = shifted - np.floor(centres + BORDER / 2)[owners]
+    return wrapped
+
+
+def _repeat_ions(
+    placed: Array, owners: NDArray[np.int_], cell: Array, is_open: Sequence[bool]
+) -> tuple[NDArray[np.int_], Array]:
+    """Return the atoms that are shown, with their lattice translations: whole cells and the images at the border."""
+    heights = _measure_heights(cell)
+    numbers = [ceil(LEAST_WIDTH_ANG / height) for height in heights]
+    limits = np.array([np.inf if axis_open else n + BORDER for axis_open, n in zip(is_open, numbers, strict=True)])
+    centres = _centres(placed, owners)
+    atoms, translations = [], []
+    for shift in product(*(range(1 if o else n + 1) for o, n in zip(is_open, numbers, strict=True))):
+        is_shown = np.all(centres + np.array(shift) <= limits, axis=1)
+        shown = np.flatnonzero(is_shown[owners])
+        atoms.append(shown)
+        translations.append(np.tile(np.array(shift, dtype=float), (len(shown), 1)))
+    return np.concatenate(atoms), np.concatenate(translations)
+
+
+def _find_layers(centres_ang: Array, labels: Sequence[str]) -> tuple[Layer, ...]:
+    order = np.argsort(centres_ang[:, 2], kind="stable")
+    heights = centres_ang[order, 2]
+    breaks = np.flatnonzero(np.diff(heights) > LAYER_GAP_ANG) + 1
+    return tuple(
+        Layer(float(centres_ang[group, 2].mean()), name_composition([labels[k] for k in group]))
+        for group in np.split(order, breaks)
+    )
+
+
+def name_composition(labels: Sequence[str]) -> str:
+    """Return the ions per smallest whole unit, electropositive ones first, such as ``PbI2``."""
+    counts = Counter(labels)
+    divisor = gcd(*counts.values())
+    ordered = sorted(counts, key=lambda label: (_electronegativity(label), label))
+    return "".join(f"{label}{_number(counts[label] // divisor)}" for label in ordered)
+
+
+def _number(count: int) -> str:
+    return str(count) if count > 1 else ""
+
+
+@cache
+def _electronegativity(label: str) -> float:
+    """Return Pauling's electronegativity of an element; molecular cations come before all elements."""
+    from pymatgen.core import Element
+
+    return float(Element(label).X) if Element.is_valid_symbol(label) else 0.0
+
+
+def _find_bonds(positions: Array, species: Sequence[str]) -> NDArray[np.int_]:
+    """Return the bonds that are drawn: within molecules and between metals and anions, alkali ions left out."""
+    from scipy.spatial import cKDTree
+
+    radii = covalent_radii_ang(species)
+    pairs = cKDTree(positions).query_pairs(2 * BOND_RATIO * float(radii.max()), output_type="ndarray")
+    if len(pairs) == 0:
+        return np.empty((0, 2), dtype=int)
+    lengths = np.linalg.norm(positions[pairs[:, 0]] - positions[pairs[:, 1]], axis=1)
+    close = pairs[lengths < BOND_RATIO * (radii[pairs[:, 0]] + radii[pairs[:, 1]])]
+    drawn = [_is_bond(species[first], species[second]) for first, second in close]
+    return np.asarray(close[np.array(drawn, dtype=bool)], dtype=int)
+
+
+def _is_bond(first: str, second: str) -> bool:
+    pair = {first, second}
+    if pair & _ALKALI or pair == {"H"}:
+        return False
+    return pair <= _ORGANIC or (len(pair & _ANIONS) == 1 and len(pair) == 2 and not pair & {"H", "C", "N"})
+
+
+def covalent_radii_ang(species: Sequence[str]) -> Array:
+    """Return the covalent radius of each atom in Å (Cordero et al., Dalton Trans. 2008, 2832)."""
+    from ase.data import atomic_numbers, covalent_radii
+
+    return np.array([covalent_radii[atomic_numbers[symbol]] for symbol in species])
