@@ -368,7 +368,7 @@ def _rank_places(shape: DotShape, cations: Integers) -> list[list[Site]]:
         coordination[_freeze(cation)] = int(np.sum(~is_empty))
         for place in around[is_empty]:
             partners[_freeze(place)].append(_freeze(cation))
-    for place, around_place in partners.items():
+    for around_place in partners.values():
         if len(around_place) > 1:
             coordination.update({cation: coordination[cation] + 1 for cation in around_place})
     groups: dict[tuple[int, int], list[Site]] = defaultdict(list)

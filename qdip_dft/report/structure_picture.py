@@ -26,6 +26,10 @@ _COLOURS = {"Cs": "#5fb7ad", "Rb": "#8fc7c0", "Pb": "#5b6470", "H": "#f4f4f4", "
 _RADIUS_SCALE = 0.72
 """Drawn radius over covalent radius."""
 
+_ALKALI = frozenset({"Li", "Na", "K", "Rb", "Cs"})
+_ALKALI_SCALE = 0.75
+"""Alkali ions would hide the octahedra at their covalent size."""
+
 _SHADES = ((1.0, 0.0, -0.14), (0.80, 0.13, 0.0), (0.55, 0.24, 0.22), (0.27, 0.33, 0.55))
 """Discs of a shaded ball: radius and shift to the upper left over the ball's radius, lightening (negative: darker)."""
 
@@ -33,6 +37,11 @@ _DEPTH_FADE = 0.45
 """How far the atoms at the back fade to white."""
 
 _DEPTH_STEPS = 24
+
+_COLUMN_ANG = 0.6
+"""Atoms nearer than about this in the picture count as one column."""
+
+_MOLECULAR = frozenset({"H", "C", "N", "O"})
 
 _MAX_WIDTH_INCH, _MAX_VIEW_HEIGHT_INCH, _MIN_WIDTH_INCH = 7.2, 5.2, 5.0
 _MAX_SCALE_INCH_PER_ANG = 0.16
@@ -54,11 +63,16 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A projection: which axes point right, up and away from the reader, and their limits in Å."""
+    """A projection: the places of the atoms in the picture, their depth, which are drawn (back to front), limits in Å.
 
-    right: int
-    up: int
-    away: Array
+    The two rows of `axes` are the unit vectors to the right and upwards.
+    """
+
+    name: str
+    axes: Array
+    is_side: bool
+    places: Array
+    depth: Array
     selected: NDArray[np.int_]
     low: Array
     high: Array
@@ -101,7 +115,7 @@ def draw_structure(
     from matplotlib.figure import Figure
 
     scene = set_scene(labelled)
-    side, top = _look(scene, up=2, slice_ang=slice_ang), _look(scene, up=1, slice_ang=slice_ang)
+    side, top = _look_from_side(scene, slice_ang=slice_ang), _look_from_above(scene, slice_ang=slice_ang)
     scale = _choose_scale(side, top)
     heading_inch = _TOP_INCH + _HEADING_LINE_INCH * len(notes)
     height = heading_inch + _LEGEND_INCH + max(scale * side.size_ang[1], scale * top.size_ang[1] + _CAPTION_INCH)
@@ -113,10 +127,10 @@ def draw_structure(
         left = _place_view(figure, side, left_inch=_LEFT_INCH, top_inch=ceiling, scale=scale)
         start_inch = _LEFT_INCH + scale * side.size_ang[0] + _GAP_INCH
         right = _place_view(figure, top, left_inch=start_inch, top_inch=ceiling, scale=scale)
-        for axes, view, name in ((left, side, "side view"), (right, top, "top view")):
+        for axes, view in ((left, side), (right, top)):
             _draw_atoms(axes, scene, view, scale=scale)
             _draw_cell(axes, scene, view)
-            _name_view(axes, view, name if slice_ang is None else f"{name}, {slice_ang:g} Å slice")
+            _name_view(axes, view, "" if slice_ang is None else f", {slice_ang:g} Å slice")
         is_whole_crystal = slice_ang is None and not scene.is_finite
         if is_whole_crystal:
             _describe_cell(right, scene, top)
@@ -139,23 +153,50 @@ def typeset(text: str) -> str:
     return re.sub(r"\b((?:[A-Z][a-z]?\d*)+)(?:-(alpha|beta|gamma|delta))?\b(?!\.)", improve, text)
 
 
-def _look(scene: Scene, *, up: int, slice_ang: float | None) -> _View:
-    """Return the view along y (up = z) or from above (up = y); vacuum above a slab is left out."""
-    depth_axis = 3 - up
-    away = scene.positions_ang[:, depth_axis] * (1.0 if up == 2 else -1.0)
-    selected = np.arange(len(away))
+def _look_from_side(scene: Scene, *, slice_ang: float | None) -> _View:
+    """Return the view along the in-plane direction that lines up the most atoms; vacuum above a slab is left out."""
+    first, second = (vector / np.linalg.norm(vector) for vector in scene.cell_ang[:2])
+    up = np.array([0.0, 0.0, 1.0])
+    directions = {
+        "along b": second,
+        "along a": first,
+        "across a": np.cross(up, first),
+        "across b": np.cross(second, up),
+    }
+    name = min(directions, key=lambda name: _count_columns(scene, np.cross(directions[name], up)))
+    axes = np.array([np.cross(directions[name], up), up])
+    return _make_view(scene, f"side view, {name}", axes, slice_ang=slice_ang)
+
+
+def _look_from_above(scene: Scene, *, slice_ang: float | None) -> _View:
+    return _make_view(scene, "top view", np.eye(3)[:2], slice_ang=slice_ang)
+
+
+def _count_columns(scene: Scene, right: Array) -> float:
+    """Return how many columns of framework atoms are seen per Å of width."""
+    is_framework = np.array([symbol not in _MOLECULAR for symbol in scene.species])
+    if not is_framework.any():
+        return 0.0
+    across = scene.positions_ang[is_framework] @ right
+    columns = {(round(x / _COLUMN_ANG), round(z / _COLUMN_ANG)) for x, z in
+               zip(across, scene.positions_ang[is_framework, 2], strict=True)}  # fmt: skip
+    return round(len(columns) / (float(np.ptp(across)) + _COLUMN_ANG), 3)
+
+
+def _make_view(scene: Scene, name: str, axes: Array, *, slice_ang: float | None) -> _View:
+    is_side = axes[1, 2] == 1.0
+    places, depth = scene.positions_ang @ axes.T, scene.positions_ang @ -np.cross(axes[0], axes[1])
+    selected = np.arange(len(depth))
     if slice_ang is not None:
-        middle = (away.max() + away.min()) / 2
-        selected = np.flatnonzero(np.abs(away - middle) <= slice_ang / 2)
-    order = selected[np.argsort(-away[selected], kind="stable")]
-    shown = scene.positions_ang[:, [0, up]]
-    low, high = shown.min(axis=0) - _MARGIN_ANG, shown.max(axis=0) + _MARGIN_ANG
+        selected = np.flatnonzero(np.abs(depth - (depth.max() + depth.min()) / 2) <= slice_ang / 2)
+    low, high = places.min(axis=0) - _MARGIN_ANG, places.max(axis=0) + _MARGIN_ANG
     if not scene.is_finite:
-        corners = _cell_corners(scene)[:, [0, up]]
-        cut_off = np.array([0.0, scene.vacuum_ang if up == 2 else 0.0])
+        corners = _cell_corners(scene) @ axes.T
+        cut_off = np.array([0.0, scene.vacuum_ang if is_side else 0.0])
         low = np.minimum(low, corners.min(axis=0) - 0.6)
         high = np.maximum(high, corners.max(axis=0) + 0.6 - cut_off)
-    return _View(right=0, up=up, away=away, selected=order, low=low, high=high)
+    order = selected[np.argsort(-depth[selected], kind="stable")]
+    return _View(name, axes, bool(is_side), places, depth, order, low, high)
 
 
 def _cell_corners(scene: Scene) -> Array:
@@ -185,7 +226,7 @@ def _draw_atoms(axes: Axes, scene: Scene, view: _View, *, scale: float) -> None:
     """Draw bonds and shaded balls from the back to the front, in steps of depth."""
     if len(view.selected) == 0:
         return
-    depth = view.away
+    depth = view.depth
     back, front = depth[view.selected].max(), depth[view.selected].min()
     span = max(float(back - front), 1e-9)
     nearness = (back - depth) / span
@@ -202,7 +243,7 @@ def _draw_atoms(axes: Axes, scene: Scene, view: _View, *, scale: float) -> None:
 
 def _halve_bonds(scene: Scene, view: _View, is_selected: NDArray[np.bool_]) -> list[tuple[int, Array]]:
     """Return the two halves of each bond as (atom it belongs to, its ends in the plane of the picture)."""
-    places = scene.positions_ang[:, [view.right, view.up]]
+    places = view.places
     halves = []
     for first, second in scene.bonds:
         if is_selected[first] and is_selected[second]:
@@ -238,8 +279,10 @@ def _draw_balls(
 
     if len(atoms) == 0:
         return
-    radii = _RADIUS_SCALE * covalent_radii_ang([scene.species[atom] for atom in atoms])
-    places = scene.positions_ang[atoms][:, [view.right, view.up]]
+    symbols = [scene.species[atom] for atom in atoms]
+    shrink = np.array([_ALKALI_SCALE if symbol in _ALKALI else 1.0 for symbol in symbols])
+    radii = _RADIUS_SCALE * shrink * covalent_radii_ang(symbols)
+    places = view.places[atoms]
     sizes, centres, faces, edges, widths = [], [], [], [], []
     for atom, radius, place in zip(atoms, radii, places, strict=True):
         is_marked = scene.parts[atom] == PASSIVATION_PART
@@ -299,19 +342,24 @@ def _draw_cell(axes: Axes, scene: Scene, view: _View) -> None:
     if scene.is_finite:
         return
     corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=float)
-    places = (corners @ scene.cell_ang)[:, [view.right, view.up]]
+    places = corners @ scene.cell_ang @ view.axes.T
     edges = [(p, q) for p in range(8) for q in range(p) if np.sum(np.abs(corners[p] - corners[q])) == 1]
-    if view.up == 2 and scene.vacuum_ang:
+    if view.is_side and scene.vacuum_ang:
         edges = [edge for edge in edges if min(corners[edge[0]][2], corners[edge[1]][2]) == 0]
     segments = [places[list(edge)] for edge in edges]
     lines = LineCollection(segments, colors="#222222", linewidths=0.6, linestyles=(0, (4, 2)), alpha=0.75)
-    lines.set_zorder(-1 if view.up == 2 and scene.vacuum_ang else 100)
+    lines.set_zorder(-1 if view.is_side and scene.vacuum_ang else 100)
     axes.add_collection(lines)
 
 
-def _name_view(axes: Axes, view: _View, name: str) -> None:
+def _name_view(axes: Axes, view: _View, suffix: str) -> None:
     axes.annotate(
-        name, (view.low[0], view.high[1]), xytext=(0, 2), textcoords="offset points", fontsize=7, color="#555555"
+        view.name + suffix,
+        (view.low[0], view.high[1]),
+        xytext=(0, 2),
+        textcoords="offset points",
+        fontsize=7,
+        color="#555555",
     )
 
 
@@ -370,7 +418,7 @@ def _describe_cell(axes: Axes, scene: Scene, view: _View) -> None:
 def _draw_brackets(axes: Axes, scene: Scene, view: _View, part_names: Mapping[str, str]) -> None:
     """Draw a bracket with its name at the left of the side view for each named part."""
     for part, name in part_names.items():
-        heights = [z for z, p in zip(scene.positions_ang[:, view.up], scene.parts, strict=True) if p == part]
+        heights = [z for z, p in zip(view.places[:, 1], scene.parts, strict=True) if p == part]
         if not heights:
             continue
         low, high, edge = min(heights) - 0.8, max(heights) + 0.8, view.low[0] + 0.4

@@ -25,7 +25,7 @@ VACUUM_ANG = 6.0
 BORDER = 0.02
 """Ions within this fraction of a cell boundary are shown on both sides."""
 
-LEAST_WIDTH_ANG = 11.0
+LEAST_WIDTH_ANG = 9.0
 """A narrower cell is repeated until the picture is at least as wide."""
 
 LAYER_GAP_ANG = 0.9
@@ -139,7 +139,7 @@ def _standard_cell(lattice: Array) -> Array:
     x = lattice[0] / np.linalg.norm(lattice[0])
     normal = np.cross(lattice[0], lattice[1])
     z = normal / np.linalg.norm(normal)
-    if lattice[2] @ z < 0:
+    if lattice[2] @ z < 0:  # a left-handed file: turned, never mirrored
         z = -z
     return np.asarray(lattice @ np.array([x, np.cross(z, x), z]).T)
 
@@ -238,7 +238,11 @@ def _is_bond(first: str, second: str) -> bool:
     pair = {first, second}
     if pair & _ALKALI or pair == {"H"}:
         return False
-    return pair <= _ORGANIC or (len(pair & _ANIONS) == 1 and len(pair) == 2 and not pair & {"H", "C", "N"})
+    return (
+        pair <= _ORGANIC
+        or pair == {"P"}
+        or (len(pair & _ANIONS) == 1 and len(pair) == 2 and not pair & {"H", "C", "N"})
+    )
 
 
 def covalent_radii_ang(species: Sequence[str]) -> Array:
