@@ -34,7 +34,7 @@ from qdip_dft.model.structure import StructureRecord
 OPTIMISER = "model-hessian-lbfgs-1"
 """Name and version of the algorithm: another version may end in another minimum."""
 
-MEMORY = 20
+MEMORY = 100
 """Number of past steps from which the curvature is learned."""
 
 LONGEST_STEP_ANG = 0.2
@@ -58,7 +58,7 @@ MOST_REFUSED_STEPS = 8
 DEEPEST_FALL_EV_PER_ATOM = 10.0
 """No relaxation gains so much; a potential that says so has left what it knows."""
 
-REBUILD_AFTER_ANG = 0.15
+REBUILD_AFTER_ANG = 0.05
 """The model Hessian follows the atoms when one of them has moved this far."""
 
 
