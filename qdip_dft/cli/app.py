@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from qdip_dft.cli import doctor, match, structures, studies
+from qdip_dft.cli import doctor, dot, match, show, structures, studies
 from qdip_dft.cli.output import write_error
 from qdip_dft.errors import QdipError
 
@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 app.add_typer(structures.app, name="structures")
 app.command("match")(match.match)
+app.command("show")(show.show)
+app.command("dot")(dot.dot)
 app.command("plan")(studies.plan)
 app.command("run")(studies.run)
 app.command("status")(studies.status)

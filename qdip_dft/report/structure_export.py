@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from qdip_dft.builders.ions import MOLECULAR_IONS
 from qdip_dft.errors import ResultsError, StructureError
 from qdip_dft.library.contacts import find_molecules
+from qdip_dft.library.reading import read_structure
 from qdip_dft.model.structure import StructureRecord
 
 if TYPE_CHECKING:
@@ -224,6 +225,35 @@ def _to_atoms(labelled: LabelledStructure, title: str) -> Atoms:
     if any(record.is_fixed):
         atoms.set_constraint(FixAtoms(mask=np.array(record.is_fixed)))
     return atoms
+
+
+def read_labelled(path: Path) -> LabelledStructure:
+    """Read a structure file, with the parts that `render_structure` wrote into a CIF or an extended XYZ.
+
+    A file without such labels, and any POSCAR, is one part.
+
+    Raises
+    ------
+    StructureError
+        If it cannot be read.
+    """
+    structure = read_structure(path)
+    found = [_LABEL.fullmatch(site.label) for site in structure]
+    parts = [match["part"] for match in found if match]
+    if FORMAT_OF_SUFFIX.get(path.suffix.lower()) is StructureFormat.EXTXYZ:
+        parts = _read_part_column(path)
+    record = StructureRecord.from_pymatgen(structure)
+    return label_structure(record, parts=parts if len(parts) == record.n_atoms else ())
+
+
+_LABEL = re.compile(r"[A-Z][a-z]?\d+_(?P<part>[A-Za-z][A-Za-z0-9-]*)_\d+")
+
+
+def _read_part_column(path: Path) -> list[str]:
+    from ase.io import iread
+
+    atoms = next(iter(iread(path, format="extxyz")))
+    return [str(part) for part in atoms.arrays.get("part", ())]
 
 
 def write_structure(labelled: LabelledStructure, path: Path, *, title: str) -> Path:
