@@ -32,8 +32,8 @@ PLANE_TOLERANCE_ANG = 1e-8
 LATTICE_TOLERANCE_ANG = 1e-3
 """Lattice vectors that agree to this are equal by symmetry."""
 
-INVARIANCE_TOLERANCE = 1e-6
-"""Singular values below this belong to strains that would break the crystal system."""
+INVARIANCE_TOLERANCE = 0.5
+"""Averages over the point group keep a strain (singular value 1 to √2) or cancel it (0, for rounded cells 1e-4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +177,9 @@ def _lattice_rotations(lattice_ang: FloatArray) -> FloatArray:
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
     empty = Structure(Lattice(lattice_ang), ["H"], [[0.0, 0.0, 0.0]])
-    operations = SpacegroupAnalyzer(empty, symprec=LATTICE_TOLERANCE_ANG).get_symmetry_operations(cartesian=True)
-    return np.array([operation.rotation_matrix for operation in operations])
+    # The default angle tolerance of 5 degrees would call a slightly sheared lattice cubic; -1 leaves lengths to decide.
+    symmetry = SpacegroupAnalyzer(empty, symprec=LATTICE_TOLERANCE_ANG, angle_tolerance=-1.0)
+    return np.array([each.rotation_matrix for each in symmetry.get_symmetry_operations(cartesian=True)])
 
 
 def _require_in_plane(lattice_ang: FloatArray) -> None:

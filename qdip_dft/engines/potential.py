@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.engines.base import Engine, OnStep
+from qdip_dft.engines.neighbours import find_pairs
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.structure import StructureRecord
 
 FloatArray = NDArray[np.float64]
+
+SHORTEST_DISTANCE_ANG = 0.4
+"""Nearer than this two atoms lie on top of each other (H-H has 0.74 Å): no potential knows such an arrangement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class PotentialEngine(Engine):
     def static(self, structure: StructureRecord) -> EngineResult:
         """Return energy, forces and stress of a structure as it stands."""
         start_s = perf_counter()
-        evaluation = require_finite(self.load_potential()(arrangement_of(structure)))
+        evaluation = require_finite(evaluate_apart(self.load_potential(), arrangement_of(structure)))
         return result_of(structure, evaluation, is_converged=True, n_steps=0, start_s=start_s)
 
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:
@@ -125,14 +129,23 @@ def arrangement_of(structure: StructureRecord) -> Arrangement:
     return Arrangement(structure.species, np.array(structure.frac_coords) @ lattice_ang, lattice_ang)
 
 
+def evaluate_apart(potential: Potential, arrangement: Arrangement) -> Evaluation:
+    """Return what the potential says, or nothing finite where atoms lie on top of each other."""
+    pairs = find_pairs(arrangement.positions_ang, arrangement.lattice_ang, cutoff_ang=SHORTEST_DISTANCE_ANG)
+    if len(pairs.first) == 0:
+        return potential(arrangement)
+    nothing = np.full((arrangement.n_atoms, 3), np.nan)
+    return Evaluation(energy_ev=np.nan, forces_ev_per_ang=nothing, stress_ev_per_ang3=np.full((3, 3), np.nan))
+
+
 def require_finite(evaluation: Evaluation) -> Evaluation:
     """Return the evaluation unchanged, or refuse numbers that are not finite."""
     if evaluation.is_finite:
         return evaluation
     raise EngineError(
         "the potential gives no finite energy for this structure",
-        limit="energy, forces and stress must be numbers",
-        why="atoms probably lie on top of each other, where no potential is defined",
+        limit=f"no two atoms may be nearer than {SHORTEST_DISTANCE_ANG} Å",
+        why="no potential is defined where atoms lie on top of each other",
         remedy="check the shortest distances of the structure",
     )
 

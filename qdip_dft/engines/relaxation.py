@@ -24,6 +24,7 @@ from qdip_dft.engines.potential import (
     Evaluation,
     FloatArray,
     Potential,
+    evaluate_apart,
     largest_force_ev_per_ang,
     require_finite,
     result_of,
@@ -43,6 +44,9 @@ LONGEST_STEP_ANG = 0.2
 LARGEST_STRAIN_STEP = 0.02
 """No component of the strain changes more in one step."""
 
+SHORTEST_STEP_ANG = 1e-8
+"""A shorter step is no progress."""
+
 SUFFICIENT_DECREASE = 1e-4
 """A step must gain this share of what the slope promises (Armijo's rule)."""
 
@@ -54,9 +58,6 @@ STEP_REDUCTION = 0.4
 
 MOST_REFUSED_STEPS = 8
 """After so many refused steps in a row the forces and the energy contradict each other."""
-
-DEEPEST_FALL_EV_PER_ATOM = 10.0
-"""No relaxation gains so much; a potential that says so has left what it knows."""
 
 REBUILD_AFTER_ANG = 0.05
 """The model Hessian follows the atoms when one of them has moved this far."""
@@ -134,7 +135,7 @@ class _Descent:
 
     def run(self) -> Point:
         """Return the lowest point that is reached."""
-        here = first = self.evaluate(self.coordinates.start())
+        here = self.evaluate(self.coordinates.start())
         require_finite(here.evaluation)
         model = None
         while not self.is_converged(here) and self.n_evaluations <= self.settings.max_steps:
@@ -143,13 +144,14 @@ class _Descent:
             trial = self.evaluate(here.q + step)
             self.learn(here, trial)
             here = self.choose(here, trial)
-            if self.is_hopeless(here, first):
+            if self.n_refused > MOST_REFUSED_STEPS:
+                self.warnings.append("no step lowers the energy further although forces remain")
                 break
         return here
 
     def evaluate(self, q: FloatArray) -> Point:
         """Return the point at q and report it."""
-        evaluation = self.potential(self.coordinates.arrangement(q))
+        evaluation = evaluate_apart(self.potential, self.coordinates.arrangement(q))
         point = Point(q, evaluation, self.coordinates.gradient(q, evaluation))
         if self.on_step is not None and evaluation.is_finite:
             self.on_step(
@@ -210,16 +212,8 @@ class _Descent:
         """Return the trial if it gains enough, else stay and shorten the next step."""
         noise_ev = ENERGY_NOISE_EV_PER_ATOM * self.coordinates.n_atoms
         promised_ev = SUFFICIENT_DECREASE * (here.gradient @ (trial.q - here.q))
-        if trial.evaluation.is_finite and trial.energy_ev <= here.energy_ev + promised_ev + noise_ev:
-            self.n_refused, self.step_scale = 0, min(1.0, self.step_scale / STEP_REDUCTION)
-            return trial
-        self.n_refused, self.step_scale = self.n_refused + 1, self.step_scale * STEP_REDUCTION
-        return here
-
-    def is_hopeless(self, here: Point, first: Point) -> bool:
-        """Return whether to give up before the last step, and say why."""
-        if self.n_refused > MOST_REFUSED_STEPS:
-            self.warnings.append("no step lowers the energy further although forces remain")
-        elif here.energy_ev < first.energy_ev - DEEPEST_FALL_EV_PER_ATOM * self.coordinates.n_atoms:
-            self.warnings.append("the energy fell without bound: the potential does not know this arrangement")
-        return bool(self.warnings)
+        is_lower = trial.evaluation.is_finite and trial.energy_ev <= here.energy_ev + promised_ev + noise_ev
+        is_progress = is_lower and np.abs(trial.q - here.q).max() > SHORTEST_STEP_ANG
+        self.n_refused = 0 if is_progress else self.n_refused + 1
+        self.step_scale = min(1.0, self.step_scale / STEP_REDUCTION) if is_lower else self.step_scale * STEP_REDUCTION
+        return trial if is_lower else here
