@@ -1,0 +1,306 @@
+"""One job that compares lateral positions, gaps and orientations of one interface, atoms not relaxed.
+
+Every energy goes to a checkpoint file as soon as it is known.  The search is deterministic, so a job that was killed
+starts again, finds the energies of its first life and goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jobflow import Job, job
+
+from qdip_dft.builders.ions import IonicCrystal, find_ions
+from qdip_dft.builders.registry import (
+    GAP_ENERGY_TOLERANCE_EV_PER_ANG2,
+    TYPICAL_STIFFNESS_EV_PER_ANG4,
+    Displacement,
+    DisplacementCell,
+    GapMinimum,
+    GapSample,
+    find_best_gap,
+    find_displacement_cell,
+    join_at_gap,
+    list_displacements,
+    measure_gap_ang,
+)
+from qdip_dft.builders.variants import FilmVariant, list_film_variants
+from qdip_dft.cache import job_id
+from qdip_dft.model.calculation import LevelOfTheory
+from qdip_dft.model.progress import ProgressEvent, ProgressKind
+from qdip_dft.model.registry import RegistryScreening, ScreenedPoint, ScreeningTask
+
+if TYPE_CHECKING:
+    from qdip_dft.engines.base import Engine
+
+logger = logging.getLogger("qdip_dft.progress")
+
+
+def screening_key(task: ScreeningTask, theory: LevelOfTheory) -> str:
+    """Return the key of a screening (64 hexadecimal digits): everything asked but the label, and the theory."""
+    content = {"task": task.model_dump(mode="json", exclude={"label"}), "theory": theory.model_dump(mode="json")}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def screening_job(task: ScreeningTask, engine: Engine, *, checkpoint_folder: str = ".") -> Job:
+    """Return the job of a screening; its id follows from the key.
+
+    Parameters
+    ----------
+    task
+        What is compared.
+    engine
+        The engine that calculates the energies.
+    checkpoint_folder
+        Where the energies are kept until the job is done; relative to the folder that the job runs in.
+    """
+    made = screen_registry(task.model_dump(mode="json"), engine, checkpoint_folder)
+    made.name = f"screening {task.label}"
+    made.set_uuid(job_id(screening_key(task, engine.theory())))
+    return made
+
+
+@job
+def screen_registry(task: dict[str, Any], engine: Engine, checkpoint_folder: str = ".") -> dict[str, Any]:
+    """Return a `RegistryScreening` as plain data.
+
+    Parameters
+    ----------
+    task
+        A `ScreeningTask` as plain data.
+    engine
+        The engine that calculates.
+    checkpoint_folder
+        Where the energies are kept until the job is done.
+    """
+    asked = ScreeningTask.model_validate(task)
+    key = screening_key(asked, engine.theory())
+    checkpoint = Checkpoint(Path(checkpoint_folder) / f"screening-{key}.jsonl")
+    record = screen(asked, engine, key=key, checkpoint=checkpoint)
+    checkpoint.remove()
+    return record.model_dump(mode="json")
+
+
+@dataclass
+class Checkpoint:
+    """The energies of a screening in a file, one line each; a line cut short by a kill is calculated again.
+
+    Parameters
+    ----------
+    path
+        The file; created with the first energy.
+    """
+
+    path: Path
+    known: dict[str, GapSample] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path.exists():
+            self.known = dict(_read_samples(self.path))
+
+    def add(self, name: str, sample: GapSample) -> None:
+        """Keep an energy."""
+        self.known[name] = sample
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = [name, sample.offset_ang, sample.energy_ev, sample.slope_ev_per_ang]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"\n{json.dumps(line)}")  # the line feed comes first: it closes a line that was cut short
+
+    def remove(self) -> None:
+        """Delete the file; the energies are in the result."""
+        self.path.unlink(missing_ok=True)
+
+
+def _read_samples(path: Path) -> Iterator[tuple[str, GapSample]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            name, offset_ang, energy_ev, slope_ev_per_ang = json.loads(line)
+        except ValueError:
+            continue
+        yield name, GapSample(offset_ang, energy_ev, slope_ev_per_ang)
+
+
+def screen(task: ScreeningTask, engine: Engine, *, key: str, checkpoint: Checkpoint) -> RegistryScreening:
+    """Compare all points of a task: each at its best gap, the best of them calculated at that gap.
+
+    Parameters
+    ----------
+    task
+        What is compared.
+    engine
+        The engine that calculates.
+    key
+        The screening's key.
+    checkpoint
+        Energies that are known already; new ones are added.
+    """
+    started = time.monotonic()
+    screening = _Screening(task, engine, checkpoint)
+    minima = screening.find_minima()
+    best = screening.calculate_best(minima)
+    points = [screening.describe(place, minimum) for place, minimum in minima]
+    energies = np.array([point.energy_ev for point in points])
+    cell = screening.places[0].cell
+    return RegistryScreening(
+        key=key,
+        task=task,
+        theory=engine.theory(),
+        displacement_vectors_ang=cell.vectors_ang.tolist(),
+        displacement_area_ang2=cell.area_ang2,
+        best=tuple(best),
+        points=tuple(points),
+        range_ev=float(np.ptp(energies)) if points else None,
+        deviation_ev=_deviation(energies, [point.multiplicity for point in points]) if points else None,
+        area_ang2=screening.area_ang2,
+        failures=tuple(screening.failures),
+        n_evaluations=len(checkpoint.known),
+        wall_time_s=time.monotonic() - started,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _deviation(energies: np.ndarray, multiplicities: list[int]) -> float:
+    """Return the standard deviation over all points of the grid."""
+    mean = np.average(energies, weights=multiplicities)
+    return float(np.sqrt(np.average((energies - mean) ** 2, weights=multiplicities)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One orientation at one lateral position."""
+
+    variant: FilmVariant
+    cell: DisplacementCell
+    displacement: Displacement
+
+    @property
+    def name(self) -> str:
+        x, y = self.displacement.fractions
+        return f"{self.variant.turn.name} at {x:.4f}, {y:.4f}"
+
+
+_Minima = list[tuple[_Place, GapMinimum]]
+
+
+@dataclass
+class _Screening:
+    """The state of a running screening."""
+
+    task: ScreeningTask
+    engine: Engine
+    checkpoint: Checkpoint
+    failures: list[str] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+        self.dot = find_ions(self.task.dot, self.task.formal_charges)
+        film = find_ions(self.task.film, self.task.formal_charges)
+        self.area_ang2 = float(np.linalg.det(self.dot.lattice_ang[:2, :2]))
+        self.places = tuple(self._list_places(film))
+
+    def _list_places(self, film: IonicCrystal) -> Iterator[_Place]:
+        for variant in list_film_variants(self.dot, film, self.task.turns):
+            cell = find_displacement_cell(self.dot, variant.film)
+            for displacement in list_displacements(cell, self.task.n_grid):
+                yield _Place(variant, cell, displacement)
+
+    def find_minima(self) -> _Minima:
+        """Return the best gap of every place, each search beginning with what the one before found."""
+        start_ang, stiffness = 0.0, TYPICAL_STIFFNESS_EV_PER_ANG4 * self.area_ang2
+        minima: _Minima = []
+        self._report(ProgressKind.STARTED, step=0)
+        for index, place in enumerate(self.places):
+            minimum = self._search_gap(place, start_ang=start_ang, stiffness=stiffness)
+            if minimum is None:
+                continue
+            minima.append((place, minimum))
+            start_ang, stiffness = minimum.offset_ang, minimum.stiffness_ev_per_ang2
+            self._report(ProgressKind.STEP, step=index + 1, energy_ev=minimum.energy_ev)
+        self._report(ProgressKind.FINISHED, step=len(self.places))
+        return minima
+
+    def _search_gap(self, place: _Place, *, start_ang: float, stiffness: float) -> GapMinimum | None:
+        try:
+            return find_best_gap(
+                self._sampler(place),
+                start_ang=start_ang,
+                stiffness_ev_per_ang2=stiffness,
+                range_ang=self.task.gap_range_ang,
+                tolerance_ev=GAP_ENERGY_TOLERANCE_EV_PER_ANG2 * self.area_ang2,
+            )
+        except Exception as error:
+            # The boundary to foreign codes: what goes wrong there is recorded; the other places still count.
+            logger.exception("%s failed", place.name)
+            self.failures.append(f"{place.name}: {type(error).__name__}: {error}")
+            return None
+
+    def _sampler(self, place: _Place) -> Callable[[float], GapSample]:
+        return lambda offset_ang: self._sample(place, offset_ang)
+
+    def _sample(self, place: _Place, offset_ang: float) -> GapSample:
+        name = f"{place.name} +{offset_ang:.6f} Å"
+        known = self.checkpoint.known.get(name)
+        if known is not None:
+            return known
+        result = self.engine.static(self._build(place, offset_ang).to_record())
+        film_forces = np.array(result.forces_ev_per_ang)[self.dot.n_atoms :]
+        sample = GapSample(offset_ang, result.energy_ev, -float(film_forces[:, 2].sum()))
+        self.checkpoint.add(name, sample)
+        return sample
+
+    def _build(self, place: _Place, offset_ang: float) -> IonicCrystal:
+        return join_at_gap(
+            self.dot,
+            place.variant.film,
+            shift_ang=place.displacement.shift_ang,
+            gap_offset_ang=offset_ang,
+            vacuum_ang=self.task.vacuum_ang,
+        )
+
+    def calculate_best(self, minima: _Minima) -> list[ScreenedPoint]:
+        """Return the best points with their energies calculated at their own gap, lowest first."""
+        lowest = sorted(minima, key=lambda found: found[1].energy_ev)[: self.task.n_kept]
+        best = []
+        for place, minimum in lowest:
+            energy_ev = self._sample(place, minimum.offset_ang).energy_ev
+            point = self.describe(place, minimum)
+            best.append(point.model_copy(update={"energy_ev": energy_ev, "is_calculated": True}))
+        return sorted(best, key=lambda point: point.energy_ev)
+
+    def describe(self, place: _Place, minimum: GapMinimum) -> ScreenedPoint:
+        """Return the record of a point."""
+        interface = self._build(place, minimum.offset_ang)
+        return ScreenedPoint(
+            turn=place.variant.turn,
+            shift=place.displacement.fractions,
+            shift_ang=place.displacement.shift_ang,
+            multiplicity=place.displacement.multiplicity,
+            gap_offset_ang=minimum.offset_ang,
+            gap_ang=measure_gap_ang(interface, n_dot_atoms=self.dot.n_atoms),
+            energy_ev=minimum.energy_ev,
+            is_calculated=False,
+            is_minimum=minimum.is_minimum,
+        )
+
+    def _report(self, kind: ProgressKind, *, step: int, energy_ev: float | None = None) -> None:
+        label = f"screening {self.task.label}"
+        event = ProgressEvent(
+            kind=kind,
+            label=label,
+            n_atoms=self.task.dot.n_atoms + self.task.film.n_atoms,
+            step=step,
+            max_steps=len(self.places),
+            energy_ev=energy_ev,
+            elapsed_s=time.monotonic() - self.started,
+        )
+        logger.info("%s: %s", kind.value, label, extra={"progress": event})
