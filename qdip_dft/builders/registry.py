@@ -135,7 +135,8 @@ class PlaneOperations:
     @property
     def pure_translations(self) -> Array:
         """Return the translations by which the slab repeats within its cell."""
-        return self.translations[(self.rotations == np.eye(2)).all(axis=(1, 2))]
+        is_identity = (self.rotations == np.eye(2)).all(axis=(1, 2))
+        return np.asarray(self.translations[is_identity])
 
     def first_with(self, rotation: Integers) -> Array | None:
         """Return one translation that goes with a rotation, or None if the slab does not have it."""

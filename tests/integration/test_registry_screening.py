@@ -1,0 +1,199 @@
+"""Screening lateral positions, gaps and orientations of real interfaces in one job."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from jobflow import JobStore, run_locally
+from maggma.stores import MemoryStore
+from pydantic import ValidationError
+
+from qdip_dft.builders.ions import find_ions
+from qdip_dft.builders.registry import find_displacement_cell, join_at_gap
+from qdip_dft.builders.variants import list_half_turns
+from qdip_dft.engines.base import Engine
+from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.engines.testing import TestingEngine
+from qdip_dft.errors import EngineError
+from qdip_dft.jobs.screen import Checkpoint, screen, screening_job, screening_key
+from qdip_dft.model.calculation import EngineResult
+from qdip_dft.model.engine import Dispersion, EngineSpec
+from qdip_dft.model.registry import RegistryScreening, ScreeningTask
+from qdip_dft.model.structure import StructureRecord
+from tests.unit.test_registry import IDENTITY, ROOT_TWO, perovskite_on, rock_salt_slab, supercell
+
+CHARGES = {"Pb": 2, "Se": -2, "Cs": 1, "Br": -1}
+
+
+@cache
+def engine_of(name: str, potential: str | None = None) -> Engine:
+    return engine_from_spec(EngineSpec(name=name, potential=potential, dispersion=Dispersion.NONE))
+
+
+def make_task(**changes: Any) -> ScreeningTask:
+    """Return PbSe(100)//CsPbBr3(100), 26 atoms, with both faces of the film."""
+    dot = supercell(rock_salt_slab(2), ROOT_TWO)
+    film = perovskite_on(dot, IDENTITY, 2)
+    choices = {"n_grid": 2, "n_kept": 2, "turns": list_half_turns(dot.lattice_ang[:2, :2])} | changes
+    return ScreeningTask(
+        label="PbSe(100)//CsPbBr3(100)",
+        dot=dot.to_record(),
+        film=film.to_record(),
+        formal_charges=CHARGES,
+        **choices,
+    )
+
+
+def screen_with(engine: Engine, task: ScreeningTask, path: Path) -> RegistryScreening:
+    return screen(task, engine, key=screening_key(task, engine.theory()), checkpoint=Checkpoint(path))
+
+
+def energy_ev(engine: Engine, task: ScreeningTask, shift_ang: np.ndarray) -> float:
+    dot, film = (find_ions(slab, CHARGES) for slab in (task.dot, task.film))
+    x, y = map(float, shift_ang)
+    interface = join_at_gap(dot, film, shift_ang=(x, y), gap_offset_ang=0.2, vacuum_ang=15.0)
+    return engine.static(interface.to_record()).energy_ev
+
+
+@pytest.mark.parametrize("potential", ["chgnet", "sevennet-0"])
+def test_a_network_s_energy_is_invariant_under_the_vectors_of_the_displacement_cell(potential: str) -> None:
+    task, engine = make_task(), engine_of("mlip", potential)
+    cell = find_displacement_cell(*(find_ions(slab, CHARGES) for slab in (task.dot, task.film)))
+    start = np.array([0.7, 0.4])
+    here = energy_ev(engine, task, start)
+    for vector in cell.vectors_ang:
+        assert energy_ev(engine, task, start + vector) == pytest.approx(here, abs=1e-4)
+    assert abs(energy_ev(engine, task, start + 0.5 * cell.vectors_ang[0]) - here) > 1e-2
+
+
+def test_the_best_points_are_calculated_at_their_own_gap(tmp_path: Path) -> None:
+    task, engine = make_task(), engine_of("mlip", "chgnet")
+    found = screen_with(engine, task, tmp_path / "energies.jsonl")
+    predicted = {(p.turn, p.shift): p for p in found.points}
+    assert [p.energy_ev for p in found.best] == sorted(p.energy_ev for p in found.best)
+    assert len(found.best) == 2
+    for point in found.best:
+        assert point.is_calculated
+        assert point.is_minimum
+        assert point.energy_ev == pytest.approx(predicted[point.turn, point.shift].energy_ev, abs=5e-3)
+
+
+def test_the_best_gap_of_a_network_is_that_of_a_scan(tmp_path: Path) -> None:
+    task, engine = make_task(n_grid=1, turns=make_task().turns[:1], n_kept=1), engine_of("mlip", "chgnet")
+    best = screen_with(engine, task, tmp_path / "energies.jsonl").best[0]
+    dot, film = (find_ions(slab, CHARGES) for slab in (task.dot, task.film))
+    scan = [
+        engine.static(
+            join_at_gap(
+                dot, film, shift_ang=best.shift_ang, gap_offset_ang=float(offset), vacuum_ang=15.0
+            ).to_record()
+        ).energy_ev
+        for offset in np.arange(-0.8, 1.21, 0.1)
+    ]
+    assert best.energy_ev <= min(scan) + 2e-3
+
+
+def test_range_and_deviation_describe_all_points_of_the_grid(tmp_path: Path) -> None:
+    found = screen_with(engine_of("testing"), make_task(), tmp_path / "energies.jsonl")
+    energies = [point.energy_ev for point in found.points for _ in range(point.multiplicity)]
+    assert found.range_ev == pytest.approx(max(energies) - min(energies))
+    assert found.deviation_ev == pytest.approx(np.std(energies))
+    assert {point.turn.is_flipped for point in found.points} == {False, True}
+    assert len(energies) == 2 * 2**2
+
+
+def test_a_job_gives_plain_data_and_leaves_no_checkpoint(tmp_path: Path) -> None:
+    task = make_task()
+    job = screening_job(task, engine_of("testing"), checkpoint_folder=str(tmp_path / "checkpoints"))
+    store = JobStore(MemoryStore())
+    outcome = run_locally(job, store=store, log=False, ensure_success=True, root_dir=tmp_path)[job.uuid][1].output
+    record = RegistryScreening.model_validate_json(json.dumps(outcome))
+    assert record.key == screening_key(task, engine_of("testing").theory())
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_the_same_question_is_the_same_job_and_another_one_is_not() -> None:
+    first, renamed = make_task(), make_task().model_copy(update={"label": "another name"})
+    finer = make_task(n_grid=3)
+    ids = [screening_job(task, engine_of("testing")).uuid for task in (first, renamed, finer)]
+    assert ids[0] == ids[1] != ids[2]
+
+
+@dataclass(frozen=True)
+class MortalEngine(TestingEngine):
+    """The testing engine in a process that is killed after some energies."""
+
+    __test__ = False
+
+    calls: ClassVar[list[int]] = []
+    lives: ClassVar[list[int]] = []
+
+    def static(self, structure: StructureRecord) -> EngineResult:
+        """Return the energy, unless the process is killed first."""
+        if self.lives and len(self.calls) >= self.lives[0]:
+            raise KeyboardInterrupt
+        self.calls.append(structure.n_atoms)
+        return super().static(structure)
+
+
+@pytest.fixture
+def mortal() -> MortalEngine:
+    MortalEngine.calls.clear()
+    MortalEngine.lives.clear()
+    return MortalEngine(relaxation=engine_of("testing").relaxation)
+
+
+def test_a_killed_job_continues_where_it_stopped(mortal: MortalEngine, tmp_path: Path) -> None:
+    task = make_task()
+    whole = screen_with(engine_of("testing"), task, tmp_path / "whole.jsonl")
+    mortal.lives.append(5)
+    path = tmp_path / "energies.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        screen_with(mortal, task, path)
+    with path.open("a") as file:
+        file.write('\n["as cut at 0.2')  # the kill came while a line was written
+    mortal.lives.clear()
+    continued = screen_with(mortal, task, path)
+    assert len(mortal.calls) == whole.n_evaluations == continued.n_evaluations
+    assert continued.points == whole.points
+    assert continued.best == whole.best
+
+
+@dataclass(frozen=True)
+class FaultyEngine(TestingEngine):
+    """The testing engine with a code that fails for films that lie the right way up."""
+
+    __test__ = False
+
+    def static(self, structure: StructureRecord) -> EngineResult:
+        """Return the energy, or fail where the film's first caesium ion lies low."""
+        heights = np.array(structure.frac_coords)[:, 2][np.array(structure.species) == "Cs"]
+        if heights[0] < heights[-1]:
+            raise EngineError("no energy", limit="none", why="the code failed", remedy="look at its output")
+        return super().static(structure)
+
+
+def test_a_point_without_an_energy_is_named_and_the_others_count(tmp_path: Path) -> None:
+    engine = FaultyEngine(relaxation=engine_of("testing").relaxation)
+    found = screen_with(engine, make_task(), tmp_path / "energies.jsonl")
+    assert all("as cut at" in failure and "look at its output" in failure for failure in found.failures)
+    assert len(found.failures) == len(found.points) > 0
+    assert {point.turn.is_flipped for point in found.points} == {True}
+
+
+def test_a_screening_without_any_energy_says_so(tmp_path: Path) -> None:
+    engine = FaultyEngine(relaxation=engine_of("testing").relaxation)
+    found = screen_with(engine, make_task(turns=make_task().turns[:1]), tmp_path / "energies.jsonl")
+    assert (found.best, found.range_ev, found.deviation_ev) == ((), None, None)
+    assert len(found.failures) > 0
+
+
+def test_a_gap_range_without_contact_is_refused() -> None:
+    with pytest.raises(ValidationError, match="gap_range_ang must hold 0"):
+        make_task(gap_range_ang=(0.2, 1.0))
