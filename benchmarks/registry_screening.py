@@ -106,7 +106,8 @@ def describe(found: RegistryScreening, *, n_atoms: int) -> str:
         f"{n_atoms} atoms, {len(found.points)} irreducible points of {sum(p.multiplicity for p in found.points)},"
         f" {found.n_evaluations} energies; displacement cell {found.displacement_area_ang2:.2f} Å²\n"
         f"best: {best.turn.name}, shift {best.shift}, {best.gap_offset_ang:+.2f} Å above contact,"
-        f" gap {best.gap_ang:.2f} Å; range {found.range_ev:.3f} eV, deviation {found.deviation_ev:.3f} eV on {found.area_ang2:.0f} Å²"
+        f" gap {best.gap_ang:.2f} Å\n"
+        f"range {found.range_ev:.3f} eV, deviation {found.deviation_ev:.3f} eV on {found.area_ang2:.0f} Å²"
     )
 
 
@@ -125,9 +126,7 @@ def time_batches(dot: IonicCrystal, film: IonicCrystal, size: int) -> float:
 def displaced(dot: IonicCrystal, film: IonicCrystal, *, n_structures: int) -> list[StructureRecord]:
     """Return interfaces that differ by the film's place."""
     return [
-        join_at_gap(
-            dot, film, shift_ang=(float(x_ang), 0.0), gap_offset_ang=0.0, vacuum_ang=VACUUM_ANG
-        ).to_record()
+        join_at_gap(dot, film, shift_ang=(float(x_ang), 0.0), gap_offset_ang=0.0, vacuum_ang=VACUUM_ANG).to_record()
         for x_ang in np.linspace(0.0, 2.0, n_structures)
     ]
 

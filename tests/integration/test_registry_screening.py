@@ -90,9 +90,7 @@ def test_the_best_gap_of_a_network_is_that_of_a_scan(tmp_path: Path) -> None:
     dot, film = (find_ions(slab, CHARGES) for slab in (task.dot, task.film))
     scan = [
         engine.static(
-            join_at_gap(
-                dot, film, shift_ang=best.shift_ang, gap_offset_ang=float(offset), vacuum_ang=15.0
-            ).to_record()
+            join_at_gap(dot, film, shift_ang=best.shift_ang, gap_offset_ang=float(offset), vacuum_ang=15.0).to_record()
         ).energy_ev
         for offset in np.arange(-0.8, 1.21, 0.1)
     ]
