@@ -74,7 +74,7 @@ def _describe_dot(built: FiniteDot) -> dict[str, object]:
 def _note_dot(built: FiniteDot) -> str:
     distances = built.facet_distances_ang
     facets = f"{{111}} {distances['111']:.1f} Å, {{100}} {distances['100']:.1f} Å from the centre"
-    return f"diameter {built.diameter_ang:.1f} Å, facets {facets}, formal charge {built.formal_charge:+d}"
+    return f"diameter {built.diameter_ang:.1f} Å, facets {facets}, formal charge {built.formal_charge}"
 
 
 def _show_dot(built: FiniteDot) -> Exhibit:

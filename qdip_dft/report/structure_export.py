@@ -230,7 +230,8 @@ def _to_atoms(labelled: LabelledStructure, title: str) -> Atoms:
 def read_labelled(path: Path) -> LabelledStructure:
     """Read a structure file, with the parts that `render_structure` wrote into a CIF or an extended XYZ.
 
-    A file without such labels, and any POSCAR, is one part.
+    Labelled sites come back in the order they were written in.  A file without such labels, and any POSCAR, is one
+    part.
 
     Raises
     ------
@@ -238,15 +239,18 @@ def read_labelled(path: Path) -> LabelledStructure:
         If it cannot be read.
     """
     structure = read_structure(path)
-    found = [_LABEL.fullmatch(site.label) for site in structure]
-    parts = [match["part"] for match in found if match]
-    if FORMAT_OF_SUFFIX.get(path.suffix.lower()) is StructureFormat.EXTXYZ:
-        parts = _read_part_column(path)
+    labels = [match for match in (_LABEL.fullmatch(site.label) for site in structure) if match]
+    sites = [int(label["site"]) for label in labels]
+    if sorted(sites) == list(range(len(structure))):
+        order = sorted(range(len(sites)), key=lambda place: sites[place])
+        record = StructureRecord.from_pymatgen(structure.from_sites([structure[place] for place in order]))
+        return label_structure(record, parts=[labels[place]["part"] for place in order])
     record = StructureRecord.from_pymatgen(structure)
-    return label_structure(record, parts=parts if len(parts) == record.n_atoms else ())
+    is_xyz = FORMAT_OF_SUFFIX.get(path.suffix.lower()) is StructureFormat.EXTXYZ
+    return label_structure(record, parts=_read_part_column(path) if is_xyz else ())
 
 
-_LABEL = re.compile(r"[A-Z][a-z]?\d+_(?P<part>[A-Za-z][A-Za-z0-9-]*)_\d+")
+_LABEL = re.compile(r"[A-Z][a-z]?(?P<site>\d+)_(?P<part>[A-Za-z][A-Za-z0-9-]*)_\d+")
 
 
 def _read_part_column(path: Path) -> list[str]:

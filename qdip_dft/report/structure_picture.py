@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PASSIVATION_PART = "passivation"
-"""Atoms of this part are drawn with a dark rim."""
+DOT_PART, PASSIVATION_PART = "dot", "passivation"
+"""Passivating atoms are drawn with a dark rim, inside the bracket of the dot."""
 
 _COLOURS = {"Cs": "#5fb7ad", "Rb": "#8fc7c0", "Pb": "#5b6470", "H": "#f4f4f4", "S": "#f2cf1d", "Te": "#d07a1e"}
 """Beside the colours of Jmol: there Cs is nearly as purple as I, and Pb too dark for a shade."""
@@ -46,7 +46,7 @@ _MOLECULAR = frozenset({"H", "C", "N", "O"})
 _MAX_WIDTH_INCH, _MAX_VIEW_HEIGHT_INCH, _MIN_WIDTH_INCH = 7.2, 5.2, 5.0
 _MAX_SCALE_INCH_PER_ANG = 0.16
 _LEFT_INCH, _GAP_INCH, _RIGHT_INCH = 0.62, 0.95, 0.25
-_TOP_INCH, _HEADING_LINE_INCH, _LEGEND_INCH, _CAPTION_INCH = 0.5, 0.16, 0.38, 0.62
+_TOP_INCH, _HEADING_LINE_INCH, _LEGEND_INCH, _CAPTION_INCH, _BAR_INCH = 0.5, 0.16, 0.38, 0.62, 0.28
 _MARGIN_ANG = 2.2
 _LABEL_POINTS = 8.5
 _POINTS_PER_INCH = 72.0
@@ -117,8 +117,10 @@ def draw_structure(
     scene = set_scene(labelled)
     side, top = _look_from_side(scene, slice_ang=slice_ang), _look_from_above(scene, slice_ang=slice_ang)
     scale = _choose_scale(side, top)
+    is_whole_crystal = slice_ang is None and not scene.is_finite
+    caption_inch = _CAPTION_INCH if is_whole_crystal else _BAR_INCH
     heading_inch = _TOP_INCH + _HEADING_LINE_INCH * len(notes)
-    height = heading_inch + _LEGEND_INCH + max(scale * side.size_ang[1], scale * top.size_ang[1] + _CAPTION_INCH)
+    height = heading_inch + _LEGEND_INCH + max(scale * side.size_ang[1], scale * top.size_ang[1] + caption_inch)
     width = max(_MIN_WIDTH_INCH, _LEFT_INCH + _GAP_INCH + _RIGHT_INCH + scale * (side.size_ang[0] + top.size_ang[0]))
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height))
@@ -131,7 +133,6 @@ def draw_structure(
             _draw_atoms(axes, scene, view, scale=scale)
             _draw_cell(axes, scene, view)
             _name_view(axes, view, "" if slice_ang is None else f", {slice_ang:g} Å slice")
-        is_whole_crystal = slice_ang is None and not scene.is_finite
         if is_whole_crystal:
             _describe_cell(right, scene, top)
         if is_whole_crystal and scene.vacuum_ang:
@@ -418,7 +419,8 @@ def _describe_cell(axes: Axes, scene: Scene, view: _View) -> None:
 def _draw_brackets(axes: Axes, scene: Scene, view: _View, part_names: Mapping[str, str]) -> None:
     """Draw a bracket with its name at the left of the side view for each named part."""
     for part, name in part_names.items():
-        heights = [z for z, p in zip(view.places[:, 1], scene.parts, strict=True) if p == part]
+        members = {part, PASSIVATION_PART} if part == DOT_PART else {part}
+        heights = [z for z, p in zip(view.places[:, 1], scene.parts, strict=True) if p in members]
         if not heights:
             continue
         low, high, edge = min(heights) - 0.8, max(heights) + 0.8, view.low[0] + 0.4

@@ -201,10 +201,10 @@ def _find_layers(centres_ang: Array, labels: Sequence[str]) -> tuple[Layer, ...]
 
 
 def name_composition(labels: Sequence[str]) -> str:
-    """Return the ions per smallest whole unit, electropositive ones first, such as ``PbI2``."""
+    """Return the ions per smallest whole unit, such as ``PbI2``: molecules first, anions last."""
     counts = Counter(labels)
     divisor = gcd(*counts.values())
-    ordered = sorted(counts, key=lambda label: (_electronegativity(label), label))
+    ordered = sorted(counts, key=lambda label: (label in _ANIONS, _electronegativity(label), label))
     return "".join(f"{label}{_number(counts[label] // divisor)}" for label in ordered)
 
 
