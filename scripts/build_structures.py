@@ -12,14 +12,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from pymatgen.core import Lattice, Structure
 
+from qdip_dft.builders.layered import LayeredCell, build_graphene, build_layered_host, place_along
+from qdip_dft.builders.mixed import arrange_quasirandom, mix_lattices
 from qdip_dft.builders.molecules import (
     OrganicCation,
     build_formamidinium,
     build_methylammonium,
     build_phenethylammonium,
+    place_cation,
     place_cations,
 )
 
@@ -45,13 +49,88 @@ def build_cage(phase: dict[str, Any]) -> Structure:
     return Structure.from_sites(sorted(cage, key=lambda site: (species.index(site.specie.symbol), *site.frac_coords)))
 
 
-def build_crystal(phase: dict[str, Any]) -> Structure:
-    """Return the conventional cell of a phase with its molecules."""
+def build_crystal(phase: dict[str, Any], known: dict[str, dict[str, Any]]) -> Structure:
+    """Return the conventional cell of a phase with its molecules; a recipe may refer to known phases."""
+    if "recipe" in phase:
+        return check_lattice(phase, RECIPES[phase["recipe"]["kind"]](phase["recipe"], known))
     cage = build_cage(phase)
     if "cation" not in phase:
         return cage
     cation = CATIONS[phase["cation"]]
+    if "cation_axes" in phase:
+        return place_oriented(cage, cation, phase)
     return place_cations(cage, cation, centres_frac=phase["cation_centres"], seed=phase["cation_seed"])
+
+
+def check_lattice(phase: dict[str, Any], crystal: Structure) -> Structure:
+    """Return the crystal if its cell is the one written down in the data."""
+    if not np.allclose(crystal.lattice.parameters, phase["lattice"], atol=1e-6):
+        raise ValueError(f"{phase['id']}: the recipe gives {crystal.lattice.parameters}, the data {phase['lattice']}")
+    return crystal
+
+
+def place_oriented(cage: Structure, cation: OrganicCation, phase: dict[str, Any]) -> Structure:
+    """Return the cage with its cations along the directions of the data."""
+    filled = cage
+    places = zip(phase["cation_centres"], phase["cation_axes"], phase["cation_turns_deg"], strict=True)
+    for centre, axis, turn_deg in places:
+        filled = place_along(filled, cation, centre_frac=centre, axis=axis, turn_deg=turn_deg)
+    return filled
+
+
+def build_mixed(recipe: dict[str, Any], known: dict[str, dict[str, Any]]) -> Structure:
+    """Return a mixed crystal: the frame on the lattice by Vegard's rule, its sites filled quasirandomly."""
+    cell = mix_lattices(
+        [(m["share"], reorder_cell(known[m["phase"]]["lattice"], m["axes"])) for m in recipe["end_members"]]
+    )
+    frame = build_cage(known[recipe["frame"]])
+    frame = Structure(Lattice.from_parameters(*cell), frame.species, frame.frac_coords)
+    frame.make_supercell(recipe["supercell"], to_unit_cell=True)
+    labels = [site.specie.symbol for site in frame]
+    for element, amounts in recipe["fill"].items():
+        sites = [i for i, site in enumerate(frame) if site.specie.symbol == element]
+        found = arrange_quasirandom(frame.lattice.matrix, frame.frac_coords[sites], amounts, seed=recipe["seed"])
+        for index, label in zip(sites, found.labels, strict=True):
+            labels[index] = label
+    return fill_frame(frame, labels, seed=recipe["seed"])
+
+
+def reorder_cell(cell: list[float], axes: list[int]) -> list[float]:
+    """Return the cell in another order of its axes."""
+    return [cell[axis] for axis in axes] + [cell[3 + axis] for axis in axes]
+
+
+def fill_frame(frame: Structure, labels: list[str], *, seed: int) -> Structure:
+    """Return the frame with these species, elements first, then every molecule with a random orientation."""
+    order = sorted((label, index) for index, label in enumerate(labels))
+    elements = [index for label, index in order if label not in CATIONS]
+    filled = Structure(frame.lattice, [labels[i] for i in elements], frame.frac_coords[elements])
+    for label, index in order:
+        if label in CATIONS:
+            filled = place_cation(
+                filled, CATIONS[label], centre_frac=frame.frac_coords[index].tolist(), seed=(seed, index)
+            )
+    return filled
+
+
+def build_layered(recipe: dict[str, Any], _: dict[str, dict[str, Any]]) -> Structure:
+    """Return a layered host."""
+    cell = LayeredCell(n_sheets=recipe["n_sheets"], bond_ang=recipe["bond_ang"], gap_ang=recipe["gap_ang"])
+    return build_layered_host(cell, seed=recipe["seed"])
+
+
+def build_sheets(recipe: dict[str, Any], _: dict[str, dict[str, Any]]) -> Structure:
+    """Return stacked sheets of graphene."""
+    return build_graphene(
+        recipe["repeats"],
+        bond_ang=recipe["bond_ang"],
+        spacing_ang=recipe["spacing_ang"],
+        hydroxyl_pairs=recipe["hydroxyl_pairs"],
+        epoxides=recipe["epoxides"],
+    )
+
+
+RECIPES = {"mixed": build_mixed, "layered": build_layered, "graphene": build_sheets}
 
 
 def format_cif(phase: dict[str, Any], crystal: Structure) -> str:
@@ -113,8 +192,10 @@ def describe_molecule(molecule: dict[str, Any]) -> dict[str, Any]:
 def build_library(data: dict[str, Any], output: Path) -> None:
     """Write the catalogue, one CIF per phase and one XYZ per molecule."""
     output.mkdir(parents=True, exist_ok=True)
+    known = {phase["id"]: phase for phase in data["phases"]}
     for phase in data["phases"]:
-        (output / f"{phase['id']}.cif").write_text(format_cif(phase, build_crystal(phase)), encoding="utf-8")
+        text = format_cif(phase, build_crystal(phase, known))
+        (output / f"{phase['id']}.cif").write_text(text, encoding="utf-8")
     for molecule in data["molecules"]:
         text = format_xyz(CATIONS[molecule["id"]], molecule)
         (output / f"{molecule['id']}.xyz").write_text(text, encoding="utf-8")

@@ -107,6 +107,8 @@ def is_same_phase(found: Connectivity, expected: Connectivity) -> bool:
     """Return whether two structures have the same network of octahedra.
 
     A film has fewer links than its bulk, but of the same kinds: the fractions must overlap by three quarters and the
-    commonest link must agree.
+    commonest link must agree.  Without links, as in Cs4PbBr6 or NaI, there must be none in either.
     """
+    if expected.dominant is None:
+        return found.dominant is None
     return found.dominant == expected.dominant and measure_overlap(found, expected) >= SAME_PHASE_OVERLAP

@@ -59,14 +59,48 @@ def find_bonds(structure: Structure) -> list[Pair]:
 
 
 def find_molecules(structure: Structure) -> list[list[int]]:
-    """Return the sites of each molecule: C, H, N and O atoms joined by bonds, with at least one H."""
+    """Return the sites of each molecule: C, H, N and O atoms joined by bonds, with at least one H.
+
+    A network that reaches itself in another cell, such as graphene with OH groups, is not a molecule.
+    """
     import networkx
 
     organic = [index for index, site in enumerate(structure) if site.specie.symbol in _ORGANIC]
     bonds = networkx.Graph([(pair.first, pair.second) for pair in find_bonds(structure)])
     bonds.add_nodes_from(organic)
     groups = (sorted(group) for group in networkx.connected_components(bonds))
-    return sorted(group for group in groups if {"C", "N"} & (names := _elements_of(structure, group)) and "H" in names)
+    molecules = (group for group in groups if {"C", "N"} & (names := _elements_of(structure, group)) and "H" in names)
+    return sorted(group for group in molecules if not _is_endless(structure, group))
+
+
+def _is_endless(structure: Structure, group: list[int]) -> bool:
+    """Return whether bonds lead from an atom of a group to the same atom in another cell."""
+    images_of = _bonds_with_images(structure, group)
+    places: dict[int, tuple[int, ...]] = {group[0]: (0, 0, 0)}
+    pending = [group[0]]
+    while pending:
+        site = pending.pop()
+        for neighbour, image in images_of.get(site, ()):
+            place = tuple(start + step for start, step in zip(places[site], image, strict=True))
+            if neighbour not in places:
+                places[neighbour] = place
+                pending.append(neighbour)
+            elif places[neighbour] != place:
+                return True
+    return False
+
+
+def _bonds_with_images(structure: Structure, group: list[int]) -> dict[int, list[tuple[int, tuple[int, ...]]]]:
+    """Return for each atom of a group its bonded neighbours and the cells that these lie in."""
+    radii_ang = {site: _covalent_radius_ang(structure[site].specie.symbol) for site in group}
+    reach_ang = 2 * BOND_RATIO * max(radii_ang.values())
+    bonds: dict[int, list[tuple[int, tuple[int, ...]]]] = {}
+    neighbours = structure.get_neighbor_list(reach_ang, sites=[structure[site] for site in group])
+    for first, second, image, distance in zip(*(column.tolist() for column in neighbours), strict=True):
+        site = group[first]
+        if second in radii_ang and distance < BOND_RATIO * (radii_ang[site] + radii_ang[second]):
+            bonds.setdefault(site, []).append((second, tuple(image)))
+    return bonds
 
 
 def covalent_sum_ang(structure: Structure, pair: Pair) -> float:

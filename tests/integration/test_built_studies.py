@@ -20,6 +20,7 @@ from qdip_dft.plan import plan_study, read_study
 from tests.unit.crystals import distances_of
 
 STUDIES = sorted((Path(__file__).parents[2] / "workflows").glob("*.yaml"))
+POLAR_STUDIES = [path for path in STUDIES if path.stem in ("pbs-cspbi3", "pbs-fapbi3")]
 SLABS = (Part.DOT_SLAB, Part.FILM_SLAB, Part.INTERFACE)
 FILMS = (Part.STRAINED_BULK, Part.FILM_SLAB)
 
@@ -79,7 +80,7 @@ def test_every_molecule_is_whole_and_undistorted(path):
     ]
     for step, structure in relaxations(path, (*SLABS, Part.STRAINED_BULK)):
         crystal = ions_of(path, structure)
-        loose = {ion.label for ion in crystal.ions if len(ion.species) == 1} & {"C", "N", "H"}
+        loose = {ion.label for ion in crystal.ions if len(ion.species) == 1} & {"C", "N", "H"} - charges_of(path).keys()
         assert not loose, step.name
         for label, species, distances in molecules_of(crystal):
             expected = [d for name, symbols, d in known if (name, symbols) == (label, species)]
@@ -135,7 +136,7 @@ def polar_candidates(path: Path) -> list[tuple[Candidate, StructureRecord]]:
     return [(c, structures_of(path)[steps.relaxations_of(c)[Part.DOT_SLAB]]) for c in polar]
 
 
-@pytest.mark.parametrize("path", [p for p in STUDIES if p.stem.startswith("pbs")], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", POLAR_STUDIES, ids=lambda path: path.stem)
 def test_every_lead_sulfide_111_slab_is_lead_ended_and_passivated_one_to_one(path):
     assert polar_candidates(path)
     for candidate, slab in polar_candidates(path):
@@ -158,7 +159,7 @@ def group_layers(heights: np.ndarray, species: tuple[str, ...]) -> list[tuple[st
     return layers
 
 
-@pytest.mark.parametrize("path", [p for p in STUDIES if p.stem.startswith("pbs")], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", POLAR_STUDIES, ids=lambda path: path.stem)
 def test_every_lead_sulfide_111_slab_has_its_threefold_axis(path):
     import spglib
 
