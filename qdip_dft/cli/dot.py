@@ -78,28 +78,26 @@ def _note_dot(built: FiniteDot) -> str:
 
 
 def _show_dot(built: FiniteDot) -> Exhibit:
-    from qdip_dft.report.structure_export import label_structure
+    from qdip_dft.report.structure_export import label_crystal
 
-    record = built.in_vacuum(VACUUM_ANG).to_record()
-    labelled = label_structure(record, parts=[part.value for part in built.parts])
-    notes = (f"{record.n_atoms} atoms, {_note_dot(built)}",)
+    labelled = label_crystal(built.in_vacuum(VACUUM_ANG), ion_parts=built.parts)
+    notes = (f"{labelled.record.n_atoms} atoms, {_note_dot(built)}",)
     return Exhibit(labelled, title=f"{built.name} dot", notes=notes, facts=_describe_dot(built))
 
 
 def _show_embedded(built: FiniteDot, host: str, host_thickness: float, clearance: float) -> Exhibit:
     from qdip_dft.builders.finite_dots import describe_counts, embed_dot
-    from qdip_dft.report.structure_export import label_structure
+    from qdip_dft.report.structure_export import label_crystal
 
     embedded = embed_dot(
         built, _load_ions(host), host_name=host, host_thickness_ang=host_thickness, clearance_ang=clearance
     )
-    record = embedded.crystal.to_record()
     removed = f"taken from the host: {describe_counts(embedded.carved)}"
     return Exhibit(
-        label_structure(record, parts=[part.value for part in embedded.list_atom_parts()]),
+        label_crystal(embedded.crystal, ion_parts=embedded.parts),
         title=f"{built.name} dot in {host}",
         notes=(
-            f"{record.n_atoms} atoms, {_note_dot(built)}",
+            f"{embedded.crystal.n_atoms} atoms, {_note_dot(built)}",
             f"{removed} for the cavity, {describe_counts(embedded.balanced)} from its wall for neutrality",
         ),
         part_names={"dot": f"{built.name} dot"},

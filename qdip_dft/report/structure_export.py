@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.builders.ions import MOLECULAR_IONS
+from qdip_dft.builders.ions import MOLECULAR_IONS, IonicCrystal
 from qdip_dft.errors import ResultsError, StructureError
 from qdip_dft.library.contacts import find_molecules
 from qdip_dft.library.reading import read_structure
@@ -121,13 +121,31 @@ def label_structure(record: StructureRecord, *, parts: Sequence[str] = ()) -> La
     )
 
 
-def _require_parts(parts: Sequence[str], n_atoms: int) -> None:
+def label_crystal(crystal: IonicCrystal, *, ion_parts: Sequence[str]) -> LabelledStructure:
+    """Return a built crystal, whose ions are known, with the part of each ion.
+
+    Raises
+    ------
+    StructureError
+        If there is not one part per ion, or a part is no single word.
+    """
+    _require_parts(ion_parts, len(crystal.ions))
+    ions = tuple(number for number, ion in enumerate(crystal.ions) for _ in ion.species)
+    return LabelledStructure(
+        record=crystal.to_record(),
+        parts=tuple(str(ion_parts[number]) for number in ions),
+        ions=ions,
+        ion_labels=tuple(ion.label for ion in crystal.ions),
+    )
+
+
+def _require_parts(parts: Sequence[str], n_owners: int) -> None:
     wrong = next((part for part in parts if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", part)), None)
-    if len(parts) == n_atoms and wrong is None:
+    if len(parts) == n_owners and wrong is None:
         return
     raise StructureError(
-        f"{len(parts)} parts for {n_atoms} atoms" if wrong is None else f"part {wrong!r}",
-        limit="each atom has one part, a single word such as `dot` or `film`",
+        f"{len(parts)} parts for {n_owners} atoms or ions" if wrong is None else f"part {wrong!r}",
+        limit="each has one part, a single word such as `dot` or `film`",
         why="the labels of the written file would be lost or shifted",
         remedy="give one word for each atom",
     )

@@ -15,6 +15,7 @@ from qdip_dft.report.structure_export import (
     LabelledStructure,
     StructureFormat,
     choose_format,
+    label_crystal,
     label_structure,
     read_labelled,
     render_structure,
@@ -103,6 +104,16 @@ def test_molecules_are_made_whole(name: str) -> None:
     assert len({whole.ions[site] for site in sites}) == 1
     assert whole.ion_labels[whole.ions[sites[0]]] == cation.label
     assert np.allclose(distances_of(places[sites]), distances_of(cation.offsets_ang), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["PbS", "FAPbI3-alpha", "FAPbI3-delta"])
+def test_a_built_crystal_is_labelled_as_its_atoms_are(name: str) -> None:
+    crystal = load(name)
+    built = find_ions(crystal.structure, crystal.formal_charges)
+    known = label_crystal(built, ion_parts=["film"] * len(built.ions))
+    found = label_structure(built.to_record(), parts=["film"] * built.n_atoms)
+    assert (known.parts, known.ions, known.ion_labels) == (found.parts, found.ions, found.ion_labels)
+    assert np.allclose(positions_ang(known.record), positions_ang(found.record))
 
 
 def test_an_extended_xyz_carries_its_title() -> None:
