@@ -128,9 +128,9 @@ def place_spacer(cell: LayeredCell, spacer: OrganicCation, *, seed: int) -> Arra
         If none is left.
     """
     placements = _draw_placements(cell, spacer, seed)
-    placements = placements[_halide_margins(cell, spacer, placements) >= 0.0]
-    placements = placements[_own_image_margins(cell, spacer, placements) >= 0.0]
-    placements = placements[_next_slab_margins(cell, spacer, placements) >= 0.0]
+    placements = _keep_clear_of_bromides(cell, spacer, placements)
+    placements = _keep_clear_of_images(cell, spacer, placements)
+    placements = _keep_clear_of_next_slab(cell, spacer, placements)
     if len(placements) == 0:
         raise StructureError(
             f"none of {N_SPACER_PLACEMENTS} placements of {spacer.name} fits into a gap of {cell.gap_ang:g} Å",
@@ -166,35 +166,38 @@ def _bromides(cell: LayeredCell) -> Array:
     return np.vstack([slab + shift for shift in (*shifts, *above)])
 
 
-def _halide_margins(cell: LayeredCell, spacer: OrganicCation, placements: Array) -> Array:
+def _keep_clear_of_bromides(cell: LayeredCell, spacer: OrganicCation, placements: Array) -> Array:
     limits = np.array([HALIDE_LIMITS_ANG[symbol] for symbol in spacer.symbols])
-    margins = np.full(len(placements), np.inf)
     for bromide in _bromides(cell):
-        margins = np.minimum(margins, (np.linalg.norm(placements - bromide, axis=2) - limits).min(axis=1))
-    return margins
+        is_clear = (np.linalg.norm(placements - bromide, axis=2) >= limits).all(axis=1)
+        placements = placements[is_clear]
+    return placements
 
 
-def _own_image_margins(cell: LayeredCell, spacer: OrganicCation, placements: Array) -> Array:
-    shifts = [np.array([i, j, 0]) @ cell.lattice_ang for i, j in ((1, 0), (0, 1), (1, 1), (1, -1))]
-    return _pair_margins(spacer, placements, [placements + shift for shift in shifts])
+def _keep_clear_of_images(cell: LayeredCell, spacer: OrganicCation, placements: Array) -> Array:
+    """Return the placements that do not touch their own images beside them."""
+    for i, j in ((1, 0), (0, 1), (1, 1), (1, -1)):
+        shift = np.array([i, j, 0]) @ cell.lattice_ang
+        placements = placements[_are_apart(spacer, placements, placements + shift)]
+    return placements
 
 
-def _next_slab_margins(cell: LayeredCell, spacer: OrganicCation, placements: Array) -> Array:
-    below = placements @ _TWOFOLD_AXIS
-    shifts = [np.array([i, j, 1]) @ cell.lattice_ang for i, j in product(range(-2, 3), repeat=2)]
-    return _pair_margins(spacer, placements, [below + shift for shift in shifts])
+def _keep_clear_of_next_slab(cell: LayeredCell, spacer: OrganicCation, placements: Array) -> Array:
+    """Return the placements that do not touch the spacers below the next slab."""
+    for i, j in product(range(-2, 3), repeat=2):
+        shift = np.array([i, j, 1]) @ cell.lattice_ang
+        placements = placements[_are_apart(spacer, placements, placements @ _TWOFOLD_AXIS + shift)]
+    return placements
 
 
-def _pair_margins(spacer: OrganicCation, placements: Array, neighbours: Sequence[Array]) -> Array:
-    """Return for each placement by how much its nearest contact with neighbouring molecules exceeds the limit."""
+def _are_apart(spacer: OrganicCation, placements: Array, neighbours: Array) -> NDArray[np.bool_]:
+    """Return for each placement whether all contacts with its neighbouring molecule are long enough."""
     limits = np.array(
         [[INTERMOLECULAR_LIMITS_ANG[min(a, b), max(a, b)] for b in spacer.symbols] for a in spacer.symbols]
     )
-    margins = np.full(len(placements), np.inf)
-    for neighbour in neighbours:
-        distances = np.linalg.norm(placements[:, :, None] - neighbour[:, None], axis=3)
-        margins = np.minimum(margins, (distances - limits).min(axis=(1, 2), initial=np.inf))
-    return margins
+    distances = np.linalg.norm(placements[:, :, None] - neighbours[:, None], axis=3)
+    is_apart: NDArray[np.bool_] = (distances >= limits).all(axis=(1, 2))
+    return is_apart
 
 
 def _hydrogen_bond_sums(cell: LayeredCell, spacer: OrganicCation, placements: Array) -> Array:
