@@ -21,6 +21,7 @@ from qdip_dft.analysis.stability import (
     require_one_theory,
     subtract_terms,
 )
+from qdip_dft.builders.registry import coincidence_index
 from qdip_dft.builders.strain import Mesh
 from qdip_dft.flows.resolution import Resolution, explain_failure
 from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps, static_name
@@ -194,9 +195,11 @@ def _film_sites(resolution: Resolution, candidate: Candidate, part: Part) -> fro
 def _check_mesh(steps: StudySteps, candidate: Candidate, mesh: Mesh) -> list[Check]:
     n_film = abs(round(np.linalg.det(candidate.film_matrix)))
     n_dot = abs(round(np.linalg.det(candidate.dot_matrix)))
+    n_coincidence = coincidence_index(candidate.film_matrix, candidate.dot_matrix)
     return [
         check_registry(
-            displacement_area_ang2=mesh.area_ang2 / (n_film * n_dot), n_shifts=len(steps.study.film.registry_shifts)
+            displacement_area_ang2=n_coincidence * mesh.area_ang2 / (n_film * n_dot),
+            n_shifts=len(steps.study.film.registry_shifts),
         ),
         *check_strain(mesh.film_principal_strains, limit=steps.study.matching.max_strain, part="film"),
         *check_strain(mesh.dot_principal_strains, limit=steps.study.matching.max_strain, part="dot"),

@@ -299,7 +299,8 @@ def _label_axes(axes: Axes, *, doc: StabilizationDoc, series: Sequence[LevelSeri
     """Write the axes, the difference at each stage and the legend."""
     axes.set_ylabel("energy above the most stable bulk (eV/f.u.)")
     axes.set_xticks(range(len(STAGES)), _label_stages(series))
-    axes.set_xlabel(f"Δ = black − competitor on {_name_facet(doc)} (eV/f.u.); negative favours the black phase", fontsize=7)
+    meaning = f"Δ = black − competitor on {_name_facet(doc)} (eV/f.u.); negative favours the black phase"
+    axes.set_xlabel(meaning, fontsize=7)
     axes.tick_params(axis="x", length=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.axhline(0.0, color="#bbbbbb", linewidth=0.6, zorder=1)
