@@ -58,6 +58,8 @@ def main() -> None:
         total = perf_counter() - start
     rest = total - loading.seconds - evaluating.seconds
     print(f"study {given.study}: {summary.n_calculated} calculations")
+    for document in summary.documents:
+        print(f"stabilization {document.stabilization.total_ev_per_fu} eV/f.u.")
     print(f"wall time                {total:8.1f} s")
     print(f"loading the potential    {loading.seconds:8.1f} s")
     print(f"potential and D3         {evaluating.seconds:8.1f} s")

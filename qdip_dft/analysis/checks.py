@@ -9,12 +9,20 @@ from qdip_dft.analysis.phases import Connectivity, is_same_phase, measure_connec
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2
 from qdip_dft.model.stabilization import Check
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.units import EV_PER_ANG3_IN_GPA
 
 ORGANIC_BONDS_ANG = {"CC": 1.75, "CN": 1.70, "CH": 1.30, "HN": 1.30, "CO": 1.60, "HO": 1.25, "NN": 1.60}
 """Longest distance of each pair of organic elements that still counts as the same covalent bond, Å."""
 
 LARGE_STRAIN = 0.03
 """Above this strain (fraction) a real interface would rather form misfit dislocations."""
+
+STRAIN_RESOLUTION_EV_PER_FU = 0.002
+"""A strain term is zero to within this."""
+
+LARGEST_TRACTION_GPA = 0.2
+"""A larger mean force per area between film and dot means that their distance is not relaxed: with a stiffness of the
+gap of about 3 GPa/Å, 0.2 GPa leave some 0.07 Å and 0.04 meV/Å²."""
 
 RELAXED_LATTICE_ALLOWANCE = 0.015
 """Strain by which relaxed lattices may exceed the study's limit, which was applied to the catalogue's (fraction):
@@ -127,4 +135,43 @@ def check_strain(strains: tuple[float, float], *, limit: float, part: str) -> tu
             is_decisive=False,
             finding=finding + ("" if is_realistic else f"; above {LARGE_STRAIN:.0%} a coherent film is unlikely"),
         ),
+    )
+
+
+def check_gap(*, traction_ev_per_ang3: float) -> Check:
+    """Return whether film and dot have found their distance.
+
+    A relaxation ends when no atom feels much, but a whole film may still be pulled: the sum of the forces on its atoms
+    along the normal, divided by the area, is the traction across the interface and must be as small as the stress of a
+    relaxed bulk.
+
+    Parameters
+    ----------
+    traction_ev_per_ang3
+        Mean force per area on the film along the normal in eV/Å³; positive: pushed away from the dot.
+    """
+    traction_gpa = traction_ev_per_ang3 * EV_PER_ANG3_IN_GPA
+    is_small = abs(traction_gpa) <= LARGEST_TRACTION_GPA
+    return Check(
+        name="gap",
+        is_passed=is_small,
+        is_decisive=False,
+        finding=f"traction across the interface {traction_gpa:+.2f} GPa"
+        + ("" if is_small else "; the distance of film and dot is not relaxed, use a finer preset"),
+    )
+
+
+def check_strain_term(strain_ev_per_fu: float) -> Check:
+    """Return whether straining the phase costs energy, as it must for a phase that is a minimum in every cell.
+
+    The strained bulk has a larger cell than the bulk: octahedra may tilt and cations may turn in ways that the bulk cell
+    forbids.  What the phase gains so is part of its strain term and belongs to every film of it.
+    """
+    is_cost = strain_ev_per_fu >= -STRAIN_RESOLUTION_EV_PER_FU
+    return Check(
+        name="strain term",
+        is_passed=is_cost,
+        is_decisive=False,
+        finding=f"{1000 * strain_ev_per_fu:+.0f} meV per formula unit"
+        + ("" if is_cost else "; negative: in the larger cell tilting or turning gains more than the strain costs"),
     )

@@ -21,15 +21,20 @@ CONTACT_RADII_ANG = {
 DEFAULT_CONTACT_RADIUS_ANG = 1.5
 """Radius of an element that is not in the table, Å."""
 
+START_COMPRESSION = 0.85
+"""Film and dot start at this share of the contact radii, slightly inside the equilibrium: repulsion is steep, so a
+relaxation comes back to the minimum; on the flat attractive side each atom feels so little that it stops too early."""
+
 CLOSEST_COVALENT_RATIO = 0.75
 """No two atoms of different ions may be closer than this times the sum of their covalent radii."""
 
 
 def join_slabs(dot: IonicCrystal, film: IonicCrystal, *, shift_ang: Array, vacuum_ang: float) -> IonicCrystal:
-    """Return the interface: the film above the dot, as close as the contact radii of their atoms allow.
+    """Return the interface: the film above the dot, slightly closer than the contact radii of their atoms allow.
 
     The height is analytic: for every pair of atoms with lateral distance ρ and contact distance r > ρ the film must
-    stand at least √(r² − ρ²) above; the largest demand decides.  Dot ions come first, film ions after them.
+    stand at least √(r² − ρ²) above; the largest demand decides.  r is `START_COMPRESSION` of the sum of the radii.
+    Dot ions come first, film ions after them.
 
     Parameters
     ----------
@@ -76,7 +81,7 @@ def _contact_height(dot: IonicCrystal, film: IonicCrystal, displacement: Array, 
     lower, lower_radii = lower[near_top], lower_radii[near_top]
     upper, upper_radii = upper[near_bottom], upper_radii[near_bottom]
     lateral = _lateral_distances(lower[:, :2], upper[:, :2], dot.lattice_ang[:2, :2])
-    contact = lower_radii[:, None] + upper_radii[None, :]
+    contact = START_COMPRESSION * (lower_radii[:, None] + upper_radii[None, :])
     rise = np.sqrt(np.maximum(contact**2 - lateral**2, 0.0))
     demand = np.where(lateral < contact, lower[:, None, 2] + rise - upper[None, :, 2], -np.inf)
     return float(demand.max())

@@ -9,7 +9,14 @@ from typing import TypeVar
 import numpy as np
 
 from qdip_dft import __version__
-from qdip_dft.analysis.checks import check_cations, check_phase, check_registry, check_strain
+from qdip_dft.analysis.checks import (
+    check_cations,
+    check_gap,
+    check_phase,
+    check_registry,
+    check_strain,
+    check_strain_term,
+)
 from qdip_dft.analysis.phases import measure_connectivity
 from qdip_dft.analysis.sentence import answer_in_words
 from qdip_dft.analysis.stability import (
@@ -117,7 +124,7 @@ def _describe_candidate(steps: StudySteps, resolution: Resolution, candidate: Ca
         work_of_separation_j_per_m2=None if binding_j is None else -binding_j,
         interface_mev_per_ang2=None if surface_mev is None or binding_mev is None else surface_mev + binding_mev,
         identity_residual_ev=identity_residual_ev(terms, energies),
-        checks=_run_checks(steps, resolution, candidate, mesh),
+        checks=(*_run_checks(steps, resolution, candidate, mesh), *_check_terms(terms)),
         calculations={part.value: resolution.keys[name] for part, name in steps.parts_of(candidate).items()
                       if name in resolution.keys},
     )  # fmt: skip
@@ -180,7 +187,21 @@ def _run_checks(
         checks.append(check_cations(resolution.tasks[name].structure, relaxed, part=part))
     if mesh is not None:
         checks += _check_mesh(steps, candidate, mesh)
-    return tuple(checks)
+    return (*checks, *_check_gap(resolution, candidate, mesh))
+
+
+def _check_terms(terms: Terms) -> list[Check]:
+    return [] if terms.strain_ev_per_fu is None else [check_strain_term(terms.strain_ev_per_fu)]
+
+
+def _check_gap(resolution: Resolution, candidate: Candidate, mesh: Mesh | None) -> list[Check]:
+    """Return the check of the distance between film and dot, if the interface was relaxed."""
+    record = resolution.usable(f"{Part.INTERFACE} {candidate.label}")
+    film = _film_sites(resolution, candidate, Part.INTERFACE) if record is not None else None
+    if record is None or record.result is None or film is None or mesh is None:
+        return []
+    pull_ev_per_ang = sum(record.result.forces_ev_per_ang[site][2] for site in film)
+    return [check_gap(traction_ev_per_ang3=pull_ev_per_ang / mesh.area_ang2)]
 
 
 def _film_sites(resolution: Resolution, candidate: Candidate, part: Part) -> frozenset[int] | None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdip_dft.builders.films import atom_positions, in_vacuum
-from qdip_dft.builders.interfaces import CONTACT_RADII_ANG, check_built, join_slabs
+from qdip_dft.builders.interfaces import CONTACT_RADII_ANG, START_COMPRESSION, check_built, join_slabs
 from qdip_dft.builders.ions import Ion, IonicCrystal
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
 
@@ -52,7 +52,7 @@ def closest_contact_ang(joined: IonicCrystal, n_dot: int) -> float:
     excess = []
     for i in range(n_dot):
         for j in range(n_dot, len(species)):
-            contact = CONTACT_RADII_ANG[species[i]] + CONTACT_RADII_ANG[species[j]]
+            contact = START_COMPRESSION * (CONTACT_RADII_ANG[species[i]] + CONTACT_RADII_ANG[species[j]])
             for n in range(-12, 13):
                 for m in range(-12, 13):
                     vector = positions[j] - positions[i] + n * joined.lattice_ang[0] + m * joined.lattice_ang[1]
