@@ -173,5 +173,5 @@ def check_strain_term(strain_ev_per_fu: float) -> Check:
         is_passed=is_cost,
         is_decisive=False,
         finding=f"{1000 * strain_ev_per_fu:+.0f} meV per formula unit"
-        + ("" if is_cost else "; negative: in the larger cell tilting or turning gains more than the strain costs"),
+        + ("" if is_cost else "; in the larger cell tilting or turning gains more than the strain costs"),
     )
