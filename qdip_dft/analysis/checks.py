@@ -164,8 +164,8 @@ def check_gap(*, traction_ev_per_ang3: float) -> Check:
 def check_strain_term(strain_ev_per_fu: float) -> Check:
     """Return whether straining the phase costs energy, as it must for a phase that is a minimum in every cell.
 
-    The strained bulk has a larger cell than the bulk: octahedra may tilt and cations may turn in ways that the bulk cell
-    forbids.  What the phase gains so is part of its strain term and belongs to every film of it.
+    The strained bulk has a larger cell than the bulk: octahedra may tilt and cations may turn in ways that the bulk
+    cell forbids.  What the phase gains so is part of its strain term and belongs to every film of it.
     """
     is_cost = strain_ev_per_fu >= -STRAIN_RESOLUTION_EV_PER_FU
     return Check(
