@@ -25,6 +25,9 @@ START_COMPRESSION = 0.85
 """Film and dot start at this share of the contact radii, slightly inside the equilibrium: repulsion is steep, so a
 relaxation comes back to the minimum; on the flat attractive side each atom feels so little that it stops too early."""
 
+SAFE_COVALENT_RATIO = 0.78
+"""No pair of film and dot starts closer than this share of the sum of its covalent radii."""
+
 CLOSEST_COVALENT_RATIO = 0.75
 """No two atoms of different ions may be closer than this times the sum of their covalent radii."""
 
@@ -75,21 +78,26 @@ def _require_same_mesh(dot: IonicCrystal, film: IonicCrystal) -> None:
 def _contact_height(dot: IonicCrystal, film: IonicCrystal, displacement: Array, *, depth_ang: float = 6.0) -> float:
     """Return how far the film must be raised so that no pair is closer than its contact distance."""
     lower, upper = atom_positions(dot), atom_positions(film) + displacement
-    lower_radii, upper_radii = _contact_radii(dot), _contact_radii(film)
     near_top = lower[:, 2] > lower[:, 2].max() - depth_ang
     near_bottom = upper[:, 2] < upper[:, 2].min() + depth_ang
-    lower, lower_radii = lower[near_top], lower_radii[near_top]
-    upper, upper_radii = upper[near_bottom], upper_radii[near_bottom]
+    contact = _contact_distances(_species(dot), _species(film))[np.ix_(near_top, near_bottom)]
+    lower, upper = lower[near_top], upper[near_bottom]
     lateral = _lateral_distances(lower[:, :2], upper[:, :2], dot.lattice_ang[:2, :2])
-    contact = START_COMPRESSION * (lower_radii[:, None] + upper_radii[None, :])
     rise = np.sqrt(np.maximum(contact**2 - lateral**2, 0.0))
     demand = np.where(lateral < contact, lower[:, None, 2] + rise - upper[None, :, 2], -np.inf)
     return float(demand.max())
 
 
-def _contact_radii(crystal: IonicCrystal) -> Array:
-    species = [symbol for ion in crystal.ions for symbol in ion.species]
-    return np.array([CONTACT_RADII_ANG.get(symbol, DEFAULT_CONTACT_RADIUS_ANG) for symbol in species])
+def _species(crystal: IonicCrystal) -> tuple[str, ...]:
+    return tuple(symbol for ion in crystal.ions for symbol in ion.species)
+
+
+def _contact_distances(first: tuple[str, ...], second: tuple[str, ...]) -> Array:
+    """Return the least starting distance of every pair, shape (n, m), in Å; never one that the gate would refuse."""
+    ionic = [np.array([CONTACT_RADII_ANG.get(s, DEFAULT_CONTACT_RADIUS_ANG) for s in part]) for part in (first, second)]
+    covalent = [_covalent_radii(part) for part in (first, second)]
+    least = np.maximum(START_COMPRESSION * np.add.outer(*ionic), SAFE_COVALENT_RATIO * np.add.outer(*covalent))
+    return np.asarray(least)
 
 
 def _lateral_distances(first: Array, second: Array, vectors: Array) -> Array:

@@ -96,7 +96,7 @@ class ScreeningTask(Record):
     formal_charges: dict[str, int]
     turns: tuple[FilmTurn, ...] = (AS_CUT,)
     n_grid: int = Field(default=6, ge=1)
-    gap_range_ang: Pair = (-0.8, 1.2)
+    gap_range_ang: Pair = (-0.4, 2.0)
     vacuum_ang: float = Field(default=15.0, gt=0)
     n_kept: int = Field(default=3, ge=1)
 

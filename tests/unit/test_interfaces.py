@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase.data import atomic_numbers, covalent_radii
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdip_dft.builders.films import atom_positions, in_vacuum
-from qdip_dft.builders.interfaces import CONTACT_RADII_ANG, START_COMPRESSION, check_built, join_slabs
+from qdip_dft.builders.interfaces import (
+    CONTACT_RADII_ANG,
+    SAFE_COVALENT_RATIO,
+    START_COMPRESSION,
+    check_built,
+    join_slabs,
+)
 from qdip_dft.builders.ions import Ion, IonicCrystal
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
 
@@ -45,6 +52,10 @@ def join(dot: IonicCrystal, film: IonicCrystal, shift: tuple[float, float] = (0.
     return join_slabs(dot, film, shift_ang=np.array(shift), vacuum_ang=15.0)
 
 
+def covalent_radius_ang(symbol: str) -> float:
+    return float(covalent_radii[atomic_numbers[symbol]])
+
+
 def closest_contact_ang(joined: IonicCrystal, n_dot: int) -> float:
     """Return by how much the tightest pair of dot and film exceeds the sum of its contact radii, images included."""
     positions = atom_positions(joined)
@@ -52,7 +63,10 @@ def closest_contact_ang(joined: IonicCrystal, n_dot: int) -> float:
     excess = []
     for i in range(n_dot):
         for j in range(n_dot, len(species)):
-            contact = START_COMPRESSION * (CONTACT_RADII_ANG[species[i]] + CONTACT_RADII_ANG[species[j]])
+            ionic = START_COMPRESSION * (CONTACT_RADII_ANG[species[i]] + CONTACT_RADII_ANG[species[j]])
+            contact = max(
+                ionic, SAFE_COVALENT_RATIO * (covalent_radius_ang(species[i]) + covalent_radius_ang(species[j]))
+            )
             for n in range(-12, 13):
                 for m in range(-12, 13):
                     vector = positions[j] - positions[i] + n * joined.lattice_ang[0] + m * joined.lattice_ang[1]

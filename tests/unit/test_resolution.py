@@ -120,7 +120,7 @@ def test_a_step_that_cannot_be_built_from_a_relaxed_parent_is_blocked_too(steps,
     def collapse(record: CalculationRecord) -> CalculationRecord:
         structure = record.result.structure
         coords = np.array(structure.frac_coords)
-        coords[1] = coords[0] + 0.002
+        coords[1] = coords[0] + 0.06  # about 0.6 Å: the toy potential still has an energy there
         together = structure.model_copy(update={"frac_coords": tuple(map(tuple, coords.tolist()))})
         return record.model_copy(update={"result": record.result.model_copy(update={"structure": together})})
 
