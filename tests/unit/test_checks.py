@@ -12,9 +12,11 @@ from qdip_dft.analysis.checks import (
     ONE_REGISTRY_IS_ENOUGH_ANG2,
     RELAXED_LATTICE_ALLOWANCE,
     check_cations,
+    check_gap,
     check_phase,
     check_registry,
     check_strain,
+    check_strain_term,
 )
 from qdip_dft.analysis.phases import measure_connectivity
 from qdip_dft.model.structure import StructureRecord
@@ -148,3 +150,20 @@ def test_the_sign_of_the_largest_strain_is_told(strains, shown):
     for check in check_strain(strains, limit=0.05, part="film"):
         assert shown in check.finding
         assert check.name.startswith("film strain")
+
+
+def test_a_film_that_is_still_pulled_is_noticed() -> None:
+    assert check_gap(traction_ev_per_ang3=0.5 / 300).is_passed is False
+    assert "finer preset" in check_gap(traction_ev_per_ang3=-0.5 / 300).finding
+
+
+def test_a_film_at_its_distance_passes() -> None:
+    assert check_gap(traction_ev_per_ang3=0.1 / 300).is_passed
+
+
+def test_a_negative_strain_term_is_explained_and_not_decisive() -> None:
+    found = check_strain_term(-0.013)
+    assert not found.is_passed
+    assert not found.is_decisive
+    assert "-13 meV" in found.finding
+    assert check_strain_term(0.0).is_passed
