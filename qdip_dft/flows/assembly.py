@@ -11,6 +11,7 @@ import numpy as np
 from qdip_dft import __version__
 from qdip_dft.analysis.checks import (
     check_cations,
+    check_coverage,
     check_gap,
     check_phase,
     check_registry,
@@ -72,7 +73,7 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
     results = [_describe_candidate(steps, resolution, candidate) for candidate in candidates]
     decomposition = _describe_decomposition(steps, resolution)
     lowest = _lowest_bulk(decomposition, results)
-    results = _select_lowest([_above(result, lowest) for result in results])
+    results = _check_coverages(_select_lowest([_above(result, lowest) for result in results]))
     decomposition = None if decomposition is None else _above(decomposition, lowest)
     return StabilizationDoc(
         id=study.name if len(study.dot.facets) == 1 else f"{study.name}@{facet}",
@@ -280,6 +281,19 @@ def _select_lowest(results: list[CandidateResult]) -> list[CandidateResult]:
         if result.is_valid and (phase not in best or _total(result) < _total(best[phase])):
             best[phase] = result
     return [r.model_copy(update={"is_selected": best.get(r.candidate.phase) is r}) for r in results]
+
+
+def _check_coverages(results: list[CandidateResult]) -> list[CandidateResult]:
+    """Add to each side of the comparison whether the other film holds as much matter per area."""
+    black, competitor = _lowest_of(results, PhaseRole.BLACK), _lowest_of(results, PhaseRole.COMPETITOR)
+    if black is None or competitor is None or black.area_ang2 is None or competitor.area_ang2 is None:
+        return results
+    found = check_coverage(
+        own_fu_per_ang2=black.n_formula_units / black.area_ang2,
+        other_fu_per_ang2=competitor.n_formula_units / competitor.area_ang2,
+        other=competitor.candidate.label.rpartition("//")[2],
+    )
+    return [r.model_copy(update={"checks": (*r.checks, found)}) if r is black else r for r in results]
 
 
 def _total(result: Terms) -> float:
