@@ -37,20 +37,6 @@ MAX_VOLUME_ERROR = 1e-3
 """Largest relative deviation of a catalogued phase's volume per formula unit."""
 
 _HALIDES = frozenset({"F", "Cl", "Br", "I"})
-_READ_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    Warning,
-)
-"""What the file readers of pymatgen and ASE raise on a damaged file."""
 
 
 class Finding(NamedTuple):

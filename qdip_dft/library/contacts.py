@@ -15,21 +15,6 @@ BOND_RATIO = 1.25
 """Two atoms of a molecule are bonded up to this fraction of the sum of their covalent radii."""
 
 _ORGANIC = frozenset({"C", "H", "N", "O"})
-_HALIDES = frozenset({"F", "Cl", "Br", "I"})
-_READ_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    Warning,
-)
-"""What the file readers of pymatgen and ASE raise on a damaged file."""
 
 
 class Pair(NamedTuple):

@@ -10,43 +10,19 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
-from io import StringIO
+from contextlib import suppress
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
-from qdip_dft.cli import main
 from qdip_dft.execution.local import open_archive
 from qdip_dft.execution.results_folder import ResultsFolder
+from tests.command_line import Outcome, assert_four_parts, qdip
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
 N_CALCULATIONS = 22
 COMMAND = [sys.executable, "-c", "import sys; sys.argv[0] = 'qdip'; from qdip_dft.cli import main; main()"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def qdip(*arguments: object, check: bool = True) -> Outcome:
-    """Run the command line, errors and exit codes included; in this process, which saves the start-up."""
-    out, err, code = StringIO(), StringIO(), 0
-    with patch.object(sys, "argv", ["qdip", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-    assert not check or code == 0, err.getvalue()
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -251,14 +227,6 @@ def test_a_newer_results_folder_is_refused_and_left_alone(finished_results: Path
 def test_an_unknown_result_names_those_that_exist(finished_results: Path) -> None:
     refused = qdip("report", "no-such-study", "--results", finished_results, check=False)
     assert_four_parts(refused, "toy-study")
-
-
-def assert_four_parts(refused: Outcome, expected: str) -> None:
-    assert refused.returncode == 2, refused.stderr
-    assert "Traceback" not in refused.stderr
-    lines = refused.stderr.strip().splitlines()
-    assert [line.partition(":")[0] for line in lines[-4:]] == ["Error", "Limit", "Why", "What to do"]
-    assert expected in refused.stderr
 
 
 @pytest.mark.parametrize("command", ["structures", "match", "plan", "run", "status", "report", "query", "doctor"])

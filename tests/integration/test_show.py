@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 
-from qdip_dft.cli import main
 from qdip_dft.execution.local import open_archive
 from qdip_dft.execution.results_folder import ResultsFolder
 from qdip_dft.library.reading import read_structure
+from tests.command_line import assert_four_parts, qdip
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 BLACK = "CsPbI3-alpha(100)"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def qdip(*arguments: object, check: bool = True) -> Outcome:
-    """Run the command line, errors and exit codes included, in this process."""
-    out, err, code = StringIO(), StringIO(), 0
-    with patch.object(sys, "argv", ["qdip", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-    assert not check or code == 0, err.getvalue()
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +115,6 @@ def test_a_bare_dot_stands_in_vacuum(tmp_path: Path) -> None:
     assert set(built["composition"]) == {"Pb", "Te", "Br"}
     assert built["vacuum_ang"] == pytest.approx(15)
     assert "von Mises" not in qdip("dot", "PbTe", "--output", tmp_path / "dot.vasp").stdout
-
-
-def assert_four_parts(refused: Outcome, expected: str) -> None:
-    assert refused.returncode == 2, refused.stderr
-    assert "Traceback" not in refused.stderr
-    lines = refused.stderr.strip().splitlines()
-    assert [line.partition(":")[0] for line in lines[-4:]] == ["Error", "Limit", "Why", "What to do"]
-    assert expected in refused.stderr
 
 
 @pytest.mark.parametrize(

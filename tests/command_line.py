@@ -1,0 +1,40 @@
+"""Running the command line inside the tests."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from unittest.mock import patch
+
+from qdip_dft.cli import main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def qdip(*arguments: object, check: bool = True) -> Outcome:
+    """Run the command line, errors and exit codes included, in this process."""
+    out, err, code = StringIO(), StringIO(), 0
+    with patch.object(sys, "argv", ["qdip", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+    assert not check or code == 0, err.getvalue()
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def assert_four_parts(refused: Outcome, expected: str) -> None:
+    assert refused.returncode == 2, refused.stderr
+    assert "Traceback" not in refused.stderr
+    lines = refused.stderr.strip().splitlines()
+    assert [line.partition(":")[0] for line in lines[-4:]] == ["Error", "Limit", "Why", "What to do"]
+    assert expected in refused.stderr
