@@ -158,9 +158,9 @@ class StudyPlan:
         )
         return maker.make(resolution.records.values())
 
-    def assemble(self, look_up: LookUp) -> tuple[StabilizationDoc, ...]:
-        """Return the result on every facet from the stored calculations; what is missing is named."""
-        return assemble_documents(self.steps, self.resolve(look_up), level=self.engine.theory().level)
+    def assemble(self, resolution: Resolution) -> tuple[StabilizationDoc, ...]:
+        """Return the result on every facet from what is calculated; what is missing is named."""
+        return assemble_documents(self.steps, resolution, level=self.engine.theory().level)
 
 
 def _state(name: str, resolution: Resolution) -> str:

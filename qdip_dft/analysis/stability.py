@@ -75,10 +75,19 @@ def compute_terms(energies: CandidateEnergies) -> Terms:
 
 
 def identity_residual_ev(terms: Terms, energies: CandidateEnergies) -> float | None:
-    """Return total − [E(interface) − E(dot slab)] / N in eV per formula unit: zero up to rounding."""
+    """Return N·total − [E(interface) − E(dot slab)] in eV, which is zero up to rounding; None where a term is missing.
+
+    Raises
+    ------
+    ArithmeticError
+        If the four terms do not add up to 1e-9 eV per formula unit: a defect of this package, never of the input.
+    """
     if terms.total_ev_per_fu is None or energies.interface_ev is None or energies.dot_slab_ev is None:
         return None
-    return terms.total_ev_per_fu - (energies.interface_ev - energies.dot_slab_ev) / energies.n_film
+    residual_ev = energies.n_film * terms.total_ev_per_fu - (energies.interface_ev - energies.dot_slab_ev)
+    if abs(residual_ev) > IDENTITY_TOLERANCE_EV * energies.n_film:
+        raise ArithmeticError(f"the four terms miss the total by {residual_ev:.3g} eV")
+    return residual_ev
 
 
 def subtract_terms(black: Terms, competitor: Terms) -> Terms:

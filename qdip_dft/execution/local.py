@@ -17,6 +17,8 @@ from qdip_dft.results.archive import Archive
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from qdip_dft.flows.resolution import Resolution
+
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
@@ -65,13 +67,15 @@ def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None,
     folder = ResultsFolder(results)
     with folder.lock_for_run():
         archive = open_archive(folder)
-        stored = _stored_keys(plan, archive)
+        stored = _list_attempts(plan.resolve(archive.find_calculation))
         with ProgressDisplay(_estimate_rest(plan, archive), console=console):
             _run_flow(plan, folder, archive, is_retry=is_retry)
-        documents = plan.assemble(archive.find_calculation)
+        resolution = plan.resolve(archive.find_calculation)
+        _require_every_calculation(plan, resolution)
+        documents = plan.assemble(resolution)
         for document in documents:
             archive.save_stabilization(document)
-        done = _stored_keys(plan, archive)
+    done = _list_attempts(resolution)
     return RunSummary(documents=documents, n_calculated=len(done - stored), n_reused=len(done & stored))
 
 
@@ -81,10 +85,9 @@ def _estimate_rest(plan: StudyPlan, archive: Archive) -> dict[str, float]:
     return {calculation.name: calculation.estimated_s for calculation in calculations if not calculation.is_stored}
 
 
-def _stored_keys(plan: StudyPlan, archive: Archive) -> set[tuple[str, int]]:
+def _list_attempts(resolution: Resolution) -> set[tuple[str, int]]:
     """Return key and attempt of every stored calculation of a study."""
-    records = plan.resolve(archive.find_calculation).records.values()
-    return {(record.key, record.attempt) for record in records}
+    return {(record.key, record.attempt) for record in resolution.records.values()}
 
 
 def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, *, is_retry: bool) -> None:
@@ -103,10 +106,15 @@ def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, *, is_re
             allow_external_references=True,
             raise_immediately=True,  # an engine's failure is a record; what is raised here is a full disk or a defect
         )
-    if plan.make_flow(archive.find_calculation) is not None:
-        raise EngineError(
-            f"study {plan.study.name} stopped before its last calculation",
-            limit="every calculation that can be built must be tried",
-            why="the terms would be incomplete without a reason",
-            remedy="run the same command again: it continues where it stopped; the log above says what happened",
-        )
+
+
+def _require_every_calculation(plan: StudyPlan, resolution: Resolution) -> None:
+    """Refuse to report a study of which a calculation was never tried."""
+    if not resolution.ready:
+        return
+    raise EngineError(
+        f"study {plan.study.name} stopped before {next(iter(resolution.ready))}",
+        limit="every calculation that can be built must be tried",
+        why="the terms would be incomplete without a reason",
+        remedy="run the same command again: it continues where it stopped; the log above says what happened",
+    )

@@ -15,6 +15,7 @@ from math import ceil, gcd
 import numpy as np
 from numpy.typing import NDArray
 
+from qdip_dft.builders.ions import ORGANIC_ELEMENTS
 from qdip_dft.report.structure_export import LabelledStructure
 
 Array = NDArray[np.float64]
@@ -36,7 +37,6 @@ BOND_RATIO = 1.25
 
 _ALKALI = frozenset({"Li", "Na", "K", "Rb", "Cs"})
 _ANIONS = frozenset({"F", "Cl", "Br", "I", "O", "S", "Se", "Te"})
-_ORGANIC = frozenset({"H", "C", "N", "O"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ def _is_bond(first: str, second: str) -> bool:
     if pair & _ALKALI or pair == {"H"}:
         return False
     return (
-        pair <= _ORGANIC
+        pair <= ORGANIC_ELEMENTS
         or pair == {"P"}
         or (len(pair & _ANIONS) == 1 and len(pair) == 2 and not pair & {"H", "C", "N"})
     )
