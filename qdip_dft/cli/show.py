@@ -221,7 +221,7 @@ def _name_parts(candidate: Candidate, part: ShownPart) -> dict[str, str]:
 
 def _write_strains(candidate: Candidate, part: ShownPart, mesh: Mesh) -> tuple[str, ...]:
     from qdip_dft.report.summary import count_surface_cells
-    from qdip_dft.report.terminal import write_strains
+    from qdip_dft.report.words import write_strains
 
     film, dot = count_surface_cells(candidate.film_matrix), count_surface_cells(candidate.dot_matrix)
     film_words = f"film strain {write_strains(mesh.film_principal_strains)} %"

@@ -18,7 +18,7 @@ from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.report.summary import count_surface_cells
-from qdip_dft.report.terminal import ROLE_WORDS, find_compared, list_selected, name_film, write_strains
+from qdip_dft.report.words import ROLE_WORDS, find_compared, list_selected, name_facet, name_film, write_strains
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -299,7 +299,7 @@ def _label_axes(axes: Axes, *, doc: StabilizationDoc, series: Sequence[LevelSeri
     """Write the axes, the difference at each stage and the legend."""
     axes.set_ylabel("energy above the most stable bulk (eV/f.u.)")
     axes.set_xticks(range(len(STAGES)), _label_stages(series))
-    meaning = f"Δ = black − competitor on {_name_facet(doc)} (eV/f.u.); negative favours the black phase"
+    meaning = f"Δ = black − competitor on {name_facet(doc)} (eV/f.u.); negative favours the black phase"
     axes.set_xlabel(meaning, fontsize=7)
     axes.tick_params(axis="x", length=0)
     axes.spines[["top", "right"]].set_visible(False)
@@ -342,15 +342,11 @@ def _write_heading(figure: Figure, doc: StabilizationDoc) -> None:
     left, top = _LEFT_INCH / _WIDTH_INCH, 1.0 - 0.06 / figure.get_figheight()
     sides = [_typeset(name_film(result)) for result in find_compared(doc)]
     films = " against ".join(sides) if len(sides) == 2 else _typeset(doc.study.host)
-    heading = f"{films} on {_name_facet(doc)}{'' if len(sides) == 2 else ': undecided'}"
+    heading = f"{films} on {name_facet(doc)}{'' if len(sides) == 2 else ': undecided'}"
     figure.text(left, top, heading, fontsize=9, fontweight="bold", va="top")
     second = 1.0 - 0.24 / figure.get_figheight()
     method = f"{doc.theory.code}, " if doc.theory else ""
     figure.text(left, second, f"{method}{_LEVEL_NOTES[doc.level]}", fontsize=7, color="#555555", va="top")
-
-
-def _name_facet(doc: StabilizationDoc) -> str:
-    return f"{doc.study.dot.material}({doc.dot_plane})"
 
 
 def _label_stages(series: Sequence[LevelSeries]) -> list[str]:

@@ -1,0 +1,220 @@
+"""The tables of a report as plain values: terminal, page and LaTeX show the same rows, each in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc, Terms
+from qdip_dft.report.summary import count_surface_cells, find_selected
+from qdip_dft.report.words import (
+    ROLE_WORDS,
+    find_lowest_bulk,
+    find_relative_total,
+    list_selected,
+    name_facet,
+    name_film,
+    write_strains,
+)
+
+TERM_HEADINGS = ("bulk", "strain", "surface", "binding", "total")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of numbers.
+
+    Parameters
+    ----------
+    name
+        What it holds.
+    unit
+        Its unit.
+    """
+
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One entry of a table.
+
+    Parameters
+    ----------
+    text
+        What is read; ``—`` where it is missing.
+    value
+        What it is sorted by; None: the text, or missing.
+    """
+
+    text: str
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table.
+
+    Parameters
+    ----------
+    name
+        Text of the first column.
+    cells
+        One for each other column.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table whose first column is text and whose other columns are numbers.
+
+    Parameters
+    ----------
+    title
+        What it shows.
+    heading
+        Heading of the first column.
+    columns
+        The other columns.
+    rows
+        The rows in their own order.
+    note
+        What a reader must know to read it.
+    result
+        The last row, which does not take part in sorting; None without.
+    """
+
+    title: str
+    heading: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+    result: Row | None = None
+
+
+def list_tables(doc: StabilizationDoc) -> tuple[Table, ...]:
+    """Return the tables of a result: terms, and where a phase has a valid candidate energies per area and cells."""
+    if not list_selected(doc):
+        return (tabulate_terms(doc),)
+    return tabulate_terms(doc), tabulate_areas(doc), tabulate_cells(doc)
+
+
+def tabulate_terms(doc: StabilizationDoc) -> Table:
+    """Return phases × four terms and total in eV per formula unit, with the difference as the result."""
+    rows = [_make_phase_row(doc, phase.phase, ROLE_WORDS[phase.role]) for phase in doc.study.phases]
+    if doc.decomposition is not None:
+        rows.append(Row(doc.decomposition.label, write_numbers(_list_relative_terms(doc.decomposition))))
+    difference = Row("black − competitor", write_numbers(_list_terms(doc.stabilization)))
+    return Table(
+        title="The four terms",
+        heading="phase",
+        columns=tuple(Column(name, "eV/f.u.") for name in TERM_HEADINGS),
+        rows=tuple(rows),
+        note=_explain_zero(doc),
+        result=difference if doc.study.has_competitor else None,
+    )
+
+
+def tabulate_areas(doc: StabilizationDoc) -> Table:
+    """Return the energies per area of interface in both units."""
+    names = ("surface", "binding", "separation")
+    return Table(
+        title="Per area of interface",
+        heading="phase",
+        columns=tuple(Column(name, unit) for name in names for unit in ("meV/Å²", "J/m²")),
+        rows=tuple(Row(name_film(result), _write_areas(result)) for result in list_selected(doc)),
+        note="surface: both faces of the film; separation: work of separation, positive when bound.",
+    )
+
+
+def tabulate_cells(doc: StabilizationDoc) -> Table:
+    """Return planes, common cell, strain and size of every interface that stands for a phase."""
+    columns = (
+        ("cell", "film:dot"),
+        ("area", "Å²"),
+        ("film strain", "%"),
+        ("dot strain", "%"),
+        ("film", "f.u."),
+        ("size", "atoms"),
+    )
+    return Table(
+        title=f"Interfaces with {name_facet(doc)}",
+        heading="phase",
+        columns=tuple(Column(*column) for column in columns),
+        rows=tuple(Row(name_film(result), _write_cell(result)) for result in list_selected(doc)),
+        note="cell: 1 × 1 surface cells; strain: principal values with the relaxed lattices, negative: compressed.",
+    )
+
+
+def write_numbers(values: Sequence[float | None], *, decimals: int = 3) -> tuple[Cell, ...]:
+    """Return signed numbers as cells; ``—`` where one is missing."""
+    return tuple(Cell(write_signed(value, decimals=decimals), value) for value in values)
+
+
+def _make_phase_row(doc: StabilizationDoc, phase: str, role: str) -> Row:
+    result = find_selected(doc, phase)
+    if result is None:
+        return Row(f"{role} {phase}", write_numbers((None,) * len(TERM_HEADINGS)))
+    return Row(f"{role} {name_film(result)}", write_numbers(_list_relative_terms(result)))
+
+
+def _write_areas(result: CandidateResult) -> tuple[Cell, ...]:
+    work_mev_per_ang2 = None if result.binding_mev_per_ang2 is None else -result.binding_mev_per_ang2
+    pairs = (
+        (result.surface_mev_per_ang2, result.surface_j_per_m2),
+        (result.binding_mev_per_ang2, result.binding_j_per_m2),
+        (work_mev_per_ang2, result.work_of_separation_j_per_m2),
+    )
+    return tuple(cell for mev, j in pairs for cell in (*write_numbers((mev,), decimals=1), *write_numbers((j,))))
+
+
+def _write_cell(result: CandidateResult) -> tuple[Cell, ...]:
+    film, dot = (count_surface_cells(matrix) for matrix in (result.candidate.film_matrix, result.candidate.dot_matrix))
+    return (
+        Cell(f"{film}:{dot}", film),
+        Cell("—" if result.area_ang2 is None else f"{result.area_ang2:.1f}", result.area_ang2),
+        *(
+            Cell(write_strains(s), _find_largest(s))
+            for s in (result.film_principal_strains, result.dot_principal_strains)
+        ),
+        Cell(str(result.n_formula_units), result.n_formula_units),
+        Cell("—" if result.n_atoms is None else str(result.n_atoms), result.n_atoms),
+    )
+
+
+def _find_largest(strains: Sequence[float] | None) -> float | None:
+    return None if strains is None else max(map(abs, strains))
+
+
+def _explain_zero(doc: StabilizationDoc) -> str:
+    """Say what bulk and total are counted from, and what the sign of the difference means."""
+    sides = (doc.stabilization.black, doc.stabilization.competitor)
+    films = [label.rpartition("//")[2] for label in sides if label is not None]
+    subject = f"black − competitor is {' − '.join(films)}" if len(films) == 2 else "black − competitor"
+    sign = f"{subject}; negative favours the black phase."
+    lowest = find_lowest_bulk(doc)
+    if lowest is None:
+        return sign
+    phase, energy_ev_per_fu = lowest
+    return f"bulk and total: above the most stable bulk, {phase} ({write_signed(energy_ev_per_fu)} eV/f.u.).\n{sign}"
+
+
+def _list_terms(terms: Terms) -> tuple[float | None, ...]:
+    return (
+        terms.bulk_ev_per_fu,
+        terms.strain_ev_per_fu,
+        terms.surface_ev_per_fu,
+        terms.binding_ev_per_fu,
+        terms.total_ev_per_fu,
+    )
+
+
+def _list_relative_terms(result: CandidateResult | DecompositionResult) -> tuple[float | None, ...]:
+    """Return the terms with bulk and total counted from the most stable bulk."""
+    _, strain, surface, binding, _ = _list_terms(result)
+    return result.bulk_above_lowest_ev_per_fu, strain, surface, binding, find_relative_total(result)

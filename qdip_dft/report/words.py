@@ -1,0 +1,140 @@
+"""A result document in words: what stands for each phase, what was left out and why, and what a reader must know.
+
+Terminal, figure and page say the same because they take it from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.model.calculation import Level
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
+from qdip_dft.model.study import PhaseRole
+from qdip_dft.report.summary import find_selected, list_faults
+
+ROLE_WORDS = {PhaseRole.BLACK: "black", PhaseRole.COMPETITOR: "yellow"}
+"""The sides of the comparison as they are called in tables, figures and sentences."""
+
+LEVEL_NOTICES = {
+    Level.TEST: "Level: test. A toy potential computed these numbers; they have no physical meaning.",
+    Level.SCREENING: "Level: screening. A machine-learned potential computed these numbers; "
+    "they are not for publication without a DFT check.",
+    Level.DFT: "Level: DFT.",
+}
+"""What a reader must know about the level of theory."""
+
+_DISPERSION_WORDS = {"none": "", "d3bj": " + D3(BJ)"}
+_PERCENT = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A list below the tables.
+
+    Parameters
+    ----------
+    title
+        What is listed.
+    lines
+        The items, at least one.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+
+
+def describe(doc: StabilizationDoc) -> str:
+    """Return the level of theory in one line."""
+    if doc.theory is None:
+        return "Nothing was computed."
+    theory = doc.theory
+    dispersion = _DISPERSION_WORDS.get(theory.dispersion, f" + {theory.dispersion}")
+    method = f"{theory.code} {theory.code_version} ({theory.functional}{dispersion})"
+    return f"Level {doc.level.value}: engine {theory.engine}, preset {doc.study.engine.preset.value}, {method}."
+
+
+def name_facet(doc: StabilizationDoc) -> str:
+    """Return dot and facet, such as ``PbS(111)``."""
+    return f"{doc.study.dot.material}({doc.dot_plane})"
+
+
+def name_film(result: CandidateResult) -> str:
+    """Return the film of a candidate as its label writes it, such as ``FAPbI3-alpha(100)``."""
+    return result.candidate.label.rpartition("//")[2]
+
+
+def list_selected(doc: StabilizationDoc) -> tuple[CandidateResult, ...]:
+    """Return the candidates that stand for the phases, black ones first."""
+    return (*doc.selected(PhaseRole.BLACK), *doc.selected(PhaseRole.COMPETITOR))
+
+
+def find_compared(doc: StabilizationDoc) -> tuple[CandidateResult, ...]:
+    """Return the two candidates of the difference, the black one first; fewer where a side is missing."""
+    labels = doc.stabilization.black, doc.stabilization.competitor
+    return tuple(result for label in labels for result in doc.candidates if result.candidate.label == label)
+
+
+def write_strains(strains: Sequence[float] | None) -> str:
+    """Return principal strains in percent, such as ``−4.8, −1.0``."""
+    return "—" if strains is None else ", ".join(write_signed(_PERCENT * strain, decimals=1) for strain in strains)
+
+
+def find_lowest_bulk(doc: StabilizationDoc) -> tuple[str, float] | None:
+    """Return the phase with the most stable bulk and its energy in eV per formula unit."""
+    bulks = [(r.bulk_ev_per_fu, r.candidate.phase) for r in doc.candidates if r.bulk_ev_per_fu is not None]
+    if doc.decomposition is not None and doc.decomposition.bulk_ev_per_fu is not None:
+        bulks.append((doc.decomposition.bulk_ev_per_fu, doc.decomposition.label))
+    if not bulks:
+        return None
+    energy_ev_per_fu, phase = min(bulks)
+    return phase, energy_ev_per_fu
+
+
+def find_relative_total(result: CandidateResult | DecompositionResult) -> float | None:
+    """Return the total counted from the most stable bulk, in eV per formula unit."""
+    bulk, total, above = result.bulk_ev_per_fu, result.total_ev_per_fu, result.bulk_above_lowest_ev_per_fu
+    return None if bulk is None or total is None or above is None else total - bulk + above
+
+
+def list_remarks(doc: StabilizationDoc) -> tuple[Remark, ...]:
+    """Return what stands beside the tables: absent phases, losers, candidates that were not built, warnings."""
+    remarks = (
+        ("Phases without a valid candidate", _list_absent_phases(doc)),
+        ("Other candidates", _list_losers(doc)),
+        ("Candidates that were not built", [f"{dropped.label}: {dropped.reason}" for dropped in doc.dropped]),
+        ("Warnings", _list_warnings(doc)),
+    )
+    return tuple(Remark(title, tuple(lines)) for title, lines in remarks if lines)
+
+
+def _list_absent_phases(doc: StabilizationDoc) -> list[str]:
+    absent = (phase for phase in doc.study.phases if find_selected(doc, phase.phase) is None)
+    return [f"{ROLE_WORDS[phase.role]} {phase.phase}, planes {', '.join(phase.planes)}" for phase in absent]
+
+
+def _list_losers(doc: StabilizationDoc) -> list[str]:
+    return [f"{name_film(result)}: {say_why_lost(doc, result)}" for result in doc.candidates if not result.is_selected]
+
+
+def say_why_lost(doc: StabilizationDoc, result: CandidateResult) -> str:
+    """Say how far a candidate lies above the selected one of its phase, or why it is left out."""
+    if not result.is_valid:
+        return f"left out: {'; '.join(list_faults(result))}"
+    total_ev_per_fu = f"total {write_signed(find_relative_total(result))} eV/f.u."
+    winner = find_selected(doc, result.candidate.phase)
+    if winner is None or winner.total_ev_per_fu is None or result.total_ev_per_fu is None:
+        return total_ev_per_fu
+    above_ev_per_fu = result.total_ev_per_fu - winner.total_ev_per_fu
+    return f"{total_ev_per_fu}, {write_signed(above_ev_per_fu)} against {name_film(winner)}"
+
+
+def _list_warnings(doc: StabilizationDoc) -> list[str]:
+    """Return the failed checks that left their candidate in the comparison."""
+    return [
+        f"{name_film(result)}, {check.name}: {check.finding}"
+        for result in doc.candidates
+        for check in result.checks
+        if not check.is_passed and not check.is_decisive
+    ]
