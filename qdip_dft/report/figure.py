@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
 from itertools import accumulate, pairwise, takewhile
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.analysis.sentence import write_signed
@@ -29,11 +30,9 @@ STAGES = ("bulk", "+ strain", "+ surface", "+ binding")
 
 PNG_DPI = 300
 
-_WIDTH_INCH = 5.4
 _LEFT_INCH, _RIGHT_INCH = 0.66, 0.08
-_TOP_INCH, _AXES_INCH, _BOTTOM_INCH = 0.46, 2.9, 0.66
+_AXES_INCH = 2.9
 _LEGEND_ROW_INCH = 0.34
-_LEGEND_COLUMNS = 2
 _LABEL_POINTS = 10.0
 """Height that the number of a level takes, with its distance to the bar."""
 _POINTS_PER_INCH = 72.0
@@ -46,10 +45,10 @@ _COLOURS = {
 paler for the phases that are not compared."""
 
 _TEXT_COLOURS = {
-    PhaseRole.BLACK: ("#1a1a1a", "#6e6e6e", "#8f8f8f"),
-    PhaseRole.COMPETITOR: ("#8a5a00", "#a5803f", "#7a5a2a"),
+    PhaseRole.BLACK: ("#1a1a1a", "#6e6e6e", "#737373"),
+    PhaseRole.COMPETITOR: ("#8a5a00", "#7d5a14", "#7a5a2a"),
 }
-"""As the bars, dark enough to read."""
+"""As the bars, dark enough to read: at least 4.5 : 1 on white."""
 
 _LINE_WIDTHS = {PhaseRole.BLACK: 2.2, PhaseRole.COMPETITOR: 5.0}
 """The yellow bar is the thicker one and lies below: two equal levels stay visible."""
@@ -68,6 +67,7 @@ _STYLE: dict[Any, Any] = {
     "font.size": 8.0,
     "axes.linewidth": 0.8,
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "svg.hashsalt": "qdip_dft",
 }
 """Text stays text in the SVG, and the same document gives the same file."""
@@ -76,10 +76,44 @@ _STYLE: dict[Any, Any] = {
 class FigureKind(StrEnum):
     """The file formats of a figure."""
 
+    PDF = "pdf"
+    """Vectors and embedded fonts, for LaTeX."""
     PNG = "png"
     """Pixels, 300 per inch."""
     SVG = "svg"
     """Vectors and text."""
+
+
+_STAMPS = {FigureKind.PNG: "Software", FigureKind.SVG: "Date", FigureKind.PDF: "CreationDate"}
+"""What a writer would add that differs from one run to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class FigureShape:
+    """The room that a figure has.
+
+    Parameters
+    ----------
+    width_inch, top_inch, bottom_inch
+        Width, and room above and below the axes, in inches.
+    legend_columns
+        Entries of the legend side by side.
+    line_length
+        Characters in a line above or below the axes.
+    """
+
+    width_inch: float
+    top_inch: float
+    bottom_inch: float
+    legend_columns: int
+    line_length: int
+
+
+WIDE = FigureShape(width_inch=5.4, top_inch=0.46, bottom_inch=0.66, legend_columns=2, line_length=90)
+"""One and a half columns of a journal."""
+
+NARROW = FigureShape(width_inch=3.4, top_inch=0.72, bottom_inch=0.78, legend_columns=1, line_length=46)
+"""One column of a journal, or a phone: the same text sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +163,15 @@ class LevelSeries:
         return _LINE_WIDTHS[self.role] * (1.0 if self.is_compared else 0.6)
 
 
-def draw_levels(doc: StabilizationDoc) -> Figure:
+def draw_levels(doc: StabilizationDoc, *, shape: FigureShape = WIDE) -> Figure:
     """Draw the stacked levels of the phases and the difference at every stage.
 
     Parameters
     ----------
     doc
         The result of a study on one dot facet.
+    shape
+        The room that the figure has.
 
     Returns
     -------
@@ -148,16 +184,16 @@ def draw_levels(doc: StabilizationDoc) -> Figure:
 
     series = list_series(doc)
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH_INCH, _find_height_inch(len(series))))
+        figure = Figure(figsize=(shape.width_inch, _find_height_inch(len(series), shape)))
         FigureCanvasAgg(figure)
-        axes = _place_axes(figure)
+        axes = _place_axes(figure, shape)
         _set_limits(axes, series)
         for entry in sorted(series, key=lambda entry: (entry.is_compared, entry.role is PhaseRole.BLACK)):
             _draw_series(axes, entry)
         for stage in range(len(STAGES)):
             _write_levels(axes, series, stage=stage)
-        _label_axes(axes, doc=doc, series=series)
-        _write_heading(figure, doc)
+        _label_axes(axes, doc=doc, series=series, shape=shape)
+        _write_heading(figure, doc, shape)
     return figure
 
 
@@ -166,9 +202,8 @@ def render_figure(figure: Figure, kind: FigureKind) -> bytes:
     import matplotlib as mpl
 
     content = BytesIO()
-    no_stamp = {"Date": None} if kind is FigureKind.SVG else {"Software": None}
     with mpl.rc_context(_STYLE):
-        figure.savefig(content, format=kind.value, dpi=PNG_DPI, metadata=no_stamp)
+        figure.savefig(content, format=kind.value, dpi=PNG_DPI, metadata={_STAMPS[kind]: None})
     return content.getvalue()
 
 
@@ -216,17 +251,17 @@ def _describe_cell(result: CandidateResult) -> str:
     return f"cell {film}:{dot}, film strain {write_strains(result.film_principal_strains)} %"
 
 
-def _find_height_inch(n_series: int) -> float:
-    n_rows = -(-n_series // _LEGEND_COLUMNS)
-    return _TOP_INCH + _AXES_INCH + _BOTTOM_INCH + n_rows * _LEGEND_ROW_INCH
+def _find_height_inch(n_series: int, shape: FigureShape) -> float:
+    n_rows = -(-n_series // shape.legend_columns)
+    return shape.top_inch + _AXES_INCH + shape.bottom_inch + n_rows * _LEGEND_ROW_INCH
 
 
-def _place_axes(figure: Figure) -> Axes:
+def _place_axes(figure: Figure, shape: FigureShape) -> Axes:
     """Return axes of fixed size, so that the room a label takes is known before it is placed."""
     height_inch = figure.get_figheight()
-    bottom = 1.0 - (_TOP_INCH + _AXES_INCH) / height_inch
-    width = 1.0 - (_LEFT_INCH + _RIGHT_INCH) / _WIDTH_INCH
-    return figure.add_axes((_LEFT_INCH / _WIDTH_INCH, bottom, width, _AXES_INCH / height_inch))
+    bottom = 1.0 - (shape.top_inch + _AXES_INCH) / height_inch
+    width = 1.0 - (_LEFT_INCH + _RIGHT_INCH) / shape.width_inch
+    return figure.add_axes((_LEFT_INCH / shape.width_inch, bottom, width, _AXES_INCH / height_inch))
 
 
 def _set_limits(axes: Axes, series: Sequence[LevelSeries]) -> None:
@@ -295,22 +330,22 @@ def place_labels(levels: Sequence[float], *, height: float) -> list[float]:
     return places
 
 
-def _label_axes(axes: Axes, *, doc: StabilizationDoc, series: Sequence[LevelSeries]) -> None:
+def _label_axes(axes: Axes, *, doc: StabilizationDoc, series: Sequence[LevelSeries], shape: FigureShape) -> None:
     """Write the axes, the difference at each stage and the legend."""
     axes.set_ylabel("energy above the most stable bulk (eV/f.u.)")
     axes.set_xticks(range(len(STAGES)), _label_stages(series))
     meaning = f"Δ = black − competitor on {name_facet(doc)} (eV/f.u.); negative favours the black phase"
-    axes.set_xlabel(meaning, fontsize=7)
+    axes.set_xlabel(fill(meaning, shape.line_length), fontsize=7)
     axes.tick_params(axis="x", length=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.axhline(0.0, color="#bbbbbb", linewidth=0.6, zorder=1)
     if series:
-        _draw_legend(axes, series)
+        _draw_legend(axes, series, shape)
     else:
         axes.text(0.5, 0.5, "no phase has a valid candidate", transform=axes.transAxes, ha="center", va="center")
 
 
-def _draw_legend(axes: Axes, series: Sequence[LevelSeries]) -> None:
+def _draw_legend(axes: Axes, series: Sequence[LevelSeries], shape: FigureShape) -> None:
     """Write film, cell and strain of every phase below the axes."""
     from matplotlib.lines import Line2D
 
@@ -325,28 +360,31 @@ def _draw_legend(axes: Axes, series: Sequence[LevelSeries]) -> None:
         )
         for entry in series
     ]
-    top = -(_BOTTOM_INCH - 0.08) / _AXES_INCH
+    top = -(shape.bottom_inch - 0.08) / _AXES_INCH
     axes.legend(
         handles=handles,
         loc="upper center",
         bbox_to_anchor=(0.5, top),
-        ncols=_LEGEND_COLUMNS,
+        ncols=shape.legend_columns,
         frameon=False,
         fontsize=7,
         borderaxespad=0.0,
     )
 
 
-def _write_heading(figure: Figure, doc: StabilizationDoc) -> None:
-    """Write host, facet, planes and the level of theory above the axes."""
-    left, top = _LEFT_INCH / _WIDTH_INCH, 1.0 - 0.06 / figure.get_figheight()
+def _write_heading(figure: Figure, doc: StabilizationDoc, shape: FigureShape) -> None:
+    """Write host, facet, planes and the level of theory above the axes; on a narrow figure from its very left."""
+    left = _LEFT_INCH / shape.width_inch if shape is WIDE else 0.02
+    height_inch = figure.get_figheight()
     sides = [_typeset(name_film(result)) for result in find_compared(doc)]
     films = " against ".join(sides) if len(sides) == 2 else _typeset(doc.study.host)
     heading = f"{films} on {name_facet(doc)}{'' if len(sides) == 2 else ': undecided'}"
-    figure.text(left, top, heading, fontsize=9, fontweight="bold", va="top")
-    second = 1.0 - 0.24 / figure.get_figheight()
     method = f"{doc.theory.code}, " if doc.theory else ""
-    figure.text(left, second, f"{method}{_LEVEL_NOTES[doc.level]}", fontsize=7, color="#555555", va="top")
+    note = fill(f"{method}{_LEVEL_NOTES[doc.level]}", shape.line_length)
+    figure.text(
+        left, 1.0 - 0.06 / height_inch, heading, fontsize=9 if shape is WIDE else 8, fontweight="bold", va="top"
+    )
+    figure.text(left, 1.0 - 0.24 / height_inch, note, fontsize=7, color="#555555", va="top")
 
 
 def _label_stages(series: Sequence[LevelSeries]) -> list[str]:
