@@ -242,6 +242,7 @@ def load_crystal_record(name_or_path: str) -> CrystalRecord:
         structure=StructureRecord.from_pymatgen(crystal.structure),
         formula_units=crystal.formula_units,
         formal_charges=dict(crystal.formal_charges),
+        bulk_modulus_gpa=crystal.entry.bulk_modulus_gpa if crystal.entry else None,
     )
 
 

@@ -32,6 +32,7 @@ CATIONS = {cation.name: cation for cation in (build_formamidinium(), build_methy
 CRYSTAL_LICENCE = "cell and coordinates are facts, cited from the source; the file was written by this project"
 MOLECULE_LICENCE = "made by this project"
 HEADER = "# Written by scripts/build_structures.py from scripts/crystal_data.json; edit those, not this file.\n"
+BULK_MODULI_GPA = json.loads((HERE / "bulk_moduli.json").read_text(encoding="utf-8"))
 CELL_TAGS = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
 TAKEN_OVER = ("id", "name", "formula", "material", "phase", "role", "color", "space_group", "space_group_number")
 
@@ -175,6 +176,7 @@ def describe_phase(phase: dict[str, Any]) -> dict[str, Any]:
     entry = {name: phase[name] for name in TAKEN_OVER if phase[name] is not None}
     entry |= {"file": f"{phase['id']}.cif", "formula_units": phase["formula_units"]}
     entry |= {"volume_ang3_per_fu": phase["vol_per_fu"], "formal_charges": phase["formal_charges"]}
+    entry |= {"bulk_modulus_gpa": BULK_MODULI_GPA[phase["id"]]} if phase["id"] in BULK_MODULI_GPA else {}
     entry |= {name: phase[name] for name in ("cation", "cation_centres", "cation_seed") if name in phase}
     entry |= {"provenance": phase["provenance"], "is_verified": phase["provenance"] != "memory"}
     entry |= {"source": phase["source"], "licence": CRYSTAL_LICENCE}

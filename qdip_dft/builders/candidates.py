@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 from qdip_dft.builders.cleavage import Termination, find_terminations
 from qdip_dft.builders.dots import plan_dot_cut
@@ -22,6 +23,7 @@ from qdip_dft.builders.orientation import (
     plane_spacing_ang,
 )
 from qdip_dft.builders.planes import parse_hkl
+from qdip_dft.builders.strain import automatic_partition
 from qdip_dft.errors import MatchError, SlabError
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
@@ -48,6 +50,8 @@ class OrientedFace:
         Such as ``PbS(111)``.
     plane
         Miller indices as the study writes them.
+    bulk_modulus_gpa
+        Of the crystal, in GPa; None if unknown.
     """
 
     crystal: IonicCrystal
@@ -55,6 +59,7 @@ class OrientedFace:
     oriented: IonicCrystal
     name: str
     plane: str
+    bulk_modulus_gpa: float | None = None
 
 
 def orient_face(crystal: CrystalRecord, plane: str) -> OrientedFace:
@@ -62,7 +67,8 @@ def orient_face(crystal: CrystalRecord, plane: str) -> OrientedFace:
     ionic = find_ions(crystal.structure, crystal.formal_charges)
     orientation = find_orientation(ionic, parse_hkl(plane))
     oriented = orient_crystal(ionic, orientation)
-    return OrientedFace(ionic, orientation, oriented, name=f"{crystal.id}({plane})", plane=plane)
+    name = f"{crystal.id}({plane})"
+    return OrientedFace(ionic, orientation, oriented, name, plane, bulk_modulus_gpa=crystal.bulk_modulus_gpa)
 
 
 def find_candidates(
@@ -195,6 +201,39 @@ def formula_units_per_cell(face: OrientedFace, crystal: CrystalRecord) -> int:
     return crystal.formula_units * len(face.oriented.ions) // len(face.crystal.ions)
 
 
+def resolve_partition(
+    asked: float | Literal["auto"], film: tuple[OrientedFace, int], dot: tuple[OrientedFace, int]
+) -> float:
+    """Return the strain partition w as a number.
+
+    Parameters
+    ----------
+    asked
+        A number stands as it is; ``auto`` is the share of least elastic energy (`automatic_partition`).  Its biaxial
+        modulus 3 B (1 − 2ν) / (1 − ν) is taken proportional to the bulk modulus B: one Poisson ratio ν for both.
+    film, dot
+        Each face with its number of lattice planes.
+
+    Raises
+    ------
+    MatchError
+        If ``auto`` is asked and a bulk modulus is unknown.
+    """
+    return automatic_partition(_stiffness(*film), _stiffness(*dot)) if asked == "auto" else asked
+
+
+def _stiffness(face: OrientedFace, n_planes: int) -> float:
+    """Return bulk modulus times thickness in GPa·Å."""
+    if face.bulk_modulus_gpa is None:
+        raise MatchError(
+            f"{face.name} has no bulk modulus",
+            limit="an automatic strain partition needs that of film and dot",
+            why="the share of the strain would be a guess",
+            remedy="give strain_partition as a number: 0 strains the film only, 1 the dot only",
+        )
+    return face.bulk_modulus_gpa * n_planes * plane_spacing_ang(face.oriented)
+
+
 def _count_film_planes(study: StudySpec, face: OrientedFace, n_formula_units: int) -> int:
     """Return the lattice planes of a film of at least the asked thickness, whole reference cells."""
     spacing, thickness = plane_spacing_ang(face.oriented), study.film.min_thickness_ang
@@ -241,7 +280,9 @@ def _describe(
         dot_matrix=match.dot_matrix,
         search_strains=match.principal_strains,
         search_area_ang2=match.area_ang2,
-        strain_partition=study.matching.strain_partition,
+        strain_partition=resolve_partition(
+            study.matching.strain_partition, (film_face, n_planes), (dot_face, dot_cut.n_planes)
+        ),
         shift=shift,
         n_formula_units=n_planes * match.n_film * formula_units_per_cell(film_face, crystal),
         notes=(f"cleavage cuts {termination.broken_valence:.2f} valence units per 1 × 1 cell",),

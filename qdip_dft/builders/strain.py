@@ -121,7 +121,7 @@ def interface_mesh(film_2d: Array, dot_2d: Array, match: CommonCell, partition: 
     MatchError
         If w lies outside [0, 1], or the two cells have opposite handedness.
     """
-    _check_partition(partition)
+    check_partition(partition)
     film = np.array(match.film_matrix, dtype=float) @ film_2d
     dot = np.array(match.dot_matrix, dtype=float) @ dot_2d
     rotation, _ = split_rotation(_deformation(film, dot))
@@ -163,7 +163,14 @@ def automatic_partition(film_stiffness: float, dot_stiffness: float) -> float:
     return film_stiffness / (film_stiffness + dot_stiffness)
 
 
-def _check_partition(partition: float) -> None:
+def check_partition(partition: float) -> float:
+    """Return the strain partition if it lies in [0, 1].
+
+    Raises
+    ------
+    MatchError
+        If it does not.
+    """
     if not 0.0 <= partition <= 1.0:
         raise MatchError(
             f"strain partition {partition}",
@@ -171,6 +178,7 @@ def _check_partition(partition: float) -> None:
             why="beyond it one side would be strained past the other's lattice",
             remedy="give 0 (the film takes all strain), 1 (the dot does) or a value between",
         )
+    return partition
 
 
 def _deformation(before: Array, after: Array) -> Array:

@@ -10,6 +10,7 @@ from qdip_dft.cli.options import AsJson
 from qdip_dft.cli.output import console, write_json
 
 if TYPE_CHECKING:
+    from qdip_dft.builders.candidates import OrientedFace
     from qdip_dft.builders.matching import CellMatch
 
 
@@ -20,14 +21,24 @@ def match(
     film_plane: Annotated[str, typer.Argument(metavar="HKL", help="Plane of the film, such as 100.")],
     max_area: Annotated[float, typer.Option("--max-area", help="Largest area of the common cell in Å².")] = 400.0,
     max_strain: Annotated[float, typer.Option("--max-strain", help="Largest principal strain (fraction).")] = 0.05,
+    strain_partition: Annotated[
+        str,
+        typer.Option(
+            "--strain-partition",
+            metavar="W",
+            help="Share w of the strain that the dot takes: a number from 0 to 1, or auto (bulk modulus × thickness).",
+        ),
+    ] = "0",
     as_json: AsJson = False,
 ) -> None:
-    """List the common cells of two planes; the film is strained onto the dot.
+    """List the common cells of two planes; the film is strained onto the dot, or they share the strain.
 
     Areas in Å², strains as fractions (negative: the film is compressed), Miller indices of the conventional cells as
-    filed. Atoms are those of one lattice plane of film and of dot.
+    filed. Atoms are those of one lattice plane of film and dot. The misfit is that of the film on the unstrained dot;
+    with --strain-partition the mesh and the strains of both are listed too. For auto the slabs are as thick as a
+    study's defaults.
 
-    Example: qdip match PbS 111 FAPbI3-alpha 100 --max-area 400 --max-strain 0.05
+    Example: qdip match PbS 111 FAPbI3-alpha 100 --max-area 400 --max-strain 0.05 --strain-partition auto
     """
     from qdip_dft.builders.candidates import orient_face
     from qdip_dft.builders.matching import require_matches
@@ -43,12 +54,49 @@ def match(
         max_strain=max_strain,
     )
     n_atoms = (film_face.oriented.n_atoms, dot_face.oriented.n_atoms)
-    described = [_describe(cell, *n_atoms) for cell in cells]
+    partition = _read_partition(strain_partition, film_face, dot_face)
+    described = [
+        _describe(cell, *n_atoms) | _describe_mesh(cell, film_face, dot_face, partition=partition) for cell in cells
+    ]
     if as_json:
         write_json({"dot": dot_face.name, "film": film_face.name, "max_area_ang2": max_area,
-                    "max_strain": max_strain, "cells": described})  # fmt: skip
+                    "max_strain": max_strain, "strain_partition": partition, "cells": described})  # fmt: skip
         return
-    _print_cells(f"{dot_face.name} // {film_face.name}", described)
+    _print_cells(f"{dot_face.name} // {film_face.name}", described, partition=partition)
+
+
+def _read_partition(text: str, film: OrientedFace, dot: OrientedFace) -> float:
+    """Return w; for ``auto`` both slabs have the least thickness that a study asks for by default."""
+    from math import ceil
+
+    from qdip_dft.builders.candidates import resolve_partition
+    from qdip_dft.builders.orientation import plane_spacing_ang
+    from qdip_dft.builders.strain import check_partition
+    from qdip_dft.model.study import DotSpec, FilmSpec
+
+    if text != "auto":
+        try:
+            return check_partition(float(text))
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is neither a number from 0 to 1 nor auto") from None
+    thicknesses_ang = [spec.model_fields["min_thickness_ang"].default for spec in (FilmSpec, DotSpec)]
+    slabs = [
+        (face, ceil(thickness_ang / plane_spacing_ang(face.oriented)))
+        for face, thickness_ang in zip((film, dot), thicknesses_ang, strict=True)
+    ]
+    return resolve_partition("auto", *slabs)
+
+
+def _describe_mesh(cell: CellMatch, film: OrientedFace, dot: OrientedFace, *, partition: float) -> dict[str, Any]:
+    from qdip_dft.builders.orientation import in_plane_vectors
+    from qdip_dft.builders.strain import interface_mesh
+
+    mesh = interface_mesh(in_plane_vectors(film.oriented), in_plane_vectors(dot.oriented), cell, partition)
+    return {
+        "mesh_area_ang2": mesh.area_ang2,
+        "film_strains": list(mesh.film_principal_strains),
+        "dot_strains": list(mesh.dot_principal_strains),
+    }
 
 
 def _describe(cell: CellMatch, film_atoms: int, dot_atoms: int) -> dict[str, Any]:
@@ -65,21 +113,39 @@ def _describe(cell: CellMatch, film_atoms: int, dot_atoms: int) -> dict[str, Any
     }
 
 
-def _print_cells(title: str, cells: list[dict[str, Any]]) -> None:
+def _print_cells(title: str, cells: list[dict[str, Any]], *, partition: float) -> None:
     from rich.table import Table
 
-    table = Table(title=title, caption="* on the Pareto front of area against the largest strain")
-    for heading in ("area (Å²)", "film:dot", "strain 1 (%)", "strain 2 (%)", "von Mises (%)", "atoms/plane", "front"):
+    caption = "* on the Pareto front of area against the largest strain"
+    describe = _unshared_columns if partition == 0.0 else _shared_columns
+    table = Table(title=title, caption=caption if partition == 0.0 else f"w = {partition:.3f}; {caption}")
+    for heading in describe(cells[0]):
         table.add_column(heading, justify="right")
     for cell in cells:
-        first, second = cell["principal_strains"]
-        table.add_row(
-            f"{cell['area_ang2']:.1f}",
-            f"{cell['n_film']}:{cell['n_dot']}",
-            f"{100 * first:+.2f}",
-            f"{100 * second:+.2f}",
-            f"{100 * cell['von_mises_strain']:.2f}",
-            str(cell["n_atoms"]),
-            "*" if cell["is_pareto"] else "",
-        )
+        table.add_row(*describe(cell).values())
     console().print(table)
+
+
+def _unshared_columns(cell: dict[str, Any]) -> dict[str, str]:
+    first, second = cell["principal_strains"]
+    return {
+        "area (Å²)": f"{cell['area_ang2']:.1f}",
+        "film:dot": f"{cell['n_film']}:{cell['n_dot']}",
+        "strain 1 (%)": f"{100 * first:+.2f}",
+        "strain 2 (%)": f"{100 * second:+.2f}",
+        "von Mises (%)": f"{100 * cell['von_mises_strain']:.2f}",
+        "atoms/plane": str(cell["n_atoms"]),
+        "front": "*" if cell["is_pareto"] else "",
+    }
+
+
+def _shared_columns(cell: dict[str, Any]) -> dict[str, str]:
+    film, dot = (", ".join(f"{100 * strain:+.2f}" for strain in cell[f"{side}_strains"]) for side in ("film", "dot"))
+    return {
+        "mesh (Å²)": f"{cell['mesh_area_ang2']:.1f}",
+        "film:dot": f"{cell['n_film']}:{cell['n_dot']}",
+        "film strains (%)": film,
+        "dot strains (%)": dot,
+        "atoms/plane": str(cell["n_atoms"]),
+        "front": "*" if cell["is_pareto"] else "",
+    }

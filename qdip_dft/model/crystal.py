@@ -19,12 +19,15 @@ class CrystalRecord(Record):
         Formula units in this cell.
     formal_charges
         Formal charge in e by ion label, such as ``{"FA": 1, "Pb": 2, "I": -1}``.
+    bulk_modulus_gpa
+        Bulk modulus in GPa; None if unknown.
     """
 
     id: str
     structure: StructureRecord
     formula_units: int
     formal_charges: dict[str, int]
+    bulk_modulus_gpa: float | None = None
 
     @property
     def composition_per_fu(self) -> dict[str, float]:

@@ -77,6 +77,10 @@ class CatalogueEntry(Record):
         Cell volume divided by Z in Å³.
     formal_charges
         Formal charge in e of each element or molecular cation of the formula.
+    bulk_modulus_gpa
+        Bulk modulus in GPa at fixed cell shape, atoms relaxed, with SevenNet-0 + D3(BJ)
+        (``scripts/compute_bulk_moduli.py``); weighs the strain of film and dot.  None where it says nothing about the
+        stiffness in a plane (layered crystals) or was not computed.
     cation
         Short name of the molecular cation, or None.
     cation_centres
@@ -108,6 +112,7 @@ class CatalogueEntry(Record):
     formula_units: int = Field(ge=1)
     volume_ang3_per_fu: float = Field(gt=0)
     formal_charges: dict[str, int]
+    bulk_modulus_gpa: float | None = Field(default=None, gt=0)
     cation: str | None = None
     cation_centres: tuple[tuple[float, float, float], ...] = ()
     cation_seed: int | None = None

@@ -111,14 +111,15 @@ class MatchingSpec(Record):
     max_strain
         Largest absolute principal strain (fraction).
     strain_partition
-        0: the film takes all strain; 1: the dot; between: linear in the deformation.
+        0: the film takes all strain; 1: the dot; between: linear in the deformation.  ``auto``: the share of least
+        elastic energy, from bulk moduli and thicknesses.
     choice
         Which cell of the Pareto front is built.
     """
 
     max_area_ang2: float = Field(default=250.0, gt=0, le=5000)
     max_strain: float = Field(default=0.05, gt=0, le=0.2)
-    strain_partition: float = Field(default=0.0, ge=0, le=1)
+    strain_partition: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = 0.0
     choice: CellChoice = CellChoice.SMALLEST
 
 

@@ -243,6 +243,20 @@ def test_matching_prints_cells_as_json() -> None:
     assert (6, 15) in {(cell["n_film"], cell["n_dot"]) for cell in found["cells"] if cell["is_pareto"]}
 
 
+def test_the_strain_is_shared_as_asked_or_by_stiffness() -> None:
+    """PbS is three times as stiff as CsPbI3, so the film still takes most of the strain."""
+    half, automatic = (
+        json.loads(qdip("match", "PbS", "111", "CsPbI3-alpha", "100", "--strain-partition", w, "--json").stdout)
+        for w in ("0.5", "auto")
+    )
+    assert half["cells"][0]["mesh_area_ang2"] == pytest.approx(233, abs=0.5)
+    assert 0.1 < automatic["strain_partition"] < 0.4
+    assert (
+        "neither a number"
+        in qdip("match", "PbS", "111", "CsPbI3-alpha", "100", "--strain-partition", "x", check=False).stderr
+    )
+
+
 def test_a_full_disk_is_explained_and_keeps_what_is_stored(tmp_path: Path) -> None:
     """A file-size limit stands for the full disk: SQLite cannot grow its file any more."""
     results = tmp_path / "results"

@@ -24,6 +24,8 @@ from tests.unit.crystals import load, load_face
 BLACK = {"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"], "termination": "PbI2"}
 YELLOW = {"phase": "CsPbI3-delta", "role": "competitor", "planes": ["100", "001"]}
 
+LIMITS = {"max_area_ang2": 250, "max_strain": 0.06}
+
 
 def make_study(**changes: Any) -> StudySpec:
     study: dict[str, Any] = {
@@ -31,7 +33,7 @@ def make_study(**changes: Any) -> StudySpec:
         "dot": {"material": "PbS", "facets": ["111"], "min_thickness_ang": 6, "passivation": "I"},
         "host": "CsPbI3",
         "phases": [BLACK, YELLOW],
-        "matching": {"max_area_ang2": 250, "max_strain": 0.06},
+        "matching": LIMITS,
         "film": {"min_thickness_ang": 12},
     }
     return StudySpec.model_validate({**study, **changes})
@@ -184,3 +186,36 @@ def test_the_choice_of_cell_is_the_smallest_or_the_least_strained():
 def test_a_face_is_named_by_its_crystal_and_plane():
     face = orient_face(load("PbS"), "1-10")
     assert (face.name, face.plane) == ("PbS(1-10)", "1-10")
+
+
+def test_the_automatic_share_of_the_strain_follows_stiffness_and_thickness():
+    thin, thick = (
+        find(make_study(matching={**LIMITS, "strain_partition": "auto"}, film={"min_thickness_ang": thickness_ang}))[0]
+        for thickness_ang in (12, 30)
+    )
+    film, dot = load_face("CsPbI3-alpha", "100"), load_face("PbS", "111")
+    for candidate in (thin, thick):
+        film_stiffness, dot_stiffness = (
+            face.bulk_modulus_gpa * n_planes * plane_spacing_ang(face.oriented)
+            for face, n_planes in ((film, candidate.n_film_planes), (dot, candidate.dot_cut.n_planes))
+        )
+        assert candidate.strain_partition == pytest.approx(film_stiffness / (film_stiffness + dot_stiffness))
+    assert thick.strain_partition > thin.strain_partition
+
+
+@pytest.mark.parametrize("share", [0.0, 0.35, 1.0])
+def test_a_share_of_the_strain_given_as_a_number_stands(share):
+    assert find(make_study(matching={**LIMITS, "strain_partition": share}))[0].strain_partition == share
+
+
+def test_an_automatic_share_without_a_bulk_modulus_is_refused():
+    study = make_study(matching={**LIMITS, "strain_partition": "auto"})
+    crystals = {**crystals_of(study), "PbS": load("PbS").model_copy(update={"bulk_modulus_gpa": None})}
+    with pytest.raises(MatchError, match="give strain_partition as a number"):
+        find_candidates(study, crystals)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, "soft"])
+def test_a_share_that_is_neither_a_fraction_nor_auto_is_refused(share):
+    with pytest.raises(ValueError, match="strain_partition"):
+        make_study(matching={**LIMITS, "strain_partition": share})

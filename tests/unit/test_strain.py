@@ -149,6 +149,19 @@ def test_the_partition_moves_the_area_from_the_dots_to_the_films(partition: floa
     assert mesh.area_ang2 == pytest.approx(area_ang2, abs=0.05)
 
 
+@given(lattices(), deformations())
+def test_the_area_moves_steadily_from_the_dots_to_the_films(film: np.ndarray, deformation: np.ndarray) -> None:
+    """The area is that of the film times Π (1 + (1 − w) ε), which runs one way when both strains have one sign."""
+    dot = film @ deformation.T
+    areas = [interface_mesh(film, dot, ONE_BY_ONE, w).area_ang2 for w in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert areas[0] == pytest.approx(float(np.linalg.det(dot)))
+    assert areas[-1] == pytest.approx(float(np.linalg.det(film)))
+    steps = np.diff(areas)
+    misfit = np.array(principal_strains(deformation))
+    if np.all(misfit > 0) or np.all(misfit < 0):
+        assert len(set(np.sign(steps))) == 1
+
+
 def test_relaxed_lattices_keep_their_supercells() -> None:
     cells = Supercells(film_matrix=((2, 0), (-1, 3)), dot_matrix=((0, 3), (-5, -4)))
     film = CSPBI3_100.on_lattice(np.diag([6.31, 6.30, 6.28])).vectors_2d
