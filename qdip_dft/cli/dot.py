@@ -78,7 +78,7 @@ def _note_dot(built: FiniteDot) -> str:
 
 
 def _show_dot(built: FiniteDot) -> Exhibit:
-    from qdip_dft.report.structure_export import label_crystal
+    from qdip_dft.results.structure_export import label_crystal
 
     labelled = label_crystal(built.in_vacuum(VACUUM_ANG), ion_parts=built.parts)
     notes = (f"{labelled.record.n_atoms} atoms, {_note_dot(built)}",)
@@ -87,7 +87,7 @@ def _show_dot(built: FiniteDot) -> Exhibit:
 
 def _show_embedded(built: FiniteDot, host: str, host_thickness: float, clearance: float) -> Exhibit:
     from qdip_dft.builders.finite_dots import describe_counts, embed_dot
-    from qdip_dft.report.structure_export import label_crystal
+    from qdip_dft.results.structure_export import label_crystal
 
     embedded = embed_dot(
         built, _load_ions(host), host_name=host, host_thickness_ang=host_thickness, clearance_ang=clearance

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qdip_dft.analysis.strain_map import OctahedronStrain
-    from qdip_dft.report.structure_export import LabelledStructure
+    from qdip_dft.results.structure_export import LabelledStructure
 
 HOST_PART = "host"
 """A structure with this part is a dot inside a host, of which a slice is drawn."""
@@ -73,7 +73,7 @@ def present(exhibit: Exhibit, *, output: Sequence[Path], as_json: bool) -> None:
     ResultsError
         If a file cannot be written.
     """
-    from qdip_dft.report.structure_export import choose_format
+    from qdip_dft.results.structure_export import choose_format
 
     for path in output:
         if path.suffix.lower() != PICTURE_SUFFIX:
@@ -88,7 +88,7 @@ def present(exhibit: Exhibit, *, output: Sequence[Path], as_json: bool) -> None:
 
 
 def _write(exhibit: Exhibit, path: Path) -> None:
-    from qdip_dft.report.structure_export import write_content, write_structure
+    from qdip_dft.results.structure_export import write_content, write_structure
 
     if path.suffix.lower() == PICTURE_SUFFIX:
         write_content(path, _draw(exhibit))

@@ -74,7 +74,7 @@ def _is_study(what: str) -> bool:
 
 def _show_structure(what: str, strain_from: str | None) -> Exhibit:
     from qdip_dft.library import find_structure
-    from qdip_dft.report.structure_export import read_labelled
+    from qdip_dft.results.structure_export import read_labelled
 
     path = find_structure(what)
     labelled = read_labelled(path)
@@ -107,7 +107,7 @@ def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str)
 
 def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Path) -> Exhibit:
     from qdip_dft.plan import plan_study, read_study
-    from qdip_dft.report.structure_export import label_structure
+    from qdip_dft.results.structure_export import label_structure
 
     plan = plan_study(read_study(study))
     candidate = _find_candidate(plan, wanted)

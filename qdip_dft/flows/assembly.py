@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TypeVar
@@ -85,9 +86,25 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
         dropped=tuple(d for d in steps.dropped if d.label.startswith(f"{study.dot.material}({facet})")),
         decomposition=decomposition,
         stabilization=_compare(study, results, decomposition, dot=f"{study.dot.material}({facet})", level=level),
-        versions={"qdip_dft": __version__, **{name: version(name) for name in REPORTED_PACKAGES}},
+        calculations=_list_keys(steps, resolution, candidates),
+        versions=_list_versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _list_keys(steps: StudySteps, resolution: Resolution, candidates: list[Candidate]) -> dict[str, str]:
+    """Return the key of every calculation that the result on one facet rests on, by step."""
+    subjects = {steps.study.dot.material, *steps.products, *(c.phase for c in candidates)}
+    subjects |= {candidate.label for candidate in candidates}
+    names = [step.name for step in steps.steps if step.subject in subjects]
+    return {name: resolution.keys[name] for name in names if name in resolution.records}
+
+
+def _list_versions() -> dict[str, str]:
+    """Return what made the numbers; nothing in it names a person or a machine."""
+    packages = {name: version(name) for name in REPORTED_PACKAGES}
+    machine = f"{platform.system()} {platform.machine()}"
+    return {"qdip_dft": __version__, **packages, "python": platform.python_version(), "platform": machine}
 
 
 def _theories(steps: StudySteps, resolution: Resolution, candidates: list[Candidate]) -> list[LevelOfTheory]:

@@ -185,10 +185,13 @@ class StabilizationDoc(Record):
         The host as decomposition products, if the study asks for it.
     stabilization
         The difference and the sentence.
+    calculations
+        Calculation key of everything that was calculated for it, relaxations included, by step; empty in documents
+        written before the field existed.
     units, sign_convention
         Units by the ending of the field names; sign convention.
     versions
-        Versions of the packages that made the numbers.
+        Versions of Python, the packages and the kind of machine that made the numbers.
     """
 
     schema_version: Literal[1] = STABILIZATION_SCHEMA_VERSION
@@ -202,6 +205,7 @@ class StabilizationDoc(Record):
     dropped: tuple[DroppedCandidate, ...]
     decomposition: DecompositionResult | None = None
     stabilization: Stabilization
+    calculations: dict[str, str] = {}
     units: dict[str, str] = UNITS
     sign_convention: str = SIGN_CONVENTION
     versions: dict[str, str]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.report.structure_export import LabelledStructure
 from qdip_dft.report.structure_scene import Array, Scene, covalent_radii_ang, set_scene
+from qdip_dft.results.structure_export import LabelledStructure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

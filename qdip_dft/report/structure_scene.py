@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.builders.ions import ORGANIC_ELEMENTS
-from qdip_dft.report.structure_export import LabelledStructure
+from qdip_dft.results.structure_export import LabelledStructure
 
 Array = NDArray[np.float64]
 

@@ -69,6 +69,11 @@ def test_with_all_records_nothing_is_ready_waiting_or_blocked(steps, finished):
     assert (state.ready, state.waiting, state.blocked) == ({}, [], {})
 
 
+def test_a_result_names_every_calculation_that_it_rests_on(steps, finished):
+    state = resolve(steps, finished)
+    assert document(steps, state).calculations == state.keys
+
+
 def test_resolving_twice_gives_the_same_keys(steps, finished):
     assert resolve(steps, finished).keys == resolve(make_steps(), finished).keys
 

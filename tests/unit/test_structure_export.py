@@ -11,7 +11,7 @@ from qdip_dft.builders.ions import find_ions, repeat_crystal
 from qdip_dft.errors import ResultsError, StructureError
 from qdip_dft.library.reading import read_structure
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.report.structure_export import (
+from qdip_dft.results.structure_export import (
     LabelledStructure,
     StructureFormat,
     choose_format,
