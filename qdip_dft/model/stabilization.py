@@ -168,7 +168,8 @@ class StabilizationDoc(Record):
     Parameters
     ----------
     id
-        Name of the study, followed by ``@facet`` when the study has several facets.
+        Name of the study, followed by ``@facet`` when it has several facets and by ``+variant`` when it was asked with
+        another engine or preset than its file names.
     study
         The study as it was asked.
     dot_plane

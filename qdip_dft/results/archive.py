@@ -53,12 +53,15 @@ class Archive:
             yield _read_calculation(document)
 
     def save_stabilization(self, document: StabilizationDoc) -> None:
-        """Keep a result; an earlier one of the same study and facet is replaced."""
+        """Keep a result; an earlier one of the same study, variant and facet is replaced."""
         self.stabilizations.update([document.model_dump(mode="json")], key="id")
 
     def find_stabilizations(self, study: str) -> list[StabilizationDoc]:
-        """Return the results of a study, one per facet, or the one result of an id ``study@facet``."""
-        found = self.stabilizations.query({"$or": [{"id": study}, {"study.name": study}]}, sort={"id": 1})
+        """Return the result of an id such as ``study@facet+variant``, else all results of a study, by id."""
+        exact = [_read_stabilization(document) for document in self.stabilizations.query({"id": study})]
+        if exact:
+            return exact
+        found = self.stabilizations.query({"study.name": study}, sort={"id": 1})
         return [_read_stabilization(document) for document in found]
 
     def list_stabilizations(self) -> list[StabilizationDoc]:
