@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from qdip_dft.errors import ResultsError
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.results.migrations import read_calculation, read_stabilization
 
 if TYPE_CHECKING:
     from maggma.core import Store
@@ -44,13 +42,13 @@ class Archive:
 
     def find_calculation(self, key: str) -> CalculationRecord | None:
         """Return the stored record of a calculation: a usable attempt if there is one, else the latest."""
-        found = [_read_calculation(doc) for doc in self.calculations.query({"output.key": key})]
+        found = [_read_job(doc) for doc in self.calculations.query({"output.key": key})]
         return max(found, key=lambda record: (record.is_usable, record.attempt), default=None)
 
     def list_calculations(self) -> Iterator[CalculationRecord]:
         """Return all stored calculations."""
         for document in self.calculations.query({"output.key": {"$exists": True}}):
-            yield _read_calculation(document)
+            yield _read_job(document)
 
     def save_stabilization(self, document: StabilizationDoc) -> None:
         """Keep a result; an earlier one of the same study, variant and facet is replaced."""
@@ -58,38 +56,17 @@ class Archive:
 
     def find_stabilizations(self, study: str) -> list[StabilizationDoc]:
         """Return the result of an id such as ``study@facet+variant``, else all results of a study, by id."""
-        exact = [_read_stabilization(document) for document in self.stabilizations.query({"id": study})]
+        exact = [read_stabilization(document) for document in self.stabilizations.query({"id": study})]
         if exact:
             return exact
         found = self.stabilizations.query({"study.name": study}, sort={"id": 1})
-        return [_read_stabilization(document) for document in found]
+        return [read_stabilization(document) for document in found]
 
     def list_stabilizations(self) -> list[StabilizationDoc]:
         """Return all results, by id."""
-        return [_read_stabilization(document) for document in self.stabilizations.query({}, sort={"id": 1})]
+        return [read_stabilization(document) for document in self.stabilizations.query({}, sort={"id": 1})]
 
 
-def _read_calculation(document: dict[str, Any]) -> CalculationRecord:
-    try:
-        return CalculationRecord.model_validate(document["output"])
-    except ValidationError as error:
-        raise _unreadable(f"calculation {document.get('uuid', '?')}", error) from error
-
-
-def _read_stabilization(document: dict[str, Any]) -> StabilizationDoc:
-    fields = {name: value for name, value in document.items() if name not in {"_id", "last_updated"}}
-    try:
-        return StabilizationDoc.model_validate(fields)
-    except ValidationError as error:
-        raise _unreadable(f"result {document.get('id', '?')}", error) from error
-
-
-def _unreadable(what: str, error: ValidationError) -> ResultsError:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return ResultsError(
-        f"{what} cannot be read ({place}: {first['msg']})",
-        limit="stored records must follow the schema of this version",
-        why="a misread number would be worse than none",
-        remedy="update qdip_dft, or choose another results folder with --results",
-    )
+def _read_job(document: dict[str, Any]) -> CalculationRecord:
+    """Return the calculation of a job document; the rest of it, such as the names of classes, is not looked at."""
+    return read_calculation(document["output"])
