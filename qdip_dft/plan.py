@@ -161,7 +161,9 @@ class StudyPlan:
 
     def assemble(self, resolution: Resolution) -> tuple[StabilizationDoc, ...]:
         """Return the result on every facet from what is calculated; what is missing is named."""
-        return assemble_documents(self.steps, resolution, level=self.engine.theory().level)
+        documents = assemble_documents(self.steps, resolution, level=self.engine.theory().level)
+        settings = self.engine.relaxation_settings()
+        return tuple(document.model_copy(update={"relaxation_settings": settings}) for document in documents)
 
 
 def _state(name: str, resolution: Resolution) -> str:

@@ -5,10 +5,11 @@ Documents are data: they are validated as records on reading, and nothing named 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qdip_dft.cache import job_id
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.results.migrations import read_calculation, read_stabilization
@@ -50,6 +51,12 @@ class Archive:
         for document in self.calculations.query({"output.key": {"$exists": True}}):
             yield _read_job(document)
 
+    def save_calculations(self, records: Sequence[CalculationRecord]) -> None:
+        """Keep calculations that were made elsewhere, as their jobs would have stored them; all of them or none."""
+        documents = [_describe_job(record) for record in records]
+        if documents:
+            self.calculations.update(documents, key=["uuid", "index"])
+
     def save_stabilization(self, document: StabilizationDoc) -> None:
         """Keep a result; an earlier one of the same study, variant and facet is replaced."""
         self.stabilizations.update([document.model_dump(mode="json")], key="id")
@@ -65,6 +72,19 @@ class Archive:
     def list_stabilizations(self) -> list[StabilizationDoc]:
         """Return all results, by id."""
         return [read_stabilization(document) for document in self.stabilizations.query({}, sort={"id": 1})]
+
+
+def _describe_job(record: CalculationRecord) -> dict[str, Any]:
+    """Return what jobflow stores of a finished job."""
+    return {
+        "uuid": job_id(record.key, attempt=record.attempt),
+        "index": 1,
+        "output": record.model_dump(mode="json"),
+        "completed_at": record.finished_at,
+        "metadata": {},
+        "hosts": [],
+        "name": record.task.label,
+    }
 
 
 def _read_job(document: dict[str, Any]) -> CalculationRecord:
