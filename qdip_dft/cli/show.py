@@ -203,6 +203,7 @@ def _label_parts(
 ) -> list[str]:
     """Return the part of each atom; in an interface the dot's atoms come first."""
     from qdip_dft.flows.steps import Part
+    from qdip_dft.report.structure_view import label_parts
 
     if part in {ShownPart.BULK, ShownPart.REFERENCE}:
         return []
@@ -210,8 +211,7 @@ def _label_parts(
         ShownPart.INTERFACE: structures[f"{Part.DOT_SLAB} {candidate.label}"].n_atoms,
         ShownPart.DOT: record.n_atoms,
     }.get(part, 0)
-    dot = ["passivation" if symbol == candidate.passivation else "dot" for symbol in record.species[:n_dot]]
-    return [*dot, *("film" for _ in record.species[n_dot:])]
+    return label_parts(candidate, record, n_dot=n_dot)
 
 
 def _name_parts(candidate: Candidate, part: ShownPart) -> dict[str, str]:

@@ -14,6 +14,7 @@ from qdip_dft.errors import ResultsError
 if TYPE_CHECKING:
     from qdip_dft.execution.results_folder import ResultsFolder
     from qdip_dft.model.stabilization import StabilizationDoc
+    from qdip_dft.model.study import StudySpec
     from qdip_dft.plan import PlannedCalculation, StudyPlan
     from qdip_dft.results.archive import Archive
 
@@ -105,7 +106,7 @@ def status(
 
 
 def report(
-    result_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a result, or name of a study.")],
+    result_id: Annotated[str, typer.Argument(metavar="ID", help="Name of a study, or study@facet.")],
     results: Results = DEFAULT_RESULTS,
     as_json: AsJson = False,
 ) -> None:
@@ -142,9 +143,22 @@ def query(
 
 
 def _plan(name: str, engine: str | None, preset: str | None) -> StudyPlan:
-    from qdip_dft.plan import plan_study, read_study, use_engine
+    from qdip_dft.plan import plan_study, read_study
 
-    return plan_study(use_engine(read_study(name), engine=engine, preset=preset))
+    return plan_study(_with_engine(read_study(name), engine, preset))
+
+
+def _with_engine(study: StudySpec, engine: str | None, preset: str | None) -> StudySpec:
+    """Return the study with another engine or preset; another engine starts from its own defaults."""
+    from qdip_dft.model.engine import EngineSpec
+    from qdip_dft.plan import validate_study
+
+    if engine is None and preset is None:
+        return study
+    spec = study.engine if engine in (None, study.engine.name) else EngineSpec(name=str(engine))
+    content = study.model_dump(mode="json")
+    content["engine"] = {**spec.model_dump(mode="json"), **({"preset": preset} if preset else {})}
+    return validate_study(content, source=f"{study.name} with --engine/--preset")
 
 
 def _open_folder(results: Path) -> ResultsFolder:
@@ -189,12 +203,15 @@ def _write_documents(documents: list[StabilizationDoc]) -> None:
 
 def _print_documents(documents: list[StabilizationDoc], folder: ResultsFolder) -> None:
     from qdip_dft.report.files import write_report
+    from qdip_dft.report.summary import list_calculation_keys
     from qdip_dft.report.terminal import print_report
 
+    archive = _archive(folder)
     for document in documents:
         print_report(document, console())
-        files = write_report(document, folder.reports_folder(document.id))
-        console().print(f"Report: {files.json.parent}", markup=False, soft_wrap=True)
+        calculations = archive.find_calculations(list_calculation_keys(document))
+        files = write_report(document, folder.reports_folder(document.id), calculations=calculations)
+        console().print(f"Report: {files.html}", markup=False, soft_wrap=True)
 
 
 def _plan_as_json(planned: StudyPlan, calculations: list[PlannedCalculation]) -> dict[str, Any]:

@@ -61,13 +61,14 @@ _LEVEL_NOTES = {
 _HALF_WIDTH = 0.3
 _GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8.0,
     "axes.linewidth": 0.8,
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
+    "text.parse_math": False,
     "svg.hashsalt": "qdip_dft",
 }
 """Text stays text in the SVG, and the same document gives the same file."""
@@ -183,7 +184,7 @@ def draw_levels(doc: StabilizationDoc, *, shape: FigureShape = WIDE) -> Figure:
     from matplotlib.figure import Figure
 
     series = list_series(doc)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(shape.width_inch, _find_height_inch(len(series), shape)))
         FigureCanvasAgg(figure)
         axes = _place_axes(figure, shape)
@@ -202,7 +203,7 @@ def render_figure(figure: Figure, kind: FigureKind) -> bytes:
     import matplotlib as mpl
 
     content = BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(content, format=kind.value, dpi=PNG_DPI, metadata={_STAMPS[kind]: None})
     return content.getvalue()
 
@@ -214,7 +215,7 @@ def list_series(doc: StabilizationDoc) -> tuple[LevelSeries, ...]:
     ranks = [sum(o.candidate.role is other.candidate.role for o in others[:i]) + 1 for i, other in enumerate(others)]
     return tuple(
         LevelSeries(
-            name=_typeset(name_film(result)),
+            name=typeset_film(name_film(result)),
             cell=_describe_cell(result),
             role=result.candidate.role,
             levels_ev_per_fu=stack_levels(result),
@@ -236,7 +237,7 @@ def stack_levels(result: CandidateResult) -> tuple[float, ...]:
     return tuple(accumulate(term for term in known if term is not None))
 
 
-def _typeset(film: str) -> str:
+def typeset_film(film: str) -> str:
     """Write ``FAPbI3-alpha(100)`` as ``α-FAPbI₃(100)``; other names stay as they are."""
     match = re.fullmatch(r"((?:[A-Z][a-z]?\d*)+)(?:-(alpha|beta|gamma|delta))?(\(.*)?", film)
     if match is None:
@@ -333,7 +334,7 @@ def place_labels(levels: Sequence[float], *, height: float) -> list[float]:
 def _label_axes(axes: Axes, *, doc: StabilizationDoc, series: Sequence[LevelSeries], shape: FigureShape) -> None:
     """Write the axes, the difference at each stage and the legend."""
     axes.set_ylabel("energy above the most stable bulk (eV/f.u.)")
-    axes.set_xticks(range(len(STAGES)), _label_stages(series))
+    axes.set_xticks(range(len(STAGES)), _label_stages(series), fontsize=8 if shape is WIDE else 7)
     meaning = f"Δ = black − competitor on {name_facet(doc)} (eV/f.u.); negative favours the black phase"
     axes.set_xlabel(fill(meaning, shape.line_length), fontsize=7)
     axes.tick_params(axis="x", length=0)
@@ -376,8 +377,8 @@ def _write_heading(figure: Figure, doc: StabilizationDoc, shape: FigureShape) ->
     """Write host, facet, planes and the level of theory above the axes; on a narrow figure from its very left."""
     left = _LEFT_INCH / shape.width_inch if shape is WIDE else 0.02
     height_inch = figure.get_figheight()
-    sides = [_typeset(name_film(result)) for result in find_compared(doc)]
-    films = " against ".join(sides) if len(sides) == 2 else _typeset(doc.study.host)
+    sides = [typeset_film(name_film(result)) for result in find_compared(doc)]
+    films = " against ".join(sides) if len(sides) == 2 else typeset_film(doc.study.host)
     heading = f"{films} on {name_facet(doc)}{'' if len(sides) == 2 else ': undecided'}"
     method = f"{doc.theory.code}, " if doc.theory else ""
     note = fill(f"{method}{_LEVEL_NOTES[doc.level]}", shape.line_length)

@@ -1,4 +1,4 @@
-"""The files of a report: every number as JSON, the candidates as a table, the figure as PNG and SVG."""
+"""The files of a report: a page that stands alone, every number as JSON, tables as CSV and LaTeX, figures for print."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -14,9 +15,13 @@ from tempfile import NamedTemporaryFile
 from pydantic import JsonValue
 
 from qdip_dft.errors import ResultsError
+from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc, Terms
 from qdip_dft.report.figure import FigureKind, draw_levels, render_figure
+from qdip_dft.report.latex import write_latex
+from qdip_dft.report.study_page import render_study_page
 from qdip_dft.report.summary import summarise
+from qdip_dft.report.thickness_figure import draw_thickness, view_thickness
 
 DIFFERENCE_LABEL = "black - competitor"
 
@@ -55,27 +60,43 @@ TABLE_COLUMNS = (
 """Columns of ``table.csv``: one row per candidate, the difference as the last row; an empty field is missing."""
 
 
+PAGE, JSON, CSV, LATEX = "report.html", "report.json", "table.csv", "tables.tex"
+"""Names of the files; each figure is there as ``NAME.png``, ``NAME.svg`` and ``NAME.pdf``."""
+
+LEVELS, THICKNESS = "levels", "thickness"
+
+
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
     """Where the files of a report lie.
 
     Parameters
     ----------
+    folder
+        Their folder.
+    html
+        The report as a page that stands alone.
     json
         Every number with units, sign convention, settings and versions.
     csv
         One row per candidate.
-    png, svg
-        The level diagram.
+    latex
+        The tables for LaTeX.
+    figures
+        The level diagram and, where a result has one, the line against the thickness, in every format.
     """
 
+    folder: Path
+    html: Path
     json: Path
     csv: Path
-    png: Path
-    svg: Path
+    latex: Path
+    figures: tuple[Path, ...]
 
 
-def write_report(doc: StabilizationDoc, folder: Path) -> ReportFiles:
+def write_report(
+    doc: StabilizationDoc, folder: Path, *, calculations: Mapping[str, CalculationRecord] | None = None
+) -> ReportFiles:
     """Write the report of a document; each file appears whole or not at all.
 
     Parameters
@@ -84,27 +105,40 @@ def write_report(doc: StabilizationDoc, folder: Path) -> ReportFiles:
         The result of a study on one dot facet.
     folder
         Where to write; it is created.
+    calculations
+        Stored calculations by key: they give the page its structures.  Without them it has none.
 
     Raises
     ------
     ResultsError
         If the disk is full or the folder cannot be written.
     """
-    figure = draw_levels(doc)
-    files = ReportFiles(*(folder / name for name in ("report.json", "table.csv", "levels.png", "levels.svg")))
-    contents = {
-        files.json: (json.dumps(summarise(doc), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
-        files.csv: tabulate(doc).encode(),
-        files.png: render_figure(figure, FigureKind.PNG),
-        files.svg: render_figure(figure, FigureKind.SVG),
+    known = calculations or {}
+    texts = {
+        PAGE: render_study_page(doc, known),
+        JSON: json.dumps(summarise(doc), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        CSV: tabulate(doc),
+        LATEX: write_latex(doc),
     }
+    figures = _render_figures(doc, known)
+    contents = {**{name: text.encode() for name, text in texts.items()}, **figures}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, content in contents.items():
-            _write_whole(path, content)
+        for name, content in contents.items():
+            _write_whole(folder / name, content)
     except OSError as error:
         raise _explain_failure(error, folder=folder, size_bytes=sum(map(len, contents.values()))) from error
-    return files
+    html, json_file, csv_file, latex = (folder / name for name in texts)
+    return ReportFiles(folder, html, json_file, csv_file, latex, tuple(folder / name for name in figures))
+
+
+def _render_figures(doc: StabilizationDoc, calculations: Mapping[str, CalculationRecord]) -> dict[str, bytes]:
+    """Return the figures for print by file name."""
+    figures = {LEVELS: draw_levels(doc)}
+    thickness = view_thickness(doc, calculations)
+    if thickness is not None:
+        figures[THICKNESS] = draw_thickness(thickness)
+    return {f"{n}.{kind.value}": render_figure(figure, kind) for n, figure in figures.items() for kind in FigureKind}
 
 
 def tabulate(doc: StabilizationDoc) -> str:

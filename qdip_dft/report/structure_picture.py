@@ -58,6 +58,7 @@ _STYLE: dict[Any, Any] = {
     "font.size": 8.0,
     "svg.fonttype": "none",
     "svg.hashsalt": "qdip_dft",
+    "text.parse_math": False,
 }
 
 
@@ -280,9 +281,7 @@ def _draw_balls(
 
     if len(atoms) == 0:
         return
-    symbols = [scene.species[atom] for atom in atoms]
-    shrink = np.array([_ALKALI_SCALE if symbol in _ALKALI else 1.0 for symbol in symbols])
-    radii = _RADIUS_SCALE * shrink * covalent_radii_ang(symbols)
+    radii = [find_drawn_radius_ang(scene.species[atom]) for atom in atoms]
     places = view.places[atoms]
     sizes, centres, faces, edges, widths = [], [], [], [], []
     for atom, radius, place in zip(atoms, radii, places, strict=True):
@@ -314,6 +313,19 @@ def _lighten(colour: Array, amount: float) -> tuple[float, ...]:
     """Return a colour mixed with white, or darkened when the amount is negative."""
     mixed = colour + amount * (1 - colour) if amount >= 0 else colour * (1 + amount)
     return tuple(float(x) for x in np.clip(mixed, 0, 1))
+
+
+def colour_element(symbol: str) -> str:
+    """Return the colour of an element as six hexadecimal digits after ``#``."""
+    from matplotlib.colors import to_hex
+
+    return str(to_hex(_colour(symbol)))
+
+
+def find_drawn_radius_ang(symbol: str) -> float:
+    """Return the radius in Å with which an atom is drawn."""
+    shrink = _ALKALI_SCALE if symbol in _ALKALI else 1.0
+    return float(_RADIUS_SCALE * shrink * covalent_radii_ang([symbol])[0])
 
 
 def _colour_atoms(species: Sequence[str]) -> Array:

@@ -5,8 +5,6 @@ Numbers are printed in full, so that bulk + strain + surface + binding = total h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pydantic import JsonValue
 
 from qdip_dft.model.interface import IntegerMatrix2
@@ -70,13 +68,20 @@ def summarise(doc: StabilizationDoc) -> Json:
         "theory": doc.theory.model_dump(mode="json") if doc.theory else None,
         "settings": doc.study.model_dump(mode="json", exclude={"name", "question", "schema_version"}),
         "versions": dict(doc.versions),
-        "calculations": list(list_calculation_keys(doc.candidates)),
+        "calculations": list(list_calculation_keys(doc)),
     }
 
 
-def list_calculation_keys(candidates: Iterable[CandidateResult]) -> tuple[str, ...]:
-    """Return the key of every calculation that the candidates use, sorted, each once."""
-    return tuple(sorted({key for result in candidates for key in result.calculations.values()}))
+def list_calculation_keys(doc: StabilizationDoc) -> tuple[str, ...]:
+    """Return the key of every calculation that a result rests on, sorted, each once."""
+    return tuple(sorted(set(list_steps(doc).values())))
+
+
+def list_steps(doc: StabilizationDoc) -> dict[str, str]:
+    """Return the key of every calculation by step; an old document names the parts of its candidates only."""
+    parts = {f"{part} {r.candidate.label}": key for r in doc.candidates for part, key in r.calculations.items()}
+    products = {} if doc.decomposition is None else doc.decomposition.calculations
+    return doc.calculations or {**parts, **{f"bulk {name}": key for name, key in products.items()}}
 
 
 def find_selected(doc: StabilizationDoc, phase: str) -> CandidateResult | None:

@@ -353,16 +353,19 @@ def test_drawing_leaves_the_users_matplotlib_settings_alone() -> None:
 # Files
 
 
-def test_the_report_has_json_table_and_both_pictures(tmp_path: Path) -> None:
+def test_the_report_has_a_page_json_tables_and_figures_for_print(tmp_path: Path) -> None:
     doc = make_crowded()
     files = write_report(doc, tmp_path / "synthetic" / "report")
     assert json.loads(files.json.read_text()) == summarise(doc)
     assert files.csv.read_text() == tabulate(doc)
-    assert files.png.read_bytes().startswith(b"\x89PNG")
-    assert ElementTree.parse(files.svg).getroot().tag.endswith("svg")
-    assert {path.name for path in files.json.parent.iterdir()} == {
+    assert (files.folder / "levels.png").read_bytes().startswith(b"\x89PNG")
+    assert ElementTree.parse(files.folder / "levels.svg").getroot().tag.endswith("svg")
+    assert {path.name for path in files.folder.iterdir()} == {
+        "report.html",
         "report.json",
         "table.csv",
+        "tables.tex",
+        "levels.pdf",
         "levels.png",
         "levels.svg",
     }
@@ -371,14 +374,15 @@ def test_the_report_has_json_table_and_both_pictures(tmp_path: Path) -> None:
 def test_the_png_has_300_pixels_per_inch(tmp_path: Path) -> None:
     from PIL import Image
 
-    with Image.open(write_report(make_decided(), tmp_path).png) as image:
+    with Image.open(write_report(make_decided(), tmp_path).folder / "levels.png") as image:
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
 def test_writing_twice_gives_the_same_files(tmp_path: Path) -> None:
     first, second = (write_report(make_decided(), tmp_path / name) for name in ("first", "second"))
-    for name in ("json", "csv", "png", "svg"):
-        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+    assert [path.name for path in first.figures] == [path.name for path in second.figures]
+    for path in first.folder.iterdir():
+        assert path.read_bytes() == (second.folder / path.name).read_bytes(), path.name
 
 
 def test_the_table_has_a_row_per_candidate_and_the_difference_last() -> None:

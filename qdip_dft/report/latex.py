@@ -1,0 +1,56 @@
+"""The tables of a report for LaTeX: booktabs, units in the heading, ready to be included."""
+
+from __future__ import annotations
+
+from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.report.citations import escape_latex
+from qdip_dft.report.tables import Row, Table, list_tables
+from qdip_dft.report.words import LEVEL_NOTICES, describe
+
+
+def write_latex(doc: StabilizationDoc) -> str:
+    """Return the tables of a result as LaTeX floats that need the package ``booktabs`` only.
+
+    Parameters
+    ----------
+    doc
+        The result of a study on one dot facet.
+    """
+    lines = [
+        "% Needs \\usepackage{booktabs}.",
+        f"% {' '.join(describe(doc).split())}",
+        f"% {LEVEL_NOTICES[doc.level]}",
+    ]
+    return "\n\n".join(["\n".join(lines), *(_write_float(table) for table in list_tables(doc))]) + "\n"
+
+
+def _write_float(table: Table) -> str:
+    heading = [table.heading, *(column.name for column in table.columns)]
+    units = ["", *(column.unit for column in table.columns)]
+    body = [_write_row(row) for row in table.rows]
+    if table.result is not None:
+        body += ["\\midrule", _write_row(table.result)]
+    note = " ".join(table.note.split())
+    return "\n".join(
+        (
+            "\\begin{table}",
+            f"\\caption{{{escape_latex(table.title)}. {escape_latex(note)}}}",
+            f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+            "\\toprule",
+            _join(heading),
+            _join(units),
+            "\\midrule",
+            *body,
+            "\\bottomrule",
+            "\\end{tabular}",
+            "\\end{table}",
+        )
+    )
+
+
+def _write_row(row: Row) -> str:
+    return _join([row.name, *(cell.text for cell in row.cells)])
+
+
+def _join(texts: list[str]) -> str:
+    return f"{' & '.join(map(escape_latex, texts))} \\\\"

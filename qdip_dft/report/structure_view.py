@@ -1,0 +1,188 @@
+"""Relaxed interfaces for a page: atoms for the three-dimensional view, a picture, a file and a description in words."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.interface import Candidate
+from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
+from qdip_dft.model.structure import StructureRecord
+from qdip_dft.report.structure_picture import (
+    DOT_PART,
+    PASSIVATION_PART,
+    colour_element,
+    draw_structure,
+    find_drawn_radius_ang,
+)
+from qdip_dft.report.structure_scene import Scene, set_scene
+from qdip_dft.report.words import find_compared, name_facet, name_film, write_strains
+from qdip_dft.results.structure_export import LabelledStructure, StructureFormat, label_structure, render_structure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FILM_PART = "film"
+
+INTERFACE, DOT_SLAB = "interface", "dot slab"
+"""Names under which a candidate lists the calculations of its interface and of its dot slab."""
+
+_PICTURE_DPI = 150
+_PICTURE_COLOURS = 128
+"""Few enough for a small file, more than the balls have shades."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceView:
+    """One relaxed interface.
+
+    Parameters
+    ----------
+    name
+        Film and facet, such as ``PbS(111)//FAPbI3-alpha(100)``.
+    role
+        What the film is in the comparison.
+    description
+        What the picture shows, in words.
+    scene
+        Atoms, bonds and cell in Å for the three-dimensional view.
+    elements
+        Colour and drawn radius in Å of each element.
+    picture
+        Side and top view as a ``data:`` address of a PNG; None for a candidate that does not stand for its phase.
+    cif
+        The structure as a ``data:`` address of a CIF.
+    file_name
+        Name under which it is saved.
+    """
+
+    name: str
+    role: str
+    description: str
+    scene: dict[str, JsonValue]
+    elements: dict[str, JsonValue]
+    picture: str | None
+    cif: str
+    file_name: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Return about how much it adds to a page."""
+        atoms = self.scene["species"]
+        return len(self.picture or "") + len(self.cif) + 60 * (len(atoms) if isinstance(atoms, list) else 0)
+
+
+def view_interface(
+    doc: StabilizationDoc, result: CandidateResult, calculations: Mapping[str, CalculationRecord]
+) -> InterfaceView | None:
+    """Return the view of a candidate's relaxed interface; None where it was not calculated.
+
+    Parameters
+    ----------
+    doc
+        The result that it belongs to.
+    result
+        The candidate.
+    calculations
+        Stored calculations by key.
+    """
+    labelled = label_interface(result, calculations)
+    if labelled is None:
+        return None
+    scene = set_scene(labelled)
+    candidate = result.candidate
+    species = sorted(set(scene.species))
+    cif = render_structure(labelled, StructureFormat.CIF, title=candidate.label)
+    return InterfaceView(
+        name=candidate.label,
+        role=_say_role(doc, result),
+        description=_describe(doc, result, labelled, scene),
+        scene=_list_scene(scene),
+        elements={s: {"colour": colour_element(s), "radius_ang": round(find_drawn_radius_ang(s), 3)} for s in species},
+        picture=_draw_picture(doc, result, labelled) if result.is_selected else None,
+        cif=_address("chemical/x-cif", cif.encode()),
+        file_name=re.sub(r"[^A-Za-z0-9.-]+", "_", candidate.label).strip("_") + ".cif",
+    )
+
+
+def label_interface(result: CandidateResult, calculations: Mapping[str, CalculationRecord]) -> LabelledStructure | None:
+    """Return the relaxed interface with the part of each atom; the dot's atoms come first, as it is built."""
+    interface, dot_slab = (_find_structure(result, name, calculations) for name in (INTERFACE, DOT_SLAB))
+    if interface is None or dot_slab is None:
+        return None
+    return label_structure(interface, parts=label_parts(result.candidate, interface, n_dot=dot_slab.n_atoms))
+
+
+def _find_structure(
+    result: CandidateResult, name: str, calculations: Mapping[str, CalculationRecord]
+) -> StructureRecord | None:
+    record = calculations.get(result.calculations.get(name, ""))
+    return None if record is None or record.result is None else record.result.structure
+
+
+def label_parts(candidate: Candidate, interface: StructureRecord, *, n_dot: int) -> list[str]:
+    """Return the part of each atom of a built structure whose first atoms are the dot's."""
+    dot = [PASSIVATION_PART if symbol == candidate.passivation else DOT_PART for symbol in interface.species[:n_dot]]
+    return [*dot, *(FILM_PART for _ in interface.species[n_dot:])]
+
+
+def _say_role(doc: StabilizationDoc, result: CandidateResult) -> str:
+    role = result.candidate.role.value
+    if result in find_compared(doc):
+        return f"{role}, compared"
+    return f"{role}, selected" if result.is_selected else f"{role}, not selected"
+
+
+def _describe(doc: StabilizationDoc, result: CandidateResult, labelled: LabelledStructure, scene: Scene) -> str:
+    """Say what the picture shows: parts, cell, strain and chemical layers from the dot's bottom to the film's top."""
+    parts = Counter(labelled.parts)
+    dot = f"{name_facet(doc)} slab of {parts[DOT_PART]} atoms"
+    if parts[PASSIVATION_PART]:
+        dot += f" with {parts[PASSIVATION_PART]} passivating {result.candidate.passivation}"
+    layers = " · ".join(layer.composition for layer in scene.layers)
+    return (
+        f"Side view from the dot below to the film above: {dot}, then the film {name_film(result)} of "
+        f"{result.n_formula_units} formula units ({parts[FILM_PART]} atoms). "
+        f"Cell area {scene.area_ang2:.1f} Å², film strain {write_strains(result.film_principal_strains)} %, "
+        f"vacuum {scene.vacuum_ang:.1f} Å. Layers from the bottom: {layers}."
+    )
+
+
+def _list_scene(scene: Scene) -> dict[str, JsonValue]:
+    """Return atoms, bonds and cell in Å, in plain lists; a thousandth of an ångström is enough for the eye."""
+    return {
+        "species": list(scene.species),
+        "parts": list(scene.parts),
+        "positions_ang": [[round(float(x), 3) for x in place] for place in scene.positions_ang],
+        "bonds": [[int(first), int(second)] for first, second in scene.bonds],
+        "cell_ang": [[round(float(x), 3) for x in vector] for vector in scene.cell_ang],
+    }
+
+
+def _draw_picture(doc: StabilizationDoc, result: CandidateResult, labelled: LabelledStructure) -> str:
+    part_names = {DOT_PART: name_facet(doc), FILM_PART: name_film(result)}
+    figure = draw_structure(labelled, title=result.candidate.label, part_names=part_names)
+    return _address("image/png", _render_small(figure))
+
+
+def _render_small(figure: Figure) -> bytes:
+    """Return a picture as a PNG with a palette: a third of the size, no difference to the eye."""
+    from PIL import Image
+
+    plain, small = BytesIO(), BytesIO()
+    figure.savefig(plain, format="png", dpi=_PICTURE_DPI, metadata={"Software": None})
+    with Image.open(plain) as image:
+        image.convert("RGB").quantize(_PICTURE_COLOURS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def _address(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{b64encode(content).decode()}"

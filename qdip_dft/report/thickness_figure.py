@@ -1,0 +1,202 @@
+"""The preference against the thickness of the film: a straight line in one over thickness, and its zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.thickness import ThicknessLine, find_thickness_line
+from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
+from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
+from qdip_dft.report.words import find_compared, name_facet, name_film
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ANG_PER_NM = 10.0
+_AXES_INCH, _TOP_INCH, _BOTTOM_INCH = 2.2, 0.75, 0.5
+_LEFT_INCH, _RIGHT_INCH = 0.66, 0.15
+_LINE_COLOUR, _CRITICAL_COLOUR, _ZERO_COLOUR = "#0072b2", "#1a1a1a", "#bbbbbb"
+_STRAINED_BULK, _FILM_SLAB = "strained bulk", "film slab"
+"""Names under which a candidate lists the calculations that give the volume of its formula unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThicknessView:
+    """The line of a result, in lengths.
+
+    Parameters
+    ----------
+    line
+        The line.
+    volume_ang3_per_fu
+        Volume of a formula unit of the strained black phase in Å³: n formula units per Å² are n times this thick.
+    black, competitor
+        The two sides.
+    facet
+        Dot and facet.
+    """
+
+    line: ThicknessLine
+    volume_ang3_per_fu: float
+    black: str
+    competitor: str
+    facet: str
+
+    @property
+    def critical_nm(self) -> float | None:
+        """Return the critical thickness of the black film in nm; None if one phase wins at any thickness."""
+        critical = self.line.critical_per_ang2
+        return None if critical is None else self.to_nm(critical)
+
+    @property
+    def computed_nm(self) -> tuple[float, ...]:
+        """Return the thickness of a black film with as many formula units per area as each computed film."""
+        return tuple(self.to_nm(n) for n in self.line.computed_per_ang2)
+
+    def to_nm(self, n_per_ang2: float) -> float:
+        """Return the thickness of the black film in nm for formula units per Å² of interface."""
+        return n_per_ang2 * self.volume_ang3_per_fu / ANG_PER_NM
+
+    def sentence(self) -> str:
+        """Return what the line says about thin and thick films."""
+        thin, thick = self.black, self.competitor
+        if not self.line.is_black_when_thin:
+            thin, thick = thick, thin
+        if self.critical_nm is not None:
+            return (
+                f"Below a critical thickness of {self.critical_nm:.1f} nm the interfaces favour {thin}; "
+                f"above it, bulk and strain favour {thick}."
+            )
+        winner = (
+            self.black if self.line.strained_ev_per_fu < 0 or self.line.interface_ev_per_ang2 < 0 else self.competitor
+        )
+        return f"There is no critical thickness: {winner} is favoured by bulk and strain as well as by the interfaces."
+
+
+def view_thickness(doc: StabilizationDoc, calculations: Mapping[str, CalculationRecord]) -> ThicknessView | None:
+    """Return the line of a result; None where a term or the structure that gives the volume is missing.
+
+    Parameters
+    ----------
+    doc
+        The result.
+    calculations
+        Stored calculations by key.
+    """
+    compared = find_compared(doc)
+    competitor = compared[1] if len(compared) == 2 else doc.decomposition
+    if not compared or competitor is None or doc.stabilization.total_ev_per_fu is None:
+        return None
+    line = find_thickness_line(compared[0], competitor)
+    volume_ang3 = _find_volume_ang3_per_fu(compared[0], calculations)
+    if line is None or volume_ang3 is None:
+        return None
+    name = name_film(competitor) if isinstance(competitor, CandidateResult) else competitor.label
+    return ThicknessView(line, volume_ang3, name_film(compared[0]), name, name_facet(doc))
+
+
+def _find_volume_ang3_per_fu(result: CandidateResult, calculations: Mapping[str, CalculationRecord]) -> float | None:
+    """Return the volume of a formula unit in the strained bulk; the film says how many atoms a formula unit has."""
+    records = [calculations.get(result.calculations.get(name, "")) for name in (_STRAINED_BULK, _FILM_SLAB)]
+    structures = [record.result.structure for record in records if record is not None and record.result is not None]
+    if len(structures) < len(records):
+        return None
+    strained, film = structures
+    n_formula_units = strained.n_atoms * result.n_formula_units / film.n_atoms
+    return float(abs(np.linalg.det(np.array(strained.lattice_ang))) / n_formula_units)
+
+
+def draw_thickness(view: ThicknessView, *, shape: FigureShape = WIDE) -> Figure:
+    """Draw the difference against one over the thickness, the computed thicknesses and the zero.
+
+    Parameters
+    ----------
+    view
+        The line.
+    shape
+        The room that the figure has.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height_inch = _TOP_INCH + _AXES_INCH + _BOTTOM_INCH
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(shape.width_inch, height_inch))
+        FigureCanvasAgg(figure)
+        width = 1.0 - (_LEFT_INCH + _RIGHT_INCH) / shape.width_inch
+        axes = figure.add_axes(
+            (_LEFT_INCH / shape.width_inch, _BOTTOM_INCH / height_inch, width, _AXES_INCH / height_inch)
+        )
+        _draw_line(axes, view)
+        _mark_thicknesses(axes, view)
+        _label_axes(axes, view, shape)
+    return figure
+
+
+def _find_end_per_nm(view: ThicknessView) -> float:
+    """Return where the line ends: beyond the thinnest computed film and the zero."""
+    thinnest_nm = min((*view.computed_nm, *(t for t in (view.critical_nm,) if t is not None and t > 0.2)))
+    return 1.2 / thinnest_nm
+
+
+def _difference(view: ThicknessView, inverse_per_nm: float) -> float:
+    n_inverse = inverse_per_nm * view.volume_ang3_per_fu / ANG_PER_NM
+    return view.line.strained_ev_per_fu + view.line.interface_ev_per_ang2 * n_inverse
+
+
+def _draw_line(axes: Axes, view: ThicknessView) -> None:
+    end = _find_end_per_nm(view)
+    axes.axhline(0.0, color=_ZERO_COLOUR, linewidth=0.8, zorder=1)
+    axes.plot((0.0, end), (_difference(view, 0.0), _difference(view, end)), color=_LINE_COLOUR, linewidth=2.0, zorder=3)
+    axes.set_xlim(0.0, end)
+
+
+def _mark_thicknesses(axes: Axes, view: ThicknessView) -> None:
+    """Mark the computed films by open circles and the critical thickness by a diamond with its value."""
+    for thickness_nm in view.computed_nm:
+        place = (1.0 / thickness_nm, _difference(view, 1.0 / thickness_nm))
+        axes.plot(*place, marker="o", markersize=6, color=_LINE_COLOUR, markerfacecolor="#ffffff", zorder=4)
+    critical_nm = view.critical_nm
+    if critical_nm is None or 1.0 / critical_nm > _find_end_per_nm(view):
+        return
+    axes.plot(1.0 / critical_nm, 0.0, marker="D", markersize=6, color=_CRITICAL_COLOUR, zorder=5)
+    axes.annotate(
+        f"{critical_nm:.1f} nm", (1.0 / critical_nm, 0.0), xytext=(7, 7), textcoords="offset points", fontsize=8,
+        color=_CRITICAL_COLOUR, zorder=5,
+    )  # fmt: skip
+
+
+def _label_axes(axes: Axes, view: ThicknessView, shape: FigureShape) -> None:
+    """Write the axes: one over thickness below, the thickness itself above."""
+    axes.set_xlabel("1 / thickness of the black film (1/nm)")
+    axes.set_ylabel("ΔE, black − competitor (eV/f.u.)")
+    axes.spines["right"].set_visible(False)
+    inverse = axes.secondary_xaxis("top")
+    end = _find_end_per_nm(view)
+    thicknesses = [t for t in (0.5, 1, 1.5, 2, 3, 5, 10) if 1 / t < end]
+    inverse.set_xticks([0.0, *(1 / t for t in thicknesses)], ["∞", *(f"{t:g}" for t in thicknesses)])
+    inverse.set_xlabel("thickness (nm)")
+    favoured = f"on {view.facet}, below 0: {typeset_film(view.black)}; one thickness each, no error bar"
+    axes.set_title(fill(favoured, shape.line_length), fontsize=7, color="#555555", loc="left")
+
+
+def describe_thickness(view: ThicknessView) -> str:
+    """Say in words what the figure shows."""
+    computed = " and ".join(f"{thickness_nm:.2f}" for thickness_nm in view.computed_nm)
+    critical = "" if view.critical_nm is None else f" It crosses zero at {view.critical_nm:.2f} nm."
+    slope = write_signed(1000 * view.line.interface_ev_per_ang2, decimals=1)
+    return (
+        f"Straight line of the difference {view.black} minus {view.competitor} against one over the thickness of the "
+        f"film. It starts at {write_signed(view.line.strained_ev_per_fu)} eV per formula unit for a thick film; the "
+        f"interfaces add {slope} meV per square ångström.{critical} The films that were computed correspond to "
+        f"{computed} nm."
+    )
