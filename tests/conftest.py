@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from tests.private_mongod import PrivateMongod, find_mongod, start_private_mongod
 
 # Two workers share the cores, so a single slow example proves nothing; a failing one must fail again.
 settings.register_profile("qdip", deadline=None, derandomize=True, print_blob=True)
@@ -25,9 +29,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def require_binary(name: str) -> None:
     """Skip the running test if a program is absent, or fail it if QDIP_CI says that nothing may be skipped."""
-    if shutil.which(name) is not None:
-        return
-    reason = f"the program {name} is not on PATH"
+    if shutil.which(name) is None:
+        skip_or_fail(f"the program {name} is not on PATH")
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip the running test, or fail it if QDIP_CI says that nothing may be skipped."""
     if os.environ.get("QDIP_CI"):
         pytest.fail(f"{reason}, and QDIP_CI is set", pytrace=False)
     pytest.skip(reason)
@@ -49,3 +56,25 @@ def results_folder(tmp_path: Path) -> Path:
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run."""
     return np.random.default_rng(20200206)
+
+
+@pytest.fixture(scope="session")
+def mongod() -> Iterator[PrivateMongod]:
+    """A MongoDB server of this test run, with passwords required."""
+    program = find_mongod()
+    if program is None:
+        skip_or_fail("there is no mongod on PATH and none in this environment (make mongod)")
+    else:
+        with start_private_mongod(program) as server:
+            yield server
+
+
+@pytest.fixture
+def mongo_uri(mongod: PrivateMongod) -> Iterator[str]:
+    """The address, with the password, of a database that is empty and that is removed after the test."""
+    from pymongo import MongoClient
+
+    name = f"test_{secrets.token_hex(8)}"
+    yield mongod.database_uri(name)
+    with MongoClient[dict[str, object]](mongod.uri) as client:
+        client.drop_database(name)

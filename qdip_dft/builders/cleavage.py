@@ -15,7 +15,7 @@ and f = 1.5 for bonds of the framework, so that chains of octahedra stay whole w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -125,6 +125,17 @@ def _weight(oriented: IonicCrystal, first: int, second: int) -> float:
     return FRAMEWORK_WEIGHT if largest_charge >= FRAMEWORK_CHARGE_E else 1.0
 
 
+def unit_valences(oriented: IonicCrystal) -> BondNetwork:
+    """Return the bonds of the cell with their bond valences as costs, to count what any cut breaks."""
+    network = _bond_network(oriented)
+    return replace(network, costs=_unweighted(oriented, network))
+
+
+def _unweighted(oriented: IonicCrystal, network: BondNetwork) -> Array:
+    bonds = zip(network.first, network.second, network.costs, strict=True)
+    return np.array([cost / _weight(oriented, i, j) for i, j, cost in bonds])
+
+
 def _candidate_heights(oriented: IonicCrystal) -> list[float]:
     """Return the mid-heights of the gaps between layers, in stacking vectors."""
     spacing = oriented.lattice_ang[2, 2]
@@ -139,12 +150,10 @@ def _cost(network: BondNetwork, cut: Shifts) -> float:
 
 
 def _describe(oriented: IonicCrystal, network: BondNetwork, cut: Shifts) -> Termination:
-    bonds = zip(network.first, network.second, network.costs, strict=True)
-    valences = np.array([cost / _weight(oriented, i, j) for i, j, cost in bonds])
     heights = oriented.frac_centres[:, 2] + np.array(cut)
     return Termination(
         cut=cut,
-        broken_valence=float(network.count_crossings(np.array(cut)) @ valences),
+        broken_valence=float(network.count_crossings(np.array(cut)) @ _unweighted(oriented, network)),
         polarity_e=abs(float(oriented.charges @ heights)),
         bottom=name_layer(oriented, heights, is_bottom=True),
         top=name_layer(oriented, heights, is_bottom=False),

@@ -7,9 +7,12 @@ not have, and bulk energy is never booked as interface energy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import ceil
+
 import numpy as np
 
-from qdip_dft.builders.ions import Array, IonicCrystal, repeat_crystal, transform_crystal
+from qdip_dft.builders.ions import Array, IonicCrystal, repeat_crystal, transform_crystal, translations_inside
 from qdip_dft.builders.strain import Mesh
 from qdip_dft.model.interface import IntegerMatrix2
 
@@ -79,6 +82,44 @@ def stack_film(reference: IonicCrystal, *, n_repeats: int, vacuum_ang: float) ->
     """
     matrix = np.diag([1, 1, n_repeats])
     return in_vacuum(repeat_crystal(reference, matrix), vacuum_ang)
+
+
+def count_images(closing: Sequence[int], *, n_planes: int, matrix: IntegerMatrix2, n_periods: int) -> list[int]:
+    """Return how often a film repeats each ion of its strained-bulk reference.
+
+    Parameters
+    ----------
+    closing
+        For each ion of the oriented cell, the images beyond whole lattice planes.
+    n_planes
+        Whole lattice planes of the film.
+    matrix, n_periods
+        In-plane supercell and lattice planes of the reference (`build_strained_bulk`).
+    """
+    planes = translations_inside(embed_matrix(matrix, n_periods))[:, 2]
+    return [ceil((n_planes + extra - plane) / n_periods) for extra in closing for plane in planes]
+
+
+def stack_closed_film(reference: IonicCrystal, *, n_images: Sequence[int], vacuum_ang: float) -> IonicCrystal:
+    """Return a film slab that ends with a closing layer: each ion of the reference with its own number of images.
+
+    Parameters
+    ----------
+    reference
+        The relaxed strained bulk, centres not wrapped.
+    n_images
+        For each of its ions how often it is stacked upwards (`count_images`).
+    vacuum_ang
+        Vacuum thickness in Å.
+    """
+    images = [(ion, repeat) for ion, count in enumerate(n_images) for repeat in range(count)]
+    centres = np.array([reference.centres_ang[ion] + repeat * reference.lattice_ang[2] for ion, repeat in images])
+    stacked = IonicCrystal(
+        lattice_ang=reference.lattice_ang,
+        ions=tuple(reference.ions[ion] for ion, _ in images),
+        frac_centres=centres @ np.linalg.inv(reference.lattice_ang),
+    )
+    return in_vacuum(stacked, vacuum_ang)
 
 
 def in_vacuum(crystal: IonicCrystal, vacuum_ang: float) -> IonicCrystal:

@@ -270,7 +270,7 @@ def repeat_crystal(crystal: IonicCrystal, matrix: NDArray[np.int_]) -> IonicCrys
     matrix
         Shape (3, 3), integer rows: the new lattice vectors in the old ones.
     """
-    translations = _translations_inside(matrix)
+    translations = translations_inside(matrix)
     inverse = np.linalg.inv(matrix)
     centres = (crystal.frac_centres[:, None, :] + translations[None, :, :]) @ inverse
     n = len(translations)
@@ -278,7 +278,7 @@ def repeat_crystal(crystal: IonicCrystal, matrix: NDArray[np.int_]) -> IonicCrys
     return IonicCrystal(lattice_ang=matrix @ crystal.lattice_ang, ions=ions, frac_centres=centres.reshape(-1, 3))
 
 
-def _translations_inside(matrix: NDArray[np.int_]) -> Array:
+def translations_inside(matrix: NDArray[np.int_]) -> Array:
     """Return the |det M| lattice translations (in old lattice vectors) inside the supercell."""
     corners = np.array(list(product((0, 1), repeat=3))) @ matrix
     ranges = [np.arange(corners[:, k].min(), corners[:, k].max() + 1) for k in range(3)]

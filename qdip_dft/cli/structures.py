@@ -10,6 +10,7 @@ from qdip_dft.cli.options import AsJson
 from qdip_dft.cli.output import console, write_json
 
 if TYPE_CHECKING:
+    from qdip_dft.builders.terminations import TerminationPair, Terminations
     from qdip_dft.library import Crystal, Finding
 
 app = typer.Typer(no_args_is_help=True, help="List, show and check the crystals of the library.")
@@ -115,3 +116,66 @@ def _print_findings(name: str, findings: list[Finding], *, is_detailed: bool) ->
     for finding in findings if is_detailed else failed:
         mark = "ok  " if finding.is_passed else "FAIL"
         console().print(f"  {mark} {finding.check}: {finding.message}", markup=False)
+
+
+@app.command("terminations")
+def terminations(
+    name: Name,
+    plane: Annotated[str, typer.Argument(metavar="HKL", help="Plane of the conventional cell, such as 100.")],
+    as_json: AsJson = False,
+) -> None:
+    """List how a film of a plane can end: bottom and top chemical layer, charges, dipole, excess and symmetry.
+
+    Charges in e and excess per 1 × 1 cell; dipole in e·Å per 1 × 1 cell and lattice plane; broken bond valence per
+    1 × 1 cell and face.
+
+    Example: qdip structures terminations CsPbI3-alpha 100
+    """
+    from qdip_dft.builders.candidates import orient_face
+    from qdip_dft.builders.terminations import list_terminations
+    from qdip_dft.plan import load_crystal_record
+
+    face = orient_face(load_crystal_record(name), plane)
+    found = list_terminations(face.oriented)
+    if as_json:
+        described = [_describe_pair(pair) for pair in found.pairs]
+        write_json({"face": face.name, "terminations": described, "reasons": list(found.reasons)})
+        return
+    _print_terminations(face.name, found)
+
+
+def _describe_pair(pair: TerminationPair) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "name": pair.name,
+        **asdict(pair),
+        "is_symmetric": pair.is_symmetric,
+        "is_stoichiometric": pair.is_stoichiometric,
+        "excess_in_words": pair.excess_in_words,
+    }
+
+
+def _print_terminations(title: str, found: Terminations) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+                  caption="a film with a charge must be completed or passivated before it can be built")  # fmt: skip
+    for heading in ("bottom|top", "layers\ne", "film\ne", "Tasker", "dipole\ne·Å", "broken", "symmetric", "excess"):
+        is_text = heading in {"bottom|top", "symmetric", "excess"}
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
+    for pair in found.pairs:
+        table.add_row(
+            pair.name,
+            f"{pair.bottom_charge_e:+d}|{pair.top_charge_e:+d}",
+            f"{pair.charge_e:+d}",
+            pair.tasker_type.value,
+            f"{pair.dipole_e_ang:.3f}",
+            f"{pair.broken_valence:.2f}",
+            "no" if pair.symmetry is None else f"by {pair.symmetry.value}",
+            pair.excess_in_words,
+        )
+    console().print(table if found.pairs else title)
+    for reason in found.reasons:
+        console().print(reason, markup=False)

@@ -14,7 +14,6 @@ from qdip_dft.errors import ResultsError
 if TYPE_CHECKING:
     from qdip_dft.execution.results_folder import ResultsFolder
     from qdip_dft.model.stabilization import StabilizationDoc
-    from qdip_dft.model.study import StudySpec
     from qdip_dft.plan import PlannedCalculation, StudyPlan
     from qdip_dft.results.archive import Archive
 
@@ -106,7 +105,7 @@ def status(
 
 
 def report(
-    result_id: Annotated[str, typer.Argument(metavar="ID", help="Name of a study, or study@facet.")],
+    result_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a result, or name of a study.")],
     results: Results = DEFAULT_RESULTS,
     as_json: AsJson = False,
 ) -> None:
@@ -143,22 +142,9 @@ def query(
 
 
 def _plan(name: str, engine: str | None, preset: str | None) -> StudyPlan:
-    from qdip_dft.plan import plan_study, read_study
+    from qdip_dft.plan import plan_study, read_study, use_engine
 
-    return plan_study(_with_engine(read_study(name), engine, preset))
-
-
-def _with_engine(study: StudySpec, engine: str | None, preset: str | None) -> StudySpec:
-    """Return the study with another engine or preset; another engine starts from its own defaults."""
-    from qdip_dft.model.engine import EngineSpec
-    from qdip_dft.plan import validate_study
-
-    if engine is None and preset is None:
-        return study
-    spec = study.engine if engine in (None, study.engine.name) else EngineSpec(name=str(engine))
-    content = study.model_dump(mode="json")
-    content["engine"] = {**spec.model_dump(mode="json"), **({"preset": preset} if preset else {})}
-    return validate_study(content, source=f"{study.name} with --engine/--preset")
+    return plan_study(use_engine(read_study(name), engine=engine, preset=preset))
 
 
 def _open_folder(results: Path) -> ResultsFolder:

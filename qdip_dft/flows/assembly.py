@@ -77,7 +77,7 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
     results = _check_coverages(_select_lowest([_above(result, lowest) for result in results]))
     decomposition = None if decomposition is None else _above(decomposition, lowest)
     return StabilizationDoc(
-        id=study.name if len(study.dot.facets) == 1 else f"{study.name}@{facet}",
+        id=study.result_id(facet),
         study=study,
         dot_plane=facet,
         level=level,

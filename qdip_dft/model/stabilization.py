@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from pydantic import JsonValue
+
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate, DroppedCandidate
@@ -168,7 +170,8 @@ class StabilizationDoc(Record):
     Parameters
     ----------
     id
-        Name of the study, followed by ``@facet`` when the study has several facets.
+        Name of the study, followed by ``@facet`` when it has several facets and by ``+variant`` when it was asked with
+        another engine or preset than its file names.
     study
         The study as it was asked.
     dot_plane
@@ -188,6 +191,8 @@ class StabilizationDoc(Record):
     calculations
         Calculation key of everything that was calculated for it, relaxations included, by step; empty in documents
         written before the field existed.
+    relaxation_settings
+        What decided where the relaxations ended: thresholds in eV/Å and eV/Å³, steps, optimiser; empty likewise.
     units, sign_convention
         Units by the ending of the field names; sign convention.
     versions
@@ -206,6 +211,7 @@ class StabilizationDoc(Record):
     decomposition: DecompositionResult | None = None
     stabilization: Stabilization
     calculations: dict[str, str] = {}
+    relaxation_settings: dict[str, JsonValue] = {}
     units: dict[str, str] = UNITS
     sign_convention: str = SIGN_CONVENTION
     versions: dict[str, str]

@@ -148,6 +148,9 @@ class StudySpec(Record):
     ----------
     name
         Short name, used for folders and as the id of the result: lower-case letters, digits, dots and dashes.
+    variant
+        What sets it apart from the study of the same name, such as ``testing`` where it was asked with another engine;
+        part of the id of the result.
     question
         What the study answers, in words.
     dot, host, phases, matching, film, engine
@@ -165,6 +168,7 @@ class StudySpec(Record):
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
+    variant: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]{0,31})?$")
     question: str = ""
     dot: DotSpec
     host: str
@@ -187,6 +191,19 @@ class StudySpec(Record):
         return self
 
     @property
+    def id(self) -> str:
+        """Return the name and, where there is one, the variant, such as ``pbs-fapbi3+testing``."""
+        return _join_variant(self.name, self.variant)
+
+    def result_id(self, facet: str) -> str:
+        """Return the id of the result on a facet, such as ``pbs-fapbi3@111``; the facet is left out if it is alone."""
+        return _join_variant(self.name if len(self.dot.facets) == 1 else f"{self.name}@{facet}", self.variant)
+
+    @property
     def has_competitor(self) -> bool:
         """Return whether the black phase is compared with anything."""
         return self.decomposition is not None or any(p.role is PhaseRole.COMPETITOR for p in self.phases)
+
+
+def _join_variant(name: str, variant: str) -> str:
+    return f"{name}+{variant}" if variant else name

@@ -5,15 +5,14 @@ Documents are data: they are validated as records on reading, and nothing named 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from qdip_dft.errors import ResultsError
+from qdip_dft.cache import job_id
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.results.migrations import read_calculation, read_stabilization
 
 if TYPE_CHECKING:
     from maggma.core import Store
@@ -44,7 +43,7 @@ class Archive:
 
     def find_calculation(self, key: str) -> CalculationRecord | None:
         """Return the stored record of a calculation: a usable attempt if there is one, else the latest."""
-        found = [_read_calculation(doc) for doc in self.calculations.query({"output.key": key})]
+        found = [_read_job(doc) for doc in self.calculations.query({"output.key": key})]
         return max(found, key=lambda record: (record.is_usable, record.attempt), default=None)
 
     def find_calculations(self, keys: Iterable[str]) -> dict[str, CalculationRecord]:
@@ -55,43 +54,44 @@ class Archive:
     def list_calculations(self) -> Iterator[CalculationRecord]:
         """Return all stored calculations."""
         for document in self.calculations.query({"output.key": {"$exists": True}}):
-            yield _read_calculation(document)
+            yield _read_job(document)
+
+    def save_calculations(self, records: Sequence[CalculationRecord]) -> None:
+        """Keep calculations that were made elsewhere, as their jobs would have stored them; all of them or none."""
+        documents = [_describe_job(record) for record in records]
+        if documents:
+            self.calculations.update(documents, key=["uuid", "index"])
 
     def save_stabilization(self, document: StabilizationDoc) -> None:
-        """Keep a result; an earlier one of the same study and facet is replaced."""
+        """Keep a result; an earlier one of the same study, variant and facet is replaced."""
         self.stabilizations.update([document.model_dump(mode="json")], key="id")
 
     def find_stabilizations(self, study: str) -> list[StabilizationDoc]:
-        """Return the results of a study, one per facet, or the one result of an id ``study@facet``."""
-        found = self.stabilizations.query({"$or": [{"id": study}, {"study.name": study}]}, sort={"id": 1})
-        return [_read_stabilization(document) for document in found]
+        """Return the result of an id such as ``study@facet+variant``, else all results of a study, by id."""
+        exact = [read_stabilization(document) for document in self.stabilizations.query({"id": study})]
+        if exact:
+            return exact
+        found = self.stabilizations.query({"study.name": study}, sort={"id": 1})
+        return [read_stabilization(document) for document in found]
 
     def list_stabilizations(self) -> list[StabilizationDoc]:
         """Return all results, by id."""
-        return [_read_stabilization(document) for document in self.stabilizations.query({}, sort={"id": 1})]
+        return [read_stabilization(document) for document in self.stabilizations.query({}, sort={"id": 1})]
 
 
-def _read_calculation(document: dict[str, Any]) -> CalculationRecord:
-    try:
-        return CalculationRecord.model_validate(document["output"])
-    except ValidationError as error:
-        raise _unreadable(f"calculation {document.get('uuid', '?')}", error) from error
+def _describe_job(record: CalculationRecord) -> dict[str, Any]:
+    """Return what jobflow stores of a finished job."""
+    return {
+        "uuid": job_id(record.key, attempt=record.attempt),
+        "index": 1,
+        "output": record.model_dump(mode="json"),
+        "completed_at": record.finished_at,
+        "metadata": {},
+        "hosts": [],
+        "name": record.task.label,
+    }
 
 
-def _read_stabilization(document: dict[str, Any]) -> StabilizationDoc:
-    fields = {name: value for name, value in document.items() if name not in {"_id", "last_updated"}}
-    try:
-        return StabilizationDoc.model_validate(fields)
-    except ValidationError as error:
-        raise _unreadable(f"result {document.get('id', '?')}", error) from error
-
-
-def _unreadable(what: str, error: ValidationError) -> ResultsError:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return ResultsError(
-        f"{what} cannot be read ({place}: {first['msg']})",
-        limit="stored records must follow the schema of this version",
-        why="a misread number would be worse than none",
-        remedy="update qdip_dft, or choose another results folder with --results",
-    )
+def _read_job(document: dict[str, Any]) -> CalculationRecord:
+    """Return the calculation of a job document; the rest of it, such as the names of classes, is not looked at."""
+    return read_calculation(document["output"])

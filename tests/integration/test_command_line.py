@@ -243,6 +243,21 @@ def test_matching_prints_cells_as_json() -> None:
     assert (6, 15) in {(cell["n_film"], cell["n_dot"]) for cell in found["cells"] if cell["is_pareto"]}
 
 
+def test_terminations_are_listed_as_pairs_of_layers() -> None:
+    found = json.loads(qdip("structures", "terminations", "CsPbI3-alpha", "100", "--json").stdout)
+    described = {pair["name"]: (pair["is_symmetric"], pair["excess_in_words"]) for pair in found["terminations"]}
+    assert described == {
+        "CsI|PbI2": (False, "none"),
+        "PbI2|CsI": (False, "none"),
+        "CsI|CsI": (True, "+1 CsI"),
+        "PbI2|PbI2": (True, "+1 PbI2"),
+    }
+    assert "by operation" in qdip("structures", "terminations", "CsPbI3-alpha", "100").stdout
+    assert "faces differ in dangling bonds" in qdip(
+        "structures", "terminations", "CdSe-zincblende", "111"
+    ).stdout.replace("\n", " ")
+
+
 def test_the_strain_is_shared_as_asked_or_by_stiffness() -> None:
     """PbS is three times as stiff as CsPbI3, so the film still takes most of the strain."""
     half, automatic = (

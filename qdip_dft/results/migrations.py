@@ -1,0 +1,101 @@
+"""Reading stored documents of every version: plain mappings are brought up to date step by step, then validated.
+
+A document is data.  Nothing that it names is imported, executed or looked up, and whatever the schema does not know is
+refused.  Each kind of document has one step per version, a pure function from version n to n + 1; a step is never
+changed once documents of its version exist.  ``tests/data/golden`` keeps a real document of every version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from qdip_dft.errors import ResultsError
+from qdip_dft.model.base import Record
+from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.stabilization import StabilizationDoc
+
+Document = dict[str, Any]
+Step = Callable[[Document], Document]
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+STEPS: dict[type[Record], tuple[Step, ...]] = {CalculationRecord: (), StabilizationDoc: ()}
+"""The steps of each kind of document, from version 1 on."""
+
+_ADDED_BY_STORES = frozenset({"_id", "last_updated"})
+
+
+def read_calculation(document: Mapping[str, Any]) -> CalculationRecord:
+    """Return the record of a calculation of any version.
+
+    Raises
+    ------
+    ResultsError
+        If the document is of a newer version, or does not follow the schema of its own.
+    """
+    return _read(CalculationRecord, document, name=f"calculation {_show(document.get('key'))}")
+
+
+def read_stabilization(document: Mapping[str, Any]) -> StabilizationDoc:
+    """Return the result document of any version; see `read_calculation`."""
+    return _read(StabilizationDoc, document, name=f"result {_show(document.get('id'))}")
+
+
+def migrate(kind: type[Record], document: Mapping[str, Any]) -> Document:
+    """Return a document in the words of the present version; the given one is not changed.
+
+    Raises
+    ------
+    ResultsError
+        If it has no version, or one that this version of the package does not know.
+    """
+    steps = STEPS[kind]
+    version = document.get("schema_version")
+    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= len(steps) + 1:
+        raise unknown_version(f"a {kind.__name__}", version, newest=len(steps) + 1)
+    migrated = dict(document)
+    for step in steps[version - 1 :]:
+        migrated = step(migrated)
+    return migrated
+
+
+def newest_version(kind: type[Record]) -> int:
+    """Return the version in which documents of a kind are written."""
+    return len(STEPS[kind]) + 1
+
+
+def unknown_version(what: str, version: object, *, newest: int) -> ResultsError:
+    """Return the error about a document of a version that cannot be read."""
+    return ResultsError(
+        f"{what} has schema version {_show(version)}",
+        limit=f"this version of qdip_dft reads versions 1 to {newest}",
+        why="a number whose meaning has changed would be misread",
+        remedy="update qdip_dft (pip install --upgrade qdip_dft), or leave the document out",
+    )
+
+
+def _read(kind: type[AnyRecord], document: Mapping[str, Any], *, name: str) -> AnyRecord:
+    fields = {field: value for field, value in document.items() if field not in _ADDED_BY_STORES}
+    try:
+        return kind.model_validate(migrate(kind, fields))
+    except ValidationError as error:
+        raise _unreadable(name, error) from error
+
+
+def _show(value: object) -> str:
+    """Return a value for a message, cut to a readable length."""
+    text = "?" if value is None else str(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _unreadable(what: str, error: ValidationError) -> ResultsError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = _show(".".join(str(part) for part in first["loc"]))
+    return ResultsError(
+        f"{what} cannot be read ({place}: {_show(first['msg'])})",
+        limit="stored records must follow the schema of their version",
+        why="a misread number would be worse than none",
+        remedy="update qdip_dft, or choose another results folder with --results",
+    )
