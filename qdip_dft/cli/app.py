@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from qdip_dft.cli import doctor, dot, export, match, show, structures, studies
+from qdip_dft.cli import compare, doctor, dot, export, match, show, structures, studies
 from qdip_dft.cli.output import write_error
 from qdip_dft.errors import QdipError
 
@@ -31,6 +31,7 @@ app.command("report")(studies.report)
 app.command("query")(studies.query)
 app.command("export")(export.export)
 app.command("import-bundle")(export.import_bundle)
+app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 
 

@@ -9,13 +9,12 @@ import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
 from qdip_dft.cli.output import console, write_json
-from qdip_dft.errors import ResultsError
+from qdip_dft.cli.stored import find_results, make_look_up, open_archive_of, open_folder
 
 if TYPE_CHECKING:
     from qdip_dft.execution.results_folder import ResultsFolder
     from qdip_dft.model.stabilization import StabilizationDoc
     from qdip_dft.plan import PlannedCalculation, StudyPlan
-    from qdip_dft.results.archive import Archive
 
 EngineName = Annotated[str | None, typer.Option("--engine", help="Engine instead of the study's own, such as testing.")]
 PresetWord = Annotated[str | None, typer.Option("--preset", help="fast, balanced or precise, instead of the study's.")]
@@ -33,7 +32,7 @@ def plan(
     Example: qdip plan pbs-fapbi3
     """
     planned = _plan(study, engine, preset)
-    calculations = planned.list_calculations(_look_up(results))
+    calculations = planned.list_calculations(make_look_up(results))
     if as_json:
         write_json(_plan_as_json(planned, calculations))
         return
@@ -66,7 +65,7 @@ def run(
     if as_json:
         _write_documents(list(summary.documents))
     else:
-        _print_documents(list(summary.documents), _open_folder(results))
+        _print_documents(list(summary.documents), open_folder(results))
         console().print(
             f"{summary.n_calculated} calculations made, {summary.n_reused} found in {results}.", markup=False
         )
@@ -87,7 +86,7 @@ def status(
     from qdip_dft.execution.progress import format_duration
 
     planned = _plan(study, None, None)
-    calculations = planned.list_calculations(_look_up(results))
+    calculations = planned.list_calculations(make_look_up(results))
     states = [calculation.state for calculation in calculations]
     counts = {state: states.count(state) for state in ("stored", "failed", "ready", "waiting", "blocked")}
     remaining_s = sum(calculation.estimated_s for calculation in calculations)
@@ -113,8 +112,8 @@ def report(
 
     Example: qdip report pbs-fapbi3 --json
     """
-    folder = _open_folder(results)
-    documents = _find_results(folder, result_id)
+    folder = open_folder(results)
+    documents = find_results(folder, result_id)
     if as_json:
         _write_documents(documents)
     else:
@@ -145,39 +144,6 @@ def _plan(name: str, engine: str | None, preset: str | None) -> StudyPlan:
     from qdip_dft.plan import plan_study, read_study, use_engine
 
     return plan_study(use_engine(read_study(name), engine=engine, preset=preset))
-
-
-def _open_folder(results: Path) -> ResultsFolder:
-    from qdip_dft.execution.results_folder import ResultsFolder
-
-    return ResultsFolder(results)
-
-
-def _archive(folder: ResultsFolder) -> Archive:
-    from qdip_dft.execution.local import open_archive
-
-    return open_archive(folder)
-
-
-def _look_up(results: Path) -> Any:
-    """Return the look-up of a results folder; a folder that does not exist holds nothing and is not created."""
-    if not results.exists():
-        return lambda _: None
-    return _archive(_open_folder(results)).find_calculation
-
-
-def _find_results(folder: ResultsFolder, result_id: str) -> list[StabilizationDoc]:
-    archive = _archive(folder)
-    documents = archive.find_stabilizations(result_id)
-    if documents:
-        return documents
-    known = ", ".join(document.id for document in archive.list_stabilizations()) or "none yet"
-    raise ResultsError(
-        f"no result called {result_id!r}",
-        limit=f"stored here: {known}",
-        why="a report is drawn from stored results only",
-        remedy=f"qdip run {result_id}, or choose another folder with --results",
-    )
 
 
 def _write_documents(documents: list[StabilizationDoc]) -> None:
@@ -275,7 +241,7 @@ def _result_rows(results: Path) -> list[dict[str, Any]]:
             "stabilization_total_ev_per_fu": document.stabilization.total_ev_per_fu,
             "sentence": document.stabilization.sentence,
         }
-        for document in _archive(_open_folder(results)).list_stabilizations()
+        for document in open_archive_of(open_folder(results)).list_stabilizations()
     ]
 
 

@@ -47,10 +47,13 @@ class Cell:
         What is read; ``—`` where it is missing.
     value
         What it is sorted by; None: the text, or missing.
+    is_marked
+        Whether it is to stand out; its text says why without colour.
     """
 
     text: str
     value: float | None = None
+    is_marked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def print_report(doc: StabilizationDoc, console: Console) -> None:
     console.print(Text(describe(doc)))
     for table in list_tables(doc):
         console.print()
-        console.print(_lay_out(table))
+        console.print(lay_out_table(table))
         console.print(Text(table.note))
     for remark in list_remarks(doc):
         console.print()
@@ -54,7 +54,7 @@ def _print_item(line: str, console: Console) -> None:
     console.print(Padding(grid, (0, 0, 0, 1)))
 
 
-def _lay_out(table: Table) -> RichTable:
+def lay_out_table(table: Table) -> RichTable:
     """Return a table for the terminal; names and numbers are never read as markup."""
     from rich import box
     from rich.table import Table as RichTable
@@ -72,7 +72,8 @@ def _lay_out(table: Table) -> RichTable:
     )
     laid_out.add_column(Text(table.heading), overflow="fold", vertical="top")
     for column in table.columns:
-        laid_out.add_column(Text(f"{column.name}\n{column.unit}", justify="right"), justify="right", no_wrap=True)
+        heading = f"{column.name}\n{column.unit}" if column.unit else column.name
+        laid_out.add_column(Text(heading, justify="right"), justify="right", no_wrap=True)
     for row in table.rows:
         laid_out.add_row(*_write_row(row))
     if table.result is not None:
@@ -86,4 +87,4 @@ def _lay_out(table: Table) -> RichTable:
 def _write_row(row: Row) -> list[Text]:
     from rich.text import Text
 
-    return [Text(row.name), *(Text(cell.text) for cell in row.cells)]
+    return [Text(row.name), *(Text(cell.text, style="bold" if cell.is_marked else "") for cell in row.cells)]

@@ -1,0 +1,55 @@
+"""What commands read: the results folder and the results in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qdip_dft.errors import ResultsError
+
+if TYPE_CHECKING:
+    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.model.stabilization import StabilizationDoc
+    from qdip_dft.results.archive import Archive
+
+
+def open_folder(results: Path) -> ResultsFolder:
+    """Return a results folder, created when missing."""
+    from qdip_dft.execution.results_folder import ResultsFolder
+
+    return ResultsFolder(results)
+
+
+def open_archive_of(folder: ResultsFolder) -> Archive:
+    """Return the records of a results folder."""
+    from qdip_dft.execution.local import open_archive
+
+    return open_archive(folder)
+
+
+def make_look_up(results: Path) -> Any:
+    """Return the look-up of a results folder; a folder that does not exist holds nothing and is not created."""
+    if not results.exists():
+        return lambda _: None
+    return open_archive_of(open_folder(results)).find_calculation
+
+
+def find_results(folder: ResultsFolder, result_id: str) -> list[StabilizationDoc]:
+    """Return the result of an id, or all results of a study.
+
+    Raises
+    ------
+    ResultsError
+        If there is none; it names those that are stored.
+    """
+    archive = open_archive_of(folder)
+    documents = archive.find_stabilizations(result_id)
+    if documents:
+        return documents
+    known = ", ".join(document.id for document in archive.list_stabilizations()) or "none yet"
+    raise ResultsError(
+        f"no result called {result_id!r}",
+        limit=f"stored here: {known}",
+        why="a report is drawn from stored results only",
+        remedy=f"qdip run {result_id}, or choose another folder with --results",
+    )
