@@ -158,7 +158,7 @@ def _print_documents(documents: list[StabilizationDoc], folder: ResultsFolder) -
     from qdip_dft.report.summary import list_calculation_keys
     from qdip_dft.report.terminal import print_report
 
-    archive = _archive(folder)
+    archive = open_archive_of(folder)
     for document in documents:
         print_report(document, console())
         calculations = archive.find_calculations(list_calculation_keys(document))
