@@ -229,7 +229,10 @@ def test_an_unknown_result_names_those_that_exist(finished_results: Path) -> Non
     assert_four_parts(refused, "toy-study")
 
 
-@pytest.mark.parametrize("command", ["structures", "match", "plan", "run", "status", "report", "query", "compare", "doctor"])
+COMMANDS = ("structures", "match", "plan", "run", "status", "report", "query", "compare", "doctor")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     text = qdip(command, "--help").stdout
     assert "Example" in text or command == "structures"
