@@ -16,6 +16,7 @@ import pytest
 from ase.io import read
 
 from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.errors import LevelOfTheoryError, ResultsError
 from qdip_dft.execution.local import open_archive
 from qdip_dft.execution.results_folder import ResultsFolder
 from qdip_dft.library.reading import read_structure
@@ -24,9 +25,13 @@ from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.results.archive import Archive
+from qdip_dft.results.bundle import export_bundle
 from qdip_dft.results.bundle_reading import read_bundle
 from qdip_dft.results.bundle_restoring import restore_evidence
+from qdip_dft.results.migrations import read_calculation, read_stabilization
+from qdip_dft.results.optimade_folder import export_optimade
 from qdip_dft.results.structure_export import read_labelled
+from qdip_dft.results.training_set import export_training_set
 from tests.command_line import assert_four_parts, qdip
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
@@ -305,3 +310,60 @@ def test_optimade_formulas_are_reduced_and_alphabetical(shared: Shared) -> None:
     assert bulks["bulk CsPbI3-beta"]["chemical_formula_reduced"] == "CsI3Pb"
     assert bulks["bulk CsPbI3-beta"]["chemical_formula_anonymous"] == "A3BC"
     assert bulks["dot bulk PbTe"]["chemical_formula_reduced"] == "PbTe"
+
+
+def test_a_result_of_a_real_potential_comes_back_with_the_same_numbers(tmp_path: Path) -> None:
+    """A study and one of its calculations with SevenNet-0 and D3(BJ), in the form of the first schema version."""
+    golden = Path(__file__).parents[1] / "data" / "golden"
+    (document, record) = (
+        json.loads((golden / f"{kind}-1-quickstart.json").read_text()) for kind in ("stabilization", "calculation")
+    )
+    source, target = (open_archive(ResultsFolder(tmp_path / name)) for name in ("source", "target"))
+    source.save_calculations([read_calculation(record)])
+    source.save_stabilization(read_stabilization(document))
+    export_bundle(source, "quickstart", tmp_path / "quickstart.zip")
+    restore_evidence(read_bundle(tmp_path / "quickstart.zip").evidence, target)
+    assert target.list_stabilizations() == [read_stabilization(document)]
+    assert target.find_calculation(record["key"]) == read_calculation(record)
+    assert export_training_set(target, "quickstart", tmp_path / "quickstart.extxyz") == 1
+    (frame,) = read(tmp_path / "quickstart.extxyz", index=":")
+    assert frame.get_potential_energy() == pytest.approx(record["result"]["energy_ev"], rel=0, abs=1e-12)
+    assert frame.info["weights_hash"] == record["theory"]["weights_hash"]
+
+
+def test_facets_of_different_levels_of_theory_make_no_training_set(shared: Shared, tmp_path: Path) -> None:
+    archive = open_archive(ResultsFolder(tmp_path / "results"))
+    (document,) = shared.archive.find_stabilizations("toy-study")
+    records = list(shared.archive.list_calculations())
+    other = records[0].theory.model_copy(update={"functional": "another"})
+    archive.save_calculations([records[0].model_copy(update={"theory": other}), *records[1:]])
+    archive.save_stabilization(document)
+    with pytest.raises(LevelOfTheoryError, match="functional"):
+        export_training_set(archive, "toy-study", tmp_path / "mixed.extxyz")
+    assert not (tmp_path / "mixed.extxyz").exists()
+
+
+def test_a_result_without_a_converged_calculation_makes_no_training_set(shared: Shared, tmp_path: Path) -> None:
+    archive = open_archive(ResultsFolder(tmp_path / "results"))
+    (document,) = shared.archive.find_stabilizations("toy-study")
+    failed = {"result": None, "failure": "RuntimeError: synthetic"}
+    archive.save_calculations([record.model_copy(update=failed) for record in shared.archive.list_calculations()])
+    archive.save_stabilization(document)
+    with pytest.raises(ResultsError, match="--retry"):
+        export_training_set(archive, "toy-study", tmp_path / "none.extxyz")
+    with pytest.raises(ResultsError, match="--retry"):
+        export_optimade(archive, "toy-study", tmp_path / "optimade")
+    assert not (tmp_path / "none.extxyz").exists()
+    assert not (tmp_path / "optimade").exists()
+
+
+def test_a_bundle_of_failed_calculations_is_still_evidence(shared: Shared, tmp_path: Path) -> None:
+    archive = open_archive(ResultsFolder(tmp_path / "results"))
+    (document,) = shared.archive.find_stabilizations("toy-study")
+    failed = {"result": None, "failure": "FileNotFoundError: /home/someone/run/POTCAR"}
+    archive.save_calculations([record.model_copy(update=failed) for record in shared.archive.list_calculations()])
+    archive.save_stabilization(document)
+    export_bundle(archive, "toy-study", tmp_path / "failed.zip")
+    assert b"someone" not in (tmp_path / "failed.zip").read_bytes()
+    again = restore_evidence(read_bundle(tmp_path / "failed.zip").evidence, archive)
+    assert (again.n_written, again.n_skipped) == (0, N_CALCULATIONS + 1)
