@@ -32,7 +32,7 @@ def export(
 ) -> None:
     """Write a stored result with its evidence for a referee, a database or a training program.
 
-    Stress is positive in tension, forces are minus the gradient (ASE's conventions).  Existing files are replaced.
+    Stress is positive in tension, forces are minus the gradient (ASE's conventions). Existing files are replaced.
 
     Example: qdip export pbs-fapbi3 --bundle pbs-fapbi3.zip --extxyz pbs-fapbi3.extxyz
     """

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from qdip_dft.builders.terminations import TerminationPair, Terminations
     from qdip_dft.library import Crystal, Finding
 
-app = typer.Typer(no_args_is_help=True, help="List, show and check the crystals of the library.")
+app = typer.Typer(
+    no_args_is_help=True, help="List, show and check the crystals of the library.\n\nExample: qdip structures list"
+)
 
 Name = Annotated[str, typer.Argument(metavar="PHASE", help="Catalogue id or structure file.")]
 
@@ -90,7 +92,7 @@ def _in_words(value: object) -> str:
 
 @app.command("check")
 def check(
-    name: Annotated[str | None, typer.Argument(metavar="[PHASE]", help="Id or file; none: all phases.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="PHASE", help="Id or file; none: all phases.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check charge, formula units, contacts in Å, symmetry, volume and molecules; exit code 1 if anything is wrong.

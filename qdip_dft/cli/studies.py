@@ -72,7 +72,7 @@ def run(
 
 
 def status(
-    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study; none: all results.")] = None,
+    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="A study; none: all results.")] = None,
     results: Results = DEFAULT_RESULTS,
     as_json: AsJson = False,
 ) -> None:
