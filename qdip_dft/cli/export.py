@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, Results
 from qdip_dft.cli.output import console
+from qdip_dft.cli.stored import open_archive_of, open_folder
 from qdip_dft.errors import ResultsError
-
-if TYPE_CHECKING:
-    from qdip_dft.execution.results_folder import ResultsFolder
-    from qdip_dft.results.archive import Archive
 
 
 def export(
@@ -47,7 +44,7 @@ def export(
     from qdip_dft.results.optimade_folder import export_optimade
     from qdip_dft.results.training_set import export_training_set
 
-    archive = _open_archive(_require_results(results))
+    archive = open_archive_of(open_folder(results))
     if bundle is not None:
         made = export_bundle(archive, result_id, bundle)
         size = f"{made.n_results} results, {made.n_calculations} calculations, {made.size_bytes / 1e6:.1f} MB"
@@ -75,7 +72,7 @@ def import_bundle(
     bundle = read_bundle(file)  # before the folder: a refused bundle must not create one
     folder = ResultsFolder(results)
     with folder.lock_for_run():
-        done = restore_evidence(bundle.evidence, _open_archive(folder))
+        done = restore_evidence(bundle.evidence, open_archive_of(folder))
     _say(f"{done.n_written} documents written to {results}, {done.n_skipped} were there already.")
     for name in done.results:
         _say(f"qdip report {name} --results {results}")
@@ -83,23 +80,3 @@ def import_bundle(
 
 def _say(text: str) -> None:
     console().print(text, markup=False, soft_wrap=True)
-
-
-def _require_results(results: Path) -> ResultsFolder:
-    """Return a results folder that exists; reading must not create one."""
-    from qdip_dft.execution.results_folder import ResultsFolder
-
-    if results.exists():
-        return ResultsFolder(results)
-    raise ResultsError(
-        f"there is no results folder {results}",
-        limit="an export reads what `qdip run` stored",
-        why="there is nothing to write",
-        remedy="name the folder with --results DIR",
-    )
-
-
-def _open_archive(folder: ResultsFolder) -> Archive:
-    from qdip_dft.execution.local import open_archive
-
-    return open_archive(folder)

@@ -14,10 +14,23 @@ if TYPE_CHECKING:
 
 
 def open_folder(results: Path) -> ResultsFolder:
-    """Return a results folder, created when missing."""
+    """Return a results folder that exists: reading creates none.
+
+    Raises
+    ------
+    ResultsError
+        If there is none.
+    """
     from qdip_dft.execution.results_folder import ResultsFolder
 
-    return ResultsFolder(results)
+    if results.exists():
+        return ResultsFolder(results)
+    raise ResultsError(
+        f"there is no results folder {results}",
+        limit="this command reads what `qdip run` or `qdip import-bundle` stored",
+        why="there is nothing to read",
+        remedy="name the folder with --results DIR, or run a study first",
+    )
 
 
 def open_archive_of(folder: ResultsFolder) -> Archive:

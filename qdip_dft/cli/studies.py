@@ -256,6 +256,12 @@ def _print_results_list(results: Path, *, as_json: bool) -> None:
 def _print_rows(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
+    if not rows:
+        console().print(
+            "No such result is stored: make one with qdip run STUDY, or name another folder with --results.",
+            markup=False,
+        )
+        return
     table = Table(caption="stabilization = black - competitor; negative: the black phase is favoured")
     for heading in ("id", "dot", "facet", "host", "level", "total (eV/f.u.)"):
         table.add_column(heading, justify="right" if "eV" in heading else "left")

@@ -65,13 +65,13 @@ def gather_evidence(archive: Archive, result_id: str) -> Evidence:
     documents = archive.find_stabilizations(result_id)
     if not documents:
         raise _unknown(result_id, [document.id for document in archive.list_stabilizations()])
-    found = {key: archive.find_calculation(key) for key in sorted(set().union(*map(list_keys, documents)))}
-    lost = next((key for document in documents for key in document.calculations.values() if found[key] is None), None)
+    found = archive.find_calculations(set().union(*map(list_keys, documents)))
+    lost = next((key for document in documents for key in document.calculations.values() if key not in found), None)
     if lost is not None:
         raise _incomplete(result_id, lost)
     return Evidence(
         documents=tuple(hide_paths(document) for document in sorted(documents, key=lambda document: document.id)),
-        calculations=tuple(hide_paths(record) for record in found.values() if record is not None),
+        calculations=tuple(hide_paths(found[key]) for key in sorted(found)),
     )
 
 
