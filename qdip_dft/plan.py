@@ -253,12 +253,13 @@ def plan_study(study: StudySpec) -> StudyPlan:
         If the engine is unknown or not installed.
     """
     products = () if study.decomposition is None else study.decomposition.products
-    names = [study.dot.material, *(phase.phase for phase in study.phases), *products]
+    reservoirs = () if study.film.reservoirs is None else (study.film.reservoirs.ax, study.film.reservoirs.bx2)
+    names = [study.dot.material, *(phase.phase for phase in study.phases), *products, *reservoirs]
     crystals = {name: load_crystal_record(name) for name in names}
     _require_same_host(study, crystals)
-    if products:
-        host = crystals[study.phases[0].phase]
-        balance_decomposition(host.composition_per_fu, {name: crystals[name].composition_per_fu for name in products})
+    host = crystals[study.phases[0].phase]
+    for compounds in filter(None, (products, reservoirs)):
+        balance_decomposition(host.composition_per_fu, {name: crystals[name].composition_per_fu for name in compounds})
     return StudyPlan(study=study, crystals=crystals, engine=engine_from_spec(study.engine))
 
 

@@ -79,6 +79,19 @@ def answer_in_words(
     )
 
 
+def join_bounds(ax_rich: str, bx2_rich: str, *, ax: str, bx2: str) -> str:
+    """Return the answers at both bounds of the chemical potentials; one sentence where they are the same.
+
+    Parameters
+    ----------
+    ax_rich, bx2_rich
+        The sentences at both bounds.
+    ax, bx2
+        The compounds that are about to precipitate there.
+    """
+    return ax_rich if ax_rich == bx2_rich else f"{ax}-rich: {ax_rich} {bx2}-rich: {bx2_rich}"
+
+
 def find_deciding_term(difference: Terms) -> str | None:
     """Return the name of the largest term that has the sign of the total; None where one is missing or all are zero."""
     contributions = list_contributions(difference)

@@ -4,11 +4,11 @@ For a film of N formula units in an interface cell of area A (all energies in eV
 
     bulk    = E(bulk, fully relaxed) / Z
     strain  = E(strained bulk) / N_ref − bulk
-    surface = [E(film slab) − N · E(strained bulk) / N_ref] / N
+    surface = [E(film slab) − N · E(strained bulk) / N_ref − Σ Δn μ] / N
     binding = [E(interface) − E(film slab) − E(dot slab)] / N
 
-Their sum is [E(interface) − E(dot slab)] / N, whatever the reference states: the identity is checked for every
-result.  Films are stoichiometric, so no chemical potential enters.
+Their sum is [E(interface) − E(dot slab) − Σ Δn μ] / N, whatever the reference states: the identity is checked for
+every result.  Σ Δn μ is the energy of the film's excess in its reservoirs (`surfaces`); zero for stoichiometric films.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class CandidateEnergies:
         The slabs and the interface.
     n_film
         Formula units N of the film.
+    excess_ev
+        Σ Δn μ, the energy of the film's excess in its reservoirs.
     """
 
     bulk_ev: float | None
@@ -51,6 +53,7 @@ class CandidateEnergies:
     dot_slab_ev: float | None
     interface_ev: float | None
     n_film: int
+    excess_ev: float | None = 0.0
 
 
 def compute_terms(energies: CandidateEnergies) -> Terms:
@@ -58,10 +61,11 @@ def compute_terms(energies: CandidateEnergies) -> Terms:
     bulk = _divide(energies.bulk_ev, energies.n_bulk)
     strained = _divide(energies.strained_bulk_ev, energies.n_strained_bulk)
     film = _divide(energies.film_slab_ev, energies.n_film)
+    excess = _divide(energies.excess_ev, energies.n_film)
     dot = _divide(energies.dot_slab_ev, energies.n_film)
     interface = _divide(energies.interface_ev, energies.n_film)
     strain = _subtract(strained, bulk)
-    surface = _subtract(film, strained)
+    surface = _subtract(_subtract(film, strained), excess)
     binding = _subtract(_subtract(interface, film), dot)
     parts = (bulk, strain, surface, binding)
     total = None if any(part is None for part in parts) else sum(part for part in parts if part is not None)
@@ -75,16 +79,18 @@ def compute_terms(energies: CandidateEnergies) -> Terms:
 
 
 def identity_residual_ev(terms: Terms, energies: CandidateEnergies) -> float | None:
-    """Return N·total − [E(interface) − E(dot slab)] in eV, which is zero up to rounding; None where a term is missing.
+    """Return N·total − [E(interface) − E(dot slab) − Σ Δn μ] in eV, zero up to rounding; None where a term is missing.
 
     Raises
     ------
     ArithmeticError
         If the four terms do not add up to 1e-9 eV per formula unit: a defect of this package, never of the input.
     """
-    if terms.total_ev_per_fu is None or energies.interface_ev is None or energies.dot_slab_ev is None:
+    parts = (terms.total_ev_per_fu, energies.interface_ev, energies.dot_slab_ev, energies.excess_ev)
+    total, interface_ev, dot_slab_ev, excess_ev = parts
+    if total is None or interface_ev is None or dot_slab_ev is None or excess_ev is None:
         return None
-    residual_ev = energies.n_film * terms.total_ev_per_fu - (energies.interface_ev - energies.dot_slab_ev)
+    residual_ev = energies.n_film * total - (interface_ev - dot_slab_ev - excess_ev)
     if abs(residual_ev) > IDENTITY_TOLERANCE_EV * energies.n_film:
         raise ArithmeticError(f"the four terms miss the total by {residual_ev:.3g} eV")
     return residual_ev

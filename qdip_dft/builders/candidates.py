@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from qdip_dft.builders.cleavage import Termination, find_terminations
+from qdip_dft.builders.cleavage import find_terminations
 from qdip_dft.builders.dots import plan_dot_cut
+from qdip_dft.builders.excess import split_excess
 from qdip_dft.builders.ions import IonicCrystal, find_ions
+from qdip_dft.builders.lattice_planes import survey_plane
 from qdip_dft.builders.matching import CellMatch, require_matches
 from qdip_dft.builders.orientation import (
     Orientation,
@@ -24,7 +26,8 @@ from qdip_dft.builders.orientation import (
 )
 from qdip_dft.builders.planes import parse_hkl
 from qdip_dft.builders.strain import automatic_partition
-from qdip_dft.errors import MatchError, SlabError
+from qdip_dft.builders.terminations import TerminationPair, describe_pair, list_terminations
+from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError, StudyError
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.slab import DotCut
@@ -101,21 +104,27 @@ def find_candidates(
             facet=dot_face.name,
         )
         for phase in study.phases:
-            found, left_out = _candidates_of_phase(study, phase, crystals[phase.phase], dot_face, dot_cut)
+            found, left_out = _candidates_of_phase(study, phase, crystals, dot_face, dot_cut)
             candidates += found
             dropped += left_out
     return tuple(candidates), tuple(dropped)
 
 
 def _candidates_of_phase(
-    study: StudySpec, phase: PhaseSpec, crystal: CrystalRecord, dot_face: OrientedFace, dot_cut: DotCut
+    study: StudySpec,
+    phase: PhaseSpec,
+    crystals: Mapping[str, CrystalRecord],
+    dot_face: OrientedFace,
+    dot_cut: DotCut,
 ) -> tuple[list[Candidate], list[DroppedCandidate]]:
+    crystal = crystals[phase.phase]
     found: list[Candidate] = []
     dropped: list[DroppedCandidate] = []
     refusal: MatchError | None = None
     for plane in phase.planes:
         film_face = orient_face(crystal, plane)
         termination = choose_termination(film_face, phase.termination)
+        excess = count_excess(study, film_face, termination, crystals)
         try:
             cells = require_matches(
                 in_plane_vectors(film_face.oriented),
@@ -139,6 +148,7 @@ def _candidates_of_phase(
                     dot_face=dot_face,
                     dot_cut=dot_cut,
                     termination=termination,
+                    excess=excess,
                     match=match,
                     shift=shift,
                 )
@@ -162,21 +172,24 @@ def choose_cell(cells: tuple[CellMatch, ...], choice: CellChoice) -> CellMatch:
     return min(front, key=lambda cell: max(map(abs, cell.principal_strains)))
 
 
-def choose_termination(face: OrientedFace, wanted: str | None) -> Termination:
-    """Return the wanted termination of a film, or the one that breaks the least bond valence.
+def choose_termination(face: OrientedFace, wanted: str | None) -> TerminationPair:
+    """Return the wanted termination of a film, or the stoichiometric one that breaks the least bond valence.
 
     Parameters
     ----------
     face
         The film's face.
     wanted
-        Chemical layer that touches the dot, such as ``PbI2``; None: the least broken bond valence.
+        Chemical layer that touches the dot, such as ``PbI2``, for a stoichiometric film; both layers, such as
+        ``PbI2|PbI2``, for any listed one; None: the stoichiometric film of least broken bond valence.
 
     Raises
     ------
     SlabError
         If the plane has no neutral termination without a dipole, or not the wanted one.
     """
+    if wanted is not None and "|" in wanted:
+        return _choose_pair(face, wanted)
     terminations = find_terminations(face.oriented)
     if not terminations:
         raise SlabError(
@@ -193,7 +206,55 @@ def choose_termination(face: OrientedFace, wanted: str | None) -> Termination:
             why="the film would be charged, polar or not the one that was asked for",
             remedy="name one of these as termination, or leave it out",
         )
-    return matching[0]
+    return describe_pair(survey_plane(face.oriented), matching[0].cut, matching[0].cut)
+
+
+def _choose_pair(face: OrientedFace, wanted: str) -> TerminationPair:
+    """Return the termination with the wanted layers on both faces."""
+    listed = list_terminations(face.oriented)
+    pair = next((pair for pair in listed.pairs if pair.name == wanted.replace(" ", "")), None)
+    if pair is None:
+        reasons = "".join(f"; {reason}" for reason in listed.reasons)
+        raise SlabError(
+            f"{face.name} has no termination {wanted}",
+            limit=f"available: {', '.join(p.name for p in listed.pairs) or 'none'}{reasons}",
+            why="the film would not be the one that was asked for",
+            remedy="name one of these as termination, or leave it out; `qdip structures terminations` describes them",
+        )
+    if pair.charge_e:
+        raise ChargeBalanceError(
+            f"{face.name} with {pair.name} carries {pair.charge_e:+d} e per 1 × 1 cell",
+            limit="the formal charges of a film must sum to zero",
+            why="a charged film has no defined energy in a periodic cell",
+            remedy="choose a neutral termination of this plane",
+        )
+    return pair
+
+
+def count_excess(
+    study: StudySpec, face: OrientedFace, termination: TerminationPair, crystals: Mapping[str, CrystalRecord]
+) -> dict[str, int]:
+    """Return the excess of a film per 1 × 1 cell in formula units of the study's reservoirs.
+
+    Raises
+    ------
+    StudyError
+        If the film has an excess and the study names no reservoirs.
+    SlabError
+        If the excess is not made of whole formula units of them.
+    """
+    if termination.is_stoichiometric:
+        return {}
+    reservoirs = study.film.reservoirs
+    if reservoirs is None:
+        raise StudyError(
+            f"{face.name} with {termination.name} holds {termination.excess_in_words} per 1 × 1 cell beyond the host",
+            limit="a non-stoichiometric film needs film.reservoirs",
+            why="its surface energy depends on the chemical potentials of what it has too much of",
+            remedy="add film.reservoirs, such as {ax: CsI, bx2: PbI2}, or choose a stoichiometric termination",
+        )
+    compounds = {name: crystals[name].composition_per_fu for name in (reservoirs.ax, reservoirs.bx2)}
+    return split_excess(termination.excess, face.oriented, compounds=compounds, film=face.name)
 
 
 def formula_units_per_cell(face: OrientedFace, crystal: CrystalRecord) -> int:
@@ -257,7 +318,8 @@ def _describe(
     film_face: OrientedFace,
     dot_face: OrientedFace,
     dot_cut: DotCut,
-    termination: Termination,
+    termination: TerminationPair,
+    excess: Mapping[str, int],
     match: CellMatch,
     shift: tuple[float, float],
 ) -> Candidate:
@@ -284,6 +346,9 @@ def _describe(
             study.matching.strain_partition, (film_face, n_planes), (dot_face, dot_cut.n_planes)
         ),
         shift=shift,
-        n_formula_units=n_planes * match.n_film * formula_units_per_cell(film_face, crystal),
+        n_formula_units=match.n_film
+        * (n_planes * formula_units_per_cell(film_face, crystal) + termination.n_closing_formula_units),
+        closing=termination.closing if any(termination.closing) else (),
+        excess={compound: match.n_film * count for compound, count in excess.items()},
         notes=(f"cleavage cuts {termination.broken_valence:.2f} valence units per 1 × 1 cell",),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TypeVar
@@ -20,7 +21,7 @@ from qdip_dft.analysis.checks import (
     check_strain_term,
 )
 from qdip_dft.analysis.phases import measure_connectivity
-from qdip_dft.analysis.sentence import answer_in_words
+from qdip_dft.analysis.sentence import answer_in_words, join_bounds
 from qdip_dft.analysis.stability import (
     CandidateEnergies,
     balance_decomposition,
@@ -30,8 +31,10 @@ from qdip_dft.analysis.stability import (
     require_one_theory,
     subtract_terms,
 )
+from qdip_dft.analysis.surfaces import check_window
 from qdip_dft.builders.registry import coincidence_index
 from qdip_dft.builders.strain import Mesh
+from qdip_dft.flows.reservoirs import Reservoirs, survey_reservoirs
 from qdip_dft.flows.resolution import Resolution, explain_failure
 from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps, static_name
 from qdip_dft.model.calculation import Level, LevelOfTheory
@@ -71,11 +74,15 @@ def assemble_documents(steps: StudySteps, resolution: Resolution, *, level: Leve
 def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level: Level) -> StabilizationDoc:
     study = steps.study
     candidates = [c for c in steps.candidates if c.dot_plane == facet]
-    results = [_describe_candidate(steps, resolution, candidate) for candidate in candidates]
+    reservoirs = survey_reservoirs(steps, resolution)
+    results = [_describe_candidate(steps, resolution, candidate, reservoirs) for candidate in candidates]
     decomposition = _describe_decomposition(steps, resolution)
     lowest = _lowest_bulk(decomposition, results)
     results = _check_coverages(_select_lowest([_above(result, lowest) for result in results]))
     decomposition = None if decomposition is None else _above(decomposition, lowest)
+    answer, bx2_rich = _answer_at_bounds(
+        study, results, decomposition, dot=f"{study.dot.material}({facet})", level=level, reservoirs=reservoirs
+    )
     return StabilizationDoc(
         id=study.result_id(facet),
         study=study,
@@ -85,7 +92,9 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
         candidates=tuple(results),
         dropped=tuple(d for d in steps.dropped if d.label.startswith(f"{study.dot.material}({facet})")),
         decomposition=decomposition,
-        stabilization=_compare(study, results, decomposition, dot=f"{study.dot.material}({facet})", level=level),
+        stabilization=answer,
+        chemical_potentials=None if bx2_rich is None else reservoirs.potentials,
+        bx2_rich=bx2_rich,
         calculations=_list_keys(steps, resolution, candidates),
         versions=_list_versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -94,7 +103,7 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
 
 def _list_keys(steps: StudySteps, resolution: Resolution, candidates: list[Candidate]) -> dict[str, str]:
     """Return the key of every calculation that the result on one facet rests on, by step."""
-    subjects = {steps.study.dot.material, *steps.products, *(c.phase for c in candidates)}
+    subjects = {steps.study.dot.material, *steps.products, *steps.reservoirs, *(c.phase for c in candidates)}
     subjects |= {candidate.label for candidate in candidates}
     names = [step.name for step in steps.steps if step.subject in subjects]
     return {name: resolution.keys[name] for name in names if name in resolution.records}
@@ -109,14 +118,16 @@ def _list_versions() -> dict[str, str]:
 
 def _theories(steps: StudySteps, resolution: Resolution, candidates: list[Candidate]) -> list[LevelOfTheory]:
     names = dict.fromkeys(name for candidate in candidates for name in steps.parts_of(candidate).values())
-    names |= dict.fromkeys(_product_step(product) for product in steps.products)
+    names |= dict.fromkeys(_product_step(compound) for compound in (*steps.products, *steps.reservoirs))
     return [resolution.records[name].theory for name in names if name in resolution.records]
 
 
-def _describe_candidate(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> CandidateResult:
+def _describe_candidate(
+    steps: StudySteps, resolution: Resolution, candidate: Candidate, reservoirs: Reservoirs
+) -> CandidateResult:
     geometry = CandidateGeometry(steps.study, candidate, steps.crystals[candidate.dot], steps.crystals[candidate.phase])
-    energies = _collect_energies(steps, resolution, candidate, geometry)
-    terms = compute_terms(energies)
+    at_bounds = _collect_energies(steps, resolution, candidate, geometry, reservoirs)
+    energies, terms = at_bounds[0], compute_terms(at_bounds[0])
     mesh = _mesh(resolution, candidate, geometry)
     area = None if mesh is None else mesh.area_ang2
     n = candidate.n_formula_units
@@ -128,7 +139,7 @@ def _describe_candidate(steps: StudySteps, resolution: Resolution, candidate: Ca
         **terms.model_dump(),
         candidate=candidate,
         is_selected=False,
-        missing=_missing_terms(steps, resolution, candidate),
+        missing=(*_missing_terms(steps, resolution, candidate), *(reservoirs.missing if candidate.excess else ())),
         bulk_above_lowest_ev_per_fu=None,
         n_formula_units=n,
         n_atoms=None if interface is None else interface.structure.n_atoms,
@@ -142,17 +153,34 @@ def _describe_candidate(steps: StudySteps, resolution: Resolution, candidate: Ca
         work_of_separation_j_per_m2=None if binding_j is None else -binding_j,
         interface_mev_per_ang2=None if surface_mev is None or binding_mev is None else surface_mev + binding_mev,
         identity_residual_ev=identity_residual_ev(terms, energies),
-        checks=(*_run_checks(steps, resolution, candidate, mesh), *_check_terms(terms)),
+        checks=(
+            *_run_checks(steps, resolution, candidate, mesh),
+            *_check_terms(terms),
+            *_check_potentials(candidate, reservoirs),
+        ),
         calculations={part.value: resolution.keys[name] for part, name in steps.parts_of(candidate).items()
                       if name in resolution.keys},
+        bx2_rich=_compute_checked_terms(at_bounds[1]) if candidate.excess else None,
     )  # fmt: skip
 
 
+def _compute_checked_terms(energies: CandidateEnergies) -> Terms:
+    """Return the terms, which must add up."""
+    terms = compute_terms(energies)
+    identity_residual_ev(terms, energies)
+    return terms
+
+
 def _collect_energies(
-    steps: StudySteps, resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry
-) -> CandidateEnergies:
+    steps: StudySteps,
+    resolution: Resolution,
+    candidate: Candidate,
+    geometry: CandidateGeometry,
+    reservoirs: Reservoirs,
+) -> tuple[CandidateEnergies, CandidateEnergies]:
+    """Return the energies of a candidate at the AX-rich and at the BX2-rich bound; the same without an excess."""
     energy = {part: _energy_ev(resolution, name) for part, name in steps.parts_of(candidate).items()}
-    return CandidateEnergies(
+    stoichiometric = CandidateEnergies(
         bulk_ev=energy[Part.BULK],
         n_bulk=steps.crystals[candidate.phase].formula_units,
         strained_bulk_ev=energy[Part.STRAINED_BULK],
@@ -162,6 +190,8 @@ def _collect_energies(
         interface_ev=energy[Part.INTERFACE],
         n_film=candidate.n_formula_units,
     )
+    ax_rich_ev, bx2_rich_ev = reservoirs.excess_ev(candidate)
+    return replace(stoichiometric, excess_ev=ax_rich_ev), replace(stoichiometric, excess_ev=bx2_rich_ev)
 
 
 def _energy_ev(resolution: Resolution, name: str) -> float | None:
@@ -210,6 +240,10 @@ def _run_checks(
 
 def _check_terms(terms: Terms) -> list[Check]:
     return [] if terms.strain_ev_per_fu is None else [check_strain_term(terms.strain_ev_per_fu)]
+
+
+def _check_potentials(candidate: Candidate, reservoirs: Reservoirs) -> list[Check]:
+    return [check_window(reservoirs.potentials)] if candidate.excess and reservoirs.potentials is not None else []
 
 
 def _check_gap(resolution: Resolution, candidate: Candidate, mesh: Mesh | None) -> list[Check]:
@@ -315,6 +349,26 @@ def _check_coverages(results: list[CandidateResult]) -> list[CandidateResult]:
 
 def _total(result: Terms) -> float:
     return float("inf") if result.total_ev_per_fu is None else result.total_ev_per_fu
+
+
+def _answer_at_bounds(
+    study: StudySpec,
+    results: list[CandidateResult],
+    decomposition: DecompositionResult | None,
+    *,
+    dot: str,
+    level: Level,
+    reservoirs: Reservoirs,
+) -> tuple[Stabilization, Stabilization | None]:
+    """Return the answer at the AX-rich bound and, if a film has an excess, at the BX2-rich one: like with like."""
+    answer = _compare(study, results, decomposition, dot=dot, level=level)
+    potentials = reservoirs.potentials
+    if potentials is None or all(result.bx2_rich is None for result in results):
+        return answer, None
+    moved = _select_lowest([result.at_bx2_rich for result in results])
+    other = _compare(study, moved, decomposition, dot=dot, level=level)
+    sentence = join_bounds(answer.sentence, other.sentence, ax=potentials.ax, bx2=potentials.bx2)
+    return answer.model_copy(update={"sentence": sentence}), other
 
 
 def _compare(

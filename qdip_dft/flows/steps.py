@@ -18,9 +18,17 @@ from functools import cached_property
 
 import numpy as np
 
-from qdip_dft.builders.candidates import OrientedFace, orient_face
+from qdip_dft.builders.candidates import OrientedFace, formula_units_per_cell, orient_face
 from qdip_dft.builders.dots import build_dot_slab
-from qdip_dft.builders.films import build_strained_bulk, displace_ions, embed_matrix, in_vacuum, stack_film
+from qdip_dft.builders.films import (
+    build_strained_bulk,
+    count_images,
+    displace_ions,
+    embed_matrix,
+    in_vacuum,
+    stack_closed_film,
+    stack_film,
+)
 from qdip_dft.builders.interfaces import check_built, join_slabs
 from qdip_dft.builders.ions import IonicCrystal, find_ions, repeat_crystal, transform_crystal
 from qdip_dft.builders.orientation import in_plane_vectors, orient_crystal
@@ -106,7 +114,7 @@ class StudySteps:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Return all steps, parents before children, each relaxation followed by its static calculation."""
-        names = dict.fromkeys([*(c.phase for c in self.candidates), *self.products])
+        names = dict.fromkeys([*(c.phase for c in self.candidates), *self.products, *self.reservoirs])
         relaxations = [self._bulk_step(self.study.dot.material, Part.DOT_BULK)]
         relaxations += [self._bulk_step(phase, Part.BULK) for phase in names]
         for candidate in self.candidates:
@@ -117,6 +125,13 @@ class StudySteps:
     def products(self) -> tuple[str, ...]:
         """Return the decomposition products of the host."""
         return () if self.study.decomposition is None else self.study.decomposition.products
+
+    @property
+    def reservoirs(self) -> tuple[str, ...]:
+        """Return the compounds that a film has an excess of, and their counterpart; none if no film has one."""
+        spec = self.study.film.reservoirs
+        has_excess = any(candidate.excess for candidate in self.candidates)
+        return (spec.ax, spec.bx2) if spec is not None and has_excess else ()
 
     def parts_of(self, candidate: Candidate) -> dict[Part, str]:
         """Return the step that gives the energy of each part of a candidate."""
@@ -209,7 +224,8 @@ class CandidateGeometry:
     @property
     def n_reference_formula_units(self) -> int:
         """Return the formula units of the strained-bulk reference."""
-        return self.candidate.n_formula_units * self.study.film.reference_periods // self.candidate.n_film_planes
+        n_cells = abs(round(float(np.linalg.det(self.candidate.film_matrix)))) * self.study.film.reference_periods
+        return n_cells * formula_units_per_cell(self._film_face, self.film)
 
     def strained_bulk(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> StructureRecord:
         """Return the film's bulk on the mesh, slightly displaced so that it may leave a saddle point."""
@@ -236,10 +252,15 @@ class CandidateGeometry:
         ).to_record()
 
     def film_slab(self, strained_bulk: StructureRecord) -> StructureRecord:
-        """Return the film: the relaxed strained bulk with vacuum."""
+        """Return the film: the relaxed strained bulk with vacuum, and its closing layer where it has one."""
         reference = find_ions(strained_bulk, self._charges)
-        n_repeats = self.candidate.n_film_planes // self.study.film.reference_periods
-        film = stack_film(reference, n_repeats=n_repeats, vacuum_ang=self.study.vacuum_ang)
+        n_planes, n_periods = self.candidate.n_film_planes, self.study.film.reference_periods
+        if not self.candidate.closing:
+            film = stack_film(reference, n_repeats=n_planes // n_periods, vacuum_ang=self.study.vacuum_ang)
+        else:
+            matrix = self.candidate.film_matrix
+            images = count_images(self.candidate.closing, n_planes=n_planes, matrix=matrix, n_periods=n_periods)
+            film = stack_closed_film(reference, n_images=images, vacuum_ang=self.study.vacuum_ang)
         return check_built(film, name=f"film slab {self.candidate.label}").to_record()
 
     def interface(self, dot_slab: StructureRecord, film_slab: StructureRecord) -> StructureRecord:

@@ -27,6 +27,8 @@ class Candidate(Record):
         For each ion of the film's oriented cell, the lattice plane that it is counted to: the termination.
     termination
         The termination in words: bottom (towards the dot) and top chemical layer.
+    closing
+        For each ion of the film's oriented cell, its images beyond whole lattice planes; empty: none.
     film_matrix, dot_matrix
         Rows: the common cell in 1 × 1 surface cells of film and dot.
     search_strains
@@ -38,7 +40,10 @@ class Candidate(Record):
     shift
         In-plane displacement of the film in units of its 1 × 1 cell.
     n_formula_units
-        Host formula units in the film.
+        Host formula units N in the film; of a non-stoichiometric one the whole formula units that it holds, on top of
+        which it has the excess.
+    excess
+        Formula units beyond them of the compounds of ``film.reservoirs``, by name; empty for a stoichiometric film.
     notes
         What was decided on the way, such as the broken bond valence.
     """
@@ -62,6 +67,8 @@ class Candidate(Record):
     shift: tuple[float, float]
     n_formula_units: int
     notes: tuple[str, ...] = ()
+    closing: tuple[int, ...] = ()
+    excess: dict[str, int] = {}
 
 
 class DroppedCandidate(Record):

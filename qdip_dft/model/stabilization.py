@@ -4,9 +4,12 @@ Definitions (DESIGN of the package, docs/theory.md).  For a film of N formula un
 
     bulk    = E(bulk, fully relaxed) / Z
     strain  = E(strained bulk) / N_ref − bulk
-    surface = [E(film slab) − N (bulk + strain)] / N
+    surface = [E(film slab) − N (bulk + strain) − Σ Δn μ] / N
     binding = [E(interface) − E(film slab) − E(dot slab)] / N
-    total   = bulk + strain + surface + binding = [E(interface) − E(dot slab)] / N
+    total   = bulk + strain + surface + binding = [E(interface) − E(dot slab) − Σ Δn μ] / N
+
+Δn formula units of AX or BX2 beyond the N of the host, with chemical potentials μ, belong to non-stoichiometric films
+only.  Their terms are given at the AX-rich bound of μ, and at the BX2-rich bound besides.
 
 Stabilization = total(black) − total(competitor), term by term: negative means that the black phase is favoured.
 """
@@ -45,6 +48,29 @@ class Terms(Record):
     surface_ev_per_fu: float | None
     binding_ev_per_fu: float | None
     total_ev_per_fu: float | None
+
+
+class ChemicalPotentials(Record):
+    """Chemical potentials of the compounds AX and BX2 at both ends of the host's stability.
+
+    Parameters
+    ----------
+    ax, bx2
+        The compounds.
+    host_ev_per_fu
+        Bulk energy of the host's most stable phase in the study, which the potentials add up to.
+    window_ev
+        Energy of AX + BX2 above that bulk, per formula unit of the host; negative: the host is unstable against them.
+    ax_rich_ev, bx2_rich_ev
+        Potentials by compound, in eV per its formula unit, where AX (BX2) is about to precipitate.
+    """
+
+    ax: str
+    bx2: str
+    host_ev_per_fu: float
+    window_ev: float
+    ax_rich_ev: dict[str, float]
+    bx2_rich_ev: dict[str, float]
 
 
 class Check(Record):
@@ -94,9 +120,12 @@ class CandidateResult(Terms):
     interface_mev_per_ang2
         σ = N·(surface + binding)/A, what the film pays per area for its surfaces and gains by binding.
     identity_residual_ev
-        N·total − [E(interface) − E(dot slab)] in eV; zero up to rounding.
+        N·total − [E(interface) − E(dot slab) − Σ Δn μ] in eV; zero up to rounding.
     calculations
         Calculation key of every part of the candidate.
+    bx2_rich
+        The terms at the BX2-rich bound of the chemical potentials; all other numbers are at the AX-rich bound.  None
+        for a stoichiometric film, which does not depend on them.
     """
 
     candidate: Candidate
@@ -117,11 +146,17 @@ class CandidateResult(Terms):
     identity_residual_ev: float | None
     checks: tuple[Check, ...]
     calculations: dict[str, str]
+    bx2_rich: Terms | None = None
 
     @property
     def is_valid(self) -> bool:
         """Return whether every term is there and no decisive check failed."""
         return not self.missing and all(check.is_passed or not check.is_decisive for check in self.checks)
+
+    @property
+    def at_bx2_rich(self) -> CandidateResult:
+        """Return the result with the terms at the BX2-rich bound; the energies per area stay at the AX-rich one."""
+        return self if self.bx2_rich is None else self.model_copy(update=self.bx2_rich.model_dump())
 
 
 class DecompositionResult(Terms):
@@ -187,7 +222,11 @@ class StabilizationDoc(Record):
     decomposition
         The host as decomposition products, if the study asks for it.
     stabilization
-        The difference and the sentence.
+        The difference and the sentence; at the AX-rich bound if a film has an excess.
+    chemical_potentials
+        The bounds, if a film has an excess.
+    bx2_rich
+        The difference at the BX2-rich bound, where another candidate may stand for a phase.
     calculations
         Calculation key of everything that was calculated for it, relaxations included, by step; empty in documents
         written before the field existed.
@@ -210,6 +249,8 @@ class StabilizationDoc(Record):
     dropped: tuple[DroppedCandidate, ...]
     decomposition: DecompositionResult | None = None
     stabilization: Stabilization
+    chemical_potentials: ChemicalPotentials | None = None
+    bx2_rich: Stabilization | None = None
     calculations: dict[str, str] = {}
     relaxation_settings: dict[str, JsonValue] = {}
     units: dict[str, str] = UNITS

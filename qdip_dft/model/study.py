@@ -79,8 +79,9 @@ class PhaseSpec(Record):
     planes
         Film planes that may lie on the dot; the phase takes its lowest total, all candidates stay visible.
     termination
-        Chemical layer of the film that touches the dot: the ion labels that must lie in its outermost layer, such as
-        ``PbI2`` or ``FAI``; None: the one that breaks the least bond valence.
+        Chemical layer of the film that touches the dot, such as ``PbI2`` or ``FAI``, for a stoichiometric film; or the
+        layers of both faces, bottom first, such as ``PbI2|PbI2``; None: the stoichiometric film that breaks the least
+        bond valence.
     """
 
     phase: str
@@ -123,6 +124,21 @@ class MatchingSpec(Record):
     choice: CellChoice = CellChoice.SMALLEST
 
 
+class ReservoirSpec(Record):
+    """The two compounds that supply what a non-stoichiometric film has too much of, as bulk solids.
+
+    Parameters
+    ----------
+    ax
+        Catalogue id or structure file of the monovalent cation's halide, such as ``CsI``.
+    bx2
+        That of the metal's halide, such as ``PbI2``; together they must make up the host.
+    """
+
+    ax: str
+    bx2: str
+
+
 class FilmSpec(Record):
     """How every film is built.
 
@@ -134,11 +150,15 @@ class FilmSpec(Record):
         Lattice planes of the strained-bulk reference along its normal: 1, or 2 to let the reference tilt out of phase.
     registry_shifts
         In-plane displacements of the film against the dot, as fractions of the 1 × 1 film cell.
+    reservoirs
+        Compounds whose chemical potentials the excess of a non-stoichiometric film is counted with; needed, and
+        calculated, only for such films.
     """
 
     min_thickness_ang: float = Field(default=12.0, gt=0, le=200)
     reference_periods: int = Field(default=1, ge=1, le=4)
     registry_shifts: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
+    reservoirs: ReservoirSpec | None = None
 
 
 class StudySpec(Record):

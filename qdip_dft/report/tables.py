@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qdip_dft.analysis.sentence import write_signed
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, Stabilization, StabilizationDoc, Terms
 from qdip_dft.report.summary import count_surface_cells, find_selected
 from qdip_dft.report.words import (
     ROLE_WORDS,
@@ -104,7 +104,8 @@ def list_tables(doc: StabilizationDoc) -> tuple[Table, ...]:
     """Return the tables of a result: terms, and where a phase has a valid candidate energies per area and cells."""
     if not list_selected(doc):
         return (tabulate_terms(doc),)
-    return tabulate_terms(doc), tabulate_areas(doc), tabulate_cells(doc)
+    bound = () if doc.bx2_rich is None else (tabulate_bx2_rich(doc, doc.bx2_rich),)
+    return tabulate_terms(doc), *bound, tabulate_areas(doc), tabulate_cells(doc)
 
 
 def tabulate_terms(doc: StabilizationDoc) -> Table:
@@ -119,6 +120,24 @@ def tabulate_terms(doc: StabilizationDoc) -> Table:
         columns=tuple(Column(name, "eV/f.u.") for name in TERM_HEADINGS),
         rows=tuple(rows),
         note=_explain_zero(doc),
+        result=difference if doc.study.has_competitor else None,
+    )
+
+
+def tabulate_bx2_rich(doc: StabilizationDoc, answer: Stabilization) -> Table:
+    """Return what changes at the other bound of the chemical potentials: the films with an excess and the answer."""
+    potentials = doc.chemical_potentials
+    assert potentials is not None  # it comes with the answer at this bound
+    ax, bx2 = potentials.ax, potentials.bx2
+    films = [result for result in doc.candidates if result.bx2_rich is not None]
+    difference = Row("black − competitor", write_numbers(_list_terms(answer)))
+    return Table(
+        title=f"The four terms, {bx2}-rich",
+        heading="phase",
+        columns=tuple(Column(name, "eV/f.u.") for name in TERM_HEADINGS),
+        rows=tuple(Row(name_film(film), write_numbers(_list_relative_terms(film.at_bx2_rich))) for film in films),
+        note=f"Films with an excess of {ax} or {bx2} at the {bx2}-rich bound; all other numbers are {ax}-rich.\n"
+        f"{ax} + {bx2} lie {write_signed(potentials.window_ev)} eV/f.u. above the most stable bulk of the host.",
         result=difference if doc.study.has_competitor else None,
     )
 

@@ -38,7 +38,8 @@ TINY_STUDY: dict[str, Any] = {
 def make_steps(**changes: Any) -> StudySteps:
     """Return the steps of the tiny study with some keys changed."""
     study = StudySpec.model_validate({**TINY_STUDY, **changes})
-    names = (study.dot.material, *(phase.phase for phase in study.phases))
+    reservoirs = () if study.film.reservoirs is None else (study.film.reservoirs.ax, study.film.reservoirs.bx2)
+    names = (study.dot.material, *(phase.phase for phase in study.phases), *reservoirs)
     crystals = {name: load(name) for name in names}
     return StudySteps(study, crystals, *find_candidates(study, crystals))
 
