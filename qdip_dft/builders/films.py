@@ -139,6 +139,6 @@ def in_vacuum(crystal: IonicCrystal, vacuum_ang: float) -> IonicCrystal:
 
 def atom_positions(crystal: IonicCrystal) -> Array:
     """Return the Cartesian atom positions, ion after ion, shape (n_atoms, 3), in Å."""
-    return np.concatenate(
-        [centre + ion.offsets_ang for ion, centre in zip(crystal.ions, crystal.centres_ang, strict=True)]
-    )
+    n_atoms = [len(ion.species) for ion in crystal.ions]
+    offsets = np.concatenate([ion.offsets_ang for ion in crystal.ions])
+    return np.asarray(np.repeat(crystal.centres_ang, n_atoms, axis=0) + offsets)

@@ -9,6 +9,7 @@ import numpy as np
 from qdip_dft.builders.films import atom_positions, in_vacuum
 from qdip_dft.builders.ions import Array, IonicCrystal
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
+from qdip_dft.model.neighbours import find_pairs
 
 CONTACT_RADII_ANG = {
     "Pb": 1.19, "Sn": 1.18, "Cs": 1.74, "Rb": 1.61, "Na": 1.02, "Cd": 0.95, "Zn": 0.74, "Ag": 1.15, "Cu": 0.77,
@@ -82,7 +83,7 @@ def _contact_height(dot: IonicCrystal, film: IonicCrystal, displacement: Array, 
     near_bottom = upper[:, 2] < upper[:, 2].min() + depth_ang
     contact = _contact_distances(_species(dot), _species(film))[np.ix_(near_top, near_bottom)]
     lower, upper = lower[near_top], upper[near_bottom]
-    lateral = _lateral_distances(lower[:, :2], upper[:, :2], dot.lattice_ang[:2, :2])
+    lateral = _lateral_distances(lower[:, :2], upper[:, :2], dot.lattice_ang[:2, :2], reach_ang=float(contact.max()))
     rise = np.sqrt(np.maximum(contact**2 - lateral**2, 0.0))
     demand = np.where(lateral < contact, lower[:, None, 2] + rise - upper[None, :, 2], -np.inf)
     return float(demand.max())
@@ -100,12 +101,17 @@ def _contact_distances(first: tuple[str, ...], second: tuple[str, ...]) -> Array
     return np.asarray(least)
 
 
-def _lateral_distances(first: Array, second: Array, vectors: Array) -> Array:
-    """Return in-plane distances between two sets of points over periodic images, shape (n, m), in Å."""
+def _lateral_distances(first: Array, second: Array, vectors: Array, *, reach_ang: float) -> Array:
+    """Return in-plane distances between two sets of points over periodic images, shape (n, m), in Å.
+
+    They are exact up to the reach; longer ones may be those of another image.
+    """
     vectors = _reduce_basis(vectors)  # for a skewed basis the nearest image may lie beyond the next cells
     difference = (second[None, :, :] - first[:, None, :]) @ np.linalg.inv(vectors)
     difference -= np.round(difference)
-    images = np.array(list(product((-1, 0, 1), repeat=2)))
+    narrowest_ang = abs(float(np.linalg.det(vectors))) / max(np.linalg.norm(vectors, axis=1))
+    span = (0,) if narrowest_ang > 2.0 * reach_ang else (-1, 0, 1)  # in a wide cell only the wrapped image is in reach
+    images = np.array(list(product(span, repeat=2)))
     vectors_to_images = (difference[:, :, None, :] + images[None, None, :, :]) @ vectors
     return np.asarray(np.linalg.norm(vectors_to_images, axis=3).min(axis=2))
 
@@ -163,17 +169,18 @@ def _check_cell(crystal: IonicCrystal, name: str) -> None:
 
 def _check_distances(crystal: IonicCrystal, name: str) -> None:
     owner = np.repeat(np.arange(len(crystal.ions)), [len(ion.species) for ion in crystal.ions])
-    record = crystal.to_record()
-    first, second, _, distances = record.to_pymatgen().get_neighbor_list(3.0)
-    radii = _covalent_radii(record.species)
-    limits = CLOSEST_COVALENT_RATIO * (radii[first] + radii[second])
-    is_close = (distances < limits) & (owner[first] != owner[second])
+    species = _species(crystal)
+    radii = _covalent_radii(species)
+    longest_ang = 2.0 * CLOSEST_COVALENT_RATIO * float(radii.max())
+    pairs = find_pairs(atom_positions(crystal), crystal.lattice_ang, cutoff_ang=longest_ang)
+    limits = CLOSEST_COVALENT_RATIO * (radii[pairs.first] + radii[pairs.second])
+    is_close = (pairs.distances_ang < limits) & (owner[pairs.first] != owner[pairs.second])
     if not np.any(is_close):
         return
-    worst = int(np.argmin(np.where(is_close, distances - limits, np.inf)))
-    pair = f"{record.species[first[worst]]} and {record.species[second[worst]]}"
+    worst = int(np.argmin(np.where(is_close, pairs.distances_ang - limits, np.inf)))
+    pair = f"{species[pairs.first[worst]]} and {species[pairs.second[worst]]}"
     raise InterfaceError(
-        f"{pair} of {name} are {distances[worst]:.2f} Å apart",
+        f"{pair} of {name} are {pairs.distances_ang[worst]:.2f} Å apart",
         limit=f"at least {limits[worst]:.2f} Å, 0.75 of the sum of their covalent radii",
         why="overlapping ions would relax to a structure that was not asked for",
         remedy="choose another termination, registry shift or a less strained cell",
@@ -183,4 +190,5 @@ def _check_distances(crystal: IonicCrystal, name: str) -> None:
 def _covalent_radii(species: tuple[str, ...]) -> Array:
     from ase.data import atomic_numbers, covalent_radii
 
-    return np.array([covalent_radii[atomic_numbers[symbol]] for symbol in species])
+    numbers = {symbol: atomic_numbers[symbol] for symbol in set(species)}
+    return np.asarray(covalent_radii[[numbers[symbol] for symbol in species]])

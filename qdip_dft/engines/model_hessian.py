@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.engines.coordinates import Coordinates
-from qdip_dft.engines.neighbours import Pairs, find_pairs
 from qdip_dft.engines.potential import Arrangement, FloatArray
+from qdip_dft.model.neighbours import Pairs, find_pairs
 
 CUTOFF_ANG = 5.5
 FORCE_CONSTANT_EV_PER_ANG2 = 45.0

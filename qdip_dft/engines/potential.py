@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.engines.base import Engine, OnStep
-from qdip_dft.engines.neighbours import find_pairs
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult, Freedom
+from qdip_dft.model.neighbours import find_pairs
 from qdip_dft.model.structure import StructureRecord
 
 FloatArray = NDArray[np.float64]

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.engines.base import Feature
-from qdip_dft.engines.neighbours import Pairs, find_pairs
 from qdip_dft.engines.potential import Arrangement, Evaluation, FloatArray, Potential, PotentialEngine
 from qdip_dft.engines.preset import (
     RELAXATION_SETTINGS,
@@ -32,6 +31,7 @@ from qdip_dft.engines.relaxation import OPTIMISER
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.engine import Dispersion, EngineSpec
+from qdip_dft.model.neighbours import Pairs, find_pairs
 
 MODEL_VERSION = "2"
 """Raised whenever an energy of this potential changes."""

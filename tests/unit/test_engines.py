@@ -17,7 +17,6 @@ from qdip_dft.engines.coordinates import coordinates_of
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.mlip import MlipEngine, load_network, weights_file
 from qdip_dft.engines.model_hessian import model_hessian
-from qdip_dft.engines.neighbours import find_pairs
 from qdip_dft.engines.potential import SHORTEST_DISTANCE_ANG, Arrangement, Evaluation, arrangement_of
 from qdip_dft.engines.preset import load_preset
 from qdip_dft.engines.registry import engine_from_spec
@@ -26,6 +25,7 @@ from qdip_dft.engines.testing import SWITCH_OFF_ANG
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec, PresetName
+from qdip_dft.model.neighbours import find_pairs
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.units import BOHR_IN_ANG, HARTREE_IN_EV
 
