@@ -126,6 +126,57 @@ def test_cleaving_a_yellow_phase_between_its_chains_cuts_no_lead_iodide_bond(nam
     assert count_cut_contacts(oriented, best.cut, LEAD_IODIDE, LONGEST_LEAD_IODIDE_ANG) == 0
 
 
+def test_no_cut_of_delta_cspbi3_102_is_both_free_of_cut_chains_and_as_cheap_as_the_best_planar_cut():
+    """The planar cut breaks two Pb–I bonds and 1.38 valence units; every cut that spares the chains breaks more.
+
+    A cut that breaks no Pb–I bond shifts each chain as a whole, so the ions fall into rigid groups: the two double
+    chains and four Cs⁺ of the cell.  All shifts of these groups are tried, up to three planes apart.
+    """
+    oriented = load_face("CsPbI3-delta", "102").oriented
+    groups = rigid_groups(oriented)
+    assert sorted(len(group) for group in groups) == [1, 1, 1, 1, 8, 8]
+    costs = []
+    for shifts in product(range(-3, 4), repeat=len(groups) - 1):
+        cut = np.zeros(len(oriented.ions), dtype=int)
+        for group, shift in zip(groups, (0, *shifts), strict=True):
+            cut[list(group)] = [shift + offset for offset in group.values()]
+        if abs(oriented.charges @ (oriented.frac_centres[:, 2] + cut)) <= POLARITY_TOLERANCE_E:
+            costs.append((cut, shifts))
+    first, second, planes, valences = (
+        np.array(column)
+        for column in zip(
+            *((b.first, b.second, b.translation[2], b.valence) for b in find_bonds(oriented)), strict=True
+        )
+    )
+    cuts = np.array([cut for cut, _ in costs])
+    broken = np.abs(planes - cuts[:, second] + cuts[:, first]) @ valences
+    best = find_terminations(oriented)[0]
+    assert broken.min() == pytest.approx(best.broken_valence, abs=1e-6)
+    assert broken.min() > min(broken_valence(oriented, cut) for cut in planar_cuts(oriented)) + 0.1
+
+
+def rigid_groups(oriented: IonicCrystal) -> list[dict[int, int]]:
+    """Return the ions that Pb–I bonds tie together, with the planes that each lies above the first of its group."""
+    ties: dict[int, list[tuple[int, int]]] = {index: [] for index in range(len(oriented.ions))}
+    for bond in find_bonds(oriented, cutoff_ang=LONGEST_LEAD_IODIDE_ANG):
+        if {oriented.ions[bond.first].label, oriented.ions[bond.second].label} == LEAD_IODIDE:
+            ties[bond.first].append((bond.second, bond.translation[2]))
+            ties[bond.second].append((bond.first, -bond.translation[2]))
+    groups: list[dict[int, int]] = []
+    for start in ties:
+        if any(start in group for group in groups):
+            continue
+        group, pending = {start: 0}, [start]
+        while pending:
+            current = pending.pop()
+            for other, planes in ties[current]:
+                if other not in group:
+                    group[other] = group[current] + planes
+                    pending.append(other)
+        groups.append(group)
+    return groups
+
+
 def test_cs4pbbr6_keeps_its_octahedra_whole():
     oriented = load_face("Cs4PbBr6", "001").oriented
     best = find_terminations(oriented)[0]
