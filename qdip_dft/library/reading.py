@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ from qdip_dft.errors import StructureError
 from qdip_dft.library.contacts import covalent_sum_ang, find_pairs, name_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from pymatgen.core import Structure
+    from numpy.typing import NDArray
+    from pymatgen.core import Structure, SymmOp
     from pymatgen.io.cif import CifParser
 
 MIN_CONTACT_RATIO = 0.75
@@ -31,6 +33,12 @@ MAX_HEIGHT_ANG = 1000.0
 
 MAX_CELLS_AWAY = 1000
 """Largest fractional coordinate; trajectories leave the cell, but not that far."""
+
+_OPERATION = re.compile(r"(?<![^\s'\"])[-+/.\d \txyzXYZ]*[xyzXYZ][^,\s'\"]*(?:,[^,\n'\"]*[xyzXYZ][^,\s'\"]*){2}")
+"""A symmetry operation in the text of a CIF, also a damaged one."""
+
+_TEXT_FIELD = re.compile(r"^;.*?^;", flags=re.MULTILINE | re.DOTALL)
+"""A text over several lines, which may hold another program's input."""
 
 _READ_ERRORS = (
     ArithmeticError,
@@ -92,7 +100,46 @@ def _read_cif(path: Path) -> Structure:
     complaint = parser.check(structure)
     if complaint is not None and "Cannot determine" not in complaint and structure.is_ordered:
         raise ValueError(f"atoms and formula of the file disagree: {complaint}")
+    if _has_unread_operations(path, parser.symmetry_operations):
+        raise ValueError("its table of symmetry operations is damaged: not all of them are understood")
+    if not _is_group(parser.symmetry_operations):
+        raise ValueError("its symmetry operations form no group: some are missing or wrong")
+    _require_declared_amount(structure, next(iter(parser.as_dict().values())))
     return structure
+
+
+def _has_unread_operations(path: Path, operations: Sequence[SymmOp]) -> bool:
+    """Return whether the file writes more operations, such as ``-x, y+1/2, z``, than pymatgen took from it."""
+    text = _TEXT_FIELD.sub("", path.read_text(encoding="utf-8", errors="replace"))
+    written = {"".join(found.lower().split()) for found in _OPERATION.findall(text)}
+    return len(written) > len(operations)
+
+
+def _is_group(operations: Sequence[SymmOp]) -> bool:
+    """Return whether the product of any two operations is an operation, but for lattice translations."""
+    matrices = np.array([operation.affine_matrix for operation in operations])
+    known = set(map(tuple, _without_lattice_translations(matrices)))
+    return all(known.issuperset(map(tuple, _without_lattice_translations(first @ matrices))) for first in matrices)
+
+
+def _without_lattice_translations(matrices: NDArray[np.float64]) -> list[list[int]]:
+    """Return the rotations and translations of operations as whole numbers, the latter as 1/24 of the cell's axes."""
+    rows = np.rint(matrices[:, :3] * [1, 1, 1, 24]).astype(int)
+    rows[:, :, 3] %= 24
+    return [list(row) for row in rows.reshape(len(rows), -1).tolist()]
+
+
+def _require_declared_amount(structure: Structure, block: Mapping[str, object]) -> None:
+    """Refuse a cell that does not hold Z times the file's formula, or the formula where that is of the whole cell."""
+    from pymatgen.core import Composition
+
+    formula, units = block.get("_chemical_formula_sum"), block.get("_cell_formula_units_Z")
+    if not isinstance(formula, str) or not isinstance(units, str) or not units.isdigit() or not structure.is_ordered:
+        return
+    declared, n_units = Composition(formula), int(units)
+    allowed = [declared * n_units] + [declared] * all(amount % n_units == 0 for amount in declared.values())
+    if not any(structure.composition.almost_equals(composition) for composition in allowed):
+        raise ValueError(f"its cell holds {structure.formula}, but {n_units} formula units of {formula} are declared")
 
 
 def _has_unknown_symmetry(parser: CifParser, remarks: Iterable[warnings.WarningMessage]) -> bool:
