@@ -77,7 +77,10 @@ def _require_same_mesh(dot: IonicCrystal, film: IonicCrystal) -> None:
 
 
 def _contact_height(dot: IonicCrystal, film: IonicCrystal, displacement: Array, *, depth_ang: float = 6.0) -> float:
-    """Return how far the film must be raised so that no pair is closer than its contact distance."""
+    """Return how far the film must be raised so that no pair is closer than its contact distance.
+
+    Where no ion of the film lies above one of the dot, the film stands level with the dot's top instead of sinking.
+    """
     lower, upper = atom_positions(dot), atom_positions(film) + displacement
     near_top = lower[:, 2] > lower[:, 2].max() - depth_ang
     near_bottom = upper[:, 2] < upper[:, 2].min() + depth_ang
@@ -86,7 +89,7 @@ def _contact_height(dot: IonicCrystal, film: IonicCrystal, displacement: Array, 
     lateral = _lateral_distances(lower[:, :2], upper[:, :2], dot.lattice_ang[:2, :2], reach_ang=float(contact.max()))
     rise = np.sqrt(np.maximum(contact**2 - lateral**2, 0.0))
     demand = np.where(lateral < contact, lower[:, None, 2] + rise - upper[None, :, 2], -np.inf)
-    return float(demand.max())
+    return float(demand.max() if np.isfinite(demand).any() else lower[:, 2].max() - upper[:, 2].min())
 
 
 def _species(crystal: IonicCrystal) -> tuple[str, ...]:

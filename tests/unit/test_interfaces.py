@@ -178,3 +178,10 @@ def test_atoms_of_one_molecule_may_be_close():
     lattice = np.diag([6.0, 6.0, 20.0])
     crystal = in_vacuum(IonicCrystal(lattice, (methane_like,), np.zeros((1, 3))), 15.0)
     assert check_built(crystal, name="molecule") is crystal
+
+
+def test_large_ions_are_kept_apart_as_well():
+    """Two Cs⁺ need 0.75 · 2 · 2.44 = 3.66 Å, more than any other pair."""
+    crowded = slab("Cs I Cs I", [[0, 0, 0], [3.5, 3.5, 0], [0, 0, 3.4], [3.5, 3.5, 3.6]], np.diag([7.0, 7.0]))
+    with pytest.raises(InterfaceError, match="choose another termination"):
+        check_built(crowded, name="film")
