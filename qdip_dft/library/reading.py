@@ -138,7 +138,7 @@ def _require_declared_amount(structure: Structure, block: Mapping[str, object]) 
         return
     declared, n_units = Composition(formula), int(units)
     allowed = [declared * n_units] + [declared] * all(amount % n_units == 0 for amount in declared.values())
-    if not any(structure.composition.almost_equals(composition) for composition in allowed):
+    if not any(structure.composition.element_composition.almost_equals(composition) for composition in allowed):
         raise ValueError(f"its cell holds {structure.formula}, but {n_units} formula units of {formula} are declared")
 
 
