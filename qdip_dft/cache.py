@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom, LevelOfTheory
+from qdip_dft.model.registry import ScreeningTask
 from qdip_dft.model.structure import StructureRecord
 
 POSITION_ROUNDING_ANG = 1e-4
@@ -47,6 +48,17 @@ def calculation_key(task: CalculationTask, theory: LevelOfTheory, relaxation_set
         "freedom": task.freedom.value,
         "theory": theory.model_dump(mode="json"),
         "relaxation": dict(relaxation_settings) if task.freedom is not Freedom.NONE else None,
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def screening_key(task: ScreeningTask, theory: LevelOfTheory) -> str:
+    """Return the key of a screening (64 hexadecimal digits): everything asked but the label, and the theory."""
+    content = {
+        "task": task.model_dump(mode="json", exclude={"label", "dot", "film"}),
+        "slabs": [_canonical_structure(slab) for slab in (task.dot, task.film)],
+        "theory": theory.model_dump(mode="json"),
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

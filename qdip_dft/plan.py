@@ -12,17 +12,21 @@ from pydantic import ValidationError
 
 from qdip_dft.analysis.stability import balance_decomposition
 from qdip_dft.builders.candidates import find_candidates
+from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import StudyError
 from qdip_dft.flows.assembly import assemble_documents
-from qdip_dft.flows.resolution import Resolution, preview_structures, resolve_steps
+from qdip_dft.flows.resolution import Resolution, preview_screenings, preview_structures, resolve_steps
+from qdip_dft.flows.screening import ScreeningStep, count_positions, screening_of
 from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import Step, StudySteps
 from qdip_dft.library import find_study, load_crystal
-from qdip_dft.model.calculation import CalculationRecord, Freedom
+from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.engine import EngineSpec
+from qdip_dft.model.registry import ENERGIES_PER_POSITION
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
 
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 
     from qdip_dft.engines.base import Engine
 
-LookUp = Callable[[str], CalculationRecord | None]
+LookUp = Callable[[str], StoredRecord | None]
 
 TYPICAL_FORCE_CALLS = {Freedom.NONE: 1, Freedom.POSITIONS: 60, Freedom.OUT_OF_PLANE: 60, Freedom.CELL: 30}
 """Typical force evaluations of a calculation with the ``fast`` preset, for the printed estimate only."""
@@ -51,6 +55,8 @@ class PlannedCalculation:
         Number of atoms.
     freedom
         What may move.
+    n_positions
+        Rigid positions that a registry screening compares; None for other calculations.
     key
         Calculation key; None while an earlier result decides about the structure.
     is_stored
@@ -70,6 +76,7 @@ class PlannedCalculation:
     is_stored: bool
     state: str
     estimated_s: float
+    n_positions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,15 +99,28 @@ class StudyPlan:
         return StudySteps(self.study, self.crystals, *find_candidates(self.study, self.crystals))
 
     @cached_property
-    def _n_atoms(self) -> dict[str, int]:
-        """Return the number of atoms of each step, counted in structures built from unrelaxed parents."""
+    def screening_engine(self) -> Engine:
+        """Return the engine of the registry screenings: a potential, also for studies with another engine."""
+        if not any(candidate.place for candidate in self.steps.candidates):
+            return self.engine
+        return choose_screening_engine(self.study, self.engine)
+
+    @cached_property
+    def _previews(self) -> dict[str, StructureRecord]:
+        """Return the structure of each step built from unrelaxed parents."""
         for freedom in {step.freedom for step in self.steps.steps}:
             self.engine.require_freedom(freedom)
-        return {name: structure.n_atoms for name, structure in preview_structures(self.steps).items()}
+        return preview_structures(self.steps)
+
+    @cached_property
+    def _screening_sizes(self) -> dict[str, tuple[int, int]]:
+        """Return atoms and positions of each registry screening, counted with unrelaxed bulks."""
+        tasks = preview_screenings(self.steps, self._previews)
+        return {name: (task.n_atoms, count_positions(task)) for name, task in tasks.items()}
 
     def resolve(self, look_up: LookUp) -> Resolution:
         """Return which steps are done, given a look-up of stored calculations."""
-        return resolve_steps(self.steps, self.engine, look_up)
+        return resolve_steps(self.steps, self.engine, look_up, screening_engine=self.screening_engine)
 
     def list_calculations(self, look_up: LookUp) -> list[PlannedCalculation]:
         """Return every calculation of the study, in order; runs nothing.
@@ -108,9 +128,31 @@ class StudyPlan:
         Every structure is built here already, from unrelaxed parents where the relaxed ones do not exist yet, so a
         study that cannot be built is refused before anything runs.
         """
-        n_atoms = self._n_atoms
-        resolution = self.resolve(look_up)
-        return [self._describe(step, n_atoms[step.name], resolution) for step in self.steps.steps]
+        previews, resolution = self._previews, self.resolve(look_up)
+        planned: dict[str, PlannedCalculation] = {}
+        for step in self.steps.steps:
+            screening = screening_of(self.steps, step)
+            if screening is not None:
+                planned.setdefault(screening.name, self._describe_screening(screening, resolution))
+            planned[step.name] = self._describe(step, previews[step.name].n_atoms, resolution)
+        return list(planned.values())
+
+    def _describe_screening(self, screening: ScreeningStep, resolution: Resolution) -> PlannedCalculation:
+        n_atoms, n_positions = self._screening_sizes[screening.name]
+        seconds = n_positions * ENERGIES_PER_POSITION * self.screening_engine.seconds_per_force_call(n_atoms)
+        is_stored = screening.name in resolution.screenings
+        return PlannedCalculation(
+            name=screening.name,
+            part="registry screening",
+            subject=screening.subject,
+            n_atoms=n_atoms,
+            freedom=Freedom.NONE,
+            key=resolution.keys.get(screening.name),
+            is_stored=is_stored,
+            state=_state(screening.name, resolution),
+            estimated_s=0.0 if is_stored else seconds,
+            n_positions=n_positions,
+        )
 
     def _describe(self, step: Step, n_atoms: int, resolution: Resolution) -> PlannedCalculation:
         is_stored = step.name in resolution.records
@@ -127,7 +169,7 @@ class StudyPlan:
             estimated_s=0.0 if is_stored else seconds,
         )
 
-    def make_flow(self, look_up: LookUp, *, is_retry: bool = False) -> Flow | None:
+    def make_flow(self, look_up: LookUp, *, is_retry: bool = False, checkpoint_folder: str = ".") -> Flow | None:
         """Return the flow of what is still to be calculated; None when nothing is.
 
         Parameters
@@ -136,10 +178,12 @@ class StudyPlan:
             Finds stored calculations.
         is_retry
             Whether failed and unconverged calculations are tried again.
+        checkpoint_folder
+            Where registry screenings keep their energies while they run, seen from the folder that a job runs in.
         """
         attempts: dict[str, int] = {}
 
-        def usable(key: str) -> CalculationRecord | None:
+        def usable(key: str) -> StoredRecord | None:
             record = look_up(key)
             if record is None or record.is_usable or not is_retry:
                 return record
@@ -147,7 +191,7 @@ class StudyPlan:
             return None
 
         resolution = self.resolve(usable)
-        if not resolution.ready:
+        if not resolution.unfinished:
             return None
         maker = StabilizationMaker(
             study=self.study,
@@ -156,8 +200,10 @@ class StudyPlan:
             engine=self.engine,
             dropped=self.steps.dropped,
             attempts=attempts,
+            screening_engine=self.screening_engine,
+            checkpoint_folder=checkpoint_folder,
         )
-        return maker.make(resolution.records.values())
+        return maker.make(resolution.stored)
 
     def assemble(self, resolution: Resolution) -> tuple[StabilizationDoc, ...]:
         """Return the result on every facet from what is calculated; what is missing is named."""
@@ -167,11 +213,30 @@ class StudyPlan:
 
 
 def _state(name: str, resolution: Resolution) -> str:
-    if name in resolution.records:
-        return "stored" if resolution.records[name].is_usable else "failed"
+    record = resolution.records.get(name) or resolution.screenings.get(name)
+    if record is not None:
+        return "stored" if record.is_usable else "failed"
     if name in resolution.blocked:
         return "blocked"
-    return "ready" if name in resolution.tasks else "waiting"
+    return "ready" if name in resolution.unfinished else "waiting"
+
+
+def choose_screening_engine(study: StudySpec, engine: Engine) -> Engine:
+    """Return the engine of the registry screenings of a study.
+
+    Hundreds of energies are needed for a start geometry that the study's own engine relaxes: a potential gives them,
+    and every engine starts from the same places.
+
+    Parameters
+    ----------
+    study
+        The study.
+    engine
+        Its engine; taken when it is a potential.
+    """
+    if study.film.registry.engine is not None:
+        return engine_from_spec(study.film.registry.engine)
+    return engine if isinstance(engine, PotentialEngine) else engine_from_spec(EngineSpec(name="mlip"))
 
 
 def read_study(name_or_path: str) -> StudySpec:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.registry import RegistryScreening
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import StudySpec
 from qdip_dft.results.migrations import newest_version
@@ -21,7 +22,11 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 
 def describe_documents() -> dict[str, str]:
     """Return the text of each schema file by its name."""
-    kinds: dict[str, type[Record]] = {"calculation": CalculationRecord, "stabilization": StabilizationDoc}
+    kinds: dict[str, type[Record]] = {
+        "calculation": CalculationRecord,
+        "screening": RegistryScreening,
+        "stabilization": StabilizationDoc,
+    }
     schemas = {f"{name}-{newest_version(kind)}.json": _describe(kind) for name, kind in kinds.items()}
     return {**schemas, "study-1.json": _describe(StudySpec)}
 

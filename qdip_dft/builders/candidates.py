@@ -24,6 +24,7 @@ from qdip_dft.builders.orientation import (
     orient_crystal,
     plane_spacing_ang,
 )
+from qdip_dft.builders.placement import Placing, list_placings
 from qdip_dft.builders.planes import parse_hkl
 from qdip_dft.builders.strain import automatic_partition
 from qdip_dft.builders.terminations import TerminationPair, describe_pair, list_terminations
@@ -137,7 +138,7 @@ def _candidates_of_phase(
             dropped.append(DroppedCandidate(label=f"{dot_face.name}//{film_face.name}", reason=refusal.what))
             continue
         match = choose_cell(cells, study.matching.choice)
-        for shift in study.film.registry_shifts:
+        for placing in list_placings(study.film, match, area_ang2=match.area_ang2):
             found.append(
                 _describe(
                     study,
@@ -150,7 +151,7 @@ def _candidates_of_phase(
                     termination=termination,
                     excess=excess,
                     match=match,
-                    shift=shift,
+                    placing=placing,
                 )
             )
     if not found and refusal is not None:
@@ -321,13 +322,12 @@ def _describe(
     termination: TerminationPair,
     excess: Mapping[str, int],
     match: CellMatch,
-    shift: tuple[float, float],
+    placing: Placing,
 ) -> Candidate:
     n_planes = _count_film_planes(study, film_face, formula_units_per_cell(film_face, crystal))
-    is_shifted = len(study.film.registry_shifts) > 1
-    suffix = f" shift {shift[0]:g},{shift[1]:g}" if is_shifted else ""
+    label = f"{dot_face.name}//{film_face.name}"
     return Candidate(
-        label=f"{dot_face.name}//{film_face.name}{suffix}",
+        label=f"{label}{placing.suffix}",
         dot=study.dot.material,
         dot_plane=dot_face.plane,
         passivation=study.dot.passivation if dot_cut.is_polar else None,
@@ -345,7 +345,9 @@ def _describe(
         strain_partition=resolve_partition(
             study.matching.strain_partition, (film_face, n_planes), (dot_face, dot_cut.n_planes)
         ),
-        shift=shift,
+        shift=placing.shift,
+        screening=label if placing.rank else None,
+        place=placing.rank,
         n_formula_units=match.n_film
         * (n_planes * formula_units_per_cell(film_face, crystal) + termination.n_closing_formula_units),
         closing=termination.closing if any(termination.closing) else (),

@@ -14,7 +14,7 @@ import numpy as np
 
 from qdip_dft.builders.ions import Array, IonicCrystal, repeat_crystal, transform_crystal, translations_inside
 from qdip_dft.builders.strain import Mesh
-from qdip_dft.model.interface import IntegerMatrix2
+from qdip_dft.model.orientation import IntegerMatrix2
 
 OUT_OF_PLANE_RESPONSE = 0.43
 """First guess of −e_zz / (e_xx + e_yy): ν/(1 − ν) with a Poisson ratio of 0.3; only a start for the relaxation."""

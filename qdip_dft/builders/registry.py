@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from math import gcd
+from math import ceil, gcd, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,11 @@ from qdip_dft.builders.interfaces import join_slabs
 from qdip_dft.builders.ions import Array, IonicCrystal
 from qdip_dft.builders.planes import RELATIVE_TIE
 from qdip_dft.errors import StructureError
-from qdip_dft.model.interface import IntegerMatrix2
+from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2
 
 Integers = NDArray[np.int64]
+GridSize = tuple[int, int]
 
 SYMMETRY_TOLERANCE_ANG = 0.02
 """An operation is a symmetry when it brings every atom this close to an equal one; relaxations leave less noise."""
@@ -48,6 +49,9 @@ TYPICAL_STIFFNESS_EV_PER_ANG4 = 0.05
 
 GAP_ENERGY_TOLERANCE_EV_PER_ANG2 = 2e-5
 """The gap is found when moving to the expected minimum would gain less than this per area."""
+
+COARSE_SHARE = 0.1
+"""The energy of a position that lies high above the best may be wrong by this share of the difference."""
 
 MOST_GAP_SAMPLES = 8
 """Energies after which the search for a gap is given up."""
@@ -273,8 +277,14 @@ class Displacement:
     multiplicity: int
 
 
-def list_displacements(cell: DisplacementCell, n_grid: int) -> tuple[Displacement, ...]:
-    """Return the irreducible points of an n × n grid, or the film's present place alone in a cell below 5 Å².
+def count_grid_points(cell: DisplacementCell, spacing_ang: float) -> GridSize:
+    """Return how many grid points along each vector of the cell keep neighbours within a distance in Å."""
+    along, across = (max(1, ceil(length / spacing_ang - 1e-6)) for length in np.linalg.norm(cell.vectors_ang, axis=1))
+    return along, across
+
+
+def list_displacements(cell: DisplacementCell, grid: GridSize) -> tuple[Displacement, ...]:
+    """Return the irreducible points of an n × m grid, or the film's present place alone in a cell below 5 Å².
 
     The grid is centred on the most symmetric point of the cell: energies are stationary there.
 
@@ -282,48 +292,51 @@ def list_displacements(cell: DisplacementCell, n_grid: int) -> tuple[Displacemen
     ----------
     cell
         The displacement cell.
-    n_grid
+    grid
         Points along each of its vectors.
     """
     if cell.area_ang2 <= ONE_REGISTRY_IS_ENOUGH_ANG2:
         return (Displacement((0.0, 0.0), (0.0, 0.0), 1),)
-    origin = _most_symmetric_point(cell, n_grid)
+    origin = _most_symmetric_point(cell, grid)
     displacements = []
-    for point, multiplicity in _irreducible_points(cell, origin, n_grid):
-        x, y = (np.round(origin + np.array(point) / n_grid, 12) % 1.0).tolist()
+    for point, multiplicity in _irreducible_points(cell, origin, grid):
+        x, y = (np.round(origin + np.array(point) / grid, 12) % 1.0).tolist()
         shift_x, shift_y = (np.array([x, y]) @ cell.vectors_ang).tolist()
         displacements.append(Displacement((x, y), (shift_x, shift_y), multiplicity))
     return tuple(displacements)
 
 
-def _most_symmetric_point(cell: DisplacementCell, n_grid: int) -> Array:
+def _most_symmetric_point(cell: DisplacementCell, grid: GridSize) -> Array:
     """Return the origin whose grid is kept by most operations, among the points that one operation keeps."""
     origins = [np.zeros(2)]
     for rotation, shift in zip(cell.rotations, cell.shifts, strict=True):
         solve = np.linalg.pinv(np.eye(2) - rotation)
         origins += [solve @ (shift + np.array(lattice)) for lattice in product((0, 1), repeat=2)]
-    return max(origins, key=lambda origin: len(_steps_on_grid(cell, origin, n_grid)))
+    return max(origins, key=lambda origin: len(_steps_on_grid(cell, origin, grid)))
 
 
-def _steps_on_grid(cell: DisplacementCell, origin: Array, n_grid: int) -> list[tuple[Integers, Integers]]:
+def _steps_on_grid(cell: DisplacementCell, origin: Array, grid: GridSize) -> list[tuple[Integers, Integers]]:
     """Return the operations that keep the grid, as matrices and shifts of grid points."""
+    counts = np.array(grid)
     kept = []
     for rotation, shift in zip(cell.rotations, cell.shifts, strict=True):
-        steps = n_grid * (rotation @ origin + shift - origin)
-        if np.all(abs(steps - np.rint(steps)) < FRACTION_TOLERANCE * n_grid):
-            kept.append((rotation, np.rint(steps).astype(np.int64)))
+        steps = counts * (rotation @ origin + shift - origin)
+        on_points = counts[:, None] * rotation / counts  # of point numbers: i / n are the fractions
+        tolerance = FRACTION_TOLERANCE * max(grid)
+        if all(np.all(abs(numbers - np.rint(numbers)) < tolerance) for numbers in (steps, on_points)):
+            kept.append((np.rint(on_points).astype(np.int64), np.rint(steps).astype(np.int64)))
     return kept
 
 
-def _irreducible_points(cell: DisplacementCell, origin: Array, n_grid: int) -> list[tuple[tuple[int, int], int]]:
+def _irreducible_points(cell: DisplacementCell, origin: Array, grid: GridSize) -> list[tuple[tuple[int, int], int]]:
     """Return one point of each orbit of the grid with the orbit's size."""
-    operations = _steps_on_grid(cell, origin, n_grid)
+    operations = _steps_on_grid(cell, origin, grid)
     seen: set[tuple[int, int]] = set()
     found = []
-    for point in ((i, j) for i in range(n_grid) for j in range(n_grid)):
+    for point in product(range(grid[0]), range(grid[1])):
         if point in seen:
             continue
-        images = [(rotation @ point + shift) % n_grid for rotation, shift in operations]
+        images = [(rotation @ point + shift) % grid for rotation, shift in operations]
         orbit = {(int(a), int(b)) for a, b in images}
         seen |= orbit
         found.append((point, len(orbit)))
@@ -402,6 +415,7 @@ def find_best_gap(
     stiffness_ev_per_ang2: float,
     range_ang: tuple[float, float],
     tolerance_ev: float,
+    lowest_ev: float = inf,
 ) -> GapMinimum:
     """Return the gap of least energy of two rigid slabs, by Newton's method on the force between them.
 
@@ -421,6 +435,8 @@ def find_best_gap(
         Least and largest height.
     tolerance_ev
         Done when the expected gain of another step is smaller.
+    lowest_ev
+        Least energy of the positions searched before: far above it a coarser gap is enough (`COARSE_SHARE`).
     """
     samples = [sample(start_ang)]
     stiffness = stiffness_ev_per_ang2
@@ -428,7 +444,8 @@ def find_best_gap(
         last = samples[-1]
         target = float(np.clip(_next_offset(samples, stiffness), *range_ang))
         gain = 0.5 * abs(last.slope_ev_per_ang * (target - last.offset_ang))
-        if gain <= tolerance_ev or len(samples) == MOST_GAP_SAMPLES:
+        allowed = max(tolerance_ev, COARSE_SHARE * (last.energy_ev - gain - lowest_ev))
+        if gain <= allowed or len(samples) == MOST_GAP_SAMPLES:
             break
         samples.append(sample(target))
         stiffness = _stiffness_between(samples[-2], samples[-1]) or stiffness
@@ -437,7 +454,7 @@ def find_best_gap(
         offset_ang=target,
         energy_ev=last.energy_ev + 0.5 * last.slope_ev_per_ang * (target - last.offset_ang),
         stiffness_ev_per_ang2=stiffness,
-        is_minimum=is_inside and gain <= tolerance_ev,
+        is_minimum=is_inside and gain <= allowed,
     )
 
 

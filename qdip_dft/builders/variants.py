@@ -20,7 +20,7 @@ from qdip_dft.builders.films import atom_positions, in_vacuum
 from qdip_dft.builders.ions import Array, IonicCrystal
 from qdip_dft.builders.registry import SYMMETRY_TOLERANCE_ANG, Integers, find_plane_operations
 from qdip_dft.errors import InterfaceError
-from qdip_dft.model.registry import AS_CUT, FilmTurn
+from qdip_dft.model.orientation import AS_CUT, FilmTurn
 
 METRIC_TOLERANCE = 1e-4
 """Largest change of a metric component, as a fraction, of a rotation that keeps a mesh."""

@@ -164,7 +164,7 @@ def _gather_structures(plan: StudyPlan, results: Path) -> tuple[dict[str, Struct
 
     if not results.exists():
         return preview_structures(plan.steps), frozenset()
-    resolution = plan.resolve(open_archive(ResultsFolder(results)).find_calculation)
+    resolution = plan.resolve(open_archive(ResultsFolder(results)).find_record)
     structures: dict[str, StructureRecord] = {}
     relaxed = set()
     for step in plan.steps.steps:

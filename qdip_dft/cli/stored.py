@@ -44,7 +44,7 @@ def make_look_up(results: Path) -> Any:
     """Return the look-up of a results folder; a folder that does not exist holds nothing and is not created."""
     if not results.exists():
         return lambda _: None
-    return open_archive_of(open_folder(results)).find_calculation
+    return open_archive_of(open_folder(results)).find_record
 
 
 def find_results(folder: ResultsFolder, result_id: str) -> list[StabilizationDoc]:

@@ -185,6 +185,7 @@ def _calculation_as_json(calculation: PlannedCalculation) -> dict[str, Any]:
         "subject": calculation.subject,
         "n_atoms": calculation.n_atoms,
         "freedom": calculation.freedom.value,
+        "n_positions": calculation.n_positions,
         "key": calculation.key,
         "is_stored": calculation.is_stored,
         "state": calculation.state,
@@ -215,14 +216,19 @@ def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> N
             subject = c.subject
             table.add_row(subject)
         time = "" if c.is_stored else format_duration(c.estimated_s)
-        moves = "static" if c.freedom == "none" else c.freedom.replace("_", " ")
-        table.add_row(f"  {c.part}", str(c.n_atoms), moves, c.state, time)
+        table.add_row(f"  {c.part}", str(c.n_atoms), _describe_moves(c), c.state, time)
     console().print(table)
     for dropped in planned.steps.dropped:
         console().print(f"dropped: {dropped.label}: {dropped.reason}", markup=False)
     n_left = sum(not c.is_stored for c in calculations)
     total = format_duration(sum(c.estimated_s for c in calculations))
     console().print(f"{n_left} of {len(calculations)} calculations to do, about {total}.", markup=False)
+
+
+def _describe_moves(calculation: PlannedCalculation) -> str:
+    if calculation.n_positions is not None:
+        return f"{calculation.n_positions} places"
+    return "static" if calculation.freedom == "none" else calculation.freedom.replace("_", " ")
 
 
 def _result_rows(results: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qdip_dft.errors import EngineError
 from qdip_dft.execution.progress import ProgressDisplay
 from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.jobs.screen import checkpoint_file
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.plan import StudyPlan
 from qdip_dft.results.archive import Archive
@@ -67,11 +68,13 @@ def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None,
     folder = ResultsFolder(results)
     with folder.lock_for_run():
         archive = open_archive(folder)
-        stored = _list_attempts(plan.resolve(archive.find_calculation))
+        stored = _list_attempts(plan.resolve(archive.find_record))
         with ProgressDisplay(_estimate_rest(plan, archive), console=console):
             _run_flow(plan, folder, archive, is_retry=is_retry)
-        resolution = plan.resolve(archive.find_calculation)
+        resolution = plan.resolve(archive.find_record)
         _require_every_calculation(plan, resolution)
+        for screening in resolution.screenings.values():
+            checkpoint_file(folder.checkpoints, screening.key).unlink(missing_ok=True)
         documents = plan.assemble(resolution)
         for document in documents:
             archive.save_stabilization(document)
@@ -81,18 +84,18 @@ def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None,
 
 def _estimate_rest(plan: StudyPlan, archive: Archive) -> dict[str, float]:
     """Return the estimated seconds of every calculation that is still to be done, by name."""
-    calculations = plan.list_calculations(archive.find_calculation)
+    calculations = plan.list_calculations(archive.find_record)
     return {calculation.name: calculation.estimated_s for calculation in calculations if not calculation.is_stored}
 
 
 def _list_attempts(resolution: Resolution) -> set[tuple[str, int]]:
     """Return key and attempt of every stored calculation of a study."""
-    return {(record.key, record.attempt) for record in resolution.records.values()}
+    return {(record.key, record.attempt) for record in resolution.stored}
 
 
 def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, *, is_retry: bool) -> None:
     """Run the study's flow with jobflow; every finished calculation is stored at once."""
-    flow = plan.make_flow(archive.find_calculation, is_retry=is_retry)
+    flow = plan.make_flow(archive.find_record, is_retry=is_retry, checkpoint_folder=str(folder.checkpoints))
     if flow is None:
         return
     from jobflow import run_locally
@@ -110,10 +113,10 @@ def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, *, is_re
 
 def _require_every_calculation(plan: StudyPlan, resolution: Resolution) -> None:
     """Refuse to report a study of which a calculation was never tried."""
-    if not resolution.ready:
+    if not resolution.unfinished:
         return
     raise EngineError(
-        f"study {plan.study.name} stopped before {next(iter(resolution.ready))}",
+        f"study {plan.study.name} stopped before {resolution.unfinished[0]}",
         limit="every calculation that can be built must be tried",
         why="the terms would be incomplete without a reason",
         remedy="run the same command again: it continues where it stopped; the log above says what happened",

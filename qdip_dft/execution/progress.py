@@ -203,7 +203,7 @@ def describe_end(event: ProgressEvent) -> str:
     """Return the line of a calculation that ended."""
     facts = [f"{event.n_atoms} atoms"]
     if event.max_steps and event.kind is ProgressKind.FINISHED:
-        facts.append(f"{event.step} step" if event.step == 1 else f"{event.step} steps")
+        facts.append(f"{event.step} {event.step_word}" + ("" if event.step == 1 else "s"))
     if event.max_force_ev_per_ang is not None:
         facts.append(_describe_force(event))
     facts.append(format_duration(event.elapsed_s))
@@ -212,7 +212,7 @@ def describe_end(event: ProgressEvent) -> str:
 
 def describe_step(event: ProgressEvent) -> str:
     """Return the line of a running calculation."""
-    facts = [f"{event.n_atoms} atoms", f"step {event.step}"]
+    facts = [f"{event.n_atoms} atoms", f"{event.step_word} {event.step}"]
     if event.max_force_ev_per_ang is not None:
         facts.append(_describe_force(event))
     facts.append(format_duration(event.elapsed_s))
@@ -294,7 +294,7 @@ def _render_active(progress: RunProgress, now_s: float) -> RenderableType:
         table.add_column(justify="right", no_wrap=True)
     for calculation in progress.active.values():
         event = calculation.event
-        step = f"step {event.step}" if event.max_steps else "static"
+        step = f"{event.step_word} {event.step}" if event.max_steps else "static"
         step = "starting" if event.kind is ProgressKind.STARTED else step
         force = "" if event.max_force_ev_per_ang is None else _describe_force(event)
         elapsed = format_duration(calculation.elapsed_s(now_s))

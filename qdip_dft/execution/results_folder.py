@@ -5,6 +5,7 @@
     qdip-results/
       qdip.sqlite      all documents (`qdip_dft.execution.sqlite_store`)
       run.lock         held by the kernel for a running study; its text says who
+      checkpoints/     energies of registry screenings that are not finished
       reports/NAME/    figures and tables, drawn from the documents
 
 Reading never needs the lock.  The folder should be on a disk of this machine: on network drives (NFS, Lustre) file
@@ -74,6 +75,11 @@ class ResultsFolder:
     def database(self) -> Path:
         """Return the path of the SQLite file."""
         return self.path / "qdip.sqlite"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return the folder for what unfinished calculations have found so far; created when it is needed."""
+        return self.path / "checkpoints"
 
     def collection(self, name: str) -> SQLiteStore:
         """Return the store of a collection, such as ``calculations``, ``stabilizations`` or ``studies``."""

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TypeVar
 
-import numpy as np
-
 from qdip_dft import __version__
 from qdip_dft.analysis.checks import (
     check_cations,
@@ -32,13 +30,15 @@ from qdip_dft.analysis.stability import (
     subtract_terms,
 )
 from qdip_dft.analysis.surfaces import check_window
-from qdip_dft.builders.registry import coincidence_index
+from qdip_dft.builders.placement import displacement_area_ang2, place_candidate
 from qdip_dft.builders.strain import Mesh
 from qdip_dft.flows.reservoirs import Reservoirs, survey_reservoirs
 from qdip_dft.flows.resolution import Resolution, explain_failure
+from qdip_dft.flows.screening import describe_registry, find_screening
 from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps, static_name
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate
+from qdip_dft.model.registry import RegistryFinding
 from qdip_dft.model.stabilization import (
     CandidateResult,
     Check,
@@ -137,7 +137,8 @@ def _describe_candidate(
     interface = resolution.tasks.get(f"{Part.INTERFACE} {candidate.label}")
     return CandidateResult(
         **terms.model_dump(),
-        candidate=candidate,
+        candidate=_place(resolution, candidate),
+        registry=describe_registry(resolution, candidate),
         is_selected=False,
         missing=(*_missing_terms(steps, resolution, candidate), *(reservoirs.missing if candidate.excess else ())),
         bulk_above_lowest_ev_per_fu=None,
@@ -169,6 +170,12 @@ def _compute_checked_terms(energies: CandidateEnergies) -> Terms:
     terms = compute_terms(energies)
     identity_residual_ev(terms, energies)
     return terms
+
+
+def _place(resolution: Resolution, candidate: Candidate) -> Candidate:
+    """Return the candidate with the place that its interface was built at, as far as that is known."""
+    is_built = f"{Part.INTERFACE} {candidate.label}" in resolution.tasks
+    return place_candidate(candidate, find_screening(resolution, candidate)) if is_built else candidate
 
 
 def _collect_energies(
@@ -234,7 +241,7 @@ def _run_checks(
         )
         checks.append(check_cations(resolution.tasks[name].structure, relaxed, part=part))
     if mesh is not None:
-        checks += _check_mesh(steps, candidate, mesh)
+        checks += _check_mesh(steps, candidate, mesh, describe_registry(resolution, candidate))
     return (*checks, *_check_gap(resolution, candidate, mesh))
 
 
@@ -265,14 +272,12 @@ def _film_sites(resolution: Resolution, candidate: Candidate, part: Part) -> fro
     return frozenset(range(n_dot, n_all))
 
 
-def _check_mesh(steps: StudySteps, candidate: Candidate, mesh: Mesh) -> list[Check]:
-    n_film = abs(round(np.linalg.det(candidate.film_matrix)))
-    n_dot = abs(round(np.linalg.det(candidate.dot_matrix)))
-    n_coincidence = coincidence_index(candidate.film_matrix, candidate.dot_matrix)
+def _check_mesh(steps: StudySteps, candidate: Candidate, mesh: Mesh, registry: RegistryFinding | None) -> list[Check]:
     return [
         check_registry(
-            displacement_area_ang2=n_coincidence * mesh.area_ang2 / (n_film * n_dot),
-            n_shifts=len(steps.study.film.registry_shifts),
+            displacement_area_ang2=displacement_area_ang2(candidate, area_ang2=mesh.area_ang2),
+            n_shifts=len(steps.study.film.registry_shifts or ((0.0, 0.0),)),
+            screened=registry,
         ),
         *check_strain(mesh.film_principal_strains, limit=steps.study.matching.max_strain, part="film"),
         *check_strain(mesh.dot_principal_strains, limit=steps.study.matching.max_strain, part="dot"),

@@ -6,17 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qdip_dft.cache import adapt_record, calculation_key
+from qdip_dft.cache import adapt_record, calculation_key, screening_key
 from qdip_dft.errors import QdipError
-from qdip_dft.flows.steps import Step, StudySteps
-from qdip_dft.model.calculation import CalculationRecord, CalculationTask
+from qdip_dft.flows.screening import ScreeningStep, screening_of
+from qdip_dft.flows.steps import Step, Structures, StudySteps
+from qdip_dft.model.calculation import CalculationRecord, CalculationTask, LevelOfTheory
+from qdip_dft.model.registry import RegistryScreening, ScreeningTask
+from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
 
-LookUp = Callable[[str], CalculationRecord | None]
-"""From a calculation key to the stored record, if there is one."""
+LookUp = Callable[[str], StoredRecord | None]
+"""From a key to the stored calculation or screening, if there is one."""
 
 
 @dataclass(slots=True)
@@ -31,6 +34,8 @@ class Resolution:
         Its calculation key.
     records
         The stored record of every step that was calculated, usable or not.
+    screening_tasks, screenings
+        The same for the registry screenings, by their names; their keys are among the others.
     blocked
         Steps that cannot be built, because a parent failed or relaxed into something unsound, with the reason.
     waiting
@@ -40,6 +45,8 @@ class Resolution:
     tasks: dict[str, CalculationTask] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     records: dict[str, CalculationRecord] = field(default_factory=dict)
+    screening_tasks: dict[str, ScreeningTask] = field(default_factory=dict)
+    screenings: dict[str, RegistryScreening] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
 
@@ -48,13 +55,30 @@ class Resolution:
         """Return the steps that can be calculated now."""
         return {name: task for name, task in self.tasks.items() if name not in self.records}
 
+    @property
+    def ready_screenings(self) -> dict[str, ScreeningTask]:
+        """Return the screenings that can be made now."""
+        return {name: task for name, task in self.screening_tasks.items() if name not in self.screenings}
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Return everything that can be calculated now, by name."""
+        return (*self.ready, *self.ready_screenings)
+
+    @property
+    def stored(self) -> tuple[StoredRecord, ...]:
+        """Return every stored calculation and screening."""
+        return (*self.records.values(), *self.screenings.values())
+
     def usable(self, name: str) -> CalculationRecord | None:
         """Return the record of a step if its energy may enter a difference."""
         record = self.records.get(name)
         return record if record is not None and record.is_usable else None
 
 
-def resolve_steps(steps: StudySteps, engine: Engine, look_up: LookUp) -> Resolution:
+def resolve_steps(
+    steps: StudySteps, engine: Engine, look_up: LookUp, *, screening_engine: Engine | None = None
+) -> Resolution:
     """Return the state of every step of a study.
 
     A step's structure is built as soon as its parents are calculated; its key then says whether it is stored.  A step
@@ -68,15 +92,21 @@ def resolve_steps(steps: StudySteps, engine: Engine, look_up: LookUp) -> Resolut
         The engine; its level of theory is part of every key.
     look_up
         Finds stored records.
+    screening_engine
+        The engine of the registry screenings; None: the same.
     """
     resolution = Resolution()
     theory, settings = engine.theory(), engine.relaxation_settings()
+    screening_theory = (screening_engine or engine).theory()
     relaxed: dict[str, StructureRecord] = {}
     for step in steps.steps:
-        if _is_held_up(step, relaxed, resolution):
+        screening = screening_of(steps, step)
+        if screening is not None:
+            _resolve_screening(screening, relaxed, screening_theory, look_up, resolution)
+        if _is_held_up(step, relaxed, resolution, screening):
             continue
         try:
-            structure = step.build(relaxed)
+            structure = step.build(relaxed, None if screening is None else resolution.screenings[screening.name])
         except QdipError as error:  # a relaxed parent may have become something that no child can be built from
             resolution.blocked[step.name] = f"{step.name} could not be built: {error.what}"
             continue
@@ -84,7 +114,7 @@ def resolve_steps(steps: StudySteps, engine: Engine, look_up: LookUp) -> Resolut
         key = calculation_key(task, theory, settings)
         resolution.tasks[step.name], resolution.keys[step.name] = task, key
         record = look_up(key)
-        if record is None:
+        if not isinstance(record, CalculationRecord):
             continue
         resolution.records[step.name] = adapt_record(record, task)
         usable = resolution.usable(step.name)
@@ -93,9 +123,40 @@ def resolve_steps(steps: StudySteps, engine: Engine, look_up: LookUp) -> Resolut
     return resolution
 
 
-def _is_held_up(step: Step, relaxed: dict[str, StructureRecord], resolution: Resolution) -> bool:
+def _resolve_screening(
+    step: ScreeningStep,
+    relaxed: Structures,
+    theory: LevelOfTheory,
+    look_up: LookUp,
+    resolution: Resolution,
+) -> None:
+    """Note the state of a screening; candidates that differ in their place share it."""
+    if step.name in (*resolution.keys, *resolution.blocked, *resolution.waiting):
+        return
+    if _is_held_up(step, relaxed, resolution):
+        return
+    try:
+        task = step.build(relaxed)
+    except QdipError as error:
+        resolution.blocked[step.name] = f"{step.name} could not be built: {error.what}"
+        return
+    key = screening_key(task, theory)
+    resolution.screening_tasks[step.name], resolution.keys[step.name] = task, key
+    record = look_up(key)
+    if isinstance(record, RegistryScreening):
+        resolution.screenings[step.name] = record
+
+
+def _is_held_up(
+    step: Step | ScreeningStep,
+    relaxed: Structures,
+    resolution: Resolution,
+    screening: ScreeningStep | None = None,
+) -> bool:
     """Note why a step cannot be built yet, and return whether that is so."""
     missing = [parent for parent in step.parents if parent not in relaxed]
+    if screening is not None and screening.name not in resolution.screenings:
+        missing.append(screening.name)
     if not missing:
         return False
     failed = [parent for parent in missing if parent in resolution.records or parent in resolution.blocked]
@@ -117,6 +178,21 @@ def explain_failure(resolution: Resolution, name: str) -> str:
         return f"{name} failed: {record.failure}"
     left = f"{record.result.max_force_ev_per_ang:.3f} eV/Å left"
     return f"{name} did not converge in {record.result.n_steps} steps ({left})"
+
+
+def preview_screenings(steps: StudySteps, structures: Structures) -> dict[str, ScreeningTask]:
+    """Return the registry screenings of a study built from unrelaxed bulks: for counting positions and atoms.
+
+    Parameters
+    ----------
+    steps
+        The study.
+    structures
+        The structures of `preview_structures`.
+    """
+    found = (screening_of(steps, step) for step in steps.steps)
+    screenings = {screening.name: screening for screening in found if screening is not None}
+    return {name: screening.build(structures) for name, screening in screenings.items()}
 
 
 def preview_structures(steps: StudySteps) -> dict[str, StructureRecord]:

@@ -14,10 +14,12 @@ from qdip_dft.flows.resolution import Resolution, resolve_steps
 from qdip_dft.flows.steps import StudySteps
 from qdip_dft.jobs.advance import advance_study
 from qdip_dft.jobs.calculate import calculation_job
-from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.jobs.screen import screening_job
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.study import StudySpec
+from qdip_dft.results.migrations import read_record
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
@@ -28,7 +30,8 @@ class StabilizationMaker(Maker):
     """Maker of the flow that answers a study.
 
     Each stage holds the calculations whose structures are known; the last job of a stage builds the next one from
-    their results: bulks → strained bulks and dot slabs → film slabs → interfaces, static calculations in between.
+    their results: bulks → strained bulks, dot slabs and registry screenings → film slabs → interfaces, static
+    calculations in between.
     The flow carries everything it needs, so it runs on any machine.
 
     Parameters
@@ -41,6 +44,10 @@ class StabilizationMaker(Maker):
         What is built, and what is not and why.
     engine
         The engine of every calculation.
+    screening_engine
+        The engine of the registry screenings; None: the same.
+    checkpoint_folder
+        Where screenings keep their energies while they run, seen from the folder that a job runs in.
     attempts
         Number of the next attempt, by calculation key, of calculations that failed before; all others make their first.
     """
@@ -52,25 +59,27 @@ class StabilizationMaker(Maker):
     dropped: tuple[DroppedCandidate, ...] = ()
     name: str = "stabilization"
     attempts: dict[str, int] = field(default_factory=dict)
+    screening_engine: Engine | None = None
+    checkpoint_folder: str = "."
 
-    def make(self, records: Iterable[CalculationRecord] = ()) -> Flow:
+    def make(self, records: Iterable[StoredRecord] = ()) -> Flow:
         """Return the flow of what is still to be calculated.
 
         Parameters
         ----------
         records
-            Stored calculations; their jobs are referenced, not repeated.
+            Stored calculations and screenings; their jobs are referenced, not repeated.
         """
         known = {record.key: record for record in records}
-        resolution = resolve_steps(self.steps, self.engine, known.get)
+        resolution = self._resolve(known)
         return self._stage(resolution, known)
 
     def make_next(self, records: Mapping[str, dict[str, Any] | None]) -> Flow | dict[str, Any]:
         """Return the next stage, or the finished documents as plain data."""
-        known = {key: CalculationRecord.model_validate(data) for key, data in records.items() if data is not None}
-        resolution = resolve_steps(self.steps, self.engine, known.get)
-        is_lost = any(resolution.keys[name] in records for name in resolution.ready)
-        if resolution.ready and not is_lost:
+        known = {key: read_record(data) for key, data in records.items() if data is not None}
+        resolution = self._resolve(known)
+        is_lost = any(resolution.keys[name] in records for name in resolution.unfinished)
+        if resolution.unfinished and not is_lost:
             return self._stage(resolution, known)
         documents = assemble_documents(self.steps, resolution, level=self.engine.theory().level)
         return {"documents": [document.model_dump(mode="json") for document in documents]}
@@ -80,8 +89,11 @@ class StabilizationMaker(Maker):
         """Return the steps of the study."""
         return StudySteps(self.study, self.crystals, tuple(self.candidates), tuple(self.dropped))
 
-    def _stage(self, resolution: Resolution, known: Mapping[str, CalculationRecord]) -> Flow:
-        jobs = self._calculation_jobs(resolution)
+    def _resolve(self, known: Mapping[str, StoredRecord]) -> Resolution:
+        return resolve_steps(self.steps, self.engine, known.get, screening_engine=self.screening_engine)
+
+    def _stage(self, resolution: Resolution, known: Mapping[str, StoredRecord]) -> Flow:
+        jobs = self._calculation_jobs(resolution) | self._screening_jobs(resolution)
         references = {key: OutputReference(job_id(key, attempt=record.attempt)) for key, record in known.items()}
         references |= {key: made.output for key, made in jobs.items()}
         following = advance_study(self, references)
@@ -93,5 +105,19 @@ class StabilizationMaker(Maker):
         tasks = {resolution.keys[name]: task for name, task in resolution.ready.items()}
         return {
             key: calculation_job(task, self.engine, key=key, attempt=self.attempts.get(key, 0))
+            for key, task in tasks.items()
+        }
+
+    def _screening_jobs(self, resolution: Resolution) -> dict[str, Job]:
+        """Return one job per registry screening that can be made."""
+        tasks = {resolution.keys[name]: task for name, task in resolution.ready_screenings.items()}
+        return {
+            key: screening_job(
+                task,
+                self.screening_engine or self.engine,
+                key=key,
+                checkpoint_folder=self.checkpoint_folder,
+                attempt=self.attempts.get(key, 0),
+            )
             for key, task in tasks.items()
         }

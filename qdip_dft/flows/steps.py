@@ -4,7 +4,7 @@
     strained bulk (per candidate)    atoms and the third vector relaxed, on the interface's mesh
     dot slab (per candidate)         atoms relaxed, on the same mesh
     film slab (per candidate)        the relaxed strained bulk with vacuum, atoms relaxed
-    interface (per candidate)        relaxed film on relaxed dot, atoms relaxed
+    interface (per candidate)        relaxed film on relaxed dot at its place, atoms relaxed
 
 After every relaxation a static calculation at the relaxed geometry gives the energy that enters the terms.
 """
@@ -12,7 +12,7 @@ After every relaxation a static calculation at the relaxed geometry gives the en
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -29,18 +29,26 @@ from qdip_dft.builders.films import (
     stack_closed_film,
     stack_film,
 )
-from qdip_dft.builders.interfaces import check_built, join_slabs
+from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal, find_ions, repeat_crystal, transform_crystal
 from qdip_dft.builders.orientation import in_plane_vectors, orient_crystal
+from qdip_dft.builders.placement import place_candidate
+from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.strain import Mesh, interface_mesh
+from qdip_dft.builders.variants import turn_film
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.orientation import AS_CUT
+from qdip_dft.model.registry import RegistryScreening
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
 
 Structures = Mapping[str, StructureRecord]
 """Relaxed structures by step name."""
+
+BuildAt = Callable[[Structures, RegistryScreening | None], StructureRecord]
+"""From relaxed structures, and for an interface the screening of its place, to the structure that is calculated."""
 
 
 class Part(StrEnum):
@@ -68,7 +76,7 @@ class Step:
         What may move; ``none``: the static calculation after the relaxation of the same part.
     parents
         Names of the steps whose relaxed structures are needed.
-    build
+    build_at
         From these structures to the one that is calculated.
     """
 
@@ -76,13 +84,30 @@ class Step:
     subject: str
     freedom: Freedom
     parents: tuple[str, ...]
-    build: Callable[[Structures], StructureRecord]
+    build_at: BuildAt
 
     @property
     def name(self) -> str:
         """Return a name that is unique within the study, such as ``film slab PbS(111)//FAPbI3-alpha(100)``."""
         relaxation = f"{self.part} {self.subject}"
-        return static_name(relaxation) if self.freedom is Freedom.NONE else relaxation
+        return relaxation if self.is_relaxation else static_name(relaxation)
+
+    @property
+    def is_relaxation(self) -> bool:
+        """Return whether anything may move."""
+        return self.freedom is not Freedom.NONE
+
+    def build(self, structures: Structures, screening: RegistryScreening | None = None) -> StructureRecord:
+        """Return the structure that is calculated.
+
+        Parameters
+        ----------
+        structures
+            Relaxed structures of the parents by name.
+        screening
+            Where the film lies; None: as given.
+        """
+        return self.build_at(structures, screening)
 
 
 def static_name(name: str) -> str:
@@ -150,7 +175,7 @@ class StudySteps:
 
     def _bulk_step(self, crystal_id: str, part: Part) -> Step:
         structure = self.crystals[crystal_id].structure
-        return Step(part, crystal_id, Freedom.CELL, (), lambda _: structure)
+        return Step(part, crystal_id, Freedom.CELL, (), lambda *_: structure)
 
     def _candidate_steps(self, candidate: Candidate) -> list[Step]:
         geometry = CandidateGeometry(
@@ -162,19 +187,19 @@ class StudySteps:
         label = candidate.label
         return [
             Step(Part.STRAINED_BULK, label, Freedom.OUT_OF_PLANE, bulks,
-                 lambda s: geometry.strained_bulk(s[bulks[0]], s[bulks[1]])),
+                 lambda s, _: geometry.strained_bulk(s[bulks[0]], s[bulks[1]])),
             Step(Part.DOT_SLAB, label, Freedom.POSITIONS, bulks,
-                 lambda s: geometry.dot_slab(s[bulks[0]], s[bulks[1]])),
+                 lambda s, _: geometry.dot_slab(s[bulks[0]], s[bulks[1]])),
             Step(Part.FILM_SLAB, label, Freedom.POSITIONS, (reference,),
-                 lambda s: geometry.film_slab(s[reference])),
+                 lambda s, _: geometry.film_slab(s[reference])),
             Step(Part.INTERFACE, label, Freedom.POSITIONS, (dot_slab, film_slab),
-                 lambda s: geometry.interface(s[dot_slab], s[film_slab])),
+                 lambda s, found: geometry.at_place(found).interface(s[dot_slab], s[film_slab])),
         ]  # fmt: skip
 
 
 def _static_of(relaxation: Step) -> Step:
     name = relaxation.name
-    return Step(relaxation.part, relaxation.subject, Freedom.NONE, (name,), lambda structures: structures[name])
+    return Step(relaxation.part, relaxation.subject, Freedom.NONE, (name,), lambda structures, _: structures[name])
 
 
 @dataclass(frozen=True)
@@ -209,8 +234,13 @@ class CandidateGeometry:
         relaxed = find_ions(film_bulk, self.film.formal_charges)
         return orient_crystal(relaxed, self._film_face.orientation, cut=self.candidate.cut)
 
+    def at_place(self, screening: RegistryScreening | None) -> CandidateGeometry:
+        """Return the geometry with the film where a screening puts it; None: as given."""
+        return replace(self, candidate=place_candidate(self.candidate, screening))
+
     @property
-    def _charges(self) -> dict[str, int]:
+    def formal_charges(self) -> dict[str, int]:
+        """Return the formal charge in e of every ion of the interface by label."""
         passivation = {self.candidate.passivation: -1} if self.candidate.passivation else {}
         return {**self.dot.formal_charges, **self.film.formal_charges, **passivation}
 
@@ -253,7 +283,7 @@ class CandidateGeometry:
 
     def film_slab(self, strained_bulk: StructureRecord) -> StructureRecord:
         """Return the film: the relaxed strained bulk with vacuum, and its closing layer where it has one."""
-        reference = find_ions(strained_bulk, self._charges)
+        reference = find_ions(strained_bulk, self.formal_charges)
         n_planes, n_periods = self.candidate.n_film_planes, self.study.film.reference_periods
         if not self.candidate.closing:
             film = stack_film(reference, n_repeats=n_planes // n_periods, vacuum_ang=self.study.vacuum_ang)
@@ -264,10 +294,16 @@ class CandidateGeometry:
         return check_built(film, name=f"film slab {self.candidate.label}").to_record()
 
     def interface(self, dot_slab: StructureRecord, film_slab: StructureRecord) -> StructureRecord:
-        """Return the relaxed film on the relaxed dot, at contact; the dot's sites come first."""
-        dot, film = find_ions(dot_slab, self._charges), find_ions(film_slab, self._charges)
+        """Return the relaxed film on the relaxed dot, turned, shifted and raised; the dot's sites come first."""
+        dot, film = find_ions(dot_slab, self.formal_charges), find_ions(film_slab, self.formal_charges)
         cell = film.lattice_ang[:2, :2]
         unit = np.linalg.inv(np.array(self.candidate.film_matrix)) @ cell
-        shift_ang = np.array(self.candidate.shift) @ unit
-        joined = join_slabs(dot, film, shift_ang=shift_ang, vacuum_ang=self.study.vacuum_ang)
+        shift_x, shift_y = (np.array(self.candidate.shift) @ unit).tolist()
+        joined = join_at_gap(
+            dot,
+            film if self.candidate.turn == AS_CUT else turn_film(film, self.candidate.turn),
+            shift_ang=(shift_x, shift_y),
+            gap_offset_ang=self.candidate.gap_offset_ang,
+            vacuum_ang=self.study.vacuum_ang,
+        )
         return check_built(joined, name=f"interface {self.candidate.label}").to_record()

@@ -46,7 +46,7 @@ def calculate(task: dict[str, Any], engine: Engine, key: str, attempt: int) -> d
     attempt
         Number of the attempt.
     """
-    stored = _stored_output()
+    stored = find_stored_output()
     if stored is not None:
         return stored
     asked = CalculationTask.model_validate(task)
@@ -63,7 +63,7 @@ def calculate(task: dict[str, Any], engine: Engine, key: str, attempt: int) -> d
     return record.model_dump(mode="json")
 
 
-def _stored_output() -> dict[str, Any] | None:
+def find_stored_output() -> dict[str, Any] | None:
     """Return the output of an earlier job of the same id: another study may have asked the same meanwhile."""
     if CURRENT_JOB.store is None or CURRENT_JOB.job is None:
         return None

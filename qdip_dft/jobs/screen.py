@@ -6,36 +6,32 @@ starts again, finds the energies of its first life and goes on where it stopped.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jobflow import Job, job
+from jobflow import Job, JobConfig, job
 
 from qdip_dft.builders.ions import IonicCrystal, find_ions
+from qdip_dft.builders.placement import Place, are_one_basin, list_places
 from qdip_dft.builders.registry import (
     GAP_ENERGY_TOLERANCE_EV_PER_ANG2,
     TYPICAL_STIFFNESS_EV_PER_ANG4,
-    Displacement,
-    DisplacementCell,
     GapMinimum,
     GapSample,
     find_best_gap,
-    find_displacement_cell,
     join_at_gap,
-    list_displacements,
     measure_gap_ang,
 )
-from qdip_dft.builders.variants import FilmVariant, list_film_variants
 from qdip_dft.cache import job_id
-from qdip_dft.model.calculation import LevelOfTheory
+from qdip_dft.jobs.calculate import find_stored_output
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.registry import RegistryScreening, ScreenedPoint, ScreeningTask
 
@@ -45,14 +41,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("qdip_dft.progress")
 
 
-def screening_key(task: ScreeningTask, theory: LevelOfTheory) -> str:
-    """Return the key of a screening (64 hexadecimal digits): everything asked but the label, and the theory."""
-    content = {"task": task.model_dump(mode="json", exclude={"label"}), "theory": theory.model_dump(mode="json")}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+def name_screening(label: str) -> str:
+    """Return what a screening is called in plans and messages."""
+    return f"registry screening {label}"
 
 
-def screening_job(task: ScreeningTask, engine: Engine, *, checkpoint_folder: str = ".") -> Job:
+def checkpoint_file(folder: str | Path, key: str) -> Path:
+    """Return where a screening keeps its energies; once the screening is stored the file may go."""
+    return Path(folder) / f"screening-{key}.jsonl"
+
+
+def screening_job(
+    task: ScreeningTask, engine: Engine, *, key: str, checkpoint_folder: str = ".", attempt: int = 0
+) -> Job:
     """Return the job of a screening; its id follows from the key.
 
     Parameters
@@ -61,18 +62,24 @@ def screening_job(task: ScreeningTask, engine: Engine, *, checkpoint_folder: str
         What is compared.
     engine
         The engine that calculates the energies.
+    key
+        The screening's key.
     checkpoint_folder
-        Where the energies are kept until the job is done; relative to the folder that the job runs in.
+        Where the energies are kept; relative to the folder that the job runs in.
+    attempt
+        Number of the attempt; each has an id of its own.
     """
-    made = screen_registry(task.model_dump(mode="json"), engine, checkpoint_folder)
-    made.name = f"screening {task.label}"
-    made.set_uuid(job_id(screening_key(task, engine.theory())))
+    made = screen_registry(task.model_dump(mode="json"), engine, key, checkpoint_folder, attempt)
+    made.name = name_screening(task.label)
+    made.set_uuid(job_id(key, attempt=attempt))
     return made
 
 
-@job
-def screen_registry(task: dict[str, Any], engine: Engine, checkpoint_folder: str = ".") -> dict[str, Any]:
-    """Return a `RegistryScreening` as plain data.
+@job(config=JobConfig(expose_store=True))
+def screen_registry(
+    task: dict[str, Any], engine: Engine, key: str, checkpoint_folder: str, attempt: int
+) -> dict[str, Any]:
+    """Return a `RegistryScreening` as plain data: what is stored under the same id already, or a new one.
 
     Parameters
     ----------
@@ -80,15 +87,19 @@ def screen_registry(task: dict[str, Any], engine: Engine, checkpoint_folder: str
         A `ScreeningTask` as plain data.
     engine
         The engine that calculates.
+    key
+        The screening's key.
     checkpoint_folder
-        Where the energies are kept until the job is done.
+        Where the energies are kept.  The file stays: a kill before the record is stored must not lose them.
+    attempt
+        Number of the attempt.
     """
-    asked = ScreeningTask.model_validate(task)
-    key = screening_key(asked, engine.theory())
-    checkpoint = Checkpoint(Path(checkpoint_folder) / f"screening-{key}.jsonl")
-    record = screen(asked, engine, key=key, checkpoint=checkpoint)
-    checkpoint.remove()
-    return record.model_dump(mode="json")
+    stored = find_stored_output()
+    if stored is not None:
+        return stored
+    checkpoint = Checkpoint(checkpoint_file(checkpoint_folder, key))
+    record = screen(ScreeningTask.model_validate(task), engine, key=key, checkpoint=checkpoint)
+    return record.model_copy(update={"attempt": attempt}).model_dump(mode="json")
 
 
 @dataclass
@@ -98,27 +109,25 @@ class Checkpoint:
     Parameters
     ----------
     path
-        The file; created with the first energy.
+        The file; created with the first energy.  None: nothing is written.
     """
 
-    path: Path
+    path: Path | None
     known: dict[str, GapSample] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.path.exists():
+        if self.path is not None and self.path.exists():
             self.known = dict(_read_samples(self.path))
 
     def add(self, name: str, sample: GapSample) -> None:
         """Keep an energy."""
         self.known[name] = sample
+        if self.path is None:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = [name, sample.offset_ang, sample.energy_ev, sample.slope_ev_per_ang]
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"\n{json.dumps(line)}")  # the line feed comes first: it closes a line that was cut short
-
-    def remove(self) -> None:
-        """Delete the file; the energies are in the result."""
-        self.path.unlink(missing_ok=True)
 
 
 def _read_samples(path: Path) -> Iterator[tuple[str, GapSample]]:
@@ -149,6 +158,7 @@ def screen(task: ScreeningTask, engine: Engine, *, key: str, checkpoint: Checkpo
     minima = screening.find_minima()
     best = screening.calculate_best(minima)
     points = [screening.describe(place, minimum) for place, minimum in minima]
+    screening.report(ProgressKind.FINISHED if best else ProgressKind.FAILED, step=len(screening.places))
     energies = np.array([point.energy_ev for point in points])
     cell = screening.places[0].cell
     return RegistryScreening(
@@ -175,21 +185,7 @@ def _deviation(energies: np.ndarray, multiplicities: list[int]) -> float:
     return float(np.sqrt(np.average((energies - mean) ** 2, weights=multiplicities)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """One orientation at one lateral position."""
-
-    variant: FilmVariant
-    cell: DisplacementCell
-    displacement: Displacement
-
-    @property
-    def name(self) -> str:
-        x, y = self.displacement.fractions
-        return f"{self.variant.turn.name} at {x:.4f}, {y:.4f}"
-
-
-_Minima = list[tuple[_Place, GapMinimum]]
+_Minima = list[tuple[Place, GapMinimum]]
 
 
 @dataclass
@@ -206,30 +202,24 @@ class _Screening:
         self.dot = find_ions(self.task.dot, self.task.formal_charges)
         film = find_ions(self.task.film, self.task.formal_charges)
         self.area_ang2 = float(np.linalg.det(self.dot.lattice_ang[:2, :2]))
-        self.places = tuple(self._list_places(film))
-
-    def _list_places(self, film: IonicCrystal) -> Iterator[_Place]:
-        for variant in list_film_variants(self.dot, film, self.task.turns):
-            cell = find_displacement_cell(self.dot, variant.film)
-            for displacement in list_displacements(cell, self.task.n_grid):
-                yield _Place(variant, cell, displacement)
+        self.places = list_places(self.dot, film, self.task.turns, spacing_ang=self.task.grid_spacing_ang)
 
     def find_minima(self) -> _Minima:
         """Return the best gap of every place, each search beginning with what the one before found."""
-        start_ang, stiffness = 0.0, TYPICAL_STIFFNESS_EV_PER_ANG4 * self.area_ang2
+        start_ang, stiffness, lowest_ev = 0.0, TYPICAL_STIFFNESS_EV_PER_ANG4 * self.area_ang2, inf
         minima: _Minima = []
-        self._report(ProgressKind.STARTED, step=0)
+        self.report(ProgressKind.STARTED, step=0)
         for index, place in enumerate(self.places):
-            minimum = self._search_gap(place, start_ang=start_ang, stiffness=stiffness)
+            minimum = self._search_gap(place, start_ang=start_ang, stiffness=stiffness, lowest_ev=lowest_ev)
             if minimum is None:
                 continue
             minima.append((place, minimum))
             start_ang, stiffness = minimum.offset_ang, minimum.stiffness_ev_per_ang2
-            self._report(ProgressKind.STEP, step=index + 1, energy_ev=minimum.energy_ev)
-        self._report(ProgressKind.FINISHED, step=len(self.places))
+            lowest_ev = min(lowest_ev, minimum.energy_ev)
+            self.report(ProgressKind.STEP, step=index + 1, energy_ev=minimum.energy_ev)
         return minima
 
-    def _search_gap(self, place: _Place, *, start_ang: float, stiffness: float) -> GapMinimum | None:
+    def _search_gap(self, place: Place, *, start_ang: float, stiffness: float, lowest_ev: float) -> GapMinimum | None:
         try:
             return find_best_gap(
                 self._sampler(place),
@@ -237,6 +227,7 @@ class _Screening:
                 stiffness_ev_per_ang2=stiffness,
                 range_ang=self.task.gap_range_ang,
                 tolerance_ev=GAP_ENERGY_TOLERANCE_EV_PER_ANG2 * self.area_ang2,
+                lowest_ev=lowest_ev,
             )
         except Exception as error:
             # The boundary to foreign codes: what goes wrong there is recorded; the other places still count.
@@ -244,10 +235,10 @@ class _Screening:
             self.failures.append(f"{place.name}: {type(error).__name__}: {error}")
             return None
 
-    def _sampler(self, place: _Place) -> Callable[[float], GapSample]:
+    def _sampler(self, place: Place) -> Callable[[float], GapSample]:
         return lambda offset_ang: self._sample(place, offset_ang)
 
-    def _sample(self, place: _Place, offset_ang: float) -> GapSample:
+    def _sample(self, place: Place, offset_ang: float) -> GapSample:
         name = f"{place.name} +{offset_ang:.6f} Å"
         known = self.checkpoint.known.get(name)
         if known is not None:
@@ -258,7 +249,7 @@ class _Screening:
         self.checkpoint.add(name, sample)
         return sample
 
-    def _build(self, place: _Place, offset_ang: float) -> IonicCrystal:
+    def _build(self, place: Place, offset_ang: float) -> IonicCrystal:
         return join_at_gap(
             self.dot,
             place.variant.film,
@@ -269,15 +260,22 @@ class _Screening:
 
     def calculate_best(self, minima: _Minima) -> list[ScreenedPoint]:
         """Return the best points with their energies calculated at their own gap, lowest first."""
-        lowest = sorted(minima, key=lambda found: found[1].energy_ev)[: self.task.n_kept]
         best = []
-        for place, minimum in lowest:
+        for place, minimum in self._choose_distinct(minima):
             energy_ev = self._sample(place, minimum.offset_ang).energy_ev
             point = self.describe(place, minimum)
             best.append(point.model_copy(update={"energy_ev": energy_ev, "is_calculated": True}))
         return sorted(best, key=lambda point: point.energy_ev)
 
-    def describe(self, place: _Place, minimum: GapMinimum) -> ScreenedPoint:
+    def _choose_distinct(self, minima: _Minima) -> _Minima:
+        """Return the lowest places of which no two would relax into one."""
+        chosen: _Minima = []
+        for found in sorted(minima, key=lambda found: found[1].energy_ev):
+            if len(chosen) < self.task.n_kept and not any(are_one_basin(found[0], kept) for kept, _ in chosen):
+                chosen.append(found)
+        return chosen
+
+    def describe(self, place: Place, minimum: GapMinimum) -> ScreenedPoint:
         """Return the record of a point."""
         interface = self._build(place, minimum.offset_ang)
         return ScreenedPoint(
@@ -292,14 +290,16 @@ class _Screening:
             is_minimum=minimum.is_minimum,
         )
 
-    def _report(self, kind: ProgressKind, *, step: int, energy_ev: float | None = None) -> None:
-        label = f"screening {self.task.label}"
+    def report(self, kind: ProgressKind, *, step: int, energy_ev: float | None = None) -> None:
+        """Tell the log how many positions are done."""
+        label = name_screening(self.task.label)
         event = ProgressEvent(
             kind=kind,
             label=label,
-            n_atoms=self.task.dot.n_atoms + self.task.film.n_atoms,
+            n_atoms=self.task.n_atoms,
             step=step,
             max_steps=len(self.places),
+            step_word="position",
             energy_ev=energy_ev,
             elapsed_s=time.monotonic() - self.started,
         )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from qdip_dft.model.base import Record
+from qdip_dft.model.orientation import AS_CUT, FilmTurn, IntegerMatrix2
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.study import PhaseRole
 
-IntegerMatrix2 = tuple[tuple[int, int], tuple[int, int]]
-
 
 class Candidate(Record):
-    """One film plane, termination and common cell on one dot facet.
+    """One film plane, termination, common cell and place on one dot facet.
 
     Everything geometric follows from these choices and the relaxed bulks: the cell was searched on the catalogue's
     lattices, its strains are recomputed with the relaxed ones.
@@ -44,6 +43,11 @@ class Candidate(Record):
         which it has the excess.
     excess
         Formula units beyond them of the compounds of ``film.reservoirs``, by name; empty for a stoichiometric film.
+    turn, gap_offset_ang
+        Orientation of the film on the mesh, and its height above contact of the ions' radii in Å.
+    screening, place
+        Label of the screening that decides on turn, shift and gap, and the rank of the place that is taken from it,
+        counted from 1; None and 0: as given.
     notes
         What was decided on the way, such as the broken bond valence.
     """
@@ -66,6 +70,10 @@ class Candidate(Record):
     strain_partition: float
     shift: tuple[float, float]
     n_formula_units: int
+    turn: FilmTurn = AS_CUT
+    gap_offset_ang: float = 0.0
+    screening: str | None = None
+    place: int = 0
     notes: tuple[str, ...] = ()
     closing: tuple[int, ...] = ()
     excess: dict[str, int] = {}

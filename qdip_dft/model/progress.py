@@ -41,6 +41,8 @@ class ProgressEvent:
         Energy of the cell in eV; None before it is known.
     elapsed_s
         Time since the calculation started, in s.
+    step_word
+        What is counted as a step: ``step``, or ``position`` in a screening.
     index, total
         Which calculation of how many, counted from 1; None: the listener counts.
     """
@@ -54,5 +56,6 @@ class ProgressEvent:
     force_threshold_ev_per_ang: float | None = None
     energy_ev: float | None = None
     elapsed_s: float = 0.0
+    step_word: str = "step"
     index: int | None = None
     total: int | None = None

@@ -2,69 +2,24 @@
 
 from __future__ import annotations
 
-from math import gcd
 from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import LevelOfTheory
-from qdip_dft.model.interface import IntegerMatrix2
+from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from qdip_dft.model.structure import StructureRecord
 
 SCREENING_SCHEMA_VERSION: Final = 1
 
+ENERGIES_PER_POSITION: Final = 1.6
+"""Energies that finding the best gap of a position takes on average, for the printed estimate only."""
+
 ONE_REGISTRY_IS_ENOUGH_ANG2: Final = 5.0
 """Below this area of distinct displacements one lateral position stands for all (Å²)."""
 
-_DEGREES_OF_TRACE = {2: 0, 1: 60, 0: 90, -1: 120, -2: 180}
-"""Angle of a rotation by the trace of its matrix, 2 cos θ: the only angles that keep a lattice."""
-
 Pair = tuple[float, float]
-
-
-class FilmTurn(Record):
-    """A proper rotation that lays the film on the same mesh in another orientation.
-
-    Parameters
-    ----------
-    matrix
-        Acts on fractional in-plane coordinates, x' = S x.  det S = 1: the film turns about the normal.  det S = −1:
-        it turns by 180° about an axis in the plane and comes to lie upside down; no mirror is involved.
-    """
-
-    matrix: IntegerMatrix2
-
-    @model_validator(mode="after")
-    def _keeps_areas(self) -> FilmTurn:
-        (a, b), (c, d) = self.matrix
-        if a * d - b * c not in (1, -1):
-            raise ValueError("the matrix of a turn must have the determinant 1 or -1")
-        return self
-
-    @property
-    def is_flipped(self) -> bool:
-        """Return whether the film lies upside down."""
-        (a, b), (c, d) = self.matrix
-        return a * d - b * c < 0
-
-    @property
-    def name(self) -> str:
-        """Return the turn in words, such as ``turned by 180°`` or ``flipped about [1 0]``."""
-        (a, b), (c, d) = self.matrix
-        if self.is_flipped:
-            along = (a + 1, c) if (a + 1, c) != (0, 0) else (b, d + 1)
-            sign = 1 if along > (0, 0) else -1
-            u, v = (sign * value // gcd(*along) for value in along)
-            return f"flipped about [{u} {v}]"
-        degrees = _DEGREES_OF_TRACE[a + d]
-        if degrees == 0:
-            return "as cut"
-        return f"turned by {'-' if c < 0 and degrees < 180 else ''}{degrees}°"
-
-
-AS_CUT = FilmTurn(matrix=((1, 0), (0, 1)))
-"""The film as it was built."""
 
 
 class ScreeningTask(Record):
@@ -80,14 +35,14 @@ class ScreeningTask(Record):
         Formal charge in e by ion label, of the ions of both slabs.
     turns
         Orientations of the film that are tried; those that give the same interface are tried once.
-    n_grid
-        Lateral positions along each vector of the displacement cell.
+    grid_spacing_ang
+        Largest distance of neighbouring lateral positions along the vectors of the displacement cell, in Å.
     gap_range_ang
         Least and largest height of the film above contact of the ions' radii, in Å.
     vacuum_ang
         Vacuum above the film in Å.
     n_kept
-        How many of the best positions are calculated at their own gap and kept.
+        How many of the best distinct positions are calculated at their own gap and kept.
     """
 
     label: str
@@ -95,10 +50,15 @@ class ScreeningTask(Record):
     film: StructureRecord
     formal_charges: dict[str, int]
     turns: tuple[FilmTurn, ...] = (AS_CUT,)
-    n_grid: int = Field(default=6, ge=1)
+    grid_spacing_ang: float = Field(default=1.0, gt=0)
     gap_range_ang: Pair = (-0.4, 2.0)
     vacuum_ang: float = Field(default=15.0, gt=0)
     n_kept: int = Field(default=3, ge=1)
+
+    @property
+    def n_atoms(self) -> int:
+        """Return the number of atoms of the interface."""
+        return self.dot.n_atoms + self.film.n_atoms
 
     @model_validator(mode="after")
     def _contact_is_within_range(self) -> ScreeningTask:
@@ -148,8 +108,12 @@ class RegistryScreening(Record):
 
     Parameters
     ----------
+    kind
+        Tells a screening from other stored records.
     key
         SHA-256 of task and level of theory.
+    attempt
+        0 for the first attempt, one more for each retry after a failure.
     task
         What was asked.
     theory
@@ -179,7 +143,9 @@ class RegistryScreening(Record):
     """
 
     schema_version: Literal[1] = SCREENING_SCHEMA_VERSION
+    kind: Literal["registry screening"] = "registry screening"
     key: str
+    attempt: int = 0
     task: ScreeningTask
     theory: LevelOfTheory
     displacement_vectors_ang: tuple[Pair, Pair]
@@ -193,3 +159,55 @@ class RegistryScreening(Record):
     n_evaluations: int
     wall_time_s: float
     finished_at: str
+
+    @property
+    def is_usable(self) -> bool:
+        """Return whether any place has an energy."""
+        return bool(self.best)
+
+
+class RegistryFinding(Record):
+    """What a screening says about the place of one candidate.
+
+    Parameters
+    ----------
+    key
+        Key of the screening.
+    theory
+        How its energies were calculated; they enter no term.
+    n_positions, n_failed
+        Distinct positions in all orientations that were compared, and those without an energy.
+    displacement_area_ang2
+        Area of the cell of distinct displacements in Å².
+    rank
+        The place of this candidate, 1: the best; None: it lies as cut, at contact.
+    turn
+        Orientation of the film in words.
+    gap_offset_ang, gap_ang
+        Height of the unrelaxed film above contact of the ions' radii, and from the highest atom of the dot to the
+        lowest of the film, in Å.
+    above_best_mev_per_ang2
+        Energy of this place less that of the best.
+    range_mev_per_ang2, range_ev_per_fu
+        Largest less least energy of all positions, each at its best gap, atoms not relaxed.
+    deviation_mev_per_ang2, deviation_ev_per_fu
+        Standard deviation of the same, which is what an unknown position leaves open.
+    failure
+        Why the screening gave no place; the film then lies as cut, at contact.
+    """
+
+    key: str
+    theory: LevelOfTheory
+    n_positions: int
+    n_failed: int
+    displacement_area_ang2: float
+    rank: int | None
+    turn: str
+    gap_offset_ang: float
+    gap_ang: float | None
+    above_best_mev_per_ang2: float | None
+    range_mev_per_ang2: float | None
+    range_ev_per_fu: float | None
+    deviation_mev_per_ang2: float | None
+    deviation_ev_per_fu: float | None
+    failure: str | None = None

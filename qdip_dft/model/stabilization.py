@@ -23,6 +23,7 @@ from pydantic import JsonValue
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.registry import RegistryFinding
 from qdip_dft.model.study import PhaseRole, StudySpec
 
 STABILIZATION_SCHEMA_VERSION: Final = 1
@@ -101,6 +102,9 @@ class CandidateResult(Terms):
     ----------
     candidate
         What was built.
+    registry
+        What the screening of lateral position, gap and orientation found; None where the place was given or did not
+        matter, and in results made before there were screenings.
     is_selected
         Whether it stands for its phase: the lowest total among the valid candidates of the phase.
     missing
@@ -129,6 +133,7 @@ class CandidateResult(Terms):
     """
 
     candidate: Candidate
+    registry: RegistryFinding | None = None
     is_selected: bool
     missing: tuple[str, ...]
     bulk_above_lowest_ev_per_fu: float | None

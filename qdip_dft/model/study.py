@@ -139,6 +139,36 @@ class ReservoirSpec(Record):
     bx2: str
 
 
+class TurnChoice(StrEnum):
+    """Which orientations of the film on its mesh are screened."""
+
+    NONE = "none"
+    """As cut only."""
+    HALF_TURNS = "half-turns"
+    """Also turned by 180° and, unless the study names the termination that touches the dot, upside down."""
+
+
+class RegistrySpec(Record):
+    """How lateral position, gap and orientation of a film are screened before anything but the bulks is relaxed.
+
+    Parameters
+    ----------
+    n_kept
+        How many of the best places become candidates.
+    grid_spacing_ang
+        Largest distance of neighbouring lateral positions in Å.
+    turns
+        Which orientations are tried.
+    engine
+        The engine of the screening; None: the study's own where that is a potential, otherwise ``mlip``.
+    """
+
+    n_kept: int = Field(default=1, ge=1, le=20)
+    grid_spacing_ang: float = Field(default=1.0, ge=0.2, le=5)
+    turns: TurnChoice = TurnChoice.HALF_TURNS
+    engine: EngineSpec | None = None
+
+
 class FilmSpec(Record):
     """How every film is built.
 
@@ -149,7 +179,10 @@ class FilmSpec(Record):
     reference_periods
         Lattice planes of the strained-bulk reference along its normal: 1, or 2 to let the reference tilt out of phase.
     registry_shifts
-        In-plane displacements of the film against the dot, as fractions of the 1 × 1 film cell.
+        In-plane displacements of the film against the dot, as fractions of the 1 × 1 film cell; each is a candidate, as
+        cut and at contact.  None: found by screening wherever the position matters.
+    registry
+        How lateral position, gap and orientation are screened.
     reservoirs
         Compounds whose chemical potentials the excess of a non-stoichiometric film is counted with; needed, and
         calculated, only for such films.
@@ -157,8 +190,15 @@ class FilmSpec(Record):
 
     min_thickness_ang: float = Field(default=12.0, gt=0, le=200)
     reference_periods: int = Field(default=1, ge=1, le=4)
-    registry_shifts: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
+    registry_shifts: tuple[tuple[float, float], ...] | None = Field(default=None, min_length=1)
+    registry: RegistrySpec = RegistrySpec()
     reservoirs: ReservoirSpec | None = None
+
+    @model_validator(mode="after")
+    def _is_given_or_screened(self) -> FilmSpec:
+        if self.registry_shifts is not None and self.registry != RegistrySpec():
+            raise ValueError("give registry_shifts, or registry to find them by screening, not both")
+        return self
 
 
 class StudySpec(Record):

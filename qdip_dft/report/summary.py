@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from qdip_dft.model.interface import IntegerMatrix2
+from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseSpec
 from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2, MEV_PER_EV
@@ -154,6 +154,9 @@ _COPIED_CHOICES = {
     "passivation",
     "strain_partition",
     "shift",
+    "turn",
+    "gap_offset_ang",
+    "place",
     "notes",
 }
 """Fields of a candidate that are printed as they are."""

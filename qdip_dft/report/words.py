@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qdip_dft.analysis.checks import describe_place
 from qdip_dft.analysis.sentence import write_signed
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
@@ -99,14 +100,21 @@ def find_relative_total(result: CandidateResult | DecompositionResult) -> float 
 
 
 def list_remarks(doc: StabilizationDoc) -> tuple[Remark, ...]:
-    """Return what stands beside the tables: absent phases, losers, candidates that were not built, warnings."""
+    """Return what stands beside the tables: absent phases, losers, what was not built, where films lie, warnings."""
     remarks = (
         ("Phases without a valid candidate", _list_absent_phases(doc)),
         ("Other candidates", _list_losers(doc)),
         ("Candidates that were not built", [f"{dropped.label}: {dropped.reason}" for dropped in doc.dropped]),
+        ("Places of the films", _list_places(doc)),
         ("Warnings", _list_warnings(doc)),
     )
     return tuple(Remark(title, tuple(lines)) for title, lines in remarks if lines)
+
+
+def _list_places(doc: StabilizationDoc) -> list[str]:
+    """Return what the screening of each film's place found."""
+    screened = ((result, result.registry) for result in doc.candidates)
+    return [f"{name_film(result)}: {describe_place(found)}" for result, found in screened if found is not None]
 
 
 def _list_absent_phases(doc: StabilizationDoc) -> list[str]:

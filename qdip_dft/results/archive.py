@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from qdip_dft.cache import job_id
 from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.registry import RegistryScreening
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.results.migrations import read_calculation, read_stabilization
+from qdip_dft.model.stored import StoredRecord
+from qdip_dft.results.migrations import read_calculation, read_record, read_screening, read_stabilization
 
 if TYPE_CHECKING:
     from maggma.core import Store
@@ -51,9 +53,14 @@ class Archive:
         found = ((key, self.find_calculation(key)) for key in sorted(set(keys)))
         return {key: record for key, record in found if record is not None}
 
+    def find_record(self, key: str) -> StoredRecord | None:
+        """Return the stored calculation or registry screening of a key, chosen in the same way."""
+        found = [read_record(document["output"]) for document in self.calculations.query({"output.key": key})]
+        return max(found, key=lambda record: (record.is_usable, record.attempt), default=None)
+
     def list_calculations(self) -> Iterator[CalculationRecord]:
-        """Return all stored calculations."""
-        for document in self.calculations.query({"output.key": {"$exists": True}}):
+        """Return all stored calculations; registry screenings are not among them."""
+        for document in self.calculations.query({"output.key": {"$exists": True}, "output.kind": {"$exists": False}}):
             yield _read_job(document)
 
     def save_calculations(self, records: Sequence[CalculationRecord]) -> None:
@@ -61,6 +68,11 @@ class Archive:
         documents = [_describe_job(record) for record in records]
         if documents:
             self.calculations.update(documents, key=["uuid", "index"])
+
+    def list_screenings(self) -> Iterator[RegistryScreening]:
+        """Return all stored registry screenings."""
+        for document in self.calculations.query({"output.kind": "registry screening"}):
+            yield read_screening(document["output"])
 
     def save_stabilization(self, document: StabilizationDoc) -> None:
         """Keep a result; an earlier one of the same study, variant and facet is replaced."""

@@ -15,13 +15,19 @@ from pydantic import ValidationError
 from qdip_dft.errors import ResultsError
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.registry import RegistryScreening
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.stored import StoredRecord
 
 Document = dict[str, Any]
 Step = Callable[[Document], Document]
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
-STEPS: dict[type[Record], tuple[Step, ...]] = {CalculationRecord: (), StabilizationDoc: ()}
+STEPS: dict[type[Record], tuple[Step, ...]] = {
+    CalculationRecord: (),
+    RegistryScreening: (),
+    StabilizationDoc: (),
+}
 """The steps of each kind of document, from version 1 on."""
 
 _ADDED_BY_STORES = frozenset({"_id", "last_updated"})
@@ -36,6 +42,16 @@ def read_calculation(document: Mapping[str, Any]) -> CalculationRecord:
         If the document is of a newer version, or does not follow the schema of its own.
     """
     return _read(CalculationRecord, document, name=f"calculation {_show(document.get('key'))}")
+
+
+def read_screening(document: Mapping[str, Any]) -> RegistryScreening:
+    """Return the record of a registry screening of any version; see `read_calculation`."""
+    return _read(RegistryScreening, document, name=f"registry screening {_show(document.get('key'))}")
+
+
+def read_record(document: Mapping[str, Any]) -> StoredRecord:
+    """Return the calculation or registry screening of any version; see `read_calculation`."""
+    return read_screening(document) if "kind" in document else read_calculation(document)
 
 
 def read_stabilization(document: Mapping[str, Any]) -> StabilizationDoc:

@@ -17,11 +17,12 @@ import pytest
 
 from qdip_dft.execution.local import open_archive
 from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.model.registry import ScreeningTask
 from tests.command_line import Outcome, assert_four_parts, qdip
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
-N_CALCULATIONS = 22
+N_CALCULATIONS = 24  # 22 of the terms and two registry screenings
 COMMAND = [sys.executable, "-c", "import sys; sys.argv[0] = 'qdip'; from qdip_dft.cli import main; main()"]
 
 
@@ -40,7 +41,8 @@ def read_report(results: Path) -> dict[str, object]:
 def stored_times(results: Path) -> dict[str, str]:
     """Return when each stored calculation was finished, by key."""
     archive = open_archive(ResultsFolder(results))
-    return {record.key: record.finished_at for record in archive.list_calculations()}
+    records = (*archive.list_calculations(), *archive.list_screenings())
+    return {record.key: record.finished_at for record in records}
 
 
 def test_a_study_ends_in_four_terms_that_add_up(finished_results: Path) -> None:
@@ -73,14 +75,14 @@ def test_the_report_files_are_written(finished_results: Path) -> None:
 def test_the_same_study_again_calculates_nothing(finished_results: Path) -> None:
     before = stored_times(finished_results)
     again = qdip("run", TOY_STUDY, "--results", finished_results)
-    assert "0 calculations made, 22 found" in again.stdout
+    assert "0 calculations made, 24 found" in again.stdout
     assert stored_times(finished_results) == before
 
 
 def test_a_plan_knows_what_is_stored(finished_results: Path, tmp_path: Path) -> None:
     stored = json.loads(qdip("plan", TOY_STUDY, "--results", finished_results, "--json").stdout)["calculations"]
     fresh = json.loads(qdip("plan", TOY_STUDY, "--results", tmp_path / "none", "--json").stdout)["calculations"]
-    assert len(stored) == len(fresh) == 22
+    assert len(stored) == len(fresh) == N_CALCULATIONS
     assert all(calculation["is_stored"] for calculation in stored)
     assert not any(calculation["is_stored"] for calculation in fresh)
     assert not (tmp_path / "none").exists()
@@ -90,9 +92,11 @@ def test_planned_atoms_are_those_that_are_calculated(finished_results: Path) -> 
     planned = json.loads(qdip("plan", TOY_STUDY, "--results", finished_results, "--json").stdout)["calculations"]
     archive = open_archive(ResultsFolder(finished_results))
     for calculation in planned:
-        record = archive.find_calculation(calculation["key"])
+        record = archive.find_record(calculation["key"])
         assert record is not None
-        assert record.task.structure.n_atoms == calculation["n_atoms"]
+        task = record.task
+        n_atoms = task.n_atoms if isinstance(task, ScreeningTask) else task.structure.n_atoms
+        assert n_atoms == calculation["n_atoms"]
 
 
 def test_results_can_be_queried(finished_results: Path) -> None:

@@ -10,18 +10,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from jobflow import JobStore, run_locally
+from jobflow import Job, JobStore, run_locally
 from maggma.stores import MemoryStore
 from pydantic import ValidationError
 
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.registry import find_displacement_cell, join_at_gap
 from qdip_dft.builders.variants import list_half_turns
+from qdip_dft.cache import screening_key
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError
-from qdip_dft.jobs.screen import Checkpoint, screen, screening_job, screening_key
+from qdip_dft.jobs.screen import Checkpoint, checkpoint_file, screen, screening_job
 from qdip_dft.model.calculation import EngineResult
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.registry import RegistryScreening, ScreeningTask
@@ -40,7 +41,7 @@ def make_task(**changes: Any) -> ScreeningTask:
     """Return PbSe(100)//CsPbBr3(100), 26 atoms, with both faces of the film."""
     dot = supercell(rock_salt_slab(2), ROOT_TWO)
     film = perovskite_on(dot, IDENTITY, 2)
-    choices = {"n_grid": 2, "n_kept": 2, "turns": list_half_turns(dot.lattice_ang[:2, :2])} | changes
+    choices = {"grid_spacing_ang": 2.2, "n_kept": 2, "turns": list_half_turns(dot.lattice_ang[:2, :2])} | changes
     return ScreeningTask(
         label="PbSe(100)//CsPbBr3(100)",
         dot=dot.to_record(),
@@ -85,7 +86,7 @@ def test_the_best_points_are_calculated_at_their_own_gap(tmp_path: Path) -> None
 
 
 def test_the_best_gap_of_a_network_is_that_of_a_scan(tmp_path: Path) -> None:
-    task, engine = make_task(n_grid=1, turns=make_task().turns[:1], n_kept=1), engine_of("mlip", "chgnet")
+    task, engine = make_task(grid_spacing_ang=5.0, turns=make_task().turns[:1], n_kept=1), engine_of("mlip", "chgnet")
     best = screen_with(engine, task, tmp_path / "energies.jsonl").best[0]
     dot, film = (find_ions(slab, CHARGES) for slab in (task.dot, task.film))
     scan = [
@@ -106,20 +107,26 @@ def test_range_and_deviation_describe_all_points_of_the_grid(tmp_path: Path) -> 
     assert len(energies) == 2 * 2**2
 
 
-def test_a_job_gives_plain_data_and_leaves_no_checkpoint(tmp_path: Path) -> None:
+def job_of(task: ScreeningTask, **options: Any) -> Job:
+    engine = engine_of("testing")
+    return screening_job(task, engine, key=screening_key(task, engine.theory()), **options)
+
+
+def test_a_job_gives_plain_data_and_keeps_its_checkpoint(tmp_path: Path) -> None:
     task = make_task()
-    job = screening_job(task, engine_of("testing"), checkpoint_folder=str(tmp_path / "checkpoints"))
+    job = job_of(task, checkpoint_folder=str(tmp_path / "checkpoints"))
     store = JobStore(MemoryStore())
     outcome = run_locally(job, store=store, log=False, ensure_success=True, root_dir=tmp_path)[job.uuid][1].output
     record = RegistryScreening.model_validate_json(json.dumps(outcome))
     assert record.key == screening_key(task, engine_of("testing").theory())
-    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert checkpoint_file(tmp_path / "checkpoints", record.key).exists()  # until the record is stored
+    assert record.is_usable
 
 
 def test_the_same_question_is_the_same_job_and_another_one_is_not() -> None:
     first, renamed = make_task(), make_task().model_copy(update={"label": "another name"})
-    finer = make_task(n_grid=3)
-    ids = [screening_job(task, engine_of("testing")).uuid for task in (first, renamed, finer)]
+    finer = make_task(grid_spacing_ang=1.5)
+    ids = [job_of(task).uuid for task in (first, renamed, finer)]
     assert ids[0] == ids[1] != ids[2]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qdip_dft.model.calculation import Level, LevelOfTheory
-from qdip_dft.model.interface import Candidate, DroppedCandidate, IntegerMatrix2
+from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.stabilization import CandidateResult, Check, Stabilization, StabilizationDoc, Terms
 from qdip_dft.model.study import DotSpec, PhaseRole, PhaseSpec, StudySpec

@@ -12,12 +12,14 @@ from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.flows.resolution import Resolution, resolve_steps
 from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import StudySteps
+from qdip_dft.jobs.screen import Checkpoint, screen
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
 from qdip_dft.model.engine import EngineSpec
+from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.study import StudySpec
 from tests.unit.crystals import load
 
-Records = dict[str, CalculationRecord]
+Records = dict[str, StoredRecord]
 Spoil = Callable[[str, CalculationRecord], CalculationRecord]
 
 TINY_STUDY: dict[str, Any] = {
@@ -82,8 +84,12 @@ def stages(steps: StudySteps, records: Records, *, spoil: Spoil | None = None) -
     spoil
         Changes the record of a step before it is stored.
     """
-    while (resolution := resolve(steps, records)).ready:
+    while (resolution := resolve(steps, records)).unfinished:
         yield resolution
+        for screened, screening in resolution.ready_screenings.items():
+            key = resolution.keys[screened]
+            if key not in records:
+                records[key] = screen(screening, toy_engine(), key=key, checkpoint=Checkpoint(None))
         for name, task in resolution.ready.items():
             key = resolution.keys[name]
             if key not in records:

@@ -15,14 +15,26 @@ import pytest
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.sqlite_store import SQLiteStore
 from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.registry import RegistryScreening
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.results.archive import Archive
-from qdip_dft.results.migrations import STEPS, migrate, newest_version, read_calculation, read_stabilization
+from qdip_dft.results.migrations import (
+    STEPS,
+    migrate,
+    newest_version,
+    read_calculation,
+    read_screening,
+    read_stabilization,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = sorted((ROOT / "tests" / "data" / "golden").glob("*.json"))
-KINDS = {"calculation": CalculationRecord, "stabilization": StabilizationDoc}
-READERS: dict[str, Any] = {"calculation": read_calculation, "stabilization": read_stabilization}
+KINDS = {"calculation": CalculationRecord, "screening": RegistryScreening, "stabilization": StabilizationDoc}
+READERS: dict[str, Any] = {
+    "calculation": read_calculation,
+    "screening": read_screening,
+    "stabilization": read_stabilization,
+}
 
 
 def load(path: Path) -> dict[str, Any]:

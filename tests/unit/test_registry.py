@@ -14,6 +14,7 @@ from qdip_dft.builders.ions import Ion, IonicCrystal, repeat_crystal
 from qdip_dft.builders.registry import (
     GapSample,
     coincidence_index,
+    count_grid_points,
     displacement_lattice,
     find_best_gap,
     find_displacement_cell,
@@ -25,7 +26,7 @@ from qdip_dft.builders.registry import (
 from qdip_dft.engines.potential import arrangement_of
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import StructureError
-from qdip_dft.model.interface import IntegerMatrix2
+from qdip_dft.model.orientation import IntegerMatrix2
 from tests.unit.crystals import load_face
 
 MESH = np.array([[9.0, 0.0], [2.0, 7.0]])
@@ -138,22 +139,31 @@ def test_the_slabs_own_translations_give_the_same_cell_as_the_integer_matrices(s
 
 
 def test_lead_selenide_with_cubic_perovskite_has_ten_irreducible_points_on_a_6_by_6_grid(slabs: Slabs) -> None:
-    displacements = list_displacements(find_displacement_cell(*slabs), 6)
+    displacements = list_displacements(find_displacement_cell(*slabs), (6, 6))
     assert len(displacements) <= 10
     assert sum(d.multiplicity for d in displacements) == 36
 
 
-@pytest.mark.parametrize("n_grid", [1, 2, 3, 5])
-def test_every_grid_point_is_counted_once(slabs: Slabs, n_grid: int) -> None:
-    displacements = list_displacements(find_displacement_cell(*slabs), n_grid)
-    assert sum(d.multiplicity for d in displacements) == n_grid**2
+@pytest.mark.parametrize("grid", [(1, 1), (2, 2), (3, 3), (5, 5), (2, 4), (3, 5)])
+def test_every_grid_point_is_counted_once(slabs: Slabs, grid: tuple[int, int]) -> None:
+    displacements = list_displacements(find_displacement_cell(*slabs), grid)
+    assert sum(d.multiplicity for d in displacements) == grid[0] * grid[1]
+
+
+@given(spacing_ang=st.floats(0.3, 3.0))
+def test_neighbours_on_the_grid_are_no_further_apart_than_asked(slabs: Slabs, spacing_ang: float) -> None:
+    cell = find_displacement_cell(*slabs)
+    grid = count_grid_points(cell, spacing_ang)
+    for length, count in zip(np.linalg.norm(cell.vectors_ang, axis=1), grid, strict=True):
+        assert length / count <= spacing_ang * (1 + 1e-5)
+        assert count == 1 or length / (count - 1) > spacing_ang * (1 - 1e-5)
 
 
 def test_the_irreducible_points_do_not_depend_on_where_the_film_was_built(slabs: Slabs) -> None:
     dot, film = slabs
     moved = IonicCrystal(film.lattice_ang, film.ions, film.frac_centres + np.array([0.137, 0.291, 0.0]))
     cells = [find_displacement_cell(dot, built) for built in (film, moved)]
-    first, second = (sorted(d.multiplicity for d in list_displacements(cell, 6)) for cell in cells)
+    first, second = (sorted(d.multiplicity for d in list_displacements(cell, (6, 6))) for cell in cells)
     assert first == second
 
 
@@ -163,7 +173,7 @@ def test_below_five_square_angstroms_the_film_stays_where_it_is() -> None:
     cell = find_displacement_cell(dot, perovskite_on(dot, film_matrix, 1))
     assert cell.area_ang2 == pytest.approx(np.linalg.det(dot.lattice_ang[:2, :2]) / 45, abs=1e-6)
     assert cell.area_ang2 < 5.0
-    assert [d.shift_ang for d in list_displacements(cell, 6)] == [(0.0, 0.0)]
+    assert [d.shift_ang for d in list_displacements(cell, (6, 6))] == [(0.0, 0.0)]
 
 
 def test_a_displaced_ion_in_the_film_removes_its_translations_and_symmetries(slabs: Slabs) -> None:
@@ -172,7 +182,7 @@ def test_a_displaced_ion_in_the_film_removes_its_translations_and_symmetries(sla
     centres[0] += [0.05, 0.03, 0.0]
     tilted = IonicCrystal(film.lattice_ang, film.ions, centres)
     assert len(find_plane_operations(tilted).pure_translations) == 1
-    assert len(list_displacements(find_displacement_cell(dot, tilted), 6)) == 36
+    assert len(list_displacements(find_displacement_cell(dot, tilted), (6, 6))) == 36
 
 
 def test_overlapping_atoms_are_refused(slabs: Slabs) -> None:
@@ -210,7 +220,7 @@ def test_the_energy_is_invariant_under_every_operation_of_the_pair(slabs: Slabs)
 
 def test_the_irreducible_points_carry_all_energies_of_the_full_grid(slabs: Slabs) -> None:
     cell = find_displacement_cell(*slabs)
-    irreducible = list_displacements(cell, 4)
+    irreducible = list_displacements(cell, (4, 4))
     origin = np.array(irreducible[0].fractions)
     grid = [(origin + np.array([i, j]) / 4) @ cell.vectors_ang for i in range(4) for j in range(4)]
     full = sorted(energy_ev(place(slabs, shift)) for shift in grid)

@@ -13,7 +13,7 @@ from qdip_dft.builders.variants import HALF_TURN, list_film_variants, list_half_
 from qdip_dft.engines.potential import arrangement_of
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import InterfaceError
-from qdip_dft.model.registry import AS_CUT, FilmTurn
+from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from tests.unit.crystals import TEST_CHARGES, chiral_crystal, handedness_ang3, internal_distances_ang, load_face
 
 SQUARE = np.diag([6.0, 6.0])

@@ -1,0 +1,176 @@
+"""Where films are laid: which candidates are screened, the places that are compared, and the one that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from qdip_dft.builders.ions import Array, IonicCrystal
+from qdip_dft.builders.registry import (
+    Displacement,
+    DisplacementCell,
+    coincidence_index,
+    count_grid_points,
+    find_displacement_cell,
+    list_displacements,
+)
+from qdip_dft.builders.strain import CommonCell
+from qdip_dft.builders.variants import FilmVariant, list_film_variants
+from qdip_dft.errors import InterfaceError
+from qdip_dft.model.interface import Candidate
+from qdip_dft.model.orientation import FilmTurn
+from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScreening, ScreenedPoint
+from qdip_dft.model.study import FilmSpec
+
+ONE_BASIN_ANG = 1.5
+"""Places of one orientation closer than this relax into the same one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """Where a candidate lies, as far as the study says.
+
+    Parameters
+    ----------
+    suffix
+        What its label ends with.
+    shift
+        In-plane displacement in units of the film's 1 × 1 cell.
+    rank
+        Rank of its place in a screening, counted from 1; 0: as given.
+    """
+
+    suffix: str
+    shift: tuple[float, float]
+    rank: int
+
+
+def list_placings(film: FilmSpec, cell: CommonCell, *, area_ang2: float) -> tuple[Placing, ...]:
+    """Return one placing per candidate: those given, the best of a screening, or the only one of a small cell.
+
+    Parameters
+    ----------
+    film
+        What the study says about its films.
+    cell
+        The common cell.
+    area_ang2
+        Its area in Å² on the catalogue's lattices, so that every engine screens the same candidates.
+    """
+    if film.registry_shifts is not None:
+        is_alone = len(film.registry_shifts) == 1
+        return tuple(Placing("" if is_alone else f" shift {x:g},{y:g}", (x, y), 0) for x, y in film.registry_shifts)
+    if displacement_area_ang2(cell, area_ang2=area_ang2) <= ONE_REGISTRY_IS_ENOUGH_ANG2:
+        return (Placing("", (0.0, 0.0), 0),)
+    ranks = range(1, film.registry.n_kept + 1)
+    return tuple(Placing(f" place {rank}" if len(ranks) > 1 else "", (0.0, 0.0), rank) for rank in ranks)
+
+
+def displacement_area_ang2(cell: CommonCell, *, area_ang2: float) -> float:
+    """Return the area of distinct displacements m · A_dot · A_film / A_cell in Å² (`qdip_dft.builders.registry`)."""
+    n_film, n_dot = (abs(a * d - b * c) for (a, b), (c, d) in (cell.film_matrix, cell.dot_matrix))
+    return coincidence_index(cell.film_matrix, cell.dot_matrix) * area_ang2 / (n_film * n_dot)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One orientation at one lateral position."""
+
+    variant: FilmVariant
+    cell: DisplacementCell
+    displacement: Displacement
+
+    @property
+    def name(self) -> str:
+        """Return the place in words, unique within a screening."""
+        x, y = self.displacement.fractions
+        return f"{self.variant.turn.name} at {x:.4f}, {y:.4f}"
+
+
+def list_places(
+    dot: IonicCrystal, film: IonicCrystal, turns: tuple[FilmTurn, ...], *, spacing_ang: float
+) -> tuple[Place, ...]:
+    """Return every place that gives an interface of its own.
+
+    Parameters
+    ----------
+    dot, film
+        Slabs in vacuum on one mesh.
+    turns
+        Orientations to try, the preferred of equal ones first.
+    spacing_ang
+        Largest distance of neighbouring lateral positions in Å.
+    """
+
+    def places() -> Iterator[Place]:
+        for variant in list_film_variants(dot, film, turns):
+            cell = find_displacement_cell(dot, variant.film)
+            for displacement in list_displacements(cell, count_grid_points(cell, spacing_ang)):
+                yield Place(variant, cell, displacement)
+
+    return tuple(places())
+
+
+def are_one_basin(first: Place, second: Place) -> bool:
+    """Return whether two places, or images of them by a common symmetry, lie so close that they relax into one."""
+    if first.variant.turn != second.variant.turn:
+        return False
+    cell, start = first.cell, np.array(first.displacement.fractions)
+    return any(
+        _distance_ang(rotation @ start + shift - second.displacement.fractions, cell.vectors_ang) < ONE_BASIN_ANG
+        for rotation, shift in zip(cell.rotations, cell.shifts, strict=True)
+    )
+
+
+def _distance_ang(difference: Array, vectors_ang: Array) -> float:
+    """Return the length of a difference of fractions, up to the vectors of a reduced cell."""
+    images = [difference - np.floor(difference) - (i, j) for i in (0, 1) for j in (0, 1)]
+    return min(float(np.linalg.norm(image @ vectors_ang)) for image in images)
+
+
+def place_candidate(candidate: Candidate, screening: RegistryScreening | None) -> Candidate:
+    """Return the candidate with the turn, shift and gap that its screening found.
+
+    When the screening gave no energy, the film stays as cut and at contact: an interface at a chosen place is still an
+    interface, and its check says that the place was not found.
+
+    Parameters
+    ----------
+    candidate
+        The candidate.
+    screening
+        The screening that it names; None: not done yet.
+
+    Raises
+    ------
+    InterfaceError
+        If the screening found fewer distinct places.
+    """
+    if screening is None or candidate.place == 0:
+        return candidate
+    point = find_point(candidate, screening)
+    if point is None:
+        if candidate.place == 1:
+            return candidate
+        raise _too_few_places(candidate, screening)
+    unit = np.linalg.inv(candidate.film_matrix) @ np.array(screening.task.film.lattice_ang)[:2, :2]
+    x, y = (np.array(point.shift_ang) @ np.linalg.inv(unit)).tolist()
+    return candidate.model_copy(
+        update={"turn": point.turn, "shift": (x, y), "gap_offset_ang": point.gap_offset_ang}
+    )  # fmt: skip
+
+
+def find_point(candidate: Candidate, screening: RegistryScreening) -> ScreenedPoint | None:
+    """Return the point of a screening that a candidate takes, or None if there are fewer."""
+    return screening.best[candidate.place - 1] if 1 <= candidate.place <= len(screening.best) else None
+
+
+def _too_few_places(candidate: Candidate, screening: RegistryScreening) -> InterfaceError:
+    return InterfaceError(
+        f"{candidate.screening} has {len(screening.best)} distinct best places, {candidate.label} would be another",
+        limit=f"places of one orientation are distinct when they are {ONE_BASIN_ANG} Å apart",
+        why="closer ones relax into the same interface",
+        remedy="lower film.registry.n_kept, or set a finer film.registry.grid_spacing_ang",
+    )

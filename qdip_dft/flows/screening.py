@@ -1,0 +1,192 @@
+"""The registry screenings of a study: which slabs are compared, and what is found about each candidate.
+
+Screened are *unrelaxed* slabs, cut from the relaxed bulks on the interface's own mesh: they keep the symmetry of their
+crystals, so that few positions are distinct, and the displacement cell is that of the ideal surfaces.  They are as thin
+as whole lattice planes above `SCREENED_THICKNESS_ANG` allow: the part of the energy that depends on the displacement
+decays into both slabs as exp(−2πz/d), with d of a few Å the period of the displacement cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qdip_dft.builders.candidates import orient_face
+from qdip_dft.builders.ions import find_ions
+from qdip_dft.builders.orientation import plane_spacing_ang
+from qdip_dft.builders.placement import find_point, list_places
+from qdip_dft.builders.variants import HALF_TURN, list_half_turns
+from qdip_dft.flows.steps import CandidateGeometry, Part, Step, Structures, StudySteps
+from qdip_dft.jobs.screen import name_screening
+from qdip_dft.model.interface import Candidate
+from qdip_dft.model.orientation import AS_CUT, FilmTurn
+from qdip_dft.model.registry import RegistryFinding, RegistryScreening, ScreeningTask
+from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.study import StudySpec, TurnChoice
+from qdip_dft.units import MEV_PER_EV
+
+if TYPE_CHECKING:
+    from qdip_dft.flows.resolution import Resolution
+
+SCREENED_THICKNESS_ANG = 6.0
+"""Least thickness of the slabs of a screening; thinner ones would end within reach of the contact."""
+
+GAP_RANGE_ANG = (0.0, 2.0)
+"""Heights above contact that are searched: contact lies inside every equilibrium, and closer ions would be refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScreeningStep:
+    """One registry screening of a study.
+
+    Parameters
+    ----------
+    subject
+        The interface, such as ``PbS(111)//FAPbI3-delta(001)``.
+    parents
+        Names of the steps whose relaxed structures are needed: both bulks.
+    build
+        From these structures to the screening's task.
+    """
+
+    subject: str
+    parents: tuple[str, ...]
+    build: Callable[[Structures], ScreeningTask]
+
+    @property
+    def name(self) -> str:
+        """Return a name that is unique within the study."""
+        return name_screening(self.subject)
+
+
+def screening_of(steps: StudySteps, step: Step) -> ScreeningStep | None:
+    """Return the screening that says where the film of an interface lies; None for other steps and given places."""
+    if step.part is not Part.INTERFACE or not step.is_relaxation:
+        return None
+    candidate = next(candidate for candidate in steps.candidates if candidate.label == step.subject)
+    return None if candidate.screening is None else _describe_step(steps, candidate, candidate.screening)
+
+
+def _describe_step(steps: StudySteps, candidate: Candidate, subject: str) -> ScreeningStep:
+    bulks = f"{Part.DOT_BULK} {candidate.dot}", f"{Part.BULK} {candidate.phase}"
+    return ScreeningStep(
+        subject=subject,
+        parents=bulks,
+        build=lambda structures: make_task(steps, candidate, dot=structures[bulks[0]], film=structures[bulks[1]]),
+    )
+
+
+def make_task(steps: StudySteps, candidate: Candidate, *, dot: StructureRecord, film: StructureRecord) -> ScreeningTask:
+    """Return the screening of a candidate's interface.
+
+    Parameters
+    ----------
+    steps
+        The study.
+    candidate
+        The candidate; its place is what is looked for.
+    dot, film
+        The relaxed bulks.
+    """
+    study = steps.study
+    flat = study.model_copy(
+        update={
+            "symmetry_breaking_ang": 0.0,
+            "film": study.film.model_copy(update={"reference_periods": 1}),
+        }
+    )
+    crystals = steps.crystals[candidate.dot], steps.crystals[candidate.phase]
+    geometry = CandidateGeometry(flat, _thin(steps, candidate), *crystals)
+    dot_slab = geometry.dot_slab(dot, film)
+    return ScreeningTask(
+        label=str(candidate.screening),
+        dot=dot_slab,
+        film=geometry.film_slab(geometry.strained_bulk(dot, film)),
+        formal_charges=geometry.formal_charges,
+        turns=_choose_turns(study, candidate, dot_slab),
+        gap_range_ang=GAP_RANGE_ANG,
+        grid_spacing_ang=study.film.registry.grid_spacing_ang,
+        vacuum_ang=study.vacuum_ang,
+        n_kept=study.film.registry.n_kept,
+    )
+
+
+def _thin(steps: StudySteps, candidate: Candidate) -> Candidate:
+    """Return the candidate with the thinnest slabs that a screening may use."""
+    n_dot, n_film = (
+        ceil(SCREENED_THICKNESS_ANG / plane_spacing_ang(orient_face(steps.crystals[name], plane).oriented) - 1e-6)
+        for name, plane in ((candidate.dot, candidate.dot_plane), (candidate.phase, candidate.film_plane))
+    )
+    n_dot += candidate.dot_cut.is_polar  # the first and the last plane of a polar slab are half planes
+    dot_cut = candidate.dot_cut.model_copy(update={"n_planes": min(n_dot, candidate.dot_cut.n_planes)})
+    return candidate.model_copy(
+        update={"dot_cut": dot_cut, "n_film_planes": min(n_film, candidate.n_film_planes)}
+    )  # fmt: skip
+
+
+def _choose_turns(study: StudySpec, candidate: Candidate, dot_slab: StructureRecord) -> tuple[FilmTurn, ...]:
+    """Return the orientations to try; upside down only where that keeps the termination that the study names."""
+    if study.film.registry.turns is TurnChoice.NONE:
+        return (AS_CUT,)
+    (phase,) = (phase for phase in study.phases if phase.phase == candidate.phase)
+    bottom, _, top = candidate.termination.partition("|")
+    if phase.termination is not None and bottom != top:
+        return AS_CUT, HALF_TURN
+    return list_half_turns(np.array(dot_slab.lattice_ang)[:2, :2])
+
+
+def count_positions(task: ScreeningTask) -> int:
+    """Return how many distinct positions a screening compares, all orientations together."""
+    dot, film = (find_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
+    return len(list_places(dot, film, task.turns, spacing_ang=task.grid_spacing_ang))
+
+
+def find_screening(resolution: Resolution, candidate: Candidate) -> RegistryScreening | None:
+    """Return the screening of a candidate's place, if it has one and it is made."""
+    return None if candidate.screening is None else resolution.screenings.get(name_screening(candidate.screening))
+
+
+def describe_registry(resolution: Resolution, candidate: Candidate) -> RegistryFinding | None:
+    """Return what the screening of a candidate found, or None where nothing was screened.
+
+    Parameters
+    ----------
+    resolution
+        What was calculated.
+    candidate
+        The candidate.
+    """
+    screening = find_screening(resolution, candidate)
+    if screening is None:
+        return None
+    point = find_point(candidate, screening)
+    return RegistryFinding(
+        key=screening.key,
+        theory=screening.theory,
+        n_positions=len(screening.points) + len(screening.failures),
+        n_failed=len(screening.failures),
+        displacement_area_ang2=screening.displacement_area_ang2,
+        rank=None if point is None else candidate.place,
+        turn=(AS_CUT if point is None else point.turn).name,
+        gap_offset_ang=0.0 if point is None else point.gap_offset_ang,
+        gap_ang=None if point is None else point.gap_ang,
+        above_best_mev_per_ang2=None
+        if point is None
+        else MEV_PER_EV * (point.energy_ev - screening.best[0].energy_ev) / screening.area_ang2,
+        failure=None if screening.is_usable else screening.failures[0],
+        **_spread(screening, candidate.n_formula_units),
+    )
+
+
+def _spread(screening: RegistryScreening, n_formula_units: int) -> dict[str, float | None]:
+    """Return range and deviation of the energies per area and per formula unit of the study's film."""
+    spread: dict[str, float | None] = {}
+    for name, value_ev in (("range", screening.range_ev), ("deviation", screening.deviation_ev)):
+        per_area = None if value_ev is None else MEV_PER_EV * value_ev / screening.area_ang2
+        spread[f"{name}_mev_per_ang2"] = per_area
+        spread[f"{name}_ev_per_fu"] = None if value_ev is None else value_ev / n_formula_units
+    return spread

@@ -1,0 +1,9 @@
+"""What a results store holds besides results."""
+
+from __future__ import annotations
+
+from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.registry import RegistryScreening
+
+StoredRecord = CalculationRecord | RegistryScreening
+"""A calculation or a registry screening; only the latter has a ``kind``."""

@@ -1,0 +1,261 @@
+"""Screening of the place of a film as a part of a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from qdip_dft.builders.ions import find_ions
+from qdip_dft.builders.placement import displacement_area_ang2
+from qdip_dft.builders.registry import join_at_gap
+from qdip_dft.builders.variants import HALF_TURN, turn_film
+from qdip_dft.cache import job_id
+from qdip_dft.engines.testing import TestingEngine
+from qdip_dft.errors import EngineError
+from qdip_dft.flows.assembly import assemble_documents
+from qdip_dft.flows.resolution import Resolution, preview_screenings, preview_structures
+from qdip_dft.flows.screening import count_positions
+from qdip_dft.flows.steps import Part, StudySteps
+from qdip_dft.jobs.screen import Checkpoint, screen
+from qdip_dft.model.calculation import EngineResult, Level
+from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScreening, ScreeningTask
+from qdip_dft.model.stabilization import CandidateResult
+from qdip_dft.model.structure import StructureRecord
+from qdip_dft.plan import StudyPlan
+from tests.unit.crystals import positions_ang
+from tests.unit.studies import Records, fail, make_maker, make_steps, resolve, stages, toy_engine
+
+BLACK, YELLOW = "PbTe(100)//CsPbI3-alpha(100)", "PbTe(100)//CsPbI3-delta(100)"
+SCREENING = f"registry screening {YELLOW}"
+FILM = {"min_thickness_ang": 6}
+
+
+def with_film(**film: Any) -> StudySteps:
+    return make_steps(film={**FILM, **film})
+
+
+@cache
+def finished() -> tuple[StudySteps, Records]:
+    """Return the tiny study with two places per film, and everything calculated."""
+    steps, records = with_film(registry={"n_kept": 2}), {}
+    for _ in stages(steps, records):
+        pass
+    return steps, records
+
+
+def screening_of(resolution: Resolution, name: str = SCREENING) -> RegistryScreening:
+    return resolution.screenings[name]
+
+
+def results(steps: StudySteps, resolution: Resolution) -> dict[str, CandidateResult]:
+    (document,) = assemble_documents(steps, resolution, level=Level.TEST)
+    return {result.candidate.label: result for result in document.candidates}
+
+
+def preview(steps: StudySteps) -> dict[str, ScreeningTask]:
+    return preview_screenings(steps, preview_structures(steps))
+
+
+def test_a_film_whose_place_matters_is_screened() -> None:
+    assert {candidate.screening: candidate.place for candidate in with_film().candidates} == {BLACK: 1, YELLOW: 1}
+
+
+def test_where_one_position_is_enough_nothing_is_screened() -> None:
+    small = make_steps(
+        dot={"material": "PbS", "facets": ["100"], "min_thickness_ang": 6},
+        phases=[{"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"]}],
+        matching={"max_area_ang2": 160, "max_strain": 0.05},
+    )
+    (candidate,) = small.candidates
+    assert displacement_area_ang2(candidate, area_ang2=candidate.search_area_ang2) < ONE_REGISTRY_IS_ENOUGH_ANG2
+    assert (candidate.screening, candidate.place) == (None, 0)
+    assert not preview(small)
+
+
+def test_given_positions_are_not_screened() -> None:
+    given = with_film(registry_shifts=[[0, 0], [0.5, 0]])
+    assert {candidate.screening for candidate in given.candidates} == {None}
+    assert not preview(given)
+
+
+def test_giving_and_screening_positions_at_once_is_refused() -> None:
+    with pytest.raises(ValidationError, match="not both"):
+        with_film(registry_shifts=[[0, 0]], registry={"n_kept": 2})
+
+
+def test_a_screening_waits_for_both_bulks_only() -> None:
+    steps, records = with_film(), {}
+    at_first, then, *_ = stages(steps, records)
+    assert not at_first.screening_tasks
+    assert set(then.ready_screenings) == {f"registry screening {label}" for label in (BLACK, YELLOW)}
+
+
+def test_the_slabs_of_a_screening_are_unrelaxed_and_on_the_mesh_of_the_interface() -> None:
+    steps = with_film()
+    structures = preview_structures(steps)
+    for candidate in steps.candidates:
+        task = preview(steps)[f"registry screening {candidate.screening}"]
+        interface = structures[steps.relaxations_of(candidate)[Part.INTERFACE]]
+        for slab in (task.dot, task.film):
+            assert np.array(slab.lattice_ang)[:2] == pytest.approx(np.array(interface.lattice_ang)[:2], abs=1e-9)
+    task = preview(steps)[SCREENING]
+    still = preview(make_steps(film=FILM, symmetry_breaking_ang=0.0))[SCREENING]
+    assert task == still  # no random displacement: the symmetry is intact
+
+
+def test_thicker_slabs_share_the_screening() -> None:
+    thin, thick = make_steps(), make_steps(film={"min_thickness_ang": 24})
+    assert preview(thin)[SCREENING] == preview(thick)[SCREENING]
+
+
+def test_upside_down_is_tried_only_where_the_termination_is_left_open() -> None:
+    tasks = preview(with_film())
+    flips = {name: any(turn.is_flipped for turn in task.turns) for name, task in tasks.items()}
+    assert flips == {f"registry screening {BLACK}": False, SCREENING: True}
+    assert all(len(task.turns) == 1 for task in preview(with_film(registry={"turns": "none"})).values())
+
+
+def test_a_finer_grid_has_more_positions() -> None:
+    counts = [
+        count_positions(preview(with_film(registry={"grid_spacing_ang": spacing}))[SCREENING]) for spacing in (1.5, 0.8)
+    ]
+    assert counts[0] < counts[1]
+
+
+def test_places_share_every_calculation_but_the_interface() -> None:
+    steps, records = finished()
+    state = resolve(steps, records)
+    for part in (Part.STRAINED_BULK, Part.DOT_SLAB, Part.FILM_SLAB):
+        assert len({state.keys[f"{part} {YELLOW} place {rank}"] for rank in (1, 2)}) == 1
+    assert len({state.keys[f"{Part.INTERFACE} {YELLOW} place {rank}"] for rank in (1, 2)}) == 2
+    n_interfaces = 2 * sum(candidate.label.startswith(YELLOW) for candidate in steps.candidates)
+    n_black = 2 * sum(f"{Part.INTERFACE} {c.label}" in state.records for c in steps.candidates if BLACK in c.label)
+    assert len(records) == 6 + 2 * 6 + 2 + n_interfaces + n_black  # bulks, slabs, screenings
+
+
+def test_an_interface_lies_where_its_screening_found_the_place() -> None:
+    steps, records = finished()
+    state = resolve(steps, records)
+    for rank, point in enumerate(screening_of(state).best, start=1):
+        label = f"{YELLOW} place {rank}"
+        relaxed = [state.records[f"{part} {label}"].result.structure for part in (Part.DOT_SLAB, Part.FILM_SLAB)]
+        dot, film = (find_ions(slab, {"Pb": 2, "Te": -2, "Cs": 1, "I": -1}) for slab in relaxed)
+        turned = turn_film(film, point.turn)
+        place = {"shift_ang": point.shift_ang, "gap_offset_ang": point.gap_offset_ang}
+        expected = join_at_gap(dot, turned, **place, vacuum_ang=12.0)
+        built = state.tasks[f"{Part.INTERFACE} {label}"].structure
+        assert positions_ang(built) == pytest.approx(positions_ang(expected.to_record()), abs=1e-8)
+
+
+def test_a_result_keeps_the_place_and_the_spread() -> None:
+    steps, records = finished()
+    state = resolve(steps, records)
+    screening = screening_of(state)
+    for rank in (1, 2):
+        result = results(steps, state)[f"{YELLOW} place {rank}"]
+        found, point = result.registry, screening.best[rank - 1]
+        assert found is not None
+        assert (found.rank, found.key, found.n_positions) == (rank, screening.key, len(screening.points))
+        assert (result.candidate.turn, result.candidate.gap_offset_ang) == (point.turn, point.gap_offset_ang)
+        assert found.range_mev_per_ang2 == pytest.approx(1000 * screening.range_ev / screening.area_ang2)
+        assert found.deviation_ev_per_fu == pytest.approx(screening.deviation_ev / result.n_formula_units)
+        assert found.above_best_mev_per_ang2 >= 0
+        (check,) = (check for check in result.checks if check.name == "registry")
+        assert check.is_passed
+        assert "meV/Å²" in check.finding
+
+
+def test_the_kept_places_are_distinct() -> None:
+    steps, records = finished()
+    first, second = screening_of(resolve(steps, records)).best
+    difference = np.array(first.shift_ang) - second.shift_ang
+    assert first.turn != second.turn or np.linalg.norm(difference) > 1.4
+
+
+def test_a_stored_screening_is_not_made_again() -> None:
+    steps, records = finished()
+    flow = make_maker(steps).make(records.values())
+    assert [job.name for job in flow.jobs] == ["advance tiny"]
+
+
+def test_a_failed_bulk_blocks_the_screening_and_its_interface_with_the_reason() -> None:
+    steps, records = with_film(), {}
+    *_, state = stages(steps, records, spoil=lambda name, r: fail(r) if name == "bulk CsPbI3-delta" else r)
+    assert "the node went down" in state.blocked[SCREENING]
+    assert not state.unfinished
+    assert not state.waiting
+
+
+@dataclass(frozen=True)
+class FailingEngine(TestingEngine):
+    """The testing engine with a potential that knows nothing."""
+
+    __test__ = False
+
+    def static(self, structure: StructureRecord) -> EngineResult:
+        """Fail."""
+        what = f"no energy for {structure.n_atoms} atoms"
+        raise EngineError(what, limit="none", why="the elements are unknown", remedy="take another potential")
+
+
+@cache
+def without_energies() -> tuple[StudySteps, Resolution]:
+    """Return the state of the study whose screenings all failed."""
+    steps, records = with_film(registry={"n_kept": 2}), {}
+    engine = FailingEngine(relaxation=toy_engine().relaxation)
+    for state in stages(steps, records):
+        for name, task in state.ready_screenings.items():
+            key = state.keys[name]
+            records[key] = screen(task, engine, key=key, checkpoint=Checkpoint(None))
+    return steps, state
+
+
+def test_after_a_failed_screening_the_film_lies_as_cut_and_the_result_says_why() -> None:
+    steps, state = without_energies()
+    result = results(steps, state)[f"{YELLOW} place 1"]
+    assert result.missing == ()
+    assert (result.candidate.shift, result.candidate.gap_offset_ang) == ((0.0, 0.0), 0.0)
+    assert result.registry is not None
+    assert "take another potential" in str(result.registry.failure)
+    (check,) = (check for check in result.checks if check.name == "registry")
+    assert not check.is_passed
+    assert not check.is_decisive
+    assert "as cut, at contact" in check.finding
+
+
+def test_a_place_that_does_not_exist_is_left_out_with_the_reason() -> None:
+    steps, state = without_energies()
+    result = results(steps, state)[f"{YELLOW} place 2"]
+    assert any("distinct best places" in sentence for sentence in result.missing)
+    assert not result.is_valid
+
+
+def test_a_failed_screening_is_tried_again_only_when_asked() -> None:
+    steps, state = without_energies()
+    plan = StudyPlan(steps.study, dict(steps.crystals), toy_engine())
+    records = {record.key: record for record in state.stored}
+    assert plan.make_flow(records.get) is None
+    again = plan.make_flow(records.get, is_retry=True)
+    assert again is not None
+    assert {job.name for job in again.jobs} == {*state.screenings, "advance tiny"}
+    assert {job.uuid for job in again.jobs}.isdisjoint(job_id(record.key) for record in state.stored)
+
+
+def test_turning_a_symmetric_film_changes_no_energy() -> None:
+    task = preview(with_film())[f"registry screening {BLACK}"]
+    assert HALF_TURN in task.turns
+    dot, film = (find_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
+    energies = [
+        toy_engine()
+        .static(join_at_gap(dot, turned, shift_ang=(0.7, 0.4), gap_offset_ang=0.3, vacuum_ang=12).to_record())
+        .energy_ev
+        for turned in (film, turn_film(film, HALF_TURN))
+    ]
+    half_of_both = count_positions(task), count_positions(task.model_copy(update={"turns": task.turns[:1]}))
+    assert energies[0] != pytest.approx(0)
+    assert half_of_both[0] == half_of_both[1]  # the film has the axis: both orientations are one
