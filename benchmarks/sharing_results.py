@@ -73,7 +73,7 @@ def fill(archive: Archive, *, n_calculations: int, n_atoms: int) -> None:
     cell.make_supercell([1, 1, max(1, round(n_atoms / len(cell)))])
     start = StructureRecord.from_pymatgen(cell)
     records = [make_record(start, number, rng) for number in range(n_calculations)]
-    archive.save_calculations(records)
+    archive.save_records(records)
     document = StabilizationDoc.model_validate(json.loads(GOLDEN.read_text()))
     keys = {record.task.label: record.key for record in records}
     archive.save_stabilization(document.model_copy(update={"id": "synthetic", "calculations": keys}))

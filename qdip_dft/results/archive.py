@@ -63,8 +63,8 @@ class Archive:
         for document in self.calculations.query({"output.key": {"$exists": True}, "output.kind": {"$exists": False}}):
             yield _read_job(document)
 
-    def save_calculations(self, records: Sequence[CalculationRecord]) -> None:
-        """Keep calculations that were made elsewhere, as their jobs would have stored them; all of them or none."""
+    def save_records(self, records: Sequence[StoredRecord]) -> None:
+        """Keep calculations and screenings made elsewhere, as their jobs would have stored them; all or none."""
         documents = [_describe_job(record) for record in records]
         if documents:
             self.calculations.update(documents, key=["uuid", "index"])
@@ -91,7 +91,7 @@ class Archive:
         return [read_stabilization(document) for document in self.stabilizations.query({}, sort={"id": 1})]
 
 
-def _describe_job(record: CalculationRecord) -> dict[str, Any]:
+def _describe_job(record: StoredRecord) -> dict[str, Any]:
     """Return what jobflow stores of a finished job."""
     return {
         "uuid": job_id(record.key, attempt=record.attempt),

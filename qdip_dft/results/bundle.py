@@ -9,6 +9,7 @@
     inputs/ID.settings.json         level of theory and thresholds
     documents/stabilizations/ID.json
     documents/calculations/KEY.json
+    documents/screenings/KEY.json   registry screenings, where there are any
     structures/PART-KEY/            CIF and extended XYZ, initial and relaxed
 
 The same content gives the same bytes: members are in a fixed order, dated 1980-01-01 and not compressed, because two
@@ -49,6 +50,7 @@ MAX_TOTAL_BYTES = 1_000_000_000
 
 MANIFEST = "manifest.json"
 CALCULATIONS = "documents/calculations/"
+SCREENINGS = "documents/screenings/"
 STABILIZATIONS = "documents/stabilizations/"
 
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -153,6 +155,8 @@ def _make_members(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
         yield f"{STABILIZATIONS}{document.id}.json", encode_record(document)
     for record in evidence.calculations:
         yield f"{CALCULATIONS}{record.key}.json", encode_record(record)
+    for screening in evidence.screenings:
+        yield f"{SCREENINGS}{screening.key}.json", encode_record(screening)
     yield from _make_structures(evidence)
 
 
@@ -182,7 +186,7 @@ def _describe_settings(document: StabilizationDoc) -> JsonValue:
 
 
 def _describe_environment(evidence: Evidence) -> JsonValue:
-    theories = {encode_record(record.theory): record.theory for record in evidence.calculations}
+    theories = {encode_record(record.theory): record.theory for record in evidence.records}
     wanted = {"level", "engine", "code", "code_version", "weights_hash"}
     return {
         "codes": [theories[text].model_dump(mode="json", include=wanted) for text in sorted(theories)],
@@ -193,6 +197,7 @@ def _describe_environment(evidence: Evidence) -> JsonValue:
 def _list_versions(evidence: Evidence) -> dict[str, tuple[int, ...]]:
     return {
         "calculation": tuple(sorted({record.schema_version for record in evidence.calculations})),
+        "screening": tuple(sorted({screening.schema_version for screening in evidence.screenings})),
         "stabilization": tuple(sorted({document.schema_version for document in evidence.documents})),
         "formula": tuple(sorted({document.formula_version for document in evidence.documents})),
     }

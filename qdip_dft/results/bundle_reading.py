@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from pydantic import JsonValue, ValidationError
@@ -25,6 +25,7 @@ from qdip_dft.errors import ResultsError
 from qdip_dft.model.base import Record
 from qdip_dft.model.bundle import BUNDLE_SCHEMA_VERSION, BundleManifest, BundleMember
 from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.registry import RegistryScreening
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.results.bundle import (
     CALCULATIONS,
@@ -32,9 +33,10 @@ from qdip_dft.results.bundle import (
     MAX_MEMBER_BYTES,
     MAX_MEMBERS,
     MAX_TOTAL_BYTES,
+    SCREENINGS,
     STABILIZATIONS,
 )
-from qdip_dft.results.evidence import Evidence, list_keys
+from qdip_dft.results.evidence import Evidence, list_keys, list_screening_keys
 from qdip_dft.results.migrations import STEPS, migrate, newest_version
 
 MAX_RATIO = 100
@@ -117,24 +119,40 @@ def _read_members(bundle: ZipFile) -> Bundle:
     content = b"".join(_read_pieces(bundle, headers[MANIFEST]))
     manifest = _parse(BundleManifest, MANIFEST, content)
     listed = _check_list(manifest, set(headers) - {MANIFEST})
-    documents, calculations = [], []
+    documents: dict[str, list[Any]] = {folder: [] for folder in _KINDS}
     total_bytes = 0
     for name in sorted(listed):
         content = _read_checked(bundle, headers[name], listed[name])
         total_bytes += len(content)
         if total_bytes > MAX_TOTAL_BYTES:
             _refuse("the members are too large together", f"at most {MAX_TOTAL_BYTES / 1e6:.0f} MB")
-        if name.startswith(STABILIZATIONS):
-            documents.append(_parse(StabilizationDoc, name, content))
-            _require_own_name(name, f"{STABILIZATIONS}{documents[-1].id}.json")
-        elif name.startswith(CALCULATIONS):
-            calculations.append(_parse(CalculationRecord, name, content))
-            _require_own_name(name, f"{CALCULATIONS}{calculations[-1].key}.json")
-        elif name.startswith("documents/"):
-            _refuse(f"{name} is of an unknown kind", "this version reads stabilizations and calculations")
-    evidence = Evidence(tuple(documents), tuple(calculations))
+        if name.startswith("documents/"):
+            folder, document = _read_document(name, content)
+            documents[folder].append(document)
+    evidence = Evidence(*(tuple(documents[folder]) for folder in (STABILIZATIONS, CALCULATIONS, SCREENINGS)))
     _require_complete(manifest, evidence)
     return Bundle(manifest, evidence)
+
+
+_KINDS: dict[str, tuple[type[Record], str]] = {
+    STABILIZATIONS: (StabilizationDoc, "id"),
+    CALCULATIONS: (CalculationRecord, "key"),
+    SCREENINGS: (RegistryScreening, "key"),
+}
+"""The folders of documents, what lies in them, and the field that names it."""
+
+
+def _read_document(name: str, content: bytes) -> tuple[str, Record]:
+    """Return the folder and the record of a document."""
+    folder = name.rpartition("/")[0] + "/"
+    if folder not in _KINDS:
+        _refuse(f"{name} is of an unknown kind", "this version reads stabilizations, calculations and screenings")
+    kind, field = _KINDS[folder]
+    document = _parse(kind, name, content)
+    expected = f"{folder}{getattr(document, field)}.json"
+    if name != expected:
+        _refuse(f"{name} holds what belongs into {expected[:120]}", "each document lies under its own id or key")
+    return folder, document
 
 
 def _check_headers(headers: list[ZipInfo]) -> dict[str, ZipInfo]:
@@ -273,18 +291,14 @@ def _require_known_version(kind: type[Record], name: str, value: JsonValue) -> N
     )
 
 
-def _require_own_name(name: str, expected: str) -> None:
-    if name != expected:
-        _refuse(f"{name} holds what belongs into {expected[:120]}", "each document lies under its own id or key")
-
-
 def _require_complete(manifest: BundleManifest, evidence: Evidence) -> None:
     """Require every result that the manifest names, every calculation that a result names, and no other."""
     if manifest.results != tuple(document.id for document in evidence.documents):
         _refuse(f"the documents are not the results named in {MANIFEST}", "one document for each result")
-    keys = {record.key for record in evidence.calculations}
-    needed = {key for document in evidence.documents for key in document.calculations.values()}
-    named = set().union(*map(list_keys, evidence.documents))
+    keys = {record.key for record in evidence.records}
+    screened = set().union(*map(list_screening_keys, evidence.documents))
+    needed = {key for document in evidence.documents for key in document.calculations.values()} | screened
+    named = set().union(screened, *map(list_keys, evidence.documents))
     if needed - keys:
         _refuse(f"calculation {min(needed - keys)} is missing", "every calculation of a result must be there")
     if keys - named:

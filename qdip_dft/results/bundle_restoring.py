@@ -9,8 +9,8 @@ from qdip_dft.errors import ResultsError
 from qdip_dft.results.evidence import Evidence, hide_paths
 
 if TYPE_CHECKING:
-    from qdip_dft.model.calculation import CalculationRecord
     from qdip_dft.model.stabilization import StabilizationDoc
+    from qdip_dft.model.stored import StoredRecord
     from qdip_dft.results.archive import Archive
 
 
@@ -50,12 +50,12 @@ def restore_evidence(evidence: Evidence, archive: Archive) -> RestoreSummary:
         If a different document is stored under the same id or key; nothing is written then.
     """
     new_results = [document for document in evidence.documents if _is_new_result(document, archive)]
-    new_calculations = [record for record in evidence.calculations if _is_new_calculation(record, archive)]
-    archive.save_calculations(new_calculations)
+    new_records = [record for record in evidence.records if _is_new_record(record, archive)]
+    archive.save_records(new_records)
     for document in new_results:
         archive.save_stabilization(document)
-    n_written = len(new_results) + len(new_calculations)
-    n_all = len(evidence.documents) + len(evidence.calculations)
+    n_written = len(new_results) + len(new_records)
+    n_all = len(evidence.documents) + len(evidence.records)
     names = tuple(document.id for document in evidence.documents)
     return RestoreSummary(results=names, n_written=n_written, n_skipped=n_all - n_written)
 
@@ -67,8 +67,8 @@ def _is_new_result(document: StabilizationDoc, archive: Archive) -> bool:
     return not stored
 
 
-def _is_new_calculation(record: CalculationRecord, archive: Archive) -> bool:
-    stored = archive.find_calculation(record.key)
+def _is_new_record(record: StoredRecord, archive: Archive) -> bool:
+    stored = archive.find_record(record.key)
     if stored is not None and hide_paths(stored) != record:
         raise _different(f"calculation {record.key} ({record.task.label})")
     return stored is None

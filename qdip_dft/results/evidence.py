@@ -12,7 +12,9 @@ from pydantic import JsonValue
 from qdip_dft.errors import ResultsError
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.registry import RegistryScreening
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.stored import StoredRecord
 
 if TYPE_CHECKING:
     from qdip_dft.results.archive import Archive
@@ -41,10 +43,18 @@ class Evidence:
         The results, one per facet, by id.
     calculations
         Every calculation, by key.
+    screenings
+        Every registry screening, by key.
     """
 
     documents: tuple[StabilizationDoc, ...]
     calculations: tuple[CalculationRecord, ...]
+    screenings: tuple[RegistryScreening, ...] = ()
+
+    @property
+    def records(self) -> tuple[StoredRecord, ...]:
+        """Return calculations and screenings."""
+        return (*self.calculations, *self.screenings)
 
 
 def gather_evidence(archive: Archive, result_id: str) -> Evidence:
@@ -66,12 +76,15 @@ def gather_evidence(archive: Archive, result_id: str) -> Evidence:
     if not documents:
         raise _unknown(result_id, [document.id for document in archive.list_stabilizations()])
     found = archive.find_calculations(set().union(*map(list_keys, documents)))
-    lost = next((key for document in documents for key in document.calculations.values() if key not in found), None)
-    if lost is not None:
-        raise _incomplete(result_id, lost)
+    screened = {key: archive.find_record(key) for document in documents for key in list_screening_keys(document)}
+    screenings = {key: record for key, record in screened.items() if isinstance(record, RegistryScreening)}
+    needed = {key for document in documents for key in document.calculations.values()} | set(screened)
+    if needed - set(found) - set(screenings):
+        raise _incomplete(result_id, min(needed - set(found) - set(screenings)))
     return Evidence(
         documents=tuple(hide_paths(document) for document in sorted(documents, key=lambda document: document.id)),
         calculations=tuple(hide_paths(found[key]) for key in sorted(found)),
+        screenings=tuple(hide_paths(screenings[key]) for key in sorted(screenings)),
     )
 
 
@@ -83,6 +96,11 @@ def list_keys(document: StabilizationDoc) -> set[str]:
     if document.decomposition is not None:
         keys |= set(document.decomposition.calculations.values())
     return keys
+
+
+def list_screening_keys(document: StabilizationDoc) -> set[str]:
+    """Return the keys of the registry screenings that a result names."""
+    return {result.registry.key for result in document.candidates if result.registry is not None}
 
 
 def hide_paths(record: AnyRecord) -> AnyRecord:

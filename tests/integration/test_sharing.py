@@ -23,6 +23,7 @@ from qdip_dft.library.reading import read_structure
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.results.archive import Archive
 from qdip_dft.results.bundle import export_bundle
@@ -36,6 +37,8 @@ from tests.command_line import assert_four_parts, qdip
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 N_CALCULATIONS = 22
+N_SCREENINGS = 2
+N_DOCUMENTS = N_CALCULATIONS + N_SCREENINGS + 1
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,15 @@ class Shared:
 
     def records(self) -> dict[str, CalculationRecord]:
         return {record.key: record for record in self.archive.list_calculations()}
+
+    def copy_changed(self, folder: Path, **changes: object) -> Archive:
+        """Return a copy of the archive in which every calculation was changed in the same way."""
+        archive = open_archive(ResultsFolder(folder))
+        archive.save_records([record.model_copy(update=changes) for record in self.archive.list_calculations()])
+        archive.save_records(list(self.archive.list_screenings()))
+        for document in self.archive.list_stabilizations():
+            archive.save_stabilization(document)
+        return archive
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +87,9 @@ def contents(bundle: Path) -> dict[str, bytes]:
         return {name: members.read(name) for name in members.namelist()}
 
 
-def stored(results: Path) -> tuple[list[StabilizationDoc], list[CalculationRecord]]:
+def stored(results: Path) -> tuple[list[StabilizationDoc], list[StoredRecord]]:
     archive = open_archive(ResultsFolder(results))
-    records = sorted(archive.list_calculations(), key=lambda record: record.key)
+    records = sorted([*archive.list_calculations(), *archive.list_screenings()], key=lambda record: record.key)
     return archive.list_stabilizations(), records
 
 
@@ -97,14 +109,14 @@ def test_a_restored_result_is_reported_and_its_study_runs_without_calculating(sh
     assert json.loads(qdip("report", "toy-study", "--results", tmp_path / "restored", "--json").stdout) == original
     (tmp_path / "study.yaml").write_bytes(contents(shared.bundle)["inputs/toy-study.yaml"])
     again = qdip("run", tmp_path / "study.yaml", "--results", tmp_path / "restored")
-    assert f"0 calculations made, {N_CALCULATIONS} found" in again.stdout
+    assert f"0 calculations made, {N_DOCUMENTS - 1} found" in again.stdout
 
 
 def test_importing_twice_writes_nothing_the_second_time(shared: Shared, tmp_path: Path) -> None:
     qdip("import-bundle", shared.bundle, "--results", tmp_path / "restored")
     before = stored(tmp_path / "restored")
     again = qdip("import-bundle", shared.bundle, "--results", tmp_path / "restored")
-    assert f"0 documents written to {tmp_path / 'restored'}, {N_CALCULATIONS + 1} were there" in again.stdout
+    assert f"0 documents written to {tmp_path / 'restored'}, {N_DOCUMENTS} were there" in again.stdout
     assert stored(tmp_path / "restored") == before
 
 
@@ -117,7 +129,7 @@ def test_a_different_document_under_the_same_name_is_kept(shared: Shared, tmp_pa
         archive.save_stabilization(document.model_copy(update={"created_at": "2020-02-06T00:00:00+00:00"}))
     else:
         record = next(shared.archive.list_calculations())
-        archive.save_calculations([record.model_copy(update={"finished_at": "2020-02-06T00:00:00+00:00"})])
+        archive.save_records([record.model_copy(update={"finished_at": "2020-02-06T00:00:00+00:00"})])
     before = stored(own)
     refused = qdip("import-bundle", shared.bundle, "--results", own, check=False)
     assert_four_parts(refused, "stored here already and differs")
@@ -138,7 +150,7 @@ def test_an_interrupted_import_leaves_no_result_without_evidence_and_goes_on(sha
         restore_evidence(evidence, Interrupted(*stores).connect())
     assert stored(folder.path)[0] == []
     done = restore_evidence(evidence, open_archive(folder))
-    assert (done.n_written, done.n_skipped) == (1, N_CALCULATIONS)
+    assert (done.n_written, done.n_skipped) == (1, N_DOCUMENTS - 1)
     assert stored(folder.path) == stored(shared.results)
 
 
@@ -147,6 +159,7 @@ def test_a_bundle_holds_every_calculation_and_its_structures(shared: Shared) -> 
     keys = {name.split("/")[-1].removesuffix(".json") for name in members if name.startswith("documents/calculations/")}
     assert keys == set(shared.records())
     assert len(keys) == N_CALCULATIONS
+    assert sum(name.startswith("documents/screenings/") for name in members) == N_SCREENINGS
     relaxed = [name for name in members if name.endswith("relaxed.cif")]
     assert len(relaxed) == sum(record.task.freedom is not Freedom.NONE for record in shared.records().values())
 
@@ -157,7 +170,12 @@ def test_the_manifest_lists_every_member_with_its_checksum(shared: Shared) -> No
     assert {m["name"]: m["sha256"] for m in manifest["members"]} == {
         name: hashlib.sha256(content).hexdigest() for name, content in members.items()
     }
-    assert manifest["document_versions"] == {"calculation": [1], "stabilization": [1], "formula": [1]}
+    assert manifest["document_versions"] == {
+        "calculation": [1],
+        "screening": [1],
+        "stabilization": [1],
+        "formula": [1],
+    }
 
 
 def test_the_command_prints_the_checksum_of_the_whole_bundle(shared: Shared, tmp_path: Path) -> None:
@@ -319,7 +337,7 @@ def test_a_result_of_a_real_potential_comes_back_with_the_same_numbers(tmp_path:
         json.loads((golden / f"{kind}-1-quickstart.json").read_text()) for kind in ("stabilization", "calculation")
     )
     source, target = (open_archive(ResultsFolder(tmp_path / name)) for name in ("source", "target"))
-    source.save_calculations([read_calculation(record)])
+    source.save_records([read_calculation(record)])
     source.save_stabilization(read_stabilization(document))
     export_bundle(source, "quickstart", tmp_path / "quickstart.zip")
     restore_evidence(read_bundle(tmp_path / "quickstart.zip").evidence, target)
@@ -332,23 +350,17 @@ def test_a_result_of_a_real_potential_comes_back_with_the_same_numbers(tmp_path:
 
 
 def test_facets_of_different_levels_of_theory_make_no_training_set(shared: Shared, tmp_path: Path) -> None:
-    archive = open_archive(ResultsFolder(tmp_path / "results"))
-    (document,) = shared.archive.find_stabilizations("toy-study")
-    records = sorted(shared.archive.list_calculations(), key=lambda record: record.task.freedom is not Freedom.NONE)
-    other = records[0].theory.model_copy(update={"functional": "another"})
-    archive.save_calculations([records[0].model_copy(update={"theory": other}), *records[1:]])
-    archive.save_stabilization(document)
+    archive = shared.copy_changed(tmp_path / "results")
+    record = next(r for r in shared.records().values() if r.task.freedom is Freedom.NONE)
+    other = record.theory.model_copy(update={"functional": "another"})
+    archive.save_records([record.model_copy(update={"theory": other})])
     with pytest.raises(LevelOfTheoryError, match="functional"):
         export_training_set(archive, "toy-study", tmp_path / "mixed.extxyz")
     assert not (tmp_path / "mixed.extxyz").exists()
 
 
 def test_a_result_without_a_converged_calculation_makes_no_training_set(shared: Shared, tmp_path: Path) -> None:
-    archive = open_archive(ResultsFolder(tmp_path / "results"))
-    (document,) = shared.archive.find_stabilizations("toy-study")
-    failed = {"result": None, "failure": "RuntimeError: synthetic"}
-    archive.save_calculations([record.model_copy(update=failed) for record in shared.archive.list_calculations()])
-    archive.save_stabilization(document)
+    archive = shared.copy_changed(tmp_path / "results", result=None, failure="RuntimeError: synthetic")
     with pytest.raises(ResultsError, match="--retry"):
         export_training_set(archive, "toy-study", tmp_path / "none.extxyz")
     with pytest.raises(ResultsError, match="--retry"):
@@ -358,12 +370,9 @@ def test_a_result_without_a_converged_calculation_makes_no_training_set(shared: 
 
 
 def test_a_bundle_of_failed_calculations_is_still_evidence(shared: Shared, tmp_path: Path) -> None:
-    archive = open_archive(ResultsFolder(tmp_path / "results"))
-    (document,) = shared.archive.find_stabilizations("toy-study")
-    failed = {"result": None, "failure": "FileNotFoundError: /home/someone/run/POTCAR"}
-    archive.save_calculations([record.model_copy(update=failed) for record in shared.archive.list_calculations()])
-    archive.save_stabilization(document)
+    failure = "FileNotFoundError: /home/someone/run/POTCAR"
+    archive = shared.copy_changed(tmp_path / "results", result=None, failure=failure)
     export_bundle(archive, "toy-study", tmp_path / "failed.zip")
     assert b"someone" not in (tmp_path / "failed.zip").read_bytes()
     again = restore_evidence(read_bundle(tmp_path / "failed.zip").evidence, archive)
-    assert (again.n_written, again.n_skipped) == (0, N_CALCULATIONS + 1)
+    assert (again.n_written, again.n_skipped) == (0, N_DOCUMENTS)

@@ -61,7 +61,7 @@ def make_record(**changes: Any) -> CalculationRecord:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("good")
     archive = open_archive(ResultsFolder(folder / "results"))
-    archive.save_calculations([make_record()])
+    archive.save_records([make_record()])
     document = make_document(make_black(), make_yellow())
     archive.save_stabilization(document.model_copy(update={"calculations": {"bulk PbS": KEY}}))
     export_bundle(archive, document.id, folder / "good.zip")
