@@ -75,3 +75,7 @@ class LevelOfTheoryError(QdipError):
 
 class ResultsError(QdipError):
     """The results folder or database cannot be used."""
+
+
+class FilterError(ResultsError):
+    """A filter on results cannot be understood."""

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from qdip_dft.cli import compare, doctor, dot, export, match, show, structures, studies
+from qdip_dft.cli import compare, database, doctor, dot, export, match, query, show, structures, studies
 from qdip_dft.cli.output import write_error
 from qdip_dft.errors import QdipError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     ),
 )
 app.add_typer(structures.app, name="structures")
+app.add_typer(database.app, name="db", short_help="Copy results between folders and databases.")
 app.command("match", short_help="List the common cells of two planes.")(match.match)
 app.command("show", short_help="Draw, describe or write a structure.")(show.show)
 app.command("dot", short_help="Cut a finite dot and put it into a host.")(dot.dot)
@@ -28,7 +29,7 @@ app.command("plan", short_help="List the calculations of a study; runs nothing."
 app.command("run", short_help="Carry out a study and report it.")(studies.run)
 app.command("status", short_help="Say how far a study is.")(studies.status)
 app.command("report", short_help="Show a stored result: four terms, one answer.")(studies.report)
-app.command("query", short_help="Find stored results.")(studies.query)
+app.command("query", short_help="Find stored results.")(query.query)
 app.command("export", short_help="Write a bundle, a training set or OPTIMADE.")(export.export)
 app.command("import-bundle", short_help="Restore the results of a bundle.")(export.import_bundle)
 app.command("compare", short_help="Show results side by side.")(compare.compare)

@@ -1,4 +1,4 @@
-"""`qdip plan | run | status | report | query`: from a study file to its result."""
+"""`qdip plan | run | status | report`: from a study file to its result."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
 from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.query import find_rows, print_rows
 from qdip_dft.cli.stored import find_results, make_look_up, open_archive_of, open_folder
 
 if TYPE_CHECKING:
@@ -120,26 +121,6 @@ def report(
         _print_documents(documents, folder)
 
 
-def query(
-    dot: Annotated[str | None, typer.Option("--dot", help="Dot material.")] = None,
-    host: Annotated[str | None, typer.Option("--host", help="Host material.")] = None,
-    facet: Annotated[str | None, typer.Option("--facet", help="Facet of the dot, such as 111.")] = None,
-    engine: Annotated[str | None, typer.Option("--engine", help="Engine, such as mlip.")] = None,
-    results: Results = DEFAULT_RESULTS,
-    as_json: AsJson = False,
-) -> None:
-    """Find stored results; totals in eV per formula unit, negative: black favoured.
-
-    Example: qdip query --dot PbS --host FAPbI3 --facet 111
-    """
-    wanted = {"dot": dot, "host": host, "facet": facet, "engine": engine}
-    rows = [row for row in _result_rows(results) if all(v in (None, row[k]) for k, v in wanted.items())]
-    if as_json:
-        write_json(rows)
-        return
-    _print_rows(rows)
-
-
 def _plan(name: str, engine: str | None, preset: str | None) -> StudyPlan:
     from qdip_dft.plan import plan_study, read_study, use_engine
 
@@ -231,56 +212,9 @@ def _describe_moves(calculation: PlannedCalculation) -> str:
     return "static" if calculation.freedom == "none" else calculation.freedom.replace("_", " ")
 
 
-def _result_rows(results: Path) -> list[dict[str, Any]]:
-    if not results.exists():
-        return []
-    return [
-        {
-            "id": document.id,
-            "dot": document.study.dot.material,
-            "facet": document.dot_plane,
-            "host": document.study.host,
-            "engine": document.study.engine.name,
-            "level": document.level.value,
-            "black": document.stabilization.black,
-            "competitor": document.stabilization.competitor,
-            "stabilization_total_ev_per_fu": document.stabilization.total_ev_per_fu,
-            "sentence": document.stabilization.sentence,
-        }
-        for document in open_archive_of(open_folder(results)).list_stabilizations()
-    ]
-
-
 def _print_results_list(results: Path, *, as_json: bool) -> None:
-    rows = _result_rows(results)
+    rows = find_rows(results)
     if as_json:
         write_json(rows)
     else:
-        _print_rows(rows)
-
-
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    if not rows:
-        console().print(
-            "No such result is stored: make one with qdip run STUDY, or name another folder with --results.",
-            markup=False,
-        )
-        return
-    table = Table(caption="stabilization = black - competitor; negative: the black phase is favoured")
-    for heading in ("id", "dot", "facet", "host", "level", "total (eV/f.u.)"):
-        table.add_column(heading, justify="right" if "eV" in heading else "left")
-    for row in rows:
-        total = row["stabilization_total_ev_per_fu"]
-        table.add_row(
-            row["id"],
-            row["dot"],
-            row["facet"],
-            row["host"],
-            row["level"],
-            "missing" if total is None else f"{total:+.3f}",
-        )
-    console().print(table)
-    for row in rows:
-        console().print(f"{row['id']}: {row['sentence']}", markup=False)
+        print_rows(rows)

@@ -43,6 +43,11 @@ class Archive:
         self.stabilizations.ensure_index("id")
         return self
 
+    def close(self) -> None:
+        """Close both stores; a later question opens them again."""
+        self.calculations.close()
+        self.stabilizations.close()
+
     def find_calculation(self, key: str) -> CalculationRecord | None:
         """Return the stored record of a calculation: a usable attempt if there is one, else the latest."""
         found = [_read_job(doc) for doc in self.calculations.query({"output.key": key})]

@@ -1,0 +1,130 @@
+"""`qdip query`: find stored results in a folder or a database, and show them as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qdip_dft.cli.options import AsJson, ResultsLocation
+from qdip_dft.cli.output import console, write_json
+from qdip_dft.errors import FilterError
+
+Where = Annotated[
+    str | None, typer.Option("--where", help="A filter, such as \"total < 0 and level = 'dft'\"; see docs/results.md.")
+]
+Sorting = Annotated[
+    str | None, typer.Option("--sort", help="Fields to sort by, with commas; a minus reverses: -total.")
+]
+Columns = Annotated[str | None, typer.Option("--columns", help="Fields to show, with commas: id,dot,total.")]
+
+
+def query(
+    dot: Annotated[str | None, typer.Option("--dot", help="Dot material.")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Host material.")] = None,
+    facet: Annotated[str | None, typer.Option("--facet", help="Facet of the dot, such as 111.")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="Engine, such as mlip.")] = None,
+    where: Where = None,
+    sort: Sorting = None,
+    columns: Columns = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Largest number of results; 0: all.")] = 0,
+    results: ResultsLocation = "qdip-results",
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_table: Annotated[bool, typer.Option("--table", help="Print a table (the default).")] = False,
+) -> None:
+    """Find stored results; totals in eV per formula unit of the host, negative: black favoured.
+
+    A filter compares fields with = != < <= > >= in, joined by and, or, not and parentheses.
+
+    Example: qdip query --dot PbS --facet 111 --where "stabilization.total_ev_per_fu < 0" --sort total --csv
+    """
+    from qdip_dft.results.query import DEFAULT_COLUMNS
+
+    _require_one_form(as_json, as_csv, as_table)
+    shown = _split(columns) or list(DEFAULT_COLUMNS)
+    rows = find_rows(
+        results, dot=dot, host=host, facet=facet, engine=engine, where=where,
+        sort=_split(sort), columns=shown, limit=limit,
+    )  # fmt: skip
+    if as_json:
+        write_json(rows)
+    elif as_csv:
+        _write_csv(rows, shown)
+    elif columns is None:
+        print_rows(rows)
+    else:
+        _print_columns(rows, shown)
+
+
+def find_rows(results: str | Path, **asked: Any) -> list[dict[str, Any]]:
+    """Return the results that pass; a folder that does not exist holds none and is not created."""
+    from qdip_dft.execution.database import open_results
+    from qdip_dft.execution.mongo_address import is_mongo_uri
+    from qdip_dft.results.query import check_question, list_rows
+
+    if not is_mongo_uri(results) and not Path(results).exists():
+        check_question(**asked)
+        return []
+    return list_rows(open_results(results), **asked)
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """Print the usual columns and the sentence of each result."""
+    from rich.table import Table
+
+    if not rows:
+        console().print(
+            "No such result is stored: make one with qdip run STUDY, or name another folder with --results.",
+            markup=False,
+        )
+        return
+    table = Table(caption="stabilization = black - competitor; negative: the black phase is favoured")
+    for heading in ("id", "dot", "facet", "host", "level", "total (eV/f.u.)"):
+        table.add_column(heading, justify="right" if "eV" in heading else "left")
+    for row in rows:
+        total = row["stabilization_total_ev_per_fu"]
+        words = [row[name] for name in ("id", "dot", "facet", "host", "level")]
+        table.add_row(*words, "missing" if total is None else f"{total:+.3f}")
+    console().print(table)
+    for row in rows:
+        console().print(f"{row['id']}: {row['sentence']}", markup=False)
+
+
+def _print_columns(rows: list[dict[str, Any]], columns: list[str]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(Text(_write_value(row[column])) for column in columns))
+    console().print(table)
+
+
+def _write_value(value: Any) -> str:
+    if value is None:
+        return "missing"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _write_csv(rows: list[dict[str, Any]], columns: list[str]) -> None:
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _split(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _require_one_form(*forms: bool) -> None:
+    if sum(forms) > 1:
+        raise FilterError(
+            "several of --json, --csv and --table are asked for",
+            limit="results are printed in one form",
+            why="a program that reads them would fail",
+            remedy="keep one of the three",
+        )
