@@ -92,6 +92,7 @@ def render_study_page(doc: StabilizationDoc, calculations: Mapping[str, Calculat
         unseen=unseen,
         candidates=tabulate_candidates(doc),
         absent=remarks.get("Phases without a valid candidate", ()),
+        places=remarks.get("Places of the films", ()),
         warnings=remarks.get("Warnings", ()),
         check_groups=[CheckGroup(name_film(result), result.checks) for result in doc.candidates if result.checks],
         settings=list(list_settings(doc)),
@@ -176,6 +177,7 @@ def list_settings(doc: StabilizationDoc) -> Iterator[tuple[str, str]]:
         yield "dispersion", theory.dispersion
         yield "SHA-256 of weights or pseudopotentials", theory.weights_hash
         yield from ((name, _write_value(value)) for name, value in sorted(theory.settings.items()))
+    yield from ((f"relaxation: {name}", _write_value(value)) for name, value in doc.relaxation_settings.items())
     content = doc.study.model_dump(mode="json")
     for section in _SETTINGS:
         yield from ((f"{section}: {name}", _write_value(value)) for name, value in content[section].items())

@@ -24,7 +24,7 @@ ANG_PER_NM = 10.0
 _AXES_INCH, _TOP_INCH, _BOTTOM_INCH = 2.2, 0.75, 0.5
 _LEFT_INCH, _RIGHT_INCH = 0.66, 0.15
 _LINE_COLOUR, _CRITICAL_COLOUR, _ZERO_COLOUR = "#0072b2", "#1a1a1a", "#bbbbbb"
-_STRAINED_BULK, _FILM_SLAB = "strained bulk", "film slab"
+_STRAINED_BULK, _BULK = "strained bulk", "bulk"
 """Names under which a candidate lists the calculations that give the volume of its formula unit."""
 
 
@@ -104,14 +104,18 @@ def view_thickness(doc: StabilizationDoc, calculations: Mapping[str, Calculation
 
 
 def _find_volume_ang3_per_fu(result: CandidateResult, calculations: Mapping[str, CalculationRecord]) -> float | None:
-    """Return the volume of a formula unit in the strained bulk; the film says how many atoms a formula unit has."""
-    records = [calculations.get(result.calculations.get(name, "")) for name in (_STRAINED_BULK, _FILM_SLAB)]
-    structures = [record.result.structure for record in records if record is not None and record.result is not None]
-    if len(structures) < len(records):
+    """Return the volume of a formula unit in the strained bulk; energies of the bulk say how many atoms one has.
+
+    The film cannot say it: it may hold more of a compound than its formula units need.
+    """
+    records = [calculations.get(result.calculations.get(name, "")) for name in (_STRAINED_BULK, _BULK)]
+    found = [record.result for record in records if record is not None and record.result is not None]
+    if len(found) < len(records) or not result.bulk_ev_per_fu:
         return None
-    strained, film = structures
-    n_formula_units = strained.n_atoms * result.n_formula_units / film.n_atoms
-    return float(abs(np.linalg.det(np.array(strained.lattice_ang))) / n_formula_units)
+    strained, bulk = found
+    atoms_per_fu = bulk.structure.n_atoms * result.bulk_ev_per_fu / bulk.energy_ev
+    volume_ang3 = float(abs(np.linalg.det(np.array(strained.structure.lattice_ang))))
+    return volume_ang3 / strained.structure.n_atoms * atoms_per_fu
 
 
 def draw_thickness(view: ThicknessView, *, shape: FigureShape = WIDE) -> Figure:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import JsonValue
 
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level
-from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
+from qdip_dft.model.stabilization import CandidateResult, ChemicalPotentials, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.report.citations import escape_latex, list_citations
 from qdip_dft.report.latex import write_latex
@@ -18,9 +18,19 @@ from qdip_dft.report.page import read_asset
 from qdip_dft.report.study_page import SIZE_LIMIT_BYTES, list_settings, render_study_page, write_study_file
 from qdip_dft.report.thickness_figure import view_thickness
 from tests.unit.hostile_documents import make_hostile
-from tests.unit.report_documents import LOST_PHASE, PASSED, THIN, make_black, make_document, make_result, make_yellow
+from tests.unit.report_documents import (
+    LOST_PHASE,
+    LOWEST_BULK_EV_PER_FU,
+    PASSED,
+    THIN,
+    make_black,
+    make_document,
+    make_result,
+    make_yellow,
+)
 
 EDGE_ANG = 6.0
+BULK_FORMULA_UNITS = 20
 
 
 class Reader(HTMLParser):
@@ -56,10 +66,11 @@ def make_grid(n_atoms: int, *, species: str = "Pb") -> StructureRecord:
 
 def make_record(key: str, structure: StructureRecord, doc: StabilizationDoc, **changes: JsonValue) -> CalculationRecord:
     assert doc.theory is not None
+    energy_ev = BULK_FORMULA_UNITS * LOWEST_BULK_EV_PER_FU
     values = {"is_converged": True, "n_steps": 7, "corrections": (), "warnings": (), **changes}
     result = EngineResult(
         structure=structure,
-        energy_ev=-1.0,
+        energy_ev=energy_ev,
         forces_ev_per_ang=(),
         stress_ev_per_ang3=None,
         max_force_ev_per_ang=0.01,
@@ -73,16 +84,17 @@ def make_record(key: str, structure: StructureRecord, doc: StabilizationDoc, **c
 
 
 def name_calculations(result: CandidateResult, number: int) -> CandidateResult:
-    parts = ("interface", "dot slab", "film slab", "strained bulk")
+    parts = ("interface", "dot slab", "bulk", "strained bulk")
     return result.model_copy(update={"calculations": {part: f"synthetic-{part}-{number}" for part in parts}})
 
 
 def make_computed(
-    *, n_atoms: int = 200, n_candidates: int = 2
+    *, n_atoms: int = 200, n_candidates: int = 2, bulk_ev_per_fu: float = 0.05
 ) -> tuple[StabilizationDoc, dict[str, CalculationRecord]]:
     """Return a document with its calculations: half of every interface is dot, half film."""
+    black = make_black(terms_ev_per_fu=(bulk_ev_per_fu, 0.03, 0.2, -0.4))
     losers = (make_black(plane="110", is_selected=False) for _ in range(n_candidates - 2))
-    results = [name_calculations(r, n) for n, r in enumerate((make_black(), make_yellow(), *losers))]
+    results = [name_calculations(r, n) for n, r in enumerate((black, make_yellow(), *losers))]
     doc = make_document(*results)
     records = {}
     for result in results:
@@ -217,12 +229,18 @@ def test_the_latex_tables_have_the_rows_of_the_report() -> None:
 
 
 def test_the_thickness_of_the_film_follows_from_the_volume_of_its_strained_bulk() -> None:
-    doc, records = make_computed(n_atoms=200)
+    doc, records = make_computed(n_atoms=200, bulk_ev_per_fu=0.0)
     view = view_thickness(doc, records)
     assert view is not None
-    volume_ang3 = (10 * EDGE_ANG) ** 2 * 20 * EDGE_ANG  # of 100 atoms; the film has as many in its 18 formula units
-    assert view.volume_ang3_per_fu == pytest.approx(volume_ang3 / 18)
-    assert view.to_nm(0.05) == pytest.approx(0.05 * volume_ang3 / 18 / 10)
+    volume_ang3 = (10 * EDGE_ANG) ** 2 * 20 * EDGE_ANG  # of the 100 atoms of the strained bulk, as many as in the bulk
+    assert view.volume_ang3_per_fu == pytest.approx(volume_ang3 / BULK_FORMULA_UNITS)
+    assert view.to_nm(0.05) == pytest.approx(0.05 * volume_ang3 / BULK_FORMULA_UNITS / 10)
+
+
+def test_the_critical_thickness_is_said() -> None:
+    doc, records = make_computed(n_atoms=20)
+    view = view_thickness(doc, records)
+    assert view is not None
     assert view.critical_nm is not None
     assert f"{view.critical_nm:.1f} nm" in view.sentence()
 
@@ -235,6 +253,20 @@ def test_without_a_critical_thickness_the_winner_is_named() -> None:
     assert view is not None
     assert view.critical_nm is None
     assert "FAPbI3-alpha(100) is favoured" in view.sentence()
+
+
+def test_the_answer_at_the_other_bound_of_the_chemical_potentials_is_on_the_page() -> None:
+    doc = make_document()
+    potentials = ChemicalPotentials(
+        ax="FAI", bx2="PbI2", host_ev_per_fu=-50.0, window_ev=0.1,
+        ax_rich_ev={"FAI": -30.0, "PbI2": -20.0}, bx2_rich_ev={"FAI": -30.1, "PbI2": -19.9},
+    )  # fmt: skip
+    other = doc.stabilization.model_copy(update={"sentence": "Synthetic: the other bound decides otherwise."})
+    both = doc.model_copy(update={"chemical_potentials": potentials, "bx2_rich": other})
+    text = Reader(render_study_page(both, {})).text
+    assert "At the PbI2-rich bound of the chemical potentials: Synthetic: the other bound decides otherwise." in text
+    assert "The four terms, PbI2-rich" in text
+    assert "PbI2-rich" not in Reader(render_study_page(doc, {})).text
 
 
 def test_the_kept_library_is_the_released_one(repository: Path) -> None:
