@@ -128,13 +128,16 @@ class StudyPlan:
         Every structure is built here already, from unrelaxed parents where the relaxed ones do not exist yet, so a
         study that cannot be built is refused before anything runs.
         """
-        previews, resolution = self._previews, self.resolve(look_up)
+        return self.describe_calculations(self.resolve(look_up))
+
+    def describe_calculations(self, resolution: Resolution) -> list[PlannedCalculation]:
+        """Return every calculation of the study, in order, given what is stored of it."""
         planned: dict[str, PlannedCalculation] = {}
         for step in self.steps.steps:
             screening = screening_of(self.steps, step)
             if screening is not None:
                 planned.setdefault(screening.name, self._describe_screening(screening, resolution))
-            planned[step.name] = self._describe(step, previews[step.name].n_atoms, resolution)
+            planned[step.name] = self._describe(step, self._previews[step.name].n_atoms, resolution)
         return list(planned.values())
 
     def _describe_screening(self, screening: ScreeningStep, resolution: Resolution) -> PlannedCalculation:
@@ -156,7 +159,7 @@ class StudyPlan:
 
     def _describe(self, step: Step, n_atoms: int, resolution: Resolution) -> PlannedCalculation:
         is_stored = step.name in resolution.records
-        seconds = TYPICAL_FORCE_CALLS[step.freedom] * self.engine.seconds_per_force_call(n_atoms)
+        seconds = estimate_seconds(self.engine, step.freedom, n_atoms)
         return PlannedCalculation(
             name=step.name,
             part=step.part.value,
@@ -210,6 +213,11 @@ class StudyPlan:
         documents = assemble_documents(self.steps, resolution, level=self.engine.theory().level)
         settings = self.engine.relaxation_settings()
         return tuple(document.model_copy(update={"relaxation_settings": settings}) for document in documents)
+
+
+def estimate_seconds(engine: Engine, freedom: Freedom, n_atoms: int) -> float:
+    """Return the typical time of a calculation in s, from what may move and the number of atoms."""
+    return TYPICAL_FORCE_CALLS[freedom] * engine.seconds_per_force_call(n_atoms)
 
 
 def _state(name: str, resolution: Resolution) -> str:

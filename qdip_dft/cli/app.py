@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from qdip_dft.cli import compare, database, doctor, dot, export, match, query, show, structures, studies
+from qdip_dft.cli import compare, database, doctor, dot, export, match, query, show, status, structures, studies
 from qdip_dft.cli.output import write_error
 from qdip_dft.errors import QdipError
 
@@ -27,7 +27,7 @@ app.command("show", short_help="Draw, describe or write a structure.")(show.show
 app.command("dot", short_help="Cut a finite dot and put it into a host.")(dot.dot)
 app.command("plan", short_help="List the calculations of a study; runs nothing.")(studies.plan)
 app.command("run", short_help="Carry out a study and report it.")(studies.run)
-app.command("status", short_help="Say how far a study is.")(studies.status)
+app.command("status", short_help="Say how far a study is.")(status.status)
 app.command("report", short_help="Show a stored result: four terms, one answer.")(studies.report)
 app.command("query", short_help="Find stored results.")(query.query)
 app.command("export", short_help="Write a bundle, a training set or OPTIMADE.")(export.export)

@@ -1,15 +1,13 @@
-"""`qdip plan | run | status | report`: from a study file to its result."""
+"""`qdip plan | run | report`: from a study file to its result."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
 from qdip_dft.cli.output import console, write_json
-from qdip_dft.cli.query import find_rows, print_rows
 from qdip_dft.cli.stored import find_results, make_look_up, open_archive_of, open_folder
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ def plan(
 
     Example: qdip plan pbs-fapbi3
     """
-    planned = _plan(study, engine, preset)
+    planned = make_plan(study, engine, preset)
     calculations = planned.list_calculations(make_look_up(results))
     if as_json:
         write_json(_plan_as_json(planned, calculations))
@@ -60,7 +58,7 @@ def run(
 
     from qdip_dft.execution.local import run_study
 
-    planned = _plan(study, engine, preset)
+    planned = make_plan(study, engine, preset)
     progress = None if is_quiet else Console(stderr=True, highlight=False)
     summary = run_study(planned, results=results, console=progress, is_retry=is_retry)
     if as_json:
@@ -70,38 +68,6 @@ def run(
         console().print(
             f"{summary.n_calculated} calculations made, {summary.n_reused} found in {results}.", markup=False
         )
-
-
-def status(
-    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="A study; none: all results.")] = None,
-    results: Results = DEFAULT_RESULTS,
-    as_json: AsJson = False,
-) -> None:
-    """Say how far a study is: calculations stored, failed and to be done, by part.
-
-    Example: qdip status pbs-fapbi3
-    """
-    if study is None:
-        _print_results_list(results, as_json=as_json)
-        return
-    from qdip_dft.execution.progress import format_duration
-
-    planned = _plan(study, None, None)
-    calculations = planned.list_calculations(make_look_up(results))
-    states = [calculation.state for calculation in calculations]
-    counts = {state: states.count(state) for state in ("stored", "failed", "ready", "waiting", "blocked")}
-    remaining_s = sum(calculation.estimated_s for calculation in calculations)
-    if as_json:
-        write_json({"study": planned.study.name, "counts": counts, "remaining_s": remaining_s,
-                    "calculations": [_calculation_as_json(c) for c in calculations]})  # fmt: skip
-        return
-    words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    console().print(f"{planned.study.name}: {len(calculations)} calculations: {words}", markup=False)
-    for calculation in calculations:
-        if calculation.state in {"failed", "blocked"}:
-            console().print(f"  {calculation.state}: {calculation.name}", markup=False)
-    if remaining_s:
-        console().print(f"about {format_duration(remaining_s)} to go: qdip run {study}", markup=False)
 
 
 def report(
@@ -121,7 +87,8 @@ def report(
         _print_documents(documents, folder)
 
 
-def _plan(name: str, engine: str | None, preset: str | None) -> StudyPlan:
+def make_plan(name: str, engine: str | None, preset: str | None) -> StudyPlan:
+    """Return the plan of a study, with another engine or preset if one is given."""
     from qdip_dft.plan import plan_study, read_study, use_engine
 
     return plan_study(use_engine(read_study(name), engine=engine, preset=preset))
@@ -154,12 +121,13 @@ def _plan_as_json(planned: StudyPlan, calculations: list[PlannedCalculation]) ->
         "relaxation": planned.engine.relaxation_settings(),
         "candidates": [candidate.model_dump(mode="json") for candidate in planned.steps.candidates],
         "dropped": [dropped.model_dump(mode="json") for dropped in planned.steps.dropped],
-        "calculations": [_calculation_as_json(calculation) for calculation in calculations],
+        "calculations": [describe_calculation(calculation) for calculation in calculations],
         "estimated_s": sum(calculation.estimated_s for calculation in calculations),
     }
 
 
-def _calculation_as_json(calculation: PlannedCalculation) -> dict[str, Any]:
+def describe_calculation(calculation: PlannedCalculation) -> dict[str, Any]:
+    """Return a planned calculation for ``--json``."""
     return {
         "name": calculation.name,
         "part": calculation.part,
@@ -210,11 +178,3 @@ def _describe_moves(calculation: PlannedCalculation) -> str:
     if calculation.n_positions is not None:
         return f"{calculation.n_positions} places"
     return "static" if calculation.freedom == "none" else calculation.freedom.replace("_", " ")
-
-
-def _print_results_list(results: Path, *, as_json: bool) -> None:
-    rows = find_rows(results)
-    if as_json:
-        write_json(rows)
-    else:
-        print_rows(rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qdip_dft.errors import EngineError
 from qdip_dft.execution.progress import ProgressDisplay
 from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.execution.run_notes import NotedRun
 from qdip_dft.jobs.screen import checkpoint_file
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.plan import StudyPlan
@@ -66,7 +67,7 @@ def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None,
     """
     plan.list_calculations(lambda _: None)  # builds every structure: an impossible study leaves no folder behind
     folder = ResultsFolder(results)
-    with folder.lock_for_run():
+    with folder.lock_for_run(), NotedRun(folder, plan.study):
         archive = open_archive(folder)
         stored = _list_attempts(plan.resolve(archive.find_record))
         with ProgressDisplay(_estimate_rest(plan, archive), console=console):

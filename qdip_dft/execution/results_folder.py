@@ -5,6 +5,7 @@
     qdip-results/
       qdip.sqlite      all documents (`qdip_dft.execution.sqlite_store`)
       run.lock         held by the kernel for a running study; its text says who
+      run.json         what the running study is at (`qdip_dft.execution.run_notes`); left behind by a killed run
       checkpoints/     energies of registry screenings that are not finished
       reports/NAME/    figures and tables, drawn from the documents
 

@@ -1,0 +1,161 @@
+"""What failed in a study, where it is, why, and what to try next."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from qdip_dft.flows.resolution import Resolution, explain_failure
+from qdip_dft.flows.screening import screening_of
+from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.stabilization import Check, StabilizationDoc
+from qdip_dft.plan import StudyPlan
+
+_PATH = re.compile(r"(?<![\w/])/[\w.@+-]+(?:/[\w.@+-]+)+")
+_KEY_DIGITS = 12
+
+_ADVICE_BY_WORD = (
+    (r"memory|oom", "take a machine with more memory, or a smaller cell (matching.max_area_ang2)"),
+    (r"no module|modulenotfound|importerror|not installed|not found on path", "`qdip doctor` says what is missing"),
+    (r"time ?limit|timeout|timed out|killed|sigterm|walltime", "allow it more time"),
+    (r"\bnan\b|not finite|explo|too close", "look at its start (qdip show STUDY), try another plane or termination"),
+    (r"no space|disk full|quota", "free some space"),
+)
+"""What to try first, by a word in the failure; then the calculation is tried again."""
+
+_ADVICE_BY_CHECK = {
+    "phase identity": "the film left its phase: try another plane or termination, a thicker film or less strain",
+    "whole cations": "a molecule broke: try another termination, or a finer preset",
+    "gap": "film and dot are not at rest: try a finer preset",
+}
+"""What to try where a decisive check failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that keeps a study from its numbers.
+
+    Parameters
+    ----------
+    name
+        The calculation, or the film that is left out.
+    kind
+        ``failed``, ``unconverged``, ``blocked`` or ``left out``.
+    reason
+        Why.
+    where
+        Where the record is stored and, if the engine said so, where the code ran.
+    remedy
+        The next thing to try.
+    holds_up
+        Calculations that wait for it in vain.
+    """
+
+    name: str
+    kind: str
+    reason: str
+    where: str
+    remedy: str
+    holds_up: tuple[str, ...] = ()
+
+
+def list_failures(plan: StudyPlan, resolution: Resolution, *, where: str) -> tuple[Failure, ...]:
+    """Return every calculation without a usable energy and every one that cannot be built, with those they hold up.
+
+    Parameters
+    ----------
+    plan, resolution
+        The study and what is stored of it.
+    where
+        The results folder as the user calls it.
+    """
+    failures: dict[str, Failure] = {}
+    cause_of: dict[str, str] = {}
+    for name, parents in _list_parents(plan).items():
+        record = resolution.records.get(name)
+        if record is not None and not record.is_usable:
+            failures[name] = _describe_record(plan, resolution, name, where=where)
+        elif resolution.blocked.get(name, "").startswith(f"{name} could not be built"):
+            failures[name] = _describe_unbuildable(resolution, name, parents)
+        elif name in resolution.blocked:
+            parent = next(parent for parent in parents if parent in failures or parent in cause_of)
+            cause = cause_of[name] = cause_of.get(parent, parent)
+            failures[cause] = replace(failures[cause], holds_up=(*failures[cause].holds_up, name))
+    return tuple(failures.values())
+
+
+def _list_parents(plan: StudyPlan) -> dict[str, tuple[str, ...]]:
+    """Return what each calculation needs, parents before children; a screening stands before its interface."""
+    parents: dict[str, tuple[str, ...]] = {}
+    for step in plan.steps.steps:
+        screening = screening_of(plan.steps, step)
+        if screening is not None:
+            parents.setdefault(screening.name, tuple(screening.parents))
+        parents[step.name] = step.parents if screening is None else (*step.parents, screening.name)
+    return parents
+
+
+def list_left_out(document: StabilizationDoc) -> tuple[Failure, ...]:
+    """Return the films of a finished result that a decisive check keeps out of the comparison."""
+    return tuple(
+        Failure(
+            name=result.candidate.label,
+            kind="left out",
+            reason=f"{check.name}: {check.finding}",
+            where=f"result {document.id}",
+            remedy=_ADVICE_BY_CHECK.get(check.name, "try another plane, termination or cell"),
+        )
+        for result in document.candidates
+        for check in result.checks
+        if _is_decisive_failure(check)
+    )
+
+
+def _is_decisive_failure(check: Check) -> bool:
+    return check.is_decisive and not check.is_passed
+
+
+def _describe_record(plan: StudyPlan, resolution: Resolution, name: str, *, where: str) -> Failure:
+    record = resolution.records[name]
+    reason = explain_failure(resolution, name).removeprefix(f"{name} ")
+    is_unconverged = record.result is not None
+    return Failure(
+        name=name,
+        kind="unconverged" if is_unconverged else "failed",
+        reason=reason,
+        where=_say_where(record, where),
+        remedy=_advise_unconverged(plan, record) if is_unconverged else _advise_failed(plan, record.failure or ""),
+    )
+
+
+def _say_where(record: CalculationRecord, where: str) -> str:
+    stored = f"stored in {where} as calculation {record.key[:_KEY_DIGITS]}, attempt {record.attempt + 1}"
+    ran_in = _PATH.search(record.failure or "")
+    return f"{stored}; ran in {ran_in.group()}" if ran_in else stored
+
+
+def _advise_unconverged(plan: StudyPlan, record: CalculationRecord) -> str:
+    """Say how to give a relaxation more steps: the same question again would end the same way."""
+    n_steps = 0 if record.result is None else record.result.n_steps
+    if n_steps == 0:
+        return f"raise the engine's limit of electronic steps, then qdip run {plan.study.name} --retry"
+    return (
+        f"set engine.settings.max_steps above {n_steps} in the study (all its relaxations are then made anew), "
+        "or try another plane or termination if the force no longer falls"
+    )
+
+
+def _advise_failed(plan: StudyPlan, failure: str) -> str:
+    again = f"qdip run {plan.study.name} --retry"
+    first = next((advice for words, advice in _ADVICE_BY_WORD if re.search(words, failure, re.IGNORECASE)), None)
+    return f"{first}; then {again}" if first else f"{again} tries it again; if it fails the same way, read the reason"
+
+
+def _describe_unbuildable(resolution: Resolution, name: str, parents: tuple[str, ...]) -> Failure:
+    return Failure(
+        name=name,
+        kind="blocked",
+        reason=resolution.blocked[name].removeprefix(f"{name} "),
+        where="nothing was run",
+        remedy=f"its relaxed parents do not fit ({', '.join(parents)}): try another plane or termination",
+    )
