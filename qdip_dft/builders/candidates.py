@@ -24,6 +24,7 @@ from qdip_dft.builders.orientation import (
     orient_crystal,
     plane_spacing_ang,
 )
+from qdip_dft.builders.passivation import require_whole_number
 from qdip_dft.builders.placement import Placing, list_placings
 from qdip_dft.builders.planes import parse_hkl
 from qdip_dft.builders.strain import automatic_partition
@@ -137,6 +138,7 @@ def _candidates_of_phase(
             refusal = _name_pair(error, dot_face, film_face)
             dropped.append(DroppedCandidate(label=f"{dot_face.name}//{film_face.name}", reason=refusal.what))
             continue
+        cells = require_fitting(cells, dot_cut, facet=dot_face.name)
         match = choose_cell(cells, study.matching.choice)
         for placing in list_placings(study.film, match, area_ang2=match.area_ang2):
             found.append(
@@ -165,9 +167,31 @@ def _name_pair(error: MatchError, dot_face: OrientedFace, film_face: OrientedFac
     )
 
 
+def require_fitting(cells: tuple[CellMatch, ...], dot_cut: DotCut, *, facet: str) -> tuple[CellMatch, ...]:
+    """Return the cells that hold a whole number of passivating anions on each face of the dot.
+
+    Raises
+    ------
+    ChargeBalanceError
+        If there are none.
+    """
+    fitting = tuple(cell for cell in cells if dot_cut.fits_mesh(cell.n_dot))
+    if not fitting:
+        require_whole_number(min(dot_cut.anions_per_cell), n_cells=cells[0].n_dot, facet=facet)
+    return fitting
+
+
+def describe_passivation(dot_cut: DotCut, label: str | None, *, n_cells: int) -> tuple[str, ...]:
+    """Return in words how a polar dot facet is kept neutral: its anions stay where the film comes to lie."""
+    if not dot_cut.is_polar:
+        return ()
+    bottom, top = (int(count * n_cells) for count in dot_cut.anions_per_cell)
+    return (f"shared-halide: {bottom} {label} below the dot, {top} {label} between dot and film",)
+
+
 def choose_cell(cells: tuple[CellMatch, ...], choice: CellChoice) -> CellMatch:
-    """Return the smallest or the least strained cell of the Pareto front."""
-    front = [cell for cell in cells if cell.is_pareto]
+    """Return the smallest or the least strained cell, of those on the Pareto front where there are any."""
+    front = [cell for cell in cells if cell.is_pareto] or list(cells)
     if choice is CellChoice.SMALLEST:
         return min(front, key=lambda cell: cell.area_ang2)
     return min(front, key=lambda cell: max(map(abs, cell.principal_strains)))
@@ -352,5 +376,8 @@ def _describe(
         * (n_planes * formula_units_per_cell(film_face, crystal) + termination.n_closing_formula_units),
         closing=termination.closing if any(termination.closing) else (),
         excess={compound: match.n_film * count for compound, count in excess.items()},
-        notes=(f"cleavage cuts {termination.broken_valence:.2f} valence units per 1 × 1 cell",),
+        notes=(
+            f"cleavage cuts {termination.broken_valence:.2f} valence units per 1 × 1 cell",
+            *describe_passivation(dot_cut, study.dot.passivation, n_cells=match.n_dot),
+        ),
     )

@@ -2,24 +2,27 @@
 
 A rock-salt (100) facet is neutral plane by plane.  A rock-salt (111) facet alternates Pb²⁺ and S²⁻ planes; a slab
 with Pb on both faces carries an excess of one positive charge per surface Pb and face.  Colloidal PbS dots neutralize
-it with exactly one monovalent anion (iodide, …) per surface Pb, which sits where the next sulfur would be.
+it with exactly one monovalent anion (iodide, …) per surface Pb, which sits where the next sulfur would be.  Polar faces
+of zinc-blende crystals need other numbers, see `passivation`.
 """
 
 from __future__ import annotations
 
-from math import ceil, sqrt
+from fractions import Fraction
+from math import ceil, lcm
 
 import numpy as np
 
-from qdip_dft.builders.bonds import bond_length_ang
 from qdip_dft.builders.cleavage import LAYER_TOLERANCE_ANG, find_terminations
-from qdip_dft.builders.ions import Array, Ion, IonicCrystal
+from qdip_dft.builders.films import embed_matrix
+from qdip_dft.builders.ions import Array, Ion, IonicCrystal, repeat_crystal
 from qdip_dft.builders.orientation import in_plane_vectors, plane_spacing_ang
+from qdip_dft.builders.passivation import count_anions, passivating_ion, place_anions, require_whole_number
 from qdip_dft.errors import ChargeBalanceError, SlabError
+from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.slab import DotCut
 
-PASSIVATING_VALENCE = 1.0 / 3.0
-"""Bond valence of each of the three bonds of a monovalent anion in a hollow site."""
+ONE_CELL: IntegerMatrix2 = ((1, 0), (0, 1))
 
 
 def plan_dot_cut(oriented: IonicCrystal, *, min_thickness_ang: float, passivation: str | None, facet: str) -> DotCut:
@@ -32,7 +35,7 @@ def plan_dot_cut(oriented: IonicCrystal, *, min_thickness_ang: float, passivatio
     min_thickness_ang
         Least thickness in Å between the outermost planes of the material itself.
     passivation
-        Monovalent anion for polar facets; None refuses them.
+        Monovalent anion for polar facets, a halide or ``OH``; None refuses them.
     facet
         Name of the facet for messages, such as ``PbS(111)``.
 
@@ -48,15 +51,31 @@ def plan_dot_cut(oriented: IonicCrystal, *, min_thickness_ang: float, passivatio
         return DotCut(cut=terminations[0].cut, n_planes=n_planes, is_polar=False, n_passivating_per_face=0)
     cut = _cation_first(oriented)
     n_planes = max(2, ceil(min_thickness_ang / spacing - 1e-6) + 1)
-    n_anions = _anions_per_face(oriented, cut, facet)
+    bottom, top = count_anions(oriented, cut, _closing_cut(oriented, cut))
     if passivation is None:
         raise ChargeBalanceError(
-            f"{facet} is polar: a slab with cations on both faces has {n_anions:+d} e per 1 × 1 cell and face",
+            f"{facet} is polar: a slab with cations on both faces has {float(bottom):+g} e per 1 × 1 cell on the lower"
+            f" face and {float(top):+g} e on the upper one",
             limit="the formal charges of a slab must sum to zero",
             why="a charged slab has no defined energy in a periodic cell",
-            remedy="set dot.passivation to a halide such as I, or choose a neutral facet",
+            remedy="set dot.passivation to a halide such as I, or to OH, or choose a neutral facet",
         )
-    return DotCut(cut=cut, n_planes=n_planes, is_polar=True, n_passivating_per_face=n_anions)
+    passivating_ion(passivation, outward=1.0)
+    return _describe_polar(cut, n_planes, bottom, top)
+
+
+def _describe_polar(cut: tuple[int, ...], n_planes: int, bottom: Fraction, top: Fraction) -> DotCut:
+    if bottom == top and bottom.denominator == 1:
+        return DotCut(cut=cut, n_planes=n_planes, is_polar=True, n_passivating_per_face=int(bottom))
+    cells = lcm(bottom.denominator, top.denominator)
+    uneven = (int(bottom * cells), int(top * cells), cells)
+    return DotCut(cut=cut, n_planes=n_planes, is_polar=True, n_passivating_per_face=0, uneven_passivation=uneven)
+
+
+def _closing_cut(oriented: IonicCrystal, cut: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the upper cut of a slab that ends with the same cations as it begins with."""
+    closing = set(_lowest_layer(oriented, cut))
+    return tuple(k + (i in closing) for i, k in enumerate(cut))
 
 
 def _cation_first(oriented: IonicCrystal) -> tuple[int, ...]:
@@ -85,22 +104,10 @@ def _lowest_layer(oriented: IonicCrystal, cut: tuple[int, ...]) -> list[int]:
     return [int(i) for i in np.nonzero(heights < heights.min() + _layer_tolerance(oriented))[0]]
 
 
-def _anions_per_face(oriented: IonicCrystal, cut: tuple[int, ...], facet: str) -> int:
-    """Return the number of monovalent anions per face that neutralize the slab with one more cation layer."""
-    excess = sum(oriented.ions[i].charge for i in _lowest_layer(oriented, cut))
-    available = len(oriented.ions) - len(_lowest_layer(oriented, cut))
-    if excess % 2 or not 0 < excess // 2 <= available:
-        raise ChargeBalanceError(
-            f"{facet} needs {excess / 2:g} monovalent anions per 1 × 1 cell and face",
-            limit=f"a whole number between 1 and {available}, the number of anion sites",
-            why="the slab would stay charged or one face would differ from the other",
-            remedy="choose another facet",
-        )
-    return excess // 2
-
-
-def build_dot_slab(oriented: IonicCrystal, dot_cut: DotCut, *, passivation: str | None) -> IonicCrystal:
-    """Return the 1 × 1 dot slab, not yet in vacuum: its third vector spans the slab.
+def build_dot_slab(
+    oriented: IonicCrystal, dot_cut: DotCut, *, passivation: str | None, matrix: IntegerMatrix2 = ONE_CELL
+) -> IonicCrystal:
+    """Return the dot slab on a mesh of its 1 × 1 cells, not yet in vacuum: its third vector spans the slab.
 
     Parameters
     ----------
@@ -110,17 +117,23 @@ def build_dot_slab(oriented: IonicCrystal, dot_cut: DotCut, *, passivation: str 
         How to cut it.
     passivation
         The monovalent anion of a polar facet.
+    matrix
+        The mesh in 1 × 1 cells, rows.
+
+    Raises
+    ------
+    ChargeBalanceError
+        If the mesh cannot hold a whole number of passivating anions.
     """
-    stacked = _stack(oriented, dot_cut)
+    bare = repeat_crystal(_stack(oriented, dot_cut), embed_matrix(matrix, 1))
     if not dot_cut.is_polar or passivation is None:
-        return stacked
-    bottom = _passivate_bottom(oriented, dot_cut, passivation)
-    top = _passivate_top(oriented, dot_cut, passivation)
-    centres = np.vstack([stacked.centres_ang, *[c for _, c in bottom], *[c for _, c in top]])
+        return bare
+    anions = _passivate(oriented, dot_cut, passivation, matrix)
+    centres = np.vstack([bare.centres_ang, *[centre for _, centre in anions]])
     return IonicCrystal(
-        lattice_ang=stacked.lattice_ang,
-        ions=(*stacked.ions, *[ion for ion, _ in bottom], *[ion for ion, _ in top]),
-        frac_centres=centres @ np.linalg.inv(stacked.lattice_ang),
+        lattice_ang=bare.lattice_ang,
+        ions=(*bare.ions, *[ion for ion, _ in anions]),
+        frac_centres=centres @ np.linalg.inv(bare.lattice_ang),
     )
 
 
@@ -147,48 +160,32 @@ def _slab_lattice(oriented: IonicCrystal, n_planes: int) -> Array:
     return lattice
 
 
-def _passivate_bottom(oriented: IonicCrystal, dot_cut: DotCut, anion: str) -> list[tuple[Ion, Array]]:
-    shifts = np.array(dot_cut.cut, dtype=float) - 1.0
-    cations = [(oriented.ions[i], shifts[i] + 1.0, i) for i in _lowest_layer(oriented, dot_cut.cut)]
-    return _place_anions(oriented, dot_cut, anion, shifts, cations, outward=-1.0)
+def _passivate(oriented: IonicCrystal, dot_cut: DotCut, anion: str, matrix: IntegerMatrix2) -> list[tuple[Ion, Array]]:
+    """Return the anions of both faces with their centres, bottom first."""
+    mesh = repeat_crystal(oriented, embed_matrix(matrix, 1))
+    n_cells, stacking = len(mesh.ions) // len(oriented.ions), oriented.lattice_ang[2]
+    layer = set(_lowest_layer(oriented, dot_cut.cut))
+    shifts = np.repeat(np.array(dot_cut.cut, dtype=float), n_cells)
+    is_cation = np.repeat([i in layer for i in range(len(oriented.ions))], n_cells)
+    placed: list[tuple[Ion, Array]] = []
+    for outward, first, beyond, per_cell in (
+        (-1.0, 0.0, -1.0, dot_cut.anions_per_cell[0]),
+        (1.0, dot_cut.n_planes - 1.0, dot_cut.n_planes - 1.0, dot_cut.anions_per_cell[1]),
+    ):
+        centres = mesh.centres_ang + np.outer(shifts + np.where(is_cation, first, beyond), stacking)
+        sites = _outermost(centres[~is_cation], outward)
+        placed += place_anions(
+            [(mesh.ions[i].label, centres[i]) for i in np.nonzero(is_cation)[0]],
+            sites,
+            in_plane_vectors(mesh),
+            label=anion,
+            n_anions=require_whole_number(per_cell, n_cells=n_cells, facet="the polar facet"),
+            outward=outward,
+        )
+    return placed
 
 
-def _passivate_top(oriented: IonicCrystal, dot_cut: DotCut, anion: str) -> list[tuple[Ion, Array]]:
-    shifts = np.array(dot_cut.cut, dtype=float) + dot_cut.n_planes - 1.0
-    cations = [(oriented.ions[i], shifts[i], i) for i in _lowest_layer(oriented, dot_cut.cut)]
-    return _place_anions(oriented, dot_cut, anion, shifts, cations, outward=1.0)
-
-
-def _place_anions(
-    oriented: IonicCrystal,
-    dot_cut: DotCut,
-    anion: str,
-    shifts: Array,
-    cations: list[tuple[Ion, float, int]],
-    *,
-    outward: float,
-) -> list[tuple[Ion, Array]]:
-    """Return passivating anions at the anion sites just outside the cation layer, at their own bond length."""
-    stacking = oriented.lattice_ang[2]
-    layer = {i for _, _, i in cations}
-    surface = [(ion.label, oriented.centres_ang[i] + k * stacking) for ion, k, i in cations]
-    sites = [oriented.centres_ang[i] + shifts[i] * stacking for i in range(len(oriented.ions)) if i not in layer]
-    sites.sort(key=lambda site: outward * site[2])
-    halide = Ion(label=anion, charge=-1, species=(anion,), offsets_ang=np.zeros((1, 3)), site_indices=())
-    return [
-        (halide, _at_bond_length(site, surface, in_plane_vectors(oriented), anion, outward))
-        for site in sites[: dot_cut.n_passivating_per_face]
-    ]
-
-
-def _at_bond_length(site: Array, surface: list[tuple[str, Array]], vectors: Array, anion: str, outward: float) -> Array:
-    """Return the site moved along the normal until its nearest cation is one bond length away."""
-    heights = []
-    for label, centre in surface:
-        difference = (site - centre)[:2]
-        images = [difference + i * vectors[0] + j * vectors[1] for i in range(-2, 3) for j in range(-2, 3)]
-        lateral = min(float(np.linalg.norm(image)) for image in images)
-        length = bond_length_ang(label, anion, PASSIVATING_VALENCE)
-        rise = sqrt(max(length**2 - lateral**2, 0.25))
-        heights.append(outward * centre[2] + rise)
-    return np.array([site[0], site[1], outward * max(heights)])
+def _outermost(sites: Array, outward: float) -> Array:
+    """Return the anion sites of the layer next to the surface cations."""
+    heights = outward * sites[:, 2]
+    return np.asarray(sites[heights < heights.min() + LAYER_TOLERANCE_ANG])

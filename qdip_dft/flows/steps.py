@@ -24,13 +24,12 @@ from qdip_dft.builders.films import (
     build_strained_bulk,
     count_images,
     displace_ions,
-    embed_matrix,
     in_vacuum,
     stack_closed_film,
     stack_film,
 )
 from qdip_dft.builders.interfaces import check_built
-from qdip_dft.builders.ions import IonicCrystal, find_ions, repeat_crystal, transform_crystal
+from qdip_dft.builders.ions import IonicCrystal, find_ions, transform_crystal
 from qdip_dft.builders.orientation import in_plane_vectors, orient_crystal
 from qdip_dft.builders.placement import place_candidate
 from qdip_dft.builders.registry import join_at_gap
@@ -272,13 +271,16 @@ class CandidateGeometry:
         """Return the neutral dot slab on the mesh."""
         mesh = self.mesh(dot_bulk, film_bulk)
         slab = build_dot_slab(
-            self._oriented_dot(dot_bulk), self.candidate.dot_cut, passivation=self.candidate.passivation
+            self._oriented_dot(dot_bulk),
+            self.candidate.dot_cut,
+            passivation=self.candidate.passivation,
+            matrix=self.candidate.dot_matrix,
         )
         deformation = np.eye(3)
         deformation[:2, :2] = mesh.dot_deformation
-        supercell = transform_crystal(repeat_crystal(slab, embed_matrix(self.candidate.dot_matrix, 1)), deformation)
+        strained = transform_crystal(slab, deformation)
         return check_built(
-            in_vacuum(supercell, self.study.vacuum_ang), name=f"dot slab {self.candidate.label}"
+            in_vacuum(strained, self.study.vacuum_ang), name=f"dot slab {self.candidate.label}"
         ).to_record()
 
     def film_slab(self, strained_bulk: StructureRecord) -> StructureRecord:

@@ -58,7 +58,8 @@ class DotSpec(Record):
     min_thickness_ang
         Least thickness of the dot slab in Å, passivating ions not counted.
     passivation
-        Monovalent anion that neutralizes a polar, cation-terminated facet, such as ``I``; None: refuse polar facets.
+        Monovalent anion that neutralizes a polar, cation-terminated facet: a halide such as ``I``, or ``OH``; None:
+        refuse polar facets.
     """
 
     material: str

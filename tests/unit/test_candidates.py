@@ -13,13 +13,18 @@ from qdip_dft.builders.candidates import (
     find_candidates,
     formula_units_per_cell,
     orient_face,
+    require_fitting,
 )
+from qdip_dft.builders.dots import plan_dot_cut
 from qdip_dft.builders.matching import match_cells
 from qdip_dft.builders.orientation import in_plane_vectors, plane_spacing_ang
 from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError
+from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.steps import Part
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.study import CellChoice, PhaseRole, StudySpec
 from tests.unit.crystals import load, load_face
+from tests.unit.studies import make_steps
 
 BLACK = {"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"], "termination": "PbI2"}
 YELLOW = {"phase": "CsPbI3-delta", "role": "competitor", "planes": ["100", "001"]}
@@ -219,3 +224,30 @@ def test_an_automatic_share_without_a_bulk_modulus_is_refused():
 def test_a_share_that_is_neither_a_fraction_nor_auto_is_refused(share):
     with pytest.raises(ValueError, match="strain_partition"):
         make_study(matching={**LIMITS, "strain_partition": share})
+
+
+@pytest.mark.parametrize("plane", ["111", "-1-1-1"])
+def test_half_an_anion_per_cell_asks_for_a_mesh_of_even_size(plane):
+    dot = {"material": "CdSe-zincblende", "facets": [plane], "min_thickness_ang": 6, "passivation": "Cl"}
+    steps = make_steps(
+        dot=dot,
+        phases=[{"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"]}],
+        matching={"max_area_ang2": 195, "max_strain": 0.06},
+    )
+    (candidate,) = steps.candidates
+    n_dot = abs(round(np.linalg.det(candidate.dot_matrix)))
+    assert n_dot % 2 == 0
+    interface = preview_structures(steps)[f"{Part.INTERFACE} {candidate.label}"]
+    assert interface.species.count("Cl") == 2 * n_dot
+    assert any(note.startswith("shared-halide") and "Cl between dot and film" in note for note in candidate.notes)
+
+
+def test_a_dot_that_no_cell_can_passivate_is_refused():
+    dot, film = load_face("CdSe-zincblende", "111"), load_face("CsPbI3-alpha", "100")
+    found = match_cells(*(in_plane_vectors(f.oriented) for f in (film, dot)), max_area_ang2=330, max_strain=0.06)
+    odd = tuple(cell for cell in found if cell.n_dot % 2)
+    assert odd
+    cut = plan_dot_cut(dot.oriented, min_thickness_ang=6, passivation="Cl", facet=dot.name)
+    with pytest.raises(ChargeBalanceError, match=r"take another common cell: raise matching.max_area_ang2"):
+        require_fitting(odd, cut, facet=dot.name)
+    assert require_fitting(found, cut, facet=dot.name) == tuple(cell for cell in found if cell.n_dot % 2 == 0)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from qdip_dft.builders.bonds import bond_length_ang
 from qdip_dft.builders.cleavage import LAYER_TOLERANCE_ANG
-from qdip_dft.builders.dots import PASSIVATING_VALENCE, build_dot_slab, plan_dot_cut
+from qdip_dft.builders.dots import build_dot_slab, plan_dot_cut
 from qdip_dft.builders.films import in_vacuum
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal
+from qdip_dft.builders.passivation import spread_evenly
 from qdip_dft.errors import ChargeBalanceError
 from qdip_dft.model.slab import DotCut
 from tests.unit.crystals import load_face
@@ -118,7 +121,7 @@ def test_each_halide_has_three_bonds_of_a_third_of_its_charge(name, halide):
     slab = build(name, "111", passivation=halide)
     record = slab.to_record()
     first, second, _, distances = record.to_pymatgen().get_neighbor_list(5.0)
-    length = bond_length_ang("Pb", halide, PASSIVATING_VALENCE)
+    length = bond_length_ang("Pb", halide, 1 / 3)
     for site in [i for i, symbol in enumerate(record.species) if symbol == halide]:
         to_lead = sorted(d for i, j, d in zip(first, second, distances, strict=True)
                          if i == site and record.species[j] == "Pb")  # fmt: skip
@@ -141,12 +144,85 @@ def test_a_polar_facet_without_passivation_is_refused():
         plan("PbS", "111", 10.0, None)
 
 
-@pytest.mark.parametrize("plane", ["111", "-1-1-1"])
-def test_a_facet_with_half_an_anion_too_many_is_refused_or_balanced(plane):
-    # Zinc-blende CdSe(111) has the same charges per plane; Cd on both faces needs one halide per Cd as well.
-    slab = build("CdSe-zincblende", plane)
+ZINC_BLENDES = ["CdSe-zincblende", "ZnS-sphalerite"]
+TWO_BY_TWO = ((2, 0), (0, 2))
+
+
+@pytest.mark.parametrize("name", ZINC_BLENDES)
+def test_the_two_faces_of_zinc_blende_111_need_a_half_and_three_halves(name):
+    """One dangling bond of strength 2/4 per cation on one face, three on the other (Pashley 1989)."""
+    one, other = (plan(name, plane) for plane in ("111", "-1-1-1"))
+    assert sorted(one.anions_per_cell) == [Fraction(1, 2), Fraction(3, 2)]
+    assert one.anions_per_cell == other.anions_per_cell[::-1] or one.anions_per_cell == other.anions_per_cell
+    assert one.fits_mesh(4)
+    assert not one.fits_mesh(3)
+
+
+@pytest.mark.parametrize("name", ZINC_BLENDES)
+def test_zinc_blende_100_needs_one_anion_per_surface_cation(name):
+    cut = plan(name, "100")
+    assert cut.anions_per_cell == (1, 1)
+    assert cut.uneven_passivation is None
+
+
+@pytest.mark.parametrize("passivation", ["I", "Cl", "OH"])
+@pytest.mark.parametrize("plane", ["111", "-1-1-1", "100"])
+@pytest.mark.parametrize("name", ZINC_BLENDES)
+def test_a_passivated_zinc_blende_slab_is_neutral_and_each_face_carries_its_anions(name, plane, passivation):
+    cut = plan(name, plane, passivation=passivation)
+    slab = build_dot_slab(load_face(name, plane).oriented, cut, passivation=passivation, matrix=TWO_BY_TWO)
+    check_built(in_vacuum(slab, 15.0), name=name)
+    heights = slab.centres_ang[:, 2]
+    is_anion = np.array([ion.label == passivation for ion in slab.ions])
+    on_top = int(np.sum(is_anion & (heights > np.median(heights))))
+    assert (int(is_anion.sum()) - on_top, on_top) == tuple(4 * count for count in cut.anions_per_cell)
+
+
+@pytest.mark.parametrize("name", ZINC_BLENDES)
+def test_the_field_in_a_passivated_slab_vanishes_whatever_its_thickness(name):
+    """With fields the dipole of the ions would grow by the plane spacing times the bound charge."""
+    oriented = load_face(name, "111").oriented
+    dipoles = []
+    for thickness_ang in (10.0, 20.0, 30.0):
+        cut = plan(name, "111", thickness_ang=thickness_ang)
+        slab = build_dot_slab(oriented, cut, passivation="Cl", matrix=TWO_BY_TWO)
+        dipoles.append(dipole_e_ang(slab))
+    assert dipoles[1:] == pytest.approx([dipoles[0]] * 2, abs=1e-6)
+
+
+def test_half_an_anion_per_cell_is_refused_on_an_odd_mesh():
+    oriented = load_face("CdSe-zincblende", "111").oriented
+    with pytest.raises(ChargeBalanceError, match=r"take another common cell: raise matching.max_area_ang2"):
+        build_dot_slab(oriented, plan("CdSe-zincblende", "111"), passivation="Cl", matrix=((3, 0), (0, 1)))
+
+
+def test_a_hydroxide_points_its_oxygen_at_the_lead():
+    slab = build("PbS", "111", passivation="OH")
+    heights = slab.centres_ang[:, 2]
+    for ion, height in zip(slab.ions, heights, strict=True):
+        if ion.label != "OH":
+            continue
+        oxygen, hydrogen = ion.offsets_ang
+        outward = 1.0 if height > np.median(heights) else -1.0
+        assert hydrogen - oxygen == pytest.approx([0, 0, 0.97 * outward], abs=1e-12)
+        assert ion.species == ("O", "H")
+    assert slab.count("OH") == 2
     assert slab.formal_charge == 0
-    assert slab.count("I") == 2
+
+
+def test_an_unknown_passivation_is_refused():
+    with pytest.raises(ChargeBalanceError, match=r"set dot.passivation to one of these"):
+        plan("PbS", "111", passivation="SCN")
+
+
+@pytest.mark.parametrize(("count", "nearest_ang"), [(2, 8**0.5), (4, 2.0), (8, 2**0.5)])
+def test_anions_are_spread_as_far_apart_as_the_mesh_allows(count, nearest_ang):
+    points = np.array([[x, y, 0.0] for x in range(4) for y in range(4)])
+    vectors = np.diag([4.0, 4.0])
+    chosen = points[spread_evenly(points, vectors, count=count)]
+    gaps = [np.abs(a - b)[:2] for i, a in enumerate(chosen) for b in chosen[:i]]
+    nearest = min(np.hypot(*np.minimum(gap, 4 - gap)) for gap in gaps)
+    assert nearest == pytest.approx(nearest_ang)
 
 
 def test_a_dot_slab_follows_a_relaxed_lattice():
