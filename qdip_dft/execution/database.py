@@ -9,16 +9,7 @@ from qdip_dft.execution.local import open_archive
 from qdip_dft.execution.mongo_address import is_mongo_uri
 from qdip_dft.execution.results_folder import ResultsFolder
 from qdip_dft.results.archive import Archive
-from qdip_dft.results.fields import SHORT_NAMES
-
-INDEXES = (
-    ("study.name",),
-    *((SHORT_NAMES[name],) for name in ("dot", "host", "facet", "engine", "total")),
-    ("level",),
-    ("created_at",),
-    (SHORT_NAMES["dot"], SHORT_NAMES["host"], SHORT_NAMES["facet"], SHORT_NAMES["total"]),
-)
-"""What people ask for, alone and together."""
+from qdip_dft.results.fields import INDEXES
 
 
 def open_results(location: str | Path) -> Archive:
@@ -59,5 +50,5 @@ def _open_mongo(uri: str) -> Archive:
     calculations.ensure_indexes([("output.key",)])
     stabilizations = MongoResultsStore(uri, "stabilizations", key="id")
     stabilizations.ensure_indexes([("id",)], is_unique=True)
-    stabilizations.ensure_indexes(list(INDEXES))
+    stabilizations.ensure_indexes([index for index in INDEXES if index != ("id",)])
     return Archive(calculations, stabilizations)

@@ -46,12 +46,12 @@ def is_plain_field(field: Field) -> bool:
 
 def type_sql(field: Field) -> str:
     """Return the SQL for the JSON type of a plain field; NULL where it is missing."""
-    return f"json_type(doc, {_path(field)})"
+    return f"json_type(doc, {json_path_sql(field)})"
 
 
 def value_sql(field: Field) -> str:
     """Return the SQL for the value of a plain field."""
-    return f"json_extract(doc, {_path(field)})"
+    return f"json_extract(doc, {json_path_sql(field)})"
 
 
 def raw_value_sql(field: Field) -> str:
@@ -59,7 +59,7 @@ def raw_value_sql(field: Field) -> str:
 
     SQLite's own conversion of decimal numbers may be off in the last bit.
     """
-    return f"json_extract(doc, {_path(field)}, {_path(field)})"
+    return f"json_extract(doc, {json_path_sql(field)}, {json_path_sql(field)})"
 
 
 def crosses_list_sql(field: Field) -> str:
@@ -70,7 +70,8 @@ def crosses_list_sql(field: Field) -> str:
 
 def index_sql(field: Field) -> str:
     """Return the SQL that an index on a plain field holds: its value, or the blob ``x'00'`` where SQL cannot decide."""
-    return f"CASE WHEN {_undecided_sql(field)} THEN x'00' ELSE {value_sql(field)} END"
+    kinds = "('array', 'object', 'true', 'false')"  # SQL takes booleans for numbers
+    return f"CASE WHEN {type_sql(field)} IN {kinds} OR {crosses_list_sql(field)} THEN x'00' ELSE {value_sql(field)} END"
 
 
 def _undecided_sql(field: Field) -> str:
@@ -78,7 +79,8 @@ def _undecided_sql(field: Field) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _path(field: Field) -> str:
+def json_path_sql(field: Field) -> str:
+    """Return the SQL literal of the path to a plain field."""
     path = "$" + "".join(f'."{part}"' for part in field)
     return "'" + path.replace("'", "''") + "'"
 

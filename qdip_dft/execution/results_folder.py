@@ -31,6 +31,8 @@ from qdip_dft import __version__
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.sqlite_errors import explain_file_errors, explain_sqlite_errors, measure_free_space_mb
 from qdip_dft.execution.sqlite_store import SQLiteStore, open_connection
+from qdip_dft.execution.summary_store import SummaryStore
+from qdip_dft.results.fields import INDEXES, SUMMARY_FIELDS
 
 if TYPE_CHECKING:
     from jobflow import JobStore
@@ -84,6 +86,8 @@ class ResultsFolder:
 
     def collection(self, name: str) -> SQLiteStore:
         """Return the store of a collection, such as ``calculations``, ``stabilizations`` or ``studies``."""
+        if name == "stabilizations":
+            return SummaryStore(self.database, name, key="id", summary=SUMMARY_FIELDS, indexes=INDEXES)
         return SQLiteStore(self.database, name, key=_KEYS.get(name, "id"))
 
     def job_store(self) -> JobStore:

@@ -150,8 +150,7 @@ class SQLiteStore(Store):
         """
         projection = read_projection(properties)
         chosen = self._choose(parse_filter(criteria), sort or {})[skip : skip + limit if limit else None]
-        for start in range(0, len(chosen), _DOCUMENTS_AT_A_TIME):
-            yield from self._read(chosen[start : start + _DOCUMENTS_AT_A_TIME], projection)
+        yield from self._read_in_turn(chosen, projection)
 
     def query_one(
         self,
@@ -175,14 +174,14 @@ class SQLiteStore(Store):
         texts = [encode_document(document) for document in documents]
         wanted = [_key_criteria(document, names) for document in documents]
         self._ensure_index(names, is_unique=False)
-        with self._lock, explain_sqlite_errors(self.path), _transaction(self._collection) as connection:
+        with self._lock, explain_sqlite_errors(self.path), transaction(self._collection) as connection:
             for text, criteria in zip(texts, wanted, strict=True):
                 self._replace(connection, text, criteria)
 
     def remove_docs(self, criteria: Document) -> None:
         """Remove the documents that pass a filter."""
         where, parameters = filter_to_sql(parse_filter(criteria))
-        with self._lock, explain_sqlite_errors(self.path), _transaction(self._collection) as connection:
+        with self._lock, explain_sqlite_errors(self.path), transaction(self._collection) as connection:
             connection.execute(f"DELETE FROM {self._table} WHERE {where}", parameters)
 
     def ensure_index(self, key: str, unique: bool = False) -> bool:  # noqa: FBT001, FBT002 (maggma's signature)
@@ -244,8 +243,8 @@ class SQLiteStore(Store):
     def _create_table(self) -> None:
         connection = self._collection
         try:
-            if not _exists(connection, self.collection_name):
-                with _transaction(connection):
+            if not has_table(connection, self.collection_name):
+                with transaction(connection):
                     columns = "(id INTEGER PRIMARY KEY, doc TEXT NOT NULL)"
                     connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} {columns}")
         except BaseException:
@@ -265,8 +264,8 @@ class SQLiteStore(Store):
         create = f'CREATE {"UNIQUE " * is_unique}INDEX IF NOT EXISTS "{label}" ON {self._table} ({columns})'
         with self._lock, explain_sqlite_errors(self.path):
             try:
-                if not _exists(self._collection, label):
-                    with _transaction(self._collection) as connection:
+                if not has_table(self._collection, label):
+                    with transaction(self._collection) as connection:
                         connection.execute(create)
             except sqlite3.IntegrityError:
                 return False
@@ -293,6 +292,10 @@ class SQLiteStore(Store):
             keys = {row: order_values(values.get(row, []), is_descending=is_descending) for row in chosen}
             chosen = sorted(chosen, key=keys.__getitem__, reverse=is_descending)
         return chosen
+
+    def _read_in_turn(self, chosen: list[int], projection: Projection | None) -> Iterator[Document]:
+        for start in range(0, len(chosen), _DOCUMENTS_AT_A_TIME):
+            yield from self._read(chosen[start : start + _DOCUMENTS_AT_A_TIME], projection)
 
     def _read(self, rows: list[int], projection: Projection | None) -> Iterator[Document]:
         marks = ", ".join("?" * len(rows))
@@ -341,13 +344,13 @@ def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
         time.sleep(0.01)
 
 
-def _exists(connection: sqlite3.Connection, name: str) -> bool:
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
     """Return whether there is a table or index; unlike IF NOT EXISTS this needs no write lock."""
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Hold the write lock from the first statement on, and take everything back if one fails."""
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -22,6 +22,26 @@ SHORT_NAMES: Final = {
 }
 """Short names of what people ask for most."""
 
+SUMMARY_FIELDS: Final = (
+    "schema_version",
+    "id",
+    "study.name",
+    "level",
+    "created_at",
+    *dict.fromkeys(SHORT_NAMES.values()),
+)
+"""What the usual questions ask for and show."""
+
+INDEXES: Final = (
+    ("id",),
+    ("study.name",),
+    *((SHORT_NAMES[name],) for name in ("dot", "host", "facet", "engine", "total")),
+    ("level",),
+    ("created_at",),
+    tuple(SHORT_NAMES[name] for name in ("dot", "host", "facet", "total")),
+)
+"""What people ask for, alone and together."""
+
 _KINDS = {"number": "number", "integer": "number", "string": "text", "boolean": "boolean"}
 _TYPED = {"type", "anyOf", "oneOf", "enum", "const"}
 """A node of the schema without any of these may be any value, such as a setting of a code."""
