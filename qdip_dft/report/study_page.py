@@ -122,7 +122,7 @@ def list_facts(doc: StabilizationDoc, thickness: ThicknessView | None) -> list[F
         value = getattr(difference, f"{deciding}_ev_per_fu")
         facts.append(Fact(deciding, f"decides, with {write_signed(value)} eV/f.u."))
     if thickness is not None:
-        words = "none" if thickness.critical_nm is None else f"{thickness.critical_nm:.1f} nm"
+        words = f"{thickness.critical_nm:.1f} nm" if thickness.is_reached else "none"
         facts.append(Fact(words, "critical thickness of the black film, from one thickness each"))
     facts.append(Fact(str(len(doc.candidates)), f"interfaces compared, {len(doc.dropped)} not built"))
     return facts

@@ -27,6 +27,9 @@ _LINE_COLOUR, _CRITICAL_COLOUR, _ZERO_COLOUR = "#0072b2", "#1a1a1a", "#bbbbbb"
 _STRAINED_BULK, _BULK = "strained bulk", "bulk"
 """Names under which a candidate lists the calculations that give the volume of its formula unit."""
 
+_TICK_DISTANCE = 0.09
+"""Least distance of two labels over the length of the axis."""
+
 
 @dataclass(frozen=True, slots=True)
 class ThicknessView:
@@ -57,6 +60,16 @@ class ThicknessView:
         return None if critical is None else self.to_nm(critical)
 
     @property
+    def layer_nm(self) -> float:
+        """Return about how thick one layer of formula units is: the edge of a cube of their volume, in nm."""
+        return float(self.volume_ang3_per_fu ** (1 / 3)) / ANG_PER_NM
+
+    @property
+    def is_reached(self) -> bool:
+        """Return whether a film of the critical thickness exists: it holds at least one layer."""
+        return self.critical_nm is not None and self.critical_nm >= self.layer_nm
+
+    @property
     def computed_nm(self) -> tuple[float, ...]:
         """Return the thickness of a black film with as many formula units per area as each computed film."""
         return tuple(self.to_nm(n) for n in self.line.computed_per_ang2)
@@ -70,6 +83,11 @@ class ThicknessView:
         thin, thick = self.black, self.competitor
         if not self.line.is_black_when_thin:
             thin, thick = thick, thin
+        if self.critical_nm is not None and not self.is_reached:
+            return (
+                f"At any real thickness bulk and strain favour {thick}: the line crosses zero at "
+                f"{self.critical_nm:.1f} nm, less than one layer ({self.layer_nm:.1f} nm)."
+            )
         if self.critical_nm is not None:
             return (
                 f"Below a critical thickness of {self.critical_nm:.1f} nm the interfaces favour {thin}; "
@@ -147,9 +165,9 @@ def draw_thickness(view: ThicknessView, *, shape: FigureShape = WIDE) -> Figure:
 
 
 def _find_end_per_nm(view: ThicknessView) -> float:
-    """Return where the line ends: beyond the thinnest computed film and the zero."""
-    thinnest_nm = min((*view.computed_nm, *(t for t in (view.critical_nm,) if t is not None and t > 0.2)))
-    return 1.2 / thinnest_nm
+    """Return where the line ends: beyond the thinnest computed film and a critical thickness that is reached."""
+    reached = [view.critical_nm] if view.critical_nm is not None and view.is_reached else []
+    return 1.2 / min(*view.computed_nm, *reached, 1e3)
 
 
 def _difference(view: ThicknessView, inverse_per_nm: float) -> float:
@@ -170,7 +188,7 @@ def _mark_thicknesses(axes: Axes, view: ThicknessView) -> None:
         place = (1.0 / thickness_nm, _difference(view, 1.0 / thickness_nm))
         axes.plot(*place, marker="o", markersize=6, color=_LINE_COLOUR, markerfacecolor="#ffffff", zorder=4)
     critical_nm = view.critical_nm
-    if critical_nm is None or 1.0 / critical_nm > _find_end_per_nm(view):
+    if critical_nm is None or not view.is_reached:
         return
     axes.plot(1.0 / critical_nm, 0.0, marker="D", markersize=6, color=_CRITICAL_COLOUR, zorder=5)
     axes.annotate(
@@ -186,11 +204,23 @@ def _label_axes(axes: Axes, view: ThicknessView, shape: FigureShape) -> None:
     axes.spines["right"].set_visible(False)
     inverse = axes.secondary_xaxis("top")
     end = _find_end_per_nm(view)
-    thicknesses = [t for t in (0.5, 1, 1.5, 2, 3, 5, 10) if 1 / t < end]
+    thicknesses = _choose_ticks_nm(end)
     inverse.set_xticks([0.0, *(1 / t for t in thicknesses)], ["∞", *(f"{t:g}" for t in thicknesses)])
     inverse.set_xlabel("thickness (nm)")
     favoured = f"on {view.facet}, below 0: {typeset_film(view.black)}; one thickness each, no error bar"
     axes.set_title(fill(favoured, shape.line_length), fontsize=7, color="#555555", loc="left")
+
+
+def _choose_ticks_nm(end_per_nm: float) -> list[float]:
+    """Return round thicknesses whose labels do not touch on an axis of one over thickness."""
+    chosen: list[float] = []
+    for thickness_nm in (0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50):
+        place = end_per_nm if not chosen else 1 / chosen[-1]
+        if 1 / thickness_nm > end_per_nm or 1 / thickness_nm < _TICK_DISTANCE * end_per_nm:
+            continue
+        if not chosen or place - 1 / thickness_nm > _TICK_DISTANCE * end_per_nm:
+            chosen.append(thickness_nm)
+    return chosen
 
 
 def describe_thickness(view: ThicknessView) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
+from qdip_dft.analysis.thickness import ThicknessLine
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level
 from qdip_dft.model.stabilization import CandidateResult, ChemicalPotentials, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
@@ -16,7 +17,7 @@ from qdip_dft.report.citations import escape_latex, list_citations
 from qdip_dft.report.latex import write_latex
 from qdip_dft.report.page import read_asset
 from qdip_dft.report.study_page import SIZE_LIMIT_BYTES, list_settings, render_study_page, write_study_file
-from qdip_dft.report.thickness_figure import view_thickness
+from qdip_dft.report.thickness_figure import ThicknessView, draw_thickness, view_thickness
 from tests.unit.hostile_documents import make_hostile
 from tests.unit.report_documents import (
     LOST_PHASE,
@@ -67,10 +68,9 @@ def make_grid(n_atoms: int, *, species: str = "Pb") -> StructureRecord:
 def make_record(key: str, structure: StructureRecord, doc: StabilizationDoc, **changes: JsonValue) -> CalculationRecord:
     assert doc.theory is not None
     energy_ev = BULK_FORMULA_UNITS * LOWEST_BULK_EV_PER_FU
-    values = {"is_converged": True, "n_steps": 7, "corrections": (), "warnings": (), **changes}
+    values = {"energy_ev": energy_ev, "is_converged": True, "n_steps": 7, "corrections": (), "warnings": (), **changes}
     result = EngineResult(
         structure=structure,
-        energy_ev=energy_ev,
         forces_ev_per_ang=(),
         stress_ev_per_ang3=None,
         max_force_ev_per_ang=0.01,
@@ -243,6 +243,20 @@ def test_the_critical_thickness_is_said() -> None:
     assert view is not None
     assert view.critical_nm is not None
     assert f"{view.critical_nm:.1f} nm" in view.sentence()
+
+
+@pytest.mark.parametrize(("slope_ev_per_ang2", "is_reached"), [(-0.001, False), (-0.02, True)])
+def test_a_critical_thickness_of_less_than_a_layer_is_out_of_reach(slope_ev_per_ang2: float, is_reached: bool) -> None:
+    line = ThicknessLine(
+        strained_ev_per_fu=0.2, interface_ev_per_ang2=slope_ev_per_ang2, computed_per_ang2=(0.05, 0.07)
+    )
+    view = ThicknessView(line, volume_ang3_per_fu=250.0, black="black", competitor="yellow", facet="PbS(111)")
+    assert view.critical_nm == pytest.approx(-slope_ev_per_ang2 / 0.2 * 250.0 / 10)
+    assert view.layer_nm == pytest.approx(0.63, abs=0.01)
+    assert view.is_reached is is_reached
+    assert ("less than one layer" in view.sentence()) is not is_reached
+    drawn = [text.get_text() for text in draw_thickness(view).axes[0].texts]
+    assert drawn == (["2.5 nm"] if is_reached else [])
 
 
 def test_without_a_critical_thickness_the_winner_is_named() -> None:

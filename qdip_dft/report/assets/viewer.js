@@ -135,6 +135,6 @@
 
   choice.addEventListener("change", () => show(Number(choice.value)));
   isDark.addEventListener("change", () => show(Number(choice.value)));
-  addEventListener("resize", () => viewer.resize());
+  addEventListener("resize", () => { viewer.resize(); viewer.render(); });
   show(0);
 })();
