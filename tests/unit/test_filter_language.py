@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+import re
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from qdip_dft.results.fields import SHORT_NAMES, find_field, list_fields
 from qdip_dft.results.filter_language import parse_filter_text
 from qdip_dft.results.query import make_filter
 
-TOTAL = "stabilization.total_ev_per_fu"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def document(total: float | None = -0.1, dot: str = "PbS", facet: str = "111") -> dict[str, Any]:
@@ -57,6 +59,14 @@ def passes(text: str, candidate: dict[str, Any]) -> bool:
 )
 def test_a_filter_means_what_it_says(text: str, expected: bool) -> None:
     assert passes(text, document()) is expected
+
+
+DOCUMENTED = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "results.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("text", DOCUMENTED)
+def test_a_documented_filter_is_understood(text: str) -> None:
+    parse_filter(parse_filter_text(text, find_field))
 
 
 def test_and_binds_closer_than_or_and_not_closest() -> None:
