@@ -21,11 +21,12 @@ import numpy as np
 from qdip_dft.builders.candidates import orient_face
 from qdip_dft.builders.films import embed_matrix, in_vacuum
 from qdip_dft.builders.ions import IonicCrystal, repeat_crystal
-from qdip_dft.builders.registry import join_at_gap
+from qdip_dft.builders.registry import find_displacement_cell, join_at_gap
 from qdip_dft.builders.variants import list_half_turns
+from qdip_dft.cache import screening_key
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.jobs.screen import Checkpoint, screen, screening_key
+from qdip_dft.jobs.screen import Checkpoint, screen
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.registry import RegistryScreening, ScreeningTask
 from qdip_dft.model.structure import StructureRecord
@@ -74,13 +75,14 @@ def build_slabs() -> tuple[IonicCrystal, IonicCrystal]:
 
 def make_task(dot: IonicCrystal, film: IonicCrystal, *, n_grid: int) -> ScreeningTask:
     """Return the screening of the two slabs."""
+    longest_ang = float(np.linalg.norm(find_displacement_cell(dot, film).vectors_ang, axis=1).max())
     return ScreeningTask(
         label="PbSe(100)//CsPbBr3-cubic(100)",
         dot=dot.to_record(),
         film=film.to_record(),
         formal_charges=CHARGES,
         turns=list_half_turns(dot.lattice_ang[:2, :2]),
-        n_grid=n_grid,
+        grid_spacing_ang=longest_ang / n_grid,
         vacuum_ang=VACUUM_ANG,
     )
 

@@ -24,6 +24,10 @@ from qdip_dft.model.orientation import FilmTurn
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScreening, ScreenedPoint
 from qdip_dft.model.study import FilmSpec
 
+APPROACH_ANG = 0.4
+"""The start lies this much inside the best gap, but not inside contact: repulsion is steep and brings a relaxation
+back, while on the flat attractive side each atom feels so little that it stops too early."""
+
 ONE_BASIN_ANG = 1.5
 """Places of one orientation closer than this relax into the same one."""
 
@@ -131,7 +135,7 @@ def _distance_ang(difference: Array, vectors_ang: Array) -> float:
 
 
 def place_candidate(candidate: Candidate, screening: RegistryScreening | None) -> Candidate:
-    """Return the candidate with the turn, shift and gap that its screening found.
+    """Return the candidate with the turn and shift that its screening found, a little inside the gap.
 
     When the screening gave no energy, the film stays as cut and at contact: an interface at a chosen place is still an
     interface, and its check says that the place was not found.
@@ -157,9 +161,8 @@ def place_candidate(candidate: Candidate, screening: RegistryScreening | None) -
         raise _too_few_places(candidate, screening)
     unit = np.linalg.inv(candidate.film_matrix) @ np.array(screening.task.film.lattice_ang)[:2, :2]
     x, y = (np.array(point.shift_ang) @ np.linalg.inv(unit)).tolist()
-    return candidate.model_copy(
-        update={"turn": point.turn, "shift": (x, y), "gap_offset_ang": point.gap_offset_ang}
-    )  # fmt: skip
+    start_ang = max(0.0, point.gap_offset_ang - APPROACH_ANG)
+    return candidate.model_copy(update={"turn": point.turn, "shift": (x, y), "gap_offset_ang": start_ang})
 
 
 def find_point(candidate: Candidate, screening: RegistryScreening) -> ScreenedPoint | None:

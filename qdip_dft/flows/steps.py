@@ -29,7 +29,7 @@ from qdip_dft.builders.films import (
     stack_film,
 )
 from qdip_dft.builders.interfaces import check_built
-from qdip_dft.builders.ions import IonicCrystal, find_ions, transform_crystal
+from qdip_dft.builders.ions import Array, IonicCrystal, find_ions, transform_crystal
 from qdip_dft.builders.orientation import in_plane_vectors, orient_crystal
 from qdip_dft.builders.placement import place_candidate
 from qdip_dft.builders.registry import join_at_gap
@@ -282,6 +282,10 @@ class CandidateGeometry:
         return check_built(
             in_vacuum(strained, self.study.vacuum_ang), name=f"dot slab {self.candidate.label}"
         ).to_record()
+
+    def dot_stacking_ang(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> Array:
+        """Return how far each lattice plane of the dot is displaced against the one below it, in the plane, in Å."""
+        return self.mesh(dot_bulk, film_bulk).dot_deformation @ self._oriented_dot(dot_bulk).lattice_ang[2, :2]
 
     def film_slab(self, strained_bulk: StructureRecord) -> StructureRecord:
         """Return the film: the relaxed strained bulk with vacuum, and its closing layer where it has one."""

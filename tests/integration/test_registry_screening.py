@@ -22,11 +22,15 @@ from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError
+from qdip_dft.execution.local import open_archive, run_study
+from qdip_dft.execution.results_folder import ResultsFolder
 from qdip_dft.jobs.screen import Checkpoint, checkpoint_file, screen, screening_job
-from qdip_dft.model.calculation import EngineResult
+from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.registry import RegistryScreening, ScreeningTask
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.plan import StudyPlan
+from tests.unit.studies import make_steps
 from tests.unit.test_registry import IDENTITY, ROOT_TWO, perovskite_on, rock_salt_slab, supercell
 
 CHARGES = {"Pb": 2, "Se": -2, "Cs": 1, "Br": -1}
@@ -42,13 +46,8 @@ def make_task(**changes: Any) -> ScreeningTask:
     dot = supercell(rock_salt_slab(2), ROOT_TWO)
     film = perovskite_on(dot, IDENTITY, 2)
     choices = {"grid_spacing_ang": 2.2, "n_kept": 2, "turns": list_half_turns(dot.lattice_ang[:2, :2])} | changes
-    return ScreeningTask(
-        label="PbSe(100)//CsPbBr3(100)",
-        dot=dot.to_record(),
-        film=film.to_record(),
-        formal_charges=CHARGES,
-        **choices,
-    )
+    slabs = {"dot": dot.to_record(), "film": film.to_record()}
+    return ScreeningTask(label="PbSe(100)//CsPbBr3(100)", formal_charges=CHARGES, **(slabs | choices))
 
 
 def screen_with(engine: Engine, task: ScreeningTask, path: Path) -> RegistryScreening:
@@ -168,6 +167,35 @@ def test_a_killed_job_continues_where_it_stopped(mortal: MortalEngine, tmp_path:
     assert len(mortal.calls) == whole.n_evaluations == continued.n_evaluations
     assert continued.points == whole.points
     assert continued.best == whole.best
+
+
+def test_a_run_killed_within_a_screening_goes_on_with_its_energies(mortal: MortalEngine, tmp_path: Path) -> None:
+    steps = make_steps()
+    plan, folder = StudyPlan(steps.study, dict(steps.crystals), mortal), ResultsFolder(tmp_path / "results")
+    mortal.lives.append(10)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(plan, results=folder.path)
+    (left,) = folder.checkpoints.iterdir()
+    assert Checkpoint(left).known
+    mortal.lives.clear()
+    run_study(plan, results=folder.path)
+    archive = open_archive(folder)
+    n_static = sum(record.task.freedom is Freedom.NONE for record in archive.list_calculations())
+    assert len(mortal.calls) == n_static + sum(record.n_evaluations for record in archive.list_screenings())
+    assert list(folder.checkpoints.iterdir()) == []
+
+
+@pytest.mark.parametrize("potential", ["chgnet", "sevennet-0"])
+def test_a_dot_of_six_angstroms_tells_positions_apart_as_a_thick_one_does(potential: str) -> None:
+    """Positions differ by the same energies within a tenth when the dot is twice as thick."""
+    engine, differences = engine_of("mlip", potential), []
+    for n_planes in (3, 5):
+        dot = supercell(rock_salt_slab(n_planes), ROOT_TWO)
+        task = make_task(dot=dot.to_record(), film=perovskite_on(dot, IDENTITY, 2).to_record())
+        here, there = (energy_ev(engine, task, np.array(shift)) for shift in ((0.0, 0.0), (2.16, 2.16)))
+        differences.append(there - here)
+    assert abs(differences[1]) > 0.1
+    assert differences[0] == pytest.approx(differences[1], rel=0.1)
 
 
 @dataclass(frozen=True)

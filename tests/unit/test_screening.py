@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from qdip_dft.builders.ions import find_ions
-from qdip_dft.builders.placement import displacement_area_ang2
+from qdip_dft.builders.placement import APPROACH_ANG, displacement_area_ang2
 from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.variants import HALF_TURN, turn_film
 from qdip_dft.cache import job_id
@@ -108,9 +108,32 @@ def test_the_slabs_of_a_screening_are_unrelaxed_and_on_the_mesh_of_the_interface
     assert task == still  # no random displacement: the symmetry is intact
 
 
-def test_thicker_slabs_share_the_screening() -> None:
-    thin, thick = make_steps(), make_steps(film={"min_thickness_ang": 24})
-    assert preview(thin)[SCREENING] == preview(thick)[SCREENING]
+@pytest.mark.parametrize(("plane", "passivation"), [("100", None), ("111", "I")])
+def test_the_dot_of_a_screening_ends_where_the_thicker_one_of_the_study_does(
+    plane: str, passivation: str | None
+) -> None:
+    dot = {"material": "PbS", "facets": [plane], "min_thickness_ang": 16, "passivation": passivation}
+    steps = make_steps(dot=dot, matching={"max_area_ang2": 250, "max_strain": 0.08})
+    structures = preview_structures(steps)
+    screened = [candidate for candidate in steps.candidates if candidate.screening]
+    assert screened
+    for candidate in screened:
+        thin = preview(steps)[f"registry screening {candidate.screening}"].dot
+        thick = structures[steps.relaxations_of(candidate)[Part.DOT_SLAB]]
+        assert 0.3 < thin.n_atoms / thick.n_atoms < 0.9
+        ends = [top_of(slab, depth_ang=4.0) for slab in (thin, thick)]
+        assert ends[0] == ends[1]
+
+
+def top_of(slab: StructureRecord, *, depth_ang: float) -> set[tuple[str, int, int, int]]:
+    """Return element, place in the cell and depth of the atoms near the top of a slab, to 0.05 Å."""
+    positions = positions_ang(slab)
+    depths = positions[:, 2].max() - positions[:, 2]
+    cell = np.array(slab.lattice_ang)[:2, :2]
+    counts = np.rint(np.linalg.norm(cell, axis=1) / 0.05).astype(int)
+    places = np.rint(positions[:, :2] @ np.linalg.inv(cell) * counts + 0.137).astype(int) % counts
+    top = [i for i in range(slab.n_atoms) if depths[i] < depth_ang]
+    return {(slab.species[i], *places[i].tolist(), round(float(depths[i] / 0.05))) for i in top}
 
 
 def test_upside_down_is_tried_only_where_the_termination_is_left_open() -> None:
@@ -146,7 +169,8 @@ def test_an_interface_lies_where_its_screening_found_the_place() -> None:
         relaxed = [state.records[f"{part} {label}"].result.structure for part in (Part.DOT_SLAB, Part.FILM_SLAB)]
         dot, film = (find_ions(slab, {"Pb": 2, "Te": -2, "Cs": 1, "I": -1}) for slab in relaxed)
         turned = turn_film(film, point.turn)
-        place = {"shift_ang": point.shift_ang, "gap_offset_ang": point.gap_offset_ang}
+        start_ang = max(0.0, point.gap_offset_ang - APPROACH_ANG)  # a little inside the best gap, never inside contact
+        place = {"shift_ang": point.shift_ang, "gap_offset_ang": start_ang}
         expected = join_at_gap(dot, turned, **place, vacuum_ang=12.0)
         built = state.tasks[f"{Part.INTERFACE} {label}"].structure
         assert positions_ang(built) == pytest.approx(positions_ang(expected.to_record()), abs=1e-8)
@@ -161,7 +185,8 @@ def test_a_result_keeps_the_place_and_the_spread() -> None:
         found, point = result.registry, screening.best[rank - 1]
         assert found is not None
         assert (found.rank, found.key, found.n_positions) == (rank, screening.key, len(screening.points))
-        assert (result.candidate.turn, result.candidate.gap_offset_ang) == (point.turn, point.gap_offset_ang)
+        assert (result.candidate.turn, found.turn) == (point.turn, point.turn.name)
+        assert found.gap_offset_ang == point.gap_offset_ang
         assert found.range_mev_per_ang2 == pytest.approx(1000 * screening.range_ev / screening.area_ang2)
         assert found.deviation_ev_per_fu == pytest.approx(screening.deviation_ev / result.n_formula_units)
         assert found.above_best_mev_per_ang2 >= 0
