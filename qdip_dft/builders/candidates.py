@@ -12,6 +12,7 @@ from math import ceil
 from typing import Literal
 
 from qdip_dft.builders.cleavage import find_terminations
+from qdip_dft.builders.completion import complete_termination, list_completions
 from qdip_dft.builders.dots import plan_dot_cut
 from qdip_dft.builders.excess import split_excess
 from qdip_dft.builders.ions import IonicCrystal, find_ions
@@ -33,7 +34,7 @@ from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError, StudyErro
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.slab import DotCut
-from qdip_dft.model.study import CellChoice, PhaseSpec, StudySpec
+from qdip_dft.model.study import CellChoice, Completion, PhaseSpec, StudySpec
 
 THICKNESS_ALLOWANCE = 0.05
 """A thickness may fall short of one formula unit by this share: relaxed lattices differ by some per cent."""
@@ -125,7 +126,7 @@ def _candidates_of_phase(
     refusal: MatchError | None = None
     for plane in phase.planes:
         film_face = orient_face(crystal, plane)
-        termination = choose_termination(film_face, phase.termination)
+        termination = choose_termination(film_face, phase.termination, completion=phase.completion)
         excess = count_excess(study, film_face, termination, crystals)
         try:
             cells = require_matches(
@@ -181,6 +182,13 @@ def require_fitting(cells: tuple[CellMatch, ...], dot_cut: DotCut, *, facet: str
     return fitting
 
 
+def describe_completion(termination: TerminationPair, *, n_cells: int) -> tuple[str, ...]:
+    """Return in words how a film of charged layers was made neutral."""
+    if termination.completion is None:
+        return ()
+    return (f"{termination.completion}: {n_cells * termination.n_completing} ions on each face of the film",)
+
+
 def describe_passivation(dot_cut: DotCut, label: str | None, *, n_cells: int) -> tuple[str, ...]:
     """Return in words how a polar dot facet is kept neutral: its anions stay where the film comes to lie."""
     if not dot_cut.is_polar:
@@ -197,7 +205,9 @@ def choose_cell(cells: tuple[CellMatch, ...], choice: CellChoice) -> CellMatch:
     return min(front, key=lambda cell: max(map(abs, cell.principal_strains)))
 
 
-def choose_termination(face: OrientedFace, wanted: str | None) -> TerminationPair:
+def choose_termination(
+    face: OrientedFace, wanted: str | None, *, completion: Completion | None = None
+) -> TerminationPair:
     """Return the wanted termination of a film, or the stoichiometric one that breaks the least bond valence.
 
     Parameters
@@ -207,6 +217,8 @@ def choose_termination(face: OrientedFace, wanted: str | None) -> TerminationPai
     wanted
         Chemical layer that touches the dot, such as ``PbI2``, for a stoichiometric film; both layers, such as
         ``PbI2|PbI2``, for any listed one; None: the stoichiometric film of least broken bond valence.
+    completion
+        How a pair of charged layers is made neutral.
 
     Raises
     ------
@@ -214,7 +226,10 @@ def choose_termination(face: OrientedFace, wanted: str | None) -> TerminationPai
         If the plane has no neutral termination without a dipole, or not the wanted one.
     """
     if wanted is not None and "|" in wanted:
-        return _choose_pair(face, wanted)
+        pair = _choose_pair(face, wanted)
+        if completion is not None:
+            return complete_termination(face.oriented, pair, completion, face=face.name)
+        return _require_neutral(face, pair)
     terminations = find_terminations(face.oriented)
     if not terminations:
         raise SlabError(
@@ -246,14 +261,20 @@ def _choose_pair(face: OrientedFace, wanted: str) -> TerminationPair:
             why="the film would not be the one that was asked for",
             remedy="name one of these as termination, or leave it out; `qdip structures terminations` describes them",
         )
-    if pair.charge_e:
-        raise ChargeBalanceError(
-            f"{face.name} with {pair.name} carries {pair.charge_e:+d} e per 1 × 1 cell",
-            limit="the formal charges of a film must sum to zero",
-            why="a charged film has no defined energy in a periodic cell",
-            remedy="choose a neutral termination of this plane",
-        )
     return pair
+
+
+def _require_neutral(face: OrientedFace, pair: TerminationPair) -> TerminationPair:
+    if pair.charge_e == 0:
+        return pair
+    possible = [found.completion for found in list_completions(face.oriented, [pair])]
+    remedy = f"set completion to {' or '.join(filter(None, possible))}, or " if possible else ""
+    raise ChargeBalanceError(
+        f"{face.name} with {pair.name} carries {pair.charge_e:+d} e per 1 × 1 cell",
+        limit="the formal charges of a film must sum to zero",
+        why="a charged film has no defined energy in a periodic cell",
+        remedy=f"{remedy}choose a neutral termination of this plane",
+    )
 
 
 def count_excess(
@@ -378,6 +399,7 @@ def _describe(
         excess={compound: match.n_film * count for compound, count in excess.items()},
         notes=(
             f"cleavage cuts {termination.broken_valence:.2f} valence units per 1 × 1 cell",
+            *describe_completion(termination, n_cells=match.n_film),
             *describe_passivation(dot_cut, study.dot.passivation, n_cells=match.n_dot),
         ),
     )

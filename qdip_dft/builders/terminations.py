@@ -60,7 +60,7 @@ class TerminationPair:
     tasker_type
         The stacking of the lattice plane.
     n_closing_formula_units
-        Whole formula units of the closing per 1 × 1 cell; negative where completing takes ions away.
+        Whole formula units of the closing per 1 × 1 cell.
     excess
         Ions of the closing beyond these, per 1 × 1 cell, by label.
     completion

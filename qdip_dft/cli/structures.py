@@ -10,7 +10,9 @@ from qdip_dft.cli.options import AsJson
 from qdip_dft.cli.output import console, write_json
 
 if TYPE_CHECKING:
-    from qdip_dft.builders.terminations import TerminationPair, Terminations
+    from collections.abc import Sequence
+
+    from qdip_dft.builders.terminations import TerminationPair
     from qdip_dft.library import Crystal, Finding
 
 app = typer.Typer(
@@ -134,16 +136,20 @@ def terminations(
     Example: qdip structures terminations CsPbI3-alpha 100
     """
     from qdip_dft.builders.candidates import orient_face
+    from qdip_dft.builders.completion import list_completions
     from qdip_dft.builders.terminations import list_terminations
     from qdip_dft.plan import load_crystal_record
 
     face = orient_face(load_crystal_record(name), plane)
     found = list_terminations(face.oriented)
+    pairs = (*found.pairs, *list_completions(face.oriented, found.pairs))
     if as_json:
-        described = [_describe_pair(pair) for pair in found.pairs]
+        described = [_describe_pair(pair) for pair in pairs]
         write_json({"face": face.name, "terminations": described, "reasons": list(found.reasons)})
         return
-    _print_terminations(face.name, found)
+    _print_terminations(face.name, pairs)
+    for reason in found.reasons:
+        console().print(reason, markup=False)
 
 
 def _describe_pair(pair: TerminationPair) -> dict[str, Any]:
@@ -158,7 +164,7 @@ def _describe_pair(pair: TerminationPair) -> dict[str, Any]:
     }
 
 
-def _print_terminations(title: str, found: Terminations) -> None:
+def _print_terminations(title: str, pairs: Sequence[TerminationPair]) -> None:
     from rich import box
     from rich.table import Table
 
@@ -167,7 +173,7 @@ def _print_terminations(title: str, found: Terminations) -> None:
     for heading in ("bottom|top", "layers\ne", "film\ne", "Tasker", "dipole\ne·Å", "broken", "symmetric", "excess"):
         is_text = heading in {"bottom|top", "symmetric", "excess"}
         table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
-    for pair in found.pairs:
+    for pair in pairs:
         table.add_row(
             pair.name,
             f"{pair.bottom_charge_e:+d}|{pair.top_charge_e:+d}",
@@ -178,6 +184,4 @@ def _print_terminations(title: str, found: Terminations) -> None:
             "no" if pair.symmetry is None else f"by {pair.symmetry.value}",
             pair.excess_in_words,
         )
-    console().print(table if found.pairs else title)
-    for reason in found.reasons:
-        console().print(reason, markup=False)
+    console().print(table if pairs else title)

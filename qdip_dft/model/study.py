@@ -21,6 +21,15 @@ class PhaseRole(StrEnum):
     """What it is compared with: the yellow phase."""
 
 
+class Completion(StrEnum):
+    """How a film that ends with charged layers is made neutral; both faces change alike."""
+
+    ADDED_HALIDE = "added-halide"
+    """Halides on the sites where the crystal would continue."""
+    A_VACANCY = "a-vacancy"
+    """Vacancies of the monovalent cations nearest to the face."""
+
+
 class CellChoice(StrEnum):
     """Which cell of the Pareto front of area against strain is built."""
 
@@ -83,12 +92,21 @@ class PhaseSpec(Record):
         Chemical layer of the film that touches the dot, such as ``PbI2`` or ``FAI``, for a stoichiometric film; or the
         layers of both faces, bottom first, such as ``PbI2|PbI2``; None: the stoichiometric film that breaks the least
         bond valence.
+    completion
+        How a film of charged layers, such as ``Pb|Pb`` of a (111) plane, is made neutral; None: it is refused.
     """
 
     phase: str
     role: PhaseRole
     planes: tuple[Plane, ...] = Field(min_length=1)
     termination: str | None = None
+    completion: Completion | None = None
+
+    @model_validator(mode="after")
+    def _completion_needs_a_pair(self) -> PhaseSpec:
+        if self.completion is not None and "|" not in (self.termination or ""):
+            raise ValueError('completion needs the layers of both faces as termination, such as "Pb|Pb"')
+        return self
 
 
 class DecompositionSpec(Record):

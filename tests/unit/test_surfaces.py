@@ -180,5 +180,5 @@ def test_an_unknown_or_charged_pair_is_refused_with_what_there_is():
     assert "CsI|PbI2, PbI2|CsI, CsI|CsI, PbI2|PbI2" in refusal.value.limit
     steps = make_film_steps("PbI2")
     polar = steps.study.phases[0].model_copy(update={"planes": ("111",), "termination": "Pb|Pb"})
-    with pytest.raises(ChargeBalanceError, match="choose a neutral termination"):
+    with pytest.raises(ChargeBalanceError, match="choose a neutral termination of this plane"):
         find_candidates(steps.study.model_copy(update={"phases": (polar,)}), steps.crystals)
