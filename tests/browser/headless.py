@@ -52,7 +52,7 @@ class Browser:
     driver: webdriver.Chrome
     screenshots: Path
 
-    def open(self, page: Path, *, width: int = 1200, scheme: str = "light") -> None:
+    def open(self, page: Path, *, width: int = 1000, scheme: str = "light") -> None:
         """Open a file at a width in pixels and in a colour scheme, and forget what was logged before."""
         self.command("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1,
                      mobile=width < _PHONE_WIDTH)  # fmt: skip

@@ -12,7 +12,7 @@
   box.hidden = false;
   let viewer = null;
   try {
-    viewer = $3Dmol.createViewer(element, { backgroundAlpha: 0, disableFog: true, antialias: true });
+    viewer = $3Dmol.createViewer(element, { backgroundAlpha: 0, disableFog: true, antialias: devicePixelRatio < 2 });
   } catch {
     viewer = null;
   }
