@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from qdip_dft.cli import compare, database, doctor, dot, export, match, query, show, status, structures, studies
+from qdip_dft.cli import atlas, compare, database, doctor, dot, export, match, query, show, status, structures, studies
 from qdip_dft.cli.output import write_error
 from qdip_dft.errors import QdipError
 
@@ -33,6 +33,7 @@ app.command("query", short_help="Find stored results.")(query.query)
 app.command("export", short_help="Write a bundle, a training set or OPTIMADE.")(export.export)
 app.command("import-bundle", short_help="Restore the results of a bundle.")(export.import_bundle)
 app.command("compare", short_help="Show results side by side.")(compare.compare)
+app.command("atlas", short_help="Draw all results on one page.")(atlas.atlas)
 app.command("doctor", short_help="Check the installation.")(doctor.doctor)
 
 

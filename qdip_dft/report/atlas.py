@@ -1,0 +1,159 @@
+"""The atlas: all results of a store on one page, as a matrix of dots and hosts and as a table, each with its report.
+
+The colour of a result shows its stabilization on a diverging scale from blue (black phase favoured) over grey to orange
+(competitor favoured), which all kinds of colour blindness keep apart; sign, number and a word say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.verdict import Verdict, judge
+from qdip_dft.model.stabilization import SIGN_CONVENTION, StabilizationDoc
+from qdip_dft.report.page import render_page
+from qdip_dft.report.tables import TERM_HEADINGS, Cell, write_numbers
+
+ATLAS_SCRIPT = "atlas.js"
+FILTERS = ("dot", "host", "facet", "engine", "level", "answer")
+"""By what the results can be filtered."""
+
+WORDS = {
+    Verdict.BLACK: "black",
+    Verdict.COMPETITOR: "competitor",
+    Verdict.TOO_CLOSE: "too close",
+    Verdict.UNDECIDED: "undecided",
+    Verdict.ALONE: "no competitor",
+}
+"""The answer in the fewest words."""
+
+_BLUE, _GREY, _ORANGE = (0, 114, 178), (240, 240, 240), (230, 159, 0)
+_FULL_COLOUR_EV_PER_FU = 0.3
+"""From this stabilization on the colour is full: ten times what screening resolves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One result in the atlas.
+
+    Parameters
+    ----------
+    id
+        Id of the result.
+    dot, host, facet, engine, level, answer
+        What it is filtered by; the answer is a word of `WORDS`.
+    black, competitor
+        The two films; ``—`` where there is none.
+    terms
+        Bulk, strain, surface, binding and total of black − competitor in eV per formula unit.
+    link
+        Where its report lies, seen from the atlas; None without a report.
+    background, ink
+        Colours of its field, as ``#rrggbb``.
+    """
+
+    id: str
+    dot: str
+    host: str
+    facet: str
+    engine: str
+    level: str
+    answer: str
+    black: str
+    competitor: str
+    terms: tuple[Cell, ...]
+    link: str | None
+    background: str
+    ink: str
+
+    @property
+    def total(self) -> Cell:
+        """Return the stabilization."""
+        return self.terms[-1]
+
+
+def render_atlas(documents: Sequence[StabilizationDoc], links: Mapping[str, str]) -> str:
+    """Return the overview of results as one HTML page that needs no other file and no network.
+
+    Parameters
+    ----------
+    documents
+        The results.
+    links
+        Where the report of a result lies, seen from the page, by id; those that are absent are not linked.
+    """
+    entries = sorted((_describe(d, links.get(d.id)) for d in documents), key=lambda e: (e.dot, e.host, e.facet, e.id))
+    hosts = sorted({entry.host for entry in entries})
+    return render_page(
+        "atlas.html.j2",
+        scripts=(ATLAS_SCRIPT,),
+        entries=entries,
+        hosts=hosts,
+        matrix={dot: {host: [e for e in entries if (e.dot, e.host) == (dot, host)] for host in hosts}
+                for dot in sorted({entry.dot for entry in entries})},
+        filters={name: sorted({getattr(entry, name) for entry in entries}) for name in FILTERS},
+        headings=TERM_HEADINGS,
+        scale=[(value, *choose_colours(value)) for value in (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)],
+        write_signed=write_signed,
+        sign_convention=SIGN_CONVENTION,
+    )  # fmt: skip
+
+
+def summarise_atlas(documents: Sequence[StabilizationDoc]) -> list[dict[str, JsonValue]]:
+    """Return the results as plain mappings, numbers in full, in eV per formula unit."""
+    rows: list[dict[str, JsonValue]] = []
+    for document in documents:
+        entry = _describe(document, None)
+        named: dict[str, JsonValue] = {name: getattr(entry, name) for name in ("id", *FILTERS, "black", "competitor")}
+        terms = {f"{name}_ev_per_fu": cell.value for name, cell in zip(TERM_HEADINGS, entry.terms, strict=True)}
+        rows.append({**named, **terms})
+    return rows
+
+
+def choose_colours(total_ev_per_fu: float | None) -> tuple[str, str]:
+    """Return background and ink of a stabilization; the ink is black or white, whichever is read more easily."""
+    if total_ev_per_fu is None:
+        return _write_colour(_GREY), "#000000"
+    share = min(abs(total_ev_per_fu) / _FULL_COLOUR_EV_PER_FU, 1.0)
+    end = _BLUE if total_ev_per_fu < 0 else _ORANGE
+    mixed = tuple(round(grey + share * (full - grey)) for grey, full in zip(_GREY, end, strict=True))
+    luminance = _relative_luminance(mixed)
+    # The contrast with white, 1.05 / (L + 0.05), and that with black, (L + 0.05) / 0.05, are equal at L = 0.179.
+    return _write_colour(mixed), "#000000" if luminance > 0.179 else "#ffffff"
+
+
+def _relative_luminance(colour: tuple[int, ...]) -> float:
+    """Return the relative luminance of an sRGB colour, WCAG 2.2."""
+    parts = [part / 255 for part in colour]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _write_colour(colour: tuple[int, ...]) -> str:
+    return "#" + "".join(f"{part:02x}" for part in colour)
+
+
+def _describe(document: StabilizationDoc, link: str | None) -> Entry:
+    difference = document.stabilization
+    background, ink = choose_colours(difference.total_ev_per_fu)
+    black, competitor = (
+        "—" if label is None else label.rpartition("//")[2] for label in (difference.black, difference.competitor)
+    )
+    return Entry(
+        id=document.id,
+        dot=document.study.dot.material,
+        host=document.study.host,
+        facet=document.dot_plane,
+        engine=document.study.engine.name,
+        level=document.level.value,
+        answer=WORDS[judge(document)],
+        black=black,
+        competitor=competitor,
+        terms=write_numbers([getattr(difference, f"{name}_ev_per_fu") for name in TERM_HEADINGS]),
+        link=link,
+        background=background,
+        ink=ink,
+    )
