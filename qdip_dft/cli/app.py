@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from qdip_dft.cli import atlas, compare, database, doctor, dot, export, match, query, show, status, structures, studies
+from qdip_dft.cli import (
+    atlas,
+    cluster,
+    compare,
+    database,
+    doctor,
+    dot,
+    export,
+    match,
+    query,
+    show,
+    status,
+    structures,
+    studies,
+)
 from qdip_dft.cli.output import write_error
 from qdip_dft.errors import QdipError
 
@@ -35,6 +49,14 @@ app.command("import-bundle", short_help="Restore the results of a bundle.")(expo
 app.command("compare", short_help="Show results side by side.")(compare.compare)
 app.command("atlas", short_help="Draw all results on one page.")(atlas.atlas)
 app.command("doctor", short_help="Check the installation.")(doctor.doctor)
+app.command("init-cluster", short_help="Write the configuration of a cluster.")(cluster.init_cluster)
+app.command("submit", short_help="Submit studies to the group's queue.")(cluster.submit)
+app.command("queue", short_help="Say how far the submitted studies are.")(cluster.queue)
+app.command("pause", short_help="Keep a submitted study from starting.")(cluster.pause)
+app.command("resume", short_help="Let a paused study go on.")(cluster.resume)
+app.command("cancel", short_help="Give up what has not started of a study.")(cluster.cancel)
+app.command("rerun", short_help="Start again what a study has lost.")(cluster.rerun)
+app.command("reconcile", short_help="Mend the queue after kills and outages.")(cluster.reconcile)
 
 
 def main() -> None:

@@ -82,7 +82,8 @@ class StabilizationMaker(Maker):
         if resolution.unfinished and not is_lost:
             return self._stage(resolution, known)
         documents = assemble_documents(self.steps, resolution, level=self.engine.theory().level)
-        return {"documents": [document.model_dump(mode="json") for document in documents]}
+        settings = {"relaxation_settings": self.engine.relaxation_settings()}
+        return {"documents": [d.model_copy(update=settings).model_dump(mode="json") for d in documents]}
 
     @property
     def steps(self) -> StudySteps:

@@ -233,7 +233,10 @@ def test_an_unknown_result_names_those_that_exist(finished_results: Path) -> Non
     assert_four_parts(refused, "toy-study")
 
 
-COMMANDS = ("structures", "match", "plan", "run", "status", "report", "query", "compare", "atlas", "doctor")
+COMMANDS = (
+    *("structures", "match", "plan", "run", "status", "report", "query", "compare", "atlas", "doctor"),
+    *("init-cluster", "submit", "queue", "pause", "resume", "cancel", "rerun", "reconcile"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,271 @@
+"""`qdip init-cluster | submit | queue | pause | resume | cancel | rerun | reconcile`: studies on a cluster."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qdip_dft.cli.options import AsJson
+from qdip_dft.cli.output import console, write_json
+from qdip_dft.errors import ResultsError
+
+if TYPE_CHECKING:
+    from qdip_dft.execution.fireworks.folder import ClusterFolder
+    from qdip_dft.execution.fireworks.submission import SubmitSummary
+
+Cluster = Annotated[
+    Path,
+    typer.Option("--cluster", envvar="QDIP_CLUSTER", help="Cluster folder.", show_default="./qdip-cluster"),
+]
+SubmittedStudy = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a submitted study.")]
+Term = Annotated[str | None, typer.Option("--term", help="Only this term: bulk, strain, surface, binding or advance.")]
+
+DEFAULT_CLUSTER = Path("qdip-cluster")
+PASSWORD_VARIABLE = "QDIP_MONGODB_PASSWORD"
+
+
+def init_cluster(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the configuration.")],
+    uri: Annotated[str, typer.Option("--uri", prompt="MongoDB address", help="mongodb://HOST:PORT without password.")],
+    user: Annotated[str, typer.Option("--user", prompt="MongoDB user", help="Who may read and write the database.")],
+    database: Annotated[str, typer.Option("--database", help="Name of the group's database.")] = "qdip",
+    authentication_database: Annotated[
+        str | None, typer.Option("--authentication-database", help="Where MongoDB keeps the user; none: --database.")
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", help=f"File with the password, else ${PASSWORD_VARIABLE}.")
+    ] = None,
+    scheduler: Annotated[str, typer.Option("--scheduler", help="SLURM, PBS or SGE.")] = "SLURM",
+    partition: Annotated[str, typer.Option("--partition", help="Partition or queue; none: the default one.")] = "",
+    account: Annotated[str, typer.Option("--account", help="Account that pays; none: the default one.")] = "",
+    pre_rocket: Annotated[str, typer.Option("--before", help="Shell command that prepares a job.")] = "",
+    packed_nodes: Annotated[int, typer.Option("--packed-nodes", help="Nodes of one allocation of class mlip.")] = 1,
+    packed_ranks: Annotated[
+        int, typer.Option("--packed-ranks", help="Jobs that run in it at once; 0: a batch job each.")
+    ] = 4,
+) -> None:
+    """Write a cluster folder: FireWorks' and jobflow's configuration with absolute paths, and test the database.
+
+    The password is asked for, or taken from a file or from QDIP_MONGODB_PASSWORD; it is kept in files of mode 600.
+
+    Example: qdip init-cluster ~/qdip-cluster --uri mongodb://db.example.org:27017 --user group --scheduler SLURM
+    """
+    from qdip_dft.execution.fireworks.database import ClusterDatabase
+    from qdip_dft.execution.fireworks.folder import ClusterSettings, write_cluster_folder
+    from qdip_dft.execution.fireworks.resources import Scheduler
+
+    _require_no_password(uri)
+    settings = ClusterSettings(
+        mongodb_uri=uri,
+        database=database,
+        user=user,
+        password=_read_password(password_file),
+        authentication_database=authentication_database or database,
+        scheduler=Scheduler(scheduler.upper()),
+        partition=partition,
+        account=account,
+        pre_rocket=pre_rocket,
+        packed_nodes=packed_nodes,
+        packed_ranks=packed_ranks,
+    )
+    written = write_cluster_folder(folder, settings)
+    with written.open_launchpad() as launchpad:
+        ClusterDatabase(launchpad.db).prepare()
+    for line in (
+        f"Written: {written.path}",
+        f"export QDIP_CLUSTER={written.path}",
+        f"Look through {written.path}/resources.yaml and */my_qadapter.yaml, then: qdip doctor --cluster DIR",
+    ):
+        console().print(line, markup=False, soft_wrap=True)
+
+
+def submit(
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Study files or names in workflows/.")],
+    cluster: Cluster = DEFAULT_CLUSTER,
+    priority: Annotated[int, typer.Option("--priority", help="Higher ones run first.")] = 0,
+    resources: Annotated[
+        Path | None, typer.Option("--resources", help="Resources of these studies instead of resources.yaml.")
+    ] = None,
+    is_retry: Annotated[bool, typer.Option("--retry", help="Try failed and unconverged calculations again.")] = False,
+    is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be submitted.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Submit studies to the group's queue; what anybody has calculated or is calculating is not submitted again.
+
+    Example: qdip submit pbs-fapbi3 pbs-cspbi3 --cluster ~/qdip-cluster --dry-run
+    """
+    from qdip_dft.execution.fireworks.resources import read_resources
+    from qdip_dft.execution.fireworks.submission import submit_study
+    from qdip_dft.plan import plan_study, read_study
+
+    folder = _folder(cluster)
+    chosen = folder.read_resources() if resources is None else read_resources(resources)
+    plans = [plan_study(read_study(study)) for study in studies]
+    with folder.open_launchpad() as launchpad:
+        options: dict[str, Any] = {"priority": priority, "is_retry": is_retry, "is_dry_run": is_dry_run}
+        summaries = [submit_study(plan, launchpad, resources=chosen, **options) for plan in plans]
+    if as_json:
+        write_json([asdict(summary) for summary in summaries])
+        return
+    for summary in summaries:
+        console().print(_describe(summary), markup=False, soft_wrap=True)
+
+
+def queue(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A submitted study; none: all.")] = None,
+    cluster: Cluster = DEFAULT_CLUSTER,
+    term: Term = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how far the submitted studies are: calculations by term and state, as the queue has them.
+
+    standby: another study calculates it. Raw FireWorks: lpad -l DIR/my_launchpad.yaml get_wflows.
+
+    Example: qdip queue pbs-fapbi3 --term strain
+    """
+    from qdip_dft.execution.fireworks.control import list_statuses
+    from qdip_dft.execution.fireworks.database import ClusterDatabase
+
+    with _folder(cluster).open_launchpad() as launchpad:
+        statuses = list_statuses(ClusterDatabase(launchpad.db), study=study, term=term)
+    if as_json:
+        write_json([{**asdict(status), "totals": status.totals} for status in statuses])
+        return
+    for status in statuses:
+        console().print(f"{status.study} ({status.submitted_by}): {status.state}", markup=False)
+        for each, states in sorted(status.counts.items()):
+            words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            console().print(f"  {each:<8} {words}", markup=False)
+
+
+def pause(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term = None) -> None:
+    """Keep what has not started of a study from starting, until qdip resume.
+
+    Example: qdip pause pbs-fapbi3 --term binding
+    """
+    from qdip_dft.execution.fireworks.control import pause_study
+
+    with _folder(cluster).open_launchpad() as launchpad:
+        _report("paused", pause_study(launchpad, study, term=term))
+
+
+def resume(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term = None) -> None:
+    """Let a paused study go on.
+
+    Example: qdip resume pbs-fapbi3
+    """
+    from qdip_dft.execution.fireworks.control import resume_study
+
+    with _folder(cluster).open_launchpad() as launchpad:
+        _report("resumed", resume_study(launchpad, study, term=term))
+
+
+def cancel(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term = None) -> None:
+    """Give up what has not started of a study; results are kept, and what other studies wait for goes on for them.
+
+    Example: qdip cancel pbs-fapbi3
+    """
+    from qdip_dft.execution.fireworks.control import cancel_study
+
+    with _folder(cluster).open_launchpad() as launchpad:
+        _report("cancelled", cancel_study(launchpad, study, term=term))
+
+
+def rerun(
+    study: SubmittedStudy,
+    cluster: Cluster = DEFAULT_CLUSTER,
+    _: Annotated[bool, typer.Option("--failed", help="What was lost or ended with an error; the default.")] = True,
+    term: Term = None,
+) -> None:
+    """Start again what was lost; calculations that did not converge are results: qdip submit --retry.
+
+    Example: qdip rerun pbs-fapbi3 --failed
+    """
+    from qdip_dft.execution.fireworks.control import rerun_failed
+
+    with _folder(cluster).open_launchpad() as launchpad:
+        _report("started again", rerun_failed(launchpad, study, term=term))
+
+
+def reconcile(
+    cluster: Cluster = DEFAULT_CLUSTER,
+    watch: Annotated[float | None, typer.Option("--watch", help="Repeat every so many seconds.")] = None,
+    silence: Annotated[
+        float, typer.Option("--silence", help="A run without sign of life for so many s is lost.")
+    ] = 240,
+    grace: Annotated[float, typer.Option("--grace", help="Leave states alone that are younger than this, in s.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Mend what kills, cancelled batch jobs and outages have left in the queue; may be repeated at any time.
+
+    Run it on a machine that sees the batch system and the outbox, best every few minutes.
+
+    Example: qdip reconcile --cluster ~/qdip-cluster --watch 120
+    """
+    folder = _folder(cluster)
+    while True:
+        repairs = _reconcile_once(folder, silence_s=silence, grace_s=grace)
+        if as_json:
+            write_json(repairs)
+        else:
+            words = ", ".join(f"{count} {repair}" for repair, count in repairs.items()) or "nothing to mend"
+            console().print(words, markup=False)
+        if watch is None:
+            return
+        time.sleep(watch)
+
+
+def _reconcile_once(folder: ClusterFolder, *, silence_s: float, grace_s: float) -> dict[str, int]:
+    from qdip_dft.execution.fireworks.outbox import Outbox
+    from qdip_dft.execution.fireworks.reconcile import Reconciler
+    from qdip_dft.execution.fireworks.scheduler import list_live_jobs
+
+    live_jobs = list_live_jobs(folder.read_resources().scheduler)
+    with folder.open_launchpad() as launchpad:
+        return Reconciler(launchpad, Outbox(folder.outbox), live_jobs, silence_s=silence_s, grace_s=grace_s).run()
+
+
+def _folder(path: Path) -> ClusterFolder:
+    from qdip_dft.execution.fireworks.folder import ClusterFolder
+
+    return ClusterFolder(path.absolute())
+
+
+def _report(what: str, count: int) -> None:
+    console().print(f"{count} fireworks {what}", markup=False)
+
+
+def _describe(summary: SubmitSummary) -> str:
+    counts = f"{summary.n_stored} calculations stored, {summary.n_fireworks} fireworks"
+    if summary.classes:
+        counts += " (" + ", ".join(f"{count} {name}" for name, count in summary.classes.items()) + ", 1 to go on)"
+    if summary.n_shared:
+        counts += f", {summary.n_shared} of them made by other studies"
+    if summary.n_later:
+        counts += f", {summary.n_later} follow from their results"
+    return f"{summary.study}: {counts}" + (f"; {summary.note}" if summary.note else "")
+
+
+def _read_password(password_file: Path | None) -> str:
+    if password_file is not None:
+        return password_file.read_text(encoding="utf-8").strip()
+    if PASSWORD_VARIABLE in os.environ:
+        return os.environ[PASSWORD_VARIABLE]
+    answer: Any = typer.prompt("MongoDB password", hide_input=True)
+    return str(answer)
+
+
+def _require_no_password(uri: str) -> None:
+    if "@" not in uri.partition("://")[2]:
+        return
+    raise ResultsError(
+        "the address holds a user or password",
+        limit="mongodb://HOST:PORT/?options",
+        why="other users of this machine can read command lines, and the shell keeps them",
+        remedy=f"give --user, and the password by {PASSWORD_VARIABLE}, --password-file or when asked",
+    )

@@ -1,0 +1,103 @@
+"""The group's database: FireWorks' own collections, and beside them calculations, results, claims and submissions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qdip_dft.execution.fireworks.claims import Claims
+from qdip_dft.results.archive import Archive
+
+if TYPE_CHECKING:
+    from jobflow import JobStore
+    from pymongo.collection import Collection as MongoCollection
+    from pymongo.database import Database
+
+Document = dict[str, Any]
+
+STANDBY = "standby"
+"""Category of a firework that another study's firework makes superfluous: no worker takes it.
+
+It is in the workflow so that its study waits; when the other one is done or given up, it gets its own category back."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDatabase:
+    """The database that queue and results share.
+
+    Parameters
+    ----------
+    database
+        Connected with the rights to read and write.
+    """
+
+    database: Database[Document]
+
+    @property
+    def fireworks(self) -> MongoCollection[Document]:
+        """FireWorks' fireworks; what is ours lies in ``spec.qdip``."""
+        return self.database["fireworks"]
+
+    @property
+    def submissions(self) -> MongoCollection[Document]:
+        """One document per submitted study."""
+        return self.database["submissions"]
+
+    @property
+    def claims(self) -> Claims:
+        """Who makes which calculation."""
+        return Claims(self.database["claims"])
+
+    def job_store(self) -> JobStore:
+        """Return jobflow's view of the calculations."""
+        from jobflow import JobStore
+        from maggma.stores import MongoStore
+
+        return JobStore(MongoStore.from_collection(self.database["calculations"]))
+
+    def archive(self) -> Archive:
+        """Return the stored calculations and results."""
+        from maggma.stores import MongoStore
+
+        stores = [MongoStore.from_collection(self.database[name]) for name in ("calculations", "stabilizations")]
+        return Archive(*stores).connect()
+
+    def prepare(self) -> None:
+        """Make the indexes, and FireWorks' counters where there are none; nothing that exists is changed."""
+        self.database["fw_id_assigner"].update_one(
+            {}, {"$setOnInsert": {"_id": -1, "next_fw_id": 1, "next_launch_id": 1}}, upsert=True
+        )
+        self.database["calculations"].create_index(["uuid", "index"], unique=True)
+        self.database["calculations"].create_index("output.key")
+        self.database["stabilizations"].create_index("id", unique=True)
+        self.database["workflows"].create_index("nodes")
+        self.database["launches"].create_index("launch_id", unique=True)
+        self.database["launches"].create_index("fw_id")
+        self.fireworks.create_index("fw_id", unique=True)
+        self.fireworks.create_index("launches")
+        self.fireworks.create_index("spec.qdip.job")
+        self.fireworks.create_index(["state", "spec._category", ("spec._priority", -1)])
+        self.fireworks.create_index(STATUS_INDEX)
+
+    def list_stored(self, jobs: Collection[str]) -> frozenset[str]:
+        """Return which of these jobs have a stored output."""
+        found = self.database["calculations"].find({"uuid": {"$in": list(jobs)}}, {"uuid": 1, "_id": 0})
+        return frozenset(document["uuid"] for document in found)
+
+    def wake(self, jobs: Iterable[str]) -> int:
+        """Give the fireworks that stand by for these jobs their own category back; return how many there were."""
+        woken = self.fireworks.update_many(
+            {"spec.qdip.job": {"$in": list(jobs)}, "spec._category": STANDBY},
+            [{"$set": {"spec._category": "$spec.qdip.category"}}],
+        )
+        return woken.modified_count
+
+    def settle(self, job: str) -> None:
+        """Do what follows a stored calculation: drop its claim and wake those who wait for it."""
+        self.claims.release(job)
+        self.wake([job])
+
+
+STATUS_INDEX = ["spec.qdip.submission", "spec.qdip.term", "state", "spec._category"]
+"""Answers how far the studies are without touching a firework."""

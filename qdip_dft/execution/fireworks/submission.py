@@ -1,0 +1,199 @@
+"""Submitting studies: only what nobody has calculated and nobody is calculating becomes work."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import socket
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from qdip_dft.execution.fireworks.database import ClusterDatabase
+from qdip_dft.execution.fireworks.resources import Resources
+from qdip_dft.execution.fireworks.stage import Orders, Stage, build_stage, classify_job, is_advance, wake_stored
+from qdip_dft.model.stabilization import StabilizationDoc
+
+if TYPE_CHECKING:
+    from fireworks import LaunchPad
+    from jobflow import Flow
+
+    from qdip_dft.flows.resolution import Resolution
+    from qdip_dft.plan import StudyPlan
+
+UNSTARTED_AFTER = timedelta(minutes=5)
+"""A submission without fireworks of this age was killed before it had any; the study may be submitted again."""
+
+
+class SubmissionState(StrEnum):
+    """How a submission stands."""
+
+    ACTIVE = "active"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitSummary:
+    """What a submission did.
+
+    Parameters
+    ----------
+    study
+        Name of the study.
+    n_stored
+        Calculations of the study that are stored.
+    n_fireworks
+        Fireworks inserted now, the one that builds the next stage included.
+    n_shared
+        Those of them that another submission makes.
+    n_later
+        Calculations whose structures follow from earlier results; they become fireworks then.
+    classes
+        Number of calculations to be made now by job class.
+    note
+        Why nothing was submitted, if so.
+    """
+
+    study: str
+    n_stored: int
+    n_fireworks: int = 0
+    n_shared: int = 0
+    n_later: int = 0
+    classes: dict[str, int] | None = None
+    note: str = ""
+
+
+def submit_study(
+    plan: StudyPlan,
+    launchpad: LaunchPad,
+    *,
+    resources: Resources,
+    priority: int = 0,
+    is_retry: bool = False,
+    is_dry_run: bool = False,
+) -> SubmitSummary:
+    """Submit what a study still needs; a study that is complete gets its result at once.
+
+    Parameters
+    ----------
+    plan
+        The study.
+    launchpad
+        The group's queue; results, claims and submissions lie in the same database.
+    resources
+        What the job classes ask for.
+    priority
+        Higher ones run first.
+    is_retry
+        Whether failed and unconverged calculations are tried again.
+    is_dry_run
+        Whether only to say what would be submitted.
+    """
+    database = ClusterDatabase(launchpad.db)
+    archive = database.archive()
+    flow = plan.make_flow(archive.find_record, is_retry=is_retry)
+    resolution = plan.resolve(archive.find_record)
+    n_stored = len({record.key for record in resolution.stored})
+    if flow is None:
+        if not is_dry_run:
+            _save(plan.assemble(resolution), database)
+        return SubmitSummary(plan.study.name, n_stored, note="everything is stored")
+    orders = Orders(
+        submission=fingerprint(plan),
+        study=plan.study.name,
+        preset=plan.study.engine.preset,
+        priority=priority,
+        resources=resources,
+    )
+    if is_dry_run:
+        return _describe(flow, resolution, orders, n_stored)
+    if not _register(orders, plan, database):
+        return SubmitSummary(plan.study.name, n_stored, note=_describe_active(orders.submission, database))
+    stage = build_stage(flow, orders, database)
+    launchpad.add_wf(stage.to_workflow(orders))
+    wake_stored(stage, database)
+    return _summarise(plan, stage, resolution, n_stored)
+
+
+def finish_submission(submission: str, documents: list[dict[str, Any]], database: ClusterDatabase) -> None:
+    """Keep the results of a study and mark its submission as finished."""
+    _save([StabilizationDoc.model_validate(document) for document in documents], database)
+    database.submissions.update_one(
+        {"_id": submission}, {"$set": {"state": SubmissionState.FINISHED, "finished_at": datetime.now(UTC)}}
+    )
+
+
+def fingerprint(plan: StudyPlan) -> str:
+    """Return an id that is the same for everybody who submits this study with these crystals and this engine."""
+    content = {
+        "study": plan.study.model_dump(mode="json"),
+        "crystals": {name: crystal.model_dump(mode="json") for name, crystal in plan.crystals.items()},
+        "theory": plan.engine.theory().model_dump(mode="json"),
+        "relaxation": plan.engine.relaxation_settings(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _save(documents: Any, database: ClusterDatabase) -> None:
+    archive = database.archive()
+    for document in documents:
+        archive.save_stabilization(document)
+
+
+def _register(orders: Orders, plan: StudyPlan, database: ClusterDatabase) -> bool:
+    """Note the submission; False if the same study is submitted already and not finished."""
+    from pymongo.errors import DuplicateKeyError
+
+    document = {
+        "_id": orders.submission,
+        "study": orders.study,
+        "spec": plan.study.model_dump(mode="json"),
+        "orders": orders.model_dump(mode="json"),
+        "state": SubmissionState.ACTIVE,
+        "submitted_at": datetime.now(UTC),
+        "submitted_by": f"{getpass.getuser()}@{socket.gethostname()}",
+    }
+    try:
+        database.submissions.insert_one(document)
+        return True
+    except DuplicateKeyError:
+        given_up = {"$in": [SubmissionState.FINISHED.value, SubmissionState.CANCELLED.value]}
+        may_replace: list[dict[str, Any]] = [{"state": given_up}]
+        if database.fireworks.find_one({"spec.qdip.submission": orders.submission}, {"_id": 1}) is None:
+            may_replace.append({"submitted_at": {"$lt": datetime.now(UTC) - UNSTARTED_AFTER}})
+        criteria = {"_id": orders.submission, "$or": may_replace}
+        return database.submissions.find_one_and_replace(criteria, document) is not None
+
+
+def _describe_active(submission: str, database: ClusterDatabase) -> str:
+    found = database.submissions.find_one({"_id": submission}) or {}
+    when = f"{found['submitted_at']:%Y-%m-%d %H:%M} UTC" if "submitted_at" in found else "just now"
+    return f"submitted already by {found.get('submitted_by', 'somebody')} at {when}"
+
+
+def _describe(flow: Flow, resolution: Resolution, orders: Orders, n_stored: int) -> SubmitSummary:
+    jobs = [job for job, _ in flow.iterflow()]
+    classes = Counter(classify_job(job, orders.resources).value for job in jobs if not is_advance(job))
+    return SubmitSummary(
+        orders.study,
+        n_stored,
+        n_fireworks=len(jobs),
+        n_later=len(resolution.waiting),
+        classes=dict(classes),
+        note="dry run, nothing was submitted",
+    )
+
+
+def _summarise(plan: StudyPlan, stage: Stage, resolution: Resolution, n_stored: int) -> SubmitSummary:
+    return SubmitSummary(
+        plan.study.name,
+        n_stored + stage.n_stored,
+        n_fireworks=len(stage.fireworks),
+        n_shared=len(stage.standing_by),
+        n_later=len(resolution.waiting),
+        classes=dict(Counter(firework.spec["qdip"]["category"] for firework in stage.parents)),
+    )

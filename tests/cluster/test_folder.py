@@ -1,0 +1,166 @@
+"""The cluster folder: complete, private, understood by FireWorks and jobflow for every batch system."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from fireworks import FWorker, fw_config
+from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
+
+from qdip_dft.errors import ResultsError
+from qdip_dft.execution.fireworks.folder import ClusterFolder, ClusterSettings, write_cluster_folder
+from qdip_dft.execution.fireworks.resources import JobClass, Request, Resources, Scheduler, read_resources
+from qdip_dft.model.calculation import Level
+from qdip_dft.model.engine import PresetName
+from tests.command_line import assert_four_parts, qdip
+
+PASSWORD = 's3cret"with\\quotes: {}'
+
+
+def settings(**changes: object) -> ClusterSettings:
+    given: dict[str, object] = {
+        "mongodb_uri": "mongodb://db.example.org:27017",
+        "database": "qdip",
+        "user": "group",
+        "password": PASSWORD,
+        "authentication_database": "qdip",
+        "partition": "long",
+        "account": "abc123",
+    }
+    return ClusterSettings(**{**given, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=list(Scheduler))
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> ClusterFolder:
+    return write_cluster_folder(tmp_path / "cluster", settings(scheduler=request.param))
+
+
+def files(folder: ClusterFolder) -> list[Path]:
+    return [path for path in folder.path.rglob("*") if path.is_file()]
+
+
+def test_nothing_is_left_to_fill_in(folder):
+    assert not [path for path in files(folder) if "{{" in path.read_text(encoding="utf-8")]
+
+
+def test_files_with_the_password_are_private(folder):
+    holding = [path for path in files(folder) if "s3cret" in path.read_text(encoding="utf-8")]
+    assert {path.name for path in holding} == {"my_launchpad.yaml", "jobflow.yaml"}
+    assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
+
+
+def test_any_password_survives_the_file(folder):
+    content = yaml.safe_load(folder.launchpad_file.read_text(encoding="utf-8"))
+    assert content["mongoclient_kwargs"]["password"] == PASSWORD
+
+
+def test_all_paths_are_absolute_and_exist(folder):
+    for job_class in JobClass:
+        content = yaml.safe_load((folder.worker(job_class) / "FW_config.yaml").read_text(encoding="utf-8"))
+        paths = [Path(value) for name, value in content.items() if name.endswith(("_LOC", "_DIR"))]
+        assert len(paths) == 4
+        assert all(path.is_absolute() and path.exists() for path in paths)
+
+
+def test_fireworks_knows_every_setting(folder):
+    for job_class in JobClass:
+        content = yaml.safe_load((folder.worker(job_class) / "FW_config.yaml").read_text(encoding="utf-8"))
+        assert all(hasattr(fw_config, name) for name in content)
+
+
+def test_a_worker_takes_its_own_class_only(folder):
+    for job_class in JobClass:
+        worker = FWorker.from_file(str(folder.worker(job_class) / "my_fworker.yaml"))
+        assert worker.query["spec._category"] == {"$in": [job_class.value]}
+
+
+def test_fireworks_writes_a_complete_batch_script(folder, tmp_path):
+    resources = folder.read_resources()
+    for job_class in JobClass:
+        adapter = CommonAdapter.from_file(str(folder.worker(job_class) / "my_qadapter.yaml"))
+        script = adapter.get_script_str(str(tmp_path))
+        assert "long" in script
+        assert "abc123" in script
+        assert str(folder.launchpad_file) in script
+        adapter.update(resources.queue_parameters(job_class, preset=PresetName.PRECISE))
+        assert "$$" not in adapter.get_script_str(str(tmp_path))  # warns, and fails, about keys it does not know
+
+
+def test_what_is_not_given_is_left_to_the_batch_system(tmp_path):
+    folder = write_cluster_folder(tmp_path / "cluster", settings(partition="", account=""))
+    script = CommonAdapter.from_file(str(folder.worker(JobClass.MLIP) / "my_qadapter.yaml")).get_script_str(".")
+    assert "--partition" not in script
+    assert "--account" not in script
+
+
+def test_a_second_folder_in_the_same_place_is_refused(folder):
+    with pytest.raises(ResultsError, match="choose another folder"):
+        write_cluster_folder(folder.path, settings())
+
+
+def test_credentials_open_to_others_are_refused(folder):
+    folder.launchpad_file.chmod(0o644)
+    with pytest.raises(ResultsError, match="chmod 600"), folder.open_launchpad():
+        pass
+
+
+def test_a_wrong_password_is_explained_without_showing_it(mongod, tmp_path, capsys):
+    given = settings(mongodb_uri=f"mongodb://{mongod.host}:{mongod.port}", authentication_database="admin")
+    folder = write_cluster_folder(tmp_path / "cluster", given)
+    with pytest.raises(ResultsError, match="check address, user and password") as caught, folder.open_launchpad():
+        pass
+    assert "s3cret" not in str(caught.value) + repr(given) + capsys.readouterr().out
+
+
+def test_a_password_in_the_address_is_refused(tmp_path):
+    uri = "mongodb://group:s3cret@db.example.org"
+    refused = qdip("init-cluster", tmp_path / "cluster", "--uri", uri, "--user", "group", check=False)
+    assert_four_parts(refused, "QDIP_MONGODB_PASSWORD")
+    assert "s3cret" not in refused.stderr
+    assert not (tmp_path / "cluster").exists()
+
+
+def test_a_folder_that_is_none_says_how_to_make_one(tmp_path):
+    assert_four_parts(qdip("queue", "--cluster", tmp_path, check=False), "qdip init-cluster")
+
+
+@pytest.mark.parametrize(
+    ("level", "n_atoms", "expected"),
+    [
+        (Level.SCREENING, 500, JobClass.MLIP),
+        (Level.DFT, 99, JobClass.DFT_SMALL),
+        (Level.DFT, 100, JobClass.DFT_LARGE),
+    ],
+)
+def test_the_class_follows_from_level_and_size(level, n_atoms, expected):
+    assert Resources().classify(n_atoms=n_atoms, level=level) is expected
+
+
+def test_a_finer_preset_gets_a_longer_wall_time():
+    walltimes = [Resources().queue_parameters(JobClass.DFT_SMALL, preset=p)["walltime"] for p in PresetName]
+    assert walltimes == ["24:00:00", "36:00:00", "48:00:00"]
+
+
+def test_ranks_are_spread_over_the_nodes():
+    resources = Resources(
+        scheduler=Scheduler.PBS,
+        classes={JobClass.DFT_LARGE: Request(nodes=3, ranks=100, walltime_h=0.5, memory_gb=34)},
+    )
+    asked = resources.queue_parameters(JobClass.DFT_LARGE, preset=PresetName.FAST)
+    assert asked == {"nnodes": 3, "ppnode": 34, "walltime": "0:30:00", "pmem": "1000mb"}
+
+
+def test_an_unknown_word_in_the_resources_is_refused(tmp_path):
+    path = tmp_path / "resources.yaml"
+    path.write_text("large_form_atoms: 50\n", encoding="utf-8")
+    with pytest.raises(ResultsError, match="qdip init-cluster"):
+        read_resources(path)
+
+
+def test_templates_hold_no_secret(repository):
+    for path in (repository / "fireworks_config").rglob("*.yaml"):
+        for value in re.findall(r"password: *(.+)", path.read_text(encoding="utf-8")):
+            assert value == '"{{ password }}"'

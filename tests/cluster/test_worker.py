@@ -1,0 +1,168 @@
+"""What a worker does with a job: nothing foreign is imported, no result is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import pytest
+from jobflow import JobStore
+from maggma.stores import MemoryStore
+
+from qdip_dft.errors import ResultsError
+from qdip_dft.execution.fireworks.claims import Claims
+from qdip_dft.execution.fireworks.database import ClusterDatabase
+from qdip_dft.execution.fireworks.outbox import Outbox, insist
+from qdip_dft.execution.fireworks.resources import Resources
+from qdip_dft.execution.fireworks.serial import read_job, write_job
+from qdip_dft.execution.fireworks.stage import is_advance
+from qdip_dft.execution.fireworks.submission import submit_study
+
+JOB = "0c6b9a4e-0000-5000-8000-000000000001"
+DOCUMENT = {"uuid": JOB, "index": 1, "output": {"key": "k", "energy_ev": -1.25}}
+
+
+@pytest.fixture
+def store() -> JobStore:
+    made = JobStore(MemoryStore())
+    made.connect()
+    return made
+
+
+@pytest.fixture
+def claims(database: ClusterDatabase) -> Claims:
+    return database.claims
+
+
+def first_job(plan: Any) -> Any:
+    return next(job for job in plan.make_flow(lambda _: None).jobs if not is_advance(job))
+
+
+def test_a_job_survives_the_way_through_the_database(toy_plan):
+    job = first_job(toy_plan)
+    back = read_job(write_job(job))
+    assert (back.uuid, back.name) == (job.uuid, job.name)
+    assert list(back.function_args) == list(job.function_args)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("antigravity", "geohash"), ("qdip_dft.execution.local", "warnings.warn"), ("os", "system")],
+)
+def test_a_job_that_names_something_foreign_imports_nothing(toy_plan, module, name):
+    content = json.loads(write_job(first_job(toy_plan)))
+    content["function"] = {"@module": module, "@callable": name, "@bound": None}
+    with pytest.raises(ResultsError, match="who may write to the database"):
+        read_job(json.dumps(content))
+    assert "antigravity" not in sys.modules
+
+
+def test_a_job_runs_functions_of_jobs_only(toy_plan):
+    content = json.loads(write_job(first_job(toy_plan)))
+    content["function"] = {"@module": "qdip_dft.execution.local", "@callable": "run_study", "@bound": None}
+    with pytest.raises(ResultsError, match="who may write to the database"):
+        read_job(json.dumps(content))
+
+
+def test_a_sent_result_is_stored_and_leaves_nothing_behind(store, tmp_path):
+    Outbox(tmp_path).send(DOCUMENT, store)
+    assert store.query_one({"uuid": JOB})["output"] == DOCUMENT["output"]
+    assert list(tmp_path.iterdir()) == []
+
+
+class AwayStore(JobStore):  # type: ignore[misc]
+    """A database that cannot be reached."""
+
+    def update(self, *_: Any, **__: Any) -> None:
+        from pymongo.errors import ServerSelectionTimeoutError
+
+        raise ServerSelectionTimeoutError("nobody is there")
+
+
+def test_a_result_waits_on_disk_while_the_database_is_away(store, tmp_path):
+    from pymongo.errors import ServerSelectionTimeoutError
+
+    outbox = Outbox(tmp_path, patience_s=0)
+    with pytest.raises(ServerSelectionTimeoutError, match="nobody is there"):
+        outbox.send(DOCUMENT, AwayStore(MemoryStore()))
+    assert list(outbox.list_jobs()) == [JOB]
+    assert outbox.deliver(JOB, store)
+    assert store.query_one({"uuid": JOB})["output"] == DOCUMENT["output"]
+    assert not outbox.deliver(JOB, store)
+
+
+def test_a_half_written_result_is_none(store, tmp_path):
+    (tmp_path / f"{JOB}.4711.partial").write_text('{"uuid": "0c6b', encoding="utf-8")
+    assert list(Outbox(tmp_path).list_jobs()) == []
+    assert not Outbox(tmp_path).deliver(JOB, store)
+
+
+def test_a_full_disk_is_named_and_the_result_is_stored_all_the_same(store, tmp_path):
+    (tmp_path / f"{JOB}.{os.getpid()}.partial").symlink_to("/dev/full")
+    with pytest.raises(ResultsError, match="free some space") as caught:
+        Outbox(tmp_path).send(DOCUMENT, store)
+    assert str(tmp_path) in caught.value.what
+    assert store.query_one({"uuid": JOB})["output"] == DOCUMENT["output"]
+
+
+@pytest.mark.parametrize("job", ["../../etc/passwd", "0c6b9a4e", f"{JOB}/x"])
+def test_an_id_from_the_database_cannot_leave_the_outbox(store, tmp_path, job):
+    with pytest.raises(ResultsError, match="delete this job"):
+        Outbox(tmp_path).deliver(job, store)
+
+
+def test_an_action_is_repeated_until_the_database_is_back():
+    from pymongo.errors import AutoReconnect
+
+    answers = iter([AutoReconnect("away"), AutoReconnect("away"), "stored"])
+
+    def act() -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert insist(act, patience_s=60) == "stored"
+
+
+def test_a_result_in_the_outbox_is_not_calculated_again(toy_plan, launchpad, database, work, tmp_path):
+    """The worker was killed between writing its result and sending it."""
+    submit_study(toy_plan, launchpad, resources=Resources())
+    work(1)
+    done = database.database["calculations"].find_one_and_delete({}, {"_id": 0})
+    assert done is not None
+    (tmp_path / "outbox" / f"{done['uuid']}.json").write_text(json.dumps(done, default=str), encoding="utf-8")
+    launchpad.rerun_fw(database.fireworks.find_one({"spec.qdip.job": done["uuid"]})["fw_id"])
+    work(3)
+    again = database.database["calculations"].find_one({"uuid": done["uuid"]})
+    assert again is not None
+    assert again["completed_at"] == done["completed_at"]
+
+
+def test_a_claim_belongs_to_the_first_who_asks(claims):
+    assert claims.claim([JOB], owner="one") == {JOB}
+    assert claims.claim([JOB], owner="two") == frozenset()
+    assert claims.claim([JOB], owner="one") == {JOB}
+    assert claims.find_owner(JOB) == "one"
+
+
+def test_part_of_what_is_asked_may_be_claimed(claims):
+    claims.claim(["a"], owner="one")
+    assert claims.claim(["a", "b"], owner="two") == {"b"}
+
+
+def test_a_claim_changes_hands_only_if_its_owner_still_holds_it(claims):
+    claims.claim([JOB], owner="one")
+    assert claims.hand_over(JOB, owner="one", heir="two")
+    assert not claims.hand_over(JOB, owner="one", heir="three")
+    assert claims.find_owner(JOB) == "two"
+
+
+def test_a_released_claim_is_free(claims):
+    claims.claim([JOB], owner="one")
+    claims.release(JOB, owner="two")
+    assert claims.find_owner(JOB) == "one"
+    claims.release(JOB)
+    assert claims.find_owner(JOB) is None
