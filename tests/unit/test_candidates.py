@@ -16,6 +16,7 @@ from qdip_dft.builders.candidates import (
     require_fitting,
 )
 from qdip_dft.builders.dots import plan_dot_cut
+from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.matching import match_cells
 from qdip_dft.builders.orientation import in_plane_vectors, plane_spacing_ang
 from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError
@@ -251,3 +252,17 @@ def test_a_dot_that_no_cell_can_passivate_is_refused():
     with pytest.raises(ChargeBalanceError, match=r"take another common cell: raise matching.max_area_ang2"):
         require_fitting(odd, cut, facet=dot.name)
     assert require_fitting(found, cut, facet=dot.name) == tuple(cell for cell in found if cell.n_dot % 2 == 0)
+
+
+def test_an_interface_on_a_hydroxide_covered_dot_is_built_with_whole_hydroxides():
+    steps = make_steps(
+        dot={"material": "PbS", "facets": ["111"], "min_thickness_ang": 6, "passivation": "OH"},
+        phases=[{"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"]}],
+        matching={"max_area_ang2": 250, "max_strain": 0.06},
+    )
+    (candidate,) = steps.candidates
+    interface = preview_structures(steps)[f"{Part.INTERFACE} {candidate.label}"]
+    n_dot = abs(round(np.linalg.det(candidate.dot_matrix)))
+    ions = find_ions(interface, {"OH": -1, "Pb": 2, "S": -2, "Cs": 1, "I": -1})
+    assert ions.count("OH") == interface.species.count("H") == 2 * n_dot
+    assert ions.formal_charge == 0

@@ -19,8 +19,9 @@ from qdip_dft.flows.resolution import preview_structures
 from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
+from qdip_dft.model.structure import StructureRecord
 from qdip_dft.report.tables import list_tables
-from tests.unit.studies import make_steps, stages
+from tests.unit.studies import make_steps, stages, toy_engine
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "data" / "cspbi3_surface_energies.csv"
 HOST_FORMATION_EV = -5.774
@@ -95,6 +96,16 @@ def answer(termination: str) -> StabilizationDoc:
     (last,) = list(stages(steps, {}))[-1:]
     (doc,) = assemble_documents(steps, last, level=Level.TEST)
     return doc
+
+
+@pytest.mark.parametrize("pair", ["CsI|CsI", "PbI2|PbI2"])
+def test_doubling_the_cell_doubles_the_energy_of_a_film_with_an_excess(pair):
+    steps = make_film_steps(pair)
+    film = preview_structures(steps)[f"{Part.FILM_SLAB} {steps.candidates[0].label}"].to_pymatgen()
+    once, twice = (
+        toy_engine().static(StructureRecord.from_pymatgen(cell)).energy_ev for cell in (film, film * (2, 1, 1))
+    )
+    assert twice == pytest.approx(2 * once, abs=1e-6)
 
 
 def surface_at_bounds_ev(result: CandidateResult) -> tuple[float, float]:

@@ -201,6 +201,8 @@ def test_every_neutral_film_of_a_hybrid_keeps_its_molecules_and_framework(name, 
     for pair in pairs:
         film = strained_film(orient_crystal(face.crystal, face.orientation, cut=pair.cut), pair)
         check_built(film, name=f"{name}({plane}) {pair.name}")
+        images = [ion.label for ion, m in zip(face.oriented.ions, pair.closing, strict=True) for _ in range(2 + m)]
+        assert sorted(ion.label for ion in film.ions) == sorted(images)
         rebuilt = find_ions(film.to_record(), {ion.label: ion.charge for ion in film.ions})
         assert sorted(ion.label for ion in rebuilt.ions) == sorted(ion.label for ion in film.ions)
         for distances in internal_distances_ang(rebuilt):
