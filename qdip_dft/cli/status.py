@@ -134,9 +134,10 @@ def _follow(look: Callable[[], StudyStatus], seen: StudyStatus, out: Console) ->
     printed: dict[str, object] = {}
     while seen.is_running:
         for term in seen.terms:
-            if printed.get(term.title) != term.counts:
+            moved = [term.counts.get(state, 0) for state in ("stored", "running", "failed", "blocked")]
+            if printed.get(term.title) != moved:
                 out.print(describe_term(term), markup=False, soft_wrap=True)
-            printed[term.title] = term.counts
+            printed[term.title] = moved
         time.sleep(REFRESH_EVERY_S)
         seen = look()
 
@@ -153,10 +154,10 @@ def _follow_live(look: Callable[[], StudyStatus], seen: StudyStatus, out: Consol
 
 def describe_term(term: TermStatus) -> str:
     """Return the line of a term, such as ``binding of FAPbI3-delta(001): 2 of 4 calculations, about 4 min left``."""
+    words = [f"{term.title}: {_count(term)} calculations", *_list_troubles(term)]
+    words += [f"running {running}" for running in term.running]
     left = _say_time(term.remaining_s)
-    return ", ".join(
-        [f"{term.title}: {_count(term)} calculations", *_list_troubles(term), *([f"{left} left"] if left else [])]
-    )
+    return ", ".join([*words, f"{left} left"] if left else words)
 
 
 def _count(term: TermStatus) -> str:
