@@ -10,7 +10,15 @@ from pydantic import JsonValue
 from qdip_dft.model.base import Record
 from qdip_dft.model.structure import StructureRecord, Vector
 
-CALCULATION_SCHEMA_VERSION: Final = 1
+CALCULATION_SCHEMA_VERSION: Final = 2
+
+CALCULATION_UNITS = {
+    "_ev": "electronvolt per cell",
+    "_ev_per_ang": "electronvolt per angstrom",
+    "_ev_per_ang3": "electronvolt per cubic angstrom, positive in tension",
+    "_ang": "angstrom",
+    "_s": "second",
+}
 
 
 class Freedom(StrEnum):
@@ -140,9 +148,11 @@ class CalculationRecord(Record):
         None, or the reason why there is no result.
     finished_at
         UTC time as ISO 8601.
+    units
+        Units by the ending of the field names.
     """
 
-    schema_version: Literal[1] = CALCULATION_SCHEMA_VERSION
+    schema_version: Literal[2] = CALCULATION_SCHEMA_VERSION
     key: str
     attempt: int = 0
     task: CalculationTask
@@ -150,6 +160,7 @@ class CalculationRecord(Record):
     result: EngineResult | None
     failure: str | None = None
     finished_at: str
+    units: dict[str, str] = CALCULATION_UNITS
 
     @property
     def is_usable(self) -> bool:

@@ -26,7 +26,7 @@ from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.registry import RegistryFinding
 from qdip_dft.model.study import PhaseRole, StudySpec
 
-STABILIZATION_SCHEMA_VERSION: Final = 1
+STABILIZATION_SCHEMA_VERSION: Final = 2
 FORMULA_VERSION: Final = 1
 """Raised whenever the definition of a term changes."""
 
@@ -243,7 +243,7 @@ class StabilizationDoc(Record):
         Versions of Python, the packages and the kind of machine that made the numbers.
     """
 
-    schema_version: Literal[1] = STABILIZATION_SCHEMA_VERSION
+    schema_version: Literal[2] = STABILIZATION_SCHEMA_VERSION
     formula_version: Literal[1] = FORMULA_VERSION
     id: str
     study: StudySpec

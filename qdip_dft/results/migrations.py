@@ -23,10 +23,28 @@ Document = dict[str, Any]
 Step = Callable[[Document], Document]
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
+
+def _add_calculation_units(document: Document) -> Document:
+    """Version 2 of a calculation says its units."""
+    units = {
+        "_ev": "electronvolt per cell",
+        "_ev_per_ang": "electronvolt per angstrom",
+        "_ev_per_ang3": "electronvolt per cubic angstrom, positive in tension",
+        "_ang": "angstrom",
+        "_s": "second",
+    }
+    return {**document, "schema_version": 2, "units": units}
+
+
+def _admit_new_fields(document: Document) -> Document:
+    """Version 2 of a result may have fields that the last documents of version 1 had begun to have; none is needed."""
+    return {**document, "schema_version": 2}
+
+
 STEPS: dict[type[Record], tuple[Step, ...]] = {
-    CalculationRecord: (),
+    CalculationRecord: (_add_calculation_units,),
     RegistryScreening: (),
-    StabilizationDoc: (),
+    StabilizationDoc: (_admit_new_fields,),
 }
 """The steps of each kind of document, from version 1 on."""
 
