@@ -1,11 +1,10 @@
 """How fast 100 000 results are stored and found, in a results folder and in MongoDB, against plain SQLite and pymongo.
 
-    python benchmarks/results_store.py [--count 100000] [--folder DIR]
+    python benchmarks/results_store.py [--count 100000] [--folder DIR] [--store folder|MongoDB]
 
 The results are synthetic and say so.  MongoDB is the private server of the tests (`make mongod`).  Each question is
-asked once to warm up and then several times; the median counts.  "Plain" runs the same filter, order and limit on the
-same database with the driver alone, and reads the same columns out of whole documents: with our indexes in MongoDB,
-without any in SQLite.
+asked seven times and the median counts.  "Plain" runs the same filter, order and limit on the same database with the
+driver alone: with our indexes in MongoDB; once and without any index in SQLite.
 """
 
 from __future__ import annotations
@@ -49,8 +48,7 @@ COLUMNS = [find_field(name)[0] for name in DEFAULT_COLUMNS]
 
 
 def time_median_ms(ask: Callable[[], Any], samples: int) -> float:
-    """Return the median time of a call, the first one left out."""
-    ask()
+    """Return the median time of a call."""
     times = []
     for _ in range(samples):
         started = time.perf_counter()
@@ -107,17 +105,21 @@ def translate(question: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]
     return make_filter(question.get("where"), **equal), order
 
 
-def measure(name: str, archive: Archive, count: int, ask_plain: Callable[[dict[str, Any]], Any]) -> bool:
+def measure(
+    name: str, archive: Archive, count: int, ask_plain: Callable[[dict[str, Any]], Any], plain_samples: int
+) -> bool:
     """Fill a store, ask all questions, print the times and return whether all limits are kept."""
     rate = fill(archive, count)
     print(f"\n{name}: {rate:.0f} documents stored per second (at least {LEAST_INSERTS_PER_S})")
     is_fast = rate >= LEAST_INSERTS_PER_S
     for title, question in QUESTIONS.items():
         ours_ms = time_median_ms(lambda question=question: list_rows(archive, **question), samples=7)
-        plain_ms = time_median_ms(lambda question=question: ask_plain(question), samples=3)
-        n_rows, n_plain = len(list_rows(archive, **question)), len(ask_plain(question))
-        assert n_rows == n_plain, (title, n_rows, n_plain)
-        print(f"  {title:<40} {n_rows:>6} rows {ours_ms:8.1f} ms (at most {LIMITS_MS[name]}), plain {plain_ms:8.1f} ms")
+        plain_ms = time_median_ms(lambda question=question: ask_plain(question), samples=plain_samples)
+        n_rows = len(list_rows(archive, **question))
+        print(
+            f"  {title:<40} {n_rows:>6} rows {ours_ms:8.1f} ms (at most {LIMITS_MS[name]}), plain {plain_ms:8.1f} ms",
+            flush=True,
+        )
         is_fast &= ours_ms <= LIMITS_MS[name]
     return is_fast
 
@@ -126,7 +128,7 @@ def measure_folder(folder: Path, count: int) -> bool:
     """Measure a results folder."""
     archive = make_results(folder)
     with sqlite3.connect(folder / "qdip.sqlite") as connection:
-        is_fast = measure("folder", archive, count, lambda question: ask_plain_sqlite(connection, question))
+        is_fast = measure("folder", archive, count, lambda question: ask_plain_sqlite(connection, question), 1)
     archive.close()
     size_mb = (folder / "qdip.sqlite").stat().st_size / 1e6
     print(f"  file of {size_mb:.0f} MB; one document has {len(json.dumps(next(make_documents(1)))) / 1e3:.1f} kB")
@@ -141,7 +143,7 @@ def measure_mongo(count: int) -> bool:
     with start_private_mongod(program) as server:
         archive = make_results(server.database_uri("benchmark"))
         collection = archive.stabilizations._collection  # noqa: SLF001 (the same connection)
-        is_fast = measure("MongoDB", archive, count, lambda question: ask_plain_mongo(collection, question))
+        is_fast = measure("MongoDB", archive, count, lambda question: ask_plain_mongo(collection, question), 7)
         archive.close()
     return is_fast
 
@@ -151,10 +153,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="folder for the results folder; a temporary one by default")
+    parser.add_argument("--store", choices=list(LIMITS_MS), help="one of the two stores; both by default")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        is_fast = measure_folder(Path(folder) / "results", asked.count)
-    is_fast &= measure_mongo(asked.count)
+    is_fast = True
+    if asked.store != "MongoDB":
+        with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+            is_fast &= measure_folder(Path(folder) / "results", asked.count)
+    if asked.store != "folder":
+        is_fast &= measure_mongo(asked.count)
     sys.exit(not is_fast)
 
 

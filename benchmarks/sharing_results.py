@@ -21,12 +21,12 @@ from qdip_dft.execution.local import open_archive
 from qdip_dft.execution.results_folder import ResultsFolder
 from qdip_dft.library import load_crystal
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level, LevelOfTheory
-from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.results.archive import Archive
 from qdip_dft.results.bundle import export_bundle
 from qdip_dft.results.bundle_reading import read_bundle
 from qdip_dft.results.bundle_restoring import restore_evidence
+from qdip_dft.results.migrations import read_stabilization
 from qdip_dft.results.optimade_folder import export_optimade
 from qdip_dft.results.training_set import export_training_set
 
@@ -74,7 +74,7 @@ def fill(archive: Archive, *, n_calculations: int, n_atoms: int) -> None:
     start = StructureRecord.from_pymatgen(cell)
     records = [make_record(start, number, rng) for number in range(n_calculations)]
     archive.save_records(records)
-    document = StabilizationDoc.model_validate(json.loads(GOLDEN.read_text()))
+    document = read_stabilization(json.loads(GOLDEN.read_text()))
     keys = {record.task.label: record.key for record in records}
     archive.save_stabilization(document.model_copy(update={"id": "synthetic", "calculations": keys}))
 

@@ -22,19 +22,26 @@ _LARGEST_EXACT_FLOAT = 2.0**53
 _COMPARISONS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
-def filter_to_sql(node: Filter) -> Sql:
+def filter_to_sql(node: Filter, decided: frozenset[Field] = frozenset()) -> Sql:
     """Return an SQL condition over ``doc`` with its parameters, true exactly for the documents that pass.
 
     Values are always bound; a field name enters the text only if `is_plain_field` and then inside an escaped literal.
+
+    Parameters
+    ----------
+    node
+        The filter.
+    decided
+        Fields whose index is known to hold no ``x'00'``: it answers comparisons as well, several fields together.
     """
     if isinstance(node, Not):
-        sql, parameters = filter_to_sql(node.part)
+        sql, parameters = filter_to_sql(node.part, decided)
         return f"({sql}) IS NOT TRUE", parameters
     if isinstance(node, FieldTest):
-        return _test_to_sql(node)
+        return _test_to_sql(node, decided)
     if not node.parts:
         return ("TRUE" if isinstance(node, AllOf) else "FALSE"), ()
-    parts = [filter_to_sql(part) for part in node.parts]
+    parts = [filter_to_sql(part, decided) for part in node.parts]
     joined = (" AND " if isinstance(node, AllOf) else " OR ").join(f"({sql})" for sql, _ in parts)
     return joined, tuple(parameter for _, parameters in parts for parameter in parameters)
 
@@ -85,10 +92,11 @@ def json_path_sql(field: Field) -> str:
     return "'" + path.replace("'", "''") + "'"
 
 
-def _test_to_sql(test: FieldTest) -> Sql:
+def _test_to_sql(test: FieldTest, decided: frozenset[Field]) -> Sql:
     if not is_plain_field(test.field) or (isinstance(test.operand, str) and _UNBINDABLE.search(test.operand)):
         return "value_passes(doc, ?)", (_write_test(test, test.field),)
-    lookup, lookup_parameters = _lookup_to_sql(test)
+    find_lookup = _decided_lookup_to_sql if test.field in decided else _lookup_to_sql
+    lookup, lookup_parameters = find_lookup(test)
     plain, plain_parameters = _plain_test_to_sql(test)
     root = value_sql(test.field[:1])
     exact = f"CASE WHEN {_undecided_sql(test.field)} THEN value_passes({root}, ?) ELSE {plain} END"
@@ -107,6 +115,27 @@ def _lookup_to_sql(test: FieldTest) -> Sql:
         choices = "SELECT value FROM json_each(?) UNION ALL SELECT x'00'"
         return f"{index_sql(test.field)} IN ({choices}) AND ", (_write_choices(test.operand),)
     return "", ()
+
+
+def _decided_lookup_to_sql(test: FieldTest) -> Sql:
+    """Return such a condition for a field whose index holds plain values only."""
+    operand, index = test.operand, index_sql(test.field)
+    if test.operator == "$in":
+        return f"{index} IN (SELECT value FROM json_each(?)) AND ", (_write_choices(operand),)
+    if test.operator not in _COMPARISONS or isinstance(operand, bool) or not isinstance(operand, int | float | str):
+        return "", ()
+    if isinstance(operand, str):
+        return f"{index} {_COMPARISONS[test.operator]} ? AND ", (operand,)
+    margin = _measure_margin([operand])
+    if test.operator == "$eq":
+        return f"{index} BETWEEN ? AND ? AND ", (operand - margin, operand + margin)
+    is_upper = test.operator in ("$lt", "$lte")
+    return f"{index} {'<=' if is_upper else '>='} ? AND ", (operand + margin if is_upper else operand - margin,)
+
+
+def _measure_margin(operands: list[float]) -> float:
+    """Return how far SQLite's reading of a decimal number may be off at most."""
+    return 1e-14 * max(map(abs, operands)) + 1e-300
 
 
 def _is_exact(operand: Any) -> bool:
@@ -156,7 +185,7 @@ def _number_test_to_sql(test: FieldTest, comparison: str, parameter: Any) -> Sql
     """Return the SQL of a test of numbers, leaving decimal numbers that are close to the operand to Python."""
     kind, value = type_sql(test.field), value_sql(test.field)
     operands = test.operand if isinstance(test.operand, list) else [test.operand]
-    margin = 1e-14 * max(map(abs, operands)) + 1e-300
+    margin = _measure_margin(operands)
     exact = f"value_passes({raw_value_sql(test.field)}, ?)"
     is_close = f"{kind} = 'real' AND {value} BETWEEN ? AND ?"
     sql = f"{kind} IN ('integer', 'real') AND CASE WHEN {is_close} THEN {exact} ELSE {comparison} END"

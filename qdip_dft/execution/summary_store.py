@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class SummaryStore(SQLiteStore):
     ) -> None:
         self.summary, self.indexes = tuple(summary), tuple(map(tuple, indexes))
         self._fields = frozenset(map(split_field, self.summary))
-        self._sortable = frozenset(index[0] for index in self.indexes)
+        self._indexed_fields = frozenset(split_field(index[0]) for index in self.indexes)
         super().__init__(path, collection_name, key)
 
     def count(self, criteria: Document | None = None) -> int:
@@ -54,7 +54,7 @@ class SummaryStore(SQLiteStore):
         node = parse_filter(criteria)
         if not self._covers(_list_fields(node)):
             return super().count(criteria)
-        where, parameters = filter_to_sql(node)
+        where, parameters = self._translate(node)
         return int(self._fetch(f"SELECT count(*) FROM {self._summary_table} WHERE {where}", parameters)[0][0])
 
     def query(
@@ -91,14 +91,24 @@ class SummaryStore(SQLiteStore):
 
     def _can_sort(self, order: dict[str, Sort | int]) -> bool:
         """Return whether an index sorts as MongoDB does: it cannot tell where lists, mappings and booleans belong."""
-        if not self._sortable.issuperset(order):
-            return False
-        asked = [f"EXISTS (SELECT 1 FROM {self._summary_table} WHERE {index_sql(split_field(name))} = x'00')"
-                 for name in order]  # fmt: skip
-        return not asked or not self._fetch(f"SELECT {' OR '.join(asked)}", ())[0][0]
+        return self._list_decided(map(split_field, order)).issuperset(map(split_field, order))
+
+    def _list_decided(self, fields: Iterable[Field]) -> frozenset[Field]:
+        """Return those of the fields that have an index with plain values only."""
+        indexed = sorted(self._indexed_fields.intersection(fields))
+        if not indexed:
+            return frozenset()
+        columns = [
+            f"EXISTS (SELECT 1 FROM {self._summary_table} WHERE {index_sql(field)} = x'00')" for field in indexed
+        ]
+        (found,) = self._fetch(f"SELECT {', '.join(columns)}", ())
+        return frozenset(field for field, is_undecided in zip(indexed, found, strict=True) if not is_undecided)
+
+    def _translate(self, node: Filter) -> tuple[str, tuple[Any, ...]]:
+        return filter_to_sql(node, self._list_decided(_list_fields(node)))
 
     def _select(self, columns: str, node: Filter, order: dict[str, Sort | int], *, skip: int, limit: int) -> list[Any]:
-        where, parameters = filter_to_sql(node)
+        where, parameters = self._translate(node)
         directions = {Sort.Ascending: "ASC", Sort.Descending: "DESC"}
         terms = [f"{index_sql(split_field(name))} {directions[Sort(way)]}" for name, way in order.items()]
         sql = f"SELECT {columns} FROM {self._summary_table} WHERE {where} ORDER BY {', '.join([*terms, 'id'])}"

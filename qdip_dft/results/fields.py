@@ -32,13 +32,19 @@ SUMMARY_FIELDS: Final = (
 )
 """What the usual questions ask for and show."""
 
+_TOTAL: Final = SHORT_NAMES["total"]
+
 INDEXES: Final = (
     ("id",),
     ("study.name",),
-    *((SHORT_NAMES[name],) for name in ("dot", "host", "facet", "engine", "total")),
-    ("level",),
     ("created_at",),
-    tuple(SHORT_NAMES[name] for name in ("dot", "host", "facet", "total")),
+    (_TOTAL,),
+    ("level", _TOTAL),
+    (SHORT_NAMES["host"], _TOTAL),
+    (SHORT_NAMES["facet"], _TOTAL),
+    (SHORT_NAMES["engine"], _TOTAL),
+    (SHORT_NAMES["dot"], "level", _TOTAL),
+    (SHORT_NAMES["dot"], SHORT_NAMES["host"], SHORT_NAMES["facet"], _TOTAL),
 )
 """What people ask for, alone and together."""
 

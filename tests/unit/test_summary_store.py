@@ -32,9 +32,10 @@ DOCUMENT = st.one_of(
     st.fixed_dictionaries({"a": st.lists(INSIDE, max_size=2)}),
 )
 FIELD = st.sampled_from(["a.b", "a.c", "d", "e", "a"])
+ORDERED = st.one_of(st.integers(-3, 3), st.sampled_from([0.1, 1e-300, 0.1 + 0.2, 0.3, -2.5]), st.text("aä", max_size=2))
 TEST = st.one_of(
     VALUES,
-    st.builds(lambda sign, value: {sign: value}, st.sampled_from(["$gt", "$lte", "$ne"]), st.integers(-3, 3)),
+    st.builds(lambda sign, value: {sign: value}, st.sampled_from(["$gt", "$gte", "$lt", "$lte", "$ne"]), ORDERED),
     st.builds(lambda value: {"$exists": value}, st.booleans()),
     st.builds(lambda values: {"$in": values}, st.lists(VALUES, max_size=3)),
 )
