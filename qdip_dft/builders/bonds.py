@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import exp, log, sqrt
+from math import log, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qdip_dft.builders.ions import IonicCrystal
+from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
 from qdip_dft.errors import StructureError
+from qdip_dft.model.neighbours import find_pairs
 
 Contact = tuple[int, int, int, int, int]
 """Two ions and the lattice translation of the second."""
@@ -91,36 +91,40 @@ def find_bonds(crystal: IonicCrystal, *, cutoff_ang: float = 4.5) -> tuple[Bond,
     """
     contacts = _find_contacts(crystal, cutoff_ang)
     scales = _molecular_scales(crystal, contacts)
-    bonds = (
-        Bond(i, j, (x, y, z), valence * scales[i] * scales[j])
-        for (i, j, x, y, z), valence in contacts.items()
-        if (i, j, x, y, z) < (j, i, -x, -y, -z)
-    )
+    bonds = (Bond(i, j, (x, y, z), v * scales[i] * scales[j]) for (i, j, x, y, z), v in contacts.items())
     return tuple(bond for bond in bonds if bond.valence >= LEAST_VALENCE)
 
 
 def _find_contacts(crystal: IonicCrystal, cutoff_ang: float) -> dict[Contact, float]:
-    """Return the unscaled valence of every contact, each listed from both ends."""
+    """Return the unscaled valence of every contact of two ions, each listed once."""
+    pairs = find_pairs(atom_positions(crystal), crystal.lattice_ang, cutoff_ang=cutoff_ang)
     owner = np.repeat(np.arange(len(crystal.ions)), [len(ion.species) for ion in crystal.ions])
-    record = crystal.to_record()
-    is_neutral = not np.any(crystal.charges)
+    ends = owner[[pairs.first, pairs.second]]
+    charges = crystal.charges
+    is_bound = charges[ends[0]] * charges[ends[1]] < 0 if np.any(charges) else np.ones(len(pairs.first), dtype=bool)
+    radii_ang = _valence_radii_ang(crystal)[pairs.first[is_bound], pairs.second[is_bound]]
+    strengths = np.exp((radii_ang - pairs.distances_ang[is_bound]) / SOFTNESS_ANG)
     valences: dict[Contact, float] = {}
-    neighbours = record.to_pymatgen().get_neighbor_list(cutoff_ang)  # images refer to the unwrapped coordinates
-    for a, b, image, distance in zip(*neighbours, strict=True):
-        i, j = int(owner[a]), int(owner[b])
-        if not is_neutral and crystal.ions[i].charge * crystal.ions[j].charge >= 0:
-            continue
-        radius = bond_valence_radius_ang(record.species[a], record.species[b])
-        x, y, z = (int(t) for t in image)
-        contact = (i, j, x, y, z)
-        valences[contact] = valences.get(contact, 0.0) + exp((radius - distance) / SOFTNESS_ANG)
+    columns = (*ends[:, is_bound].tolist(), *pairs.images[is_bound].T.tolist())
+    for contact, strength in zip(zip(*columns, strict=True), strengths.tolist(), strict=True):
+        valences[contact] = valences.get(contact, 0.0) + strength
     return valences
 
 
-def _molecular_scales(crystal: IonicCrystal, contacts: dict[Contact, float]) -> NDArray[np.float64]:
+def _valence_radii_ang(crystal: IonicCrystal) -> Array:
+    """Return R0 of every two atoms of a crystal in Å, shape (n_atoms, n_atoms)."""
+    species = [symbol for ion in crystal.ions for symbol in ion.species]
+    elements = sorted(set(species))
+    table = np.array([[bond_valence_radius_ang(a, b) for b in elements] for a in elements])
+    kinds = np.array([elements.index(symbol) for symbol in species])
+    return np.asarray(table[np.ix_(kinds, kinds)])
+
+
+def _molecular_scales(crystal: IonicCrystal, contacts: dict[Contact, float]) -> Array:
     """Return for each molecular ion its charge over the sum of its contacts, and 1 for every atom."""
     sums = np.zeros(len(crystal.ions))
-    for (ion, *_), valence in contacts.items():
-        sums[ion] += valence
+    for (first, second, *_), valence in contacts.items():
+        sums[first] += valence
+        sums[second] += valence
     is_scaled = np.array([len(ion.species) > 1 for ion in crystal.ions]) & (sums > 0) & (crystal.charges != 0)
     return np.where(is_scaled, np.abs(crystal.charges) / np.where(is_scaled, sums, 1.0), 1.0)

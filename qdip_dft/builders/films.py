@@ -12,7 +12,13 @@ from math import ceil
 
 import numpy as np
 
-from qdip_dft.builders.ions import Array, IonicCrystal, repeat_crystal, transform_crystal, translations_inside
+from qdip_dft.builders.ions import (
+    IonicCrystal,
+    atom_positions,
+    repeat_crystal,
+    transform_crystal,
+    translations_inside,
+)
 from qdip_dft.builders.strain import Mesh
 from qdip_dft.model.orientation import IntegerMatrix2
 
@@ -135,10 +141,3 @@ def in_vacuum(crystal: IonicCrystal, vacuum_ang: float) -> IonicCrystal:
     return IonicCrystal(
         lattice_ang=lattice, ions=crystal.ions, frac_centres=np.asarray(centres @ np.linalg.inv(lattice))
     )
-
-
-def atom_positions(crystal: IonicCrystal) -> Array:
-    """Return the Cartesian atom positions, ion after ion, shape (n_atoms, 3), in Å."""
-    n_atoms = [len(ion.species) for ion in crystal.ions]
-    offsets = np.concatenate([ion.offsets_ang for ion in crystal.ions])
-    return np.asarray(np.repeat(crystal.centres_ang, n_atoms, axis=0) + offsets)

@@ -6,8 +6,8 @@ from itertools import product
 
 import numpy as np
 
-from qdip_dft.builders.films import atom_positions, in_vacuum
-from qdip_dft.builders.ions import Array, IonicCrystal
+from qdip_dft.builders.films import in_vacuum
+from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
 from qdip_dft.model.neighbours import find_pairs
 

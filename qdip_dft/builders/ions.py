@@ -112,15 +112,19 @@ class IonicCrystal:
 
     def to_record(self) -> StructureRecord:
         """Return the atoms, ion after ion, in the order of the ions."""
-        positions = np.concatenate(
-            [centre + ion.offsets_ang for ion, centre in zip(self.ions, self.centres_ang, strict=True)]
-        )
-        frac_coords = positions @ np.linalg.inv(self.lattice_ang)
+        frac_coords = atom_positions(self) @ np.linalg.inv(self.lattice_ang)
         return StructureRecord(
             lattice_ang=self.lattice_ang.tolist(),
             species=tuple(symbol for ion in self.ions for symbol in ion.species),
             frac_coords=tuple(map(tuple, frac_coords.tolist())),
         )
+
+
+def atom_positions(crystal: IonicCrystal) -> Array:
+    """Return the Cartesian atom positions, ion after ion, shape (n_atoms, 3), in Å."""
+    n_atoms = [len(ion.species) for ion in crystal.ions]
+    offsets = np.concatenate([ion.offsets_ang for ion in crystal.ions])
+    return np.asarray(np.repeat(crystal.centres_ang, n_atoms, axis=0) + offsets)
 
 
 def find_ions(structure: StructureRecord, formal_charges: Mapping[str, int]) -> IonicCrystal:

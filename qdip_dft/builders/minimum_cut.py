@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
-from scipy.sparse import csr_array, eye_array, kron
+from scipy.sparse import csr_array
 
 from qdip_dft.errors import SlabError
 
@@ -153,18 +153,12 @@ def _solve_relaxations(
     network: BondNetwork, aims: Sequence[Aim], branches: Sequence[_Branch], charge_shift: int
 ) -> Array:
     """Return the shifts that solve each branch's relaxation, shape (n_branches, n_ions)."""
-    balance = _flow_balance(network)
-    costs, capacities = [], []
-    for branch in branches:
-        cost, capacity = _flow_costs(network, aims[branch.aim], branch, charge_shift)
-        costs.append(cost)
-        capacities.append(capacity)
     weights = [aims[branch.aim].corrugation_weight for branch in branches]
     solution = linprog(
-        np.concatenate(costs),
-        A_eq=kron(eye_array(len(branches)), balance, format="csr"),
+        _flow_costs(network, aims, branches, charge_shift).ravel(),
+        A_eq=_repeat_block(_flow_balance(network), len(branches)),
         b_eq=np.repeat(weights, len(network.heights)),
-        bounds=np.concatenate(capacities),
+        bounds=_flow_bounds(network, aims, branches).reshape(-1, 2),
         method="highs-ds",
     )
     if not solution.success:
@@ -182,22 +176,48 @@ def _flow_balance(network: BondNetwork) -> csr_array:
     return csr_array(np.hstack([bonds, identity, identity, -identity, identity, network.charges[:, None]]))
 
 
-def _flow_costs(network: BondNetwork, aim: Aim, branch: _Branch, charge_shift: int) -> tuple[Array, Array]:
-    """Return the cost of each column and its least and largest flow, shape (n_columns, 2).
+def _repeat_block(block: csr_array, times: int) -> csr_array:
+    """Return the block-diagonal matrix of equal blocks; scipy's own takes longer than solving most of them."""
+    n_rows, n_columns = block.shape
+    columns = np.add.outer(n_columns * np.arange(times), block.indices)
+    ends = np.add.outer(block.nnz * np.arange(times), block.indptr[1:])
+    parts = (np.tile(block.data, times), columns.ravel(), np.concatenate([[0], ends.ravel()]))
+    return csr_array(parts, shape=(times * n_rows, times * n_columns))
+
+
+def _flow_costs(network: BondNetwork, aims: Sequence[Aim], branches: Sequence[_Branch], charge_shift: int) -> Array:
+    """Return the cost of each column in each branch, shape (n_branches, n_columns)."""
+    below = _whole_below(network, aims, branches)
+    lower, upper = (np.array(ends) for ends in zip(*((b.lower, b.upper) for b in branches), strict=True))
+    planes = np.broadcast_to(-network.planes, (len(branches), len(network.planes)))
+    charge = np.full((len(branches), 1), charge_shift)
+    return np.hstack([planes, below, below + 1, -lower, upper, charge])
+
+
+def _flow_bounds(network: BondNetwork, aims: Sequence[Aim], branches: Sequence[_Branch]) -> Array:
+    """Return the least and largest flow of each column in each branch, shape (n_branches, n_columns, 2).
 
     The cost ε|z + k − c| has slope −ε below the whole number k0 next to c − z, +ε above k0 + 1 and a slope between; an
     arc of cost k0 and one of cost k0 + 1 carry the differences of these slopes.
     """
-    below = np.floor(aim.centre - network.heights)
-    weight = aim.corrugation_weight
-    above_centre, below_centre = (np.abs(network.heights + k - aim.centre) for k in (below + 1, below))
-    slope = weight * (above_centre - below_centre)
-    cost = np.concatenate([-network.planes, below, below + 1, -branch.lower, branch.upper, [charge_shift]])
-    n_ions = len(below)
-    least = np.concatenate([-network.costs, np.zeros(4 * n_ions), [-np.inf]])
-    unlimited = np.full(2 * n_ions + 1, np.inf)
-    largest = np.concatenate([network.costs, slope + weight, weight - slope, unlimited])
-    return cost, np.stack([least, largest], axis=1)
+    below = _whole_below(network, aims, branches)
+    centres, weights = _centres(aims, branches), np.array([[aims[b.aim].corrugation_weight] for b in branches])
+    slope = weights * (np.abs(network.heights + below + 1 - centres) - np.abs(network.heights + below - centres))
+    bonds = np.broadcast_to(network.costs, (len(branches), len(network.costs)))
+    n_ions = len(network.heights)
+    free, unlimited = np.full((len(branches), 1), -np.inf), np.full((len(branches), 2 * n_ions + 1), np.inf)
+    least = np.hstack([-bonds, np.zeros((len(branches), 4 * n_ions)), free])
+    largest = np.hstack([bonds, slope + weights, weights - slope, unlimited])
+    return np.stack([least, largest], axis=2)
+
+
+def _whole_below(network: BondNetwork, aims: Sequence[Aim], branches: Sequence[_Branch]) -> Array:
+    """Return for each branch the whole number k0 below c − z of each ion."""
+    return np.asarray(np.floor(_centres(aims, branches) - network.heights))
+
+
+def _centres(aims: Sequence[Aim], branches: Sequence[_Branch]) -> Array:
+    return np.array([[aims[branch.aim].centre] for branch in branches])
 
 
 def _cut_not_found(message: str) -> SlabError:

@@ -24,9 +24,9 @@ from math import ceil, gcd, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.builders.films import atom_positions, in_vacuum
+from qdip_dft.builders.films import in_vacuum
 from qdip_dft.builders.interfaces import join_slabs
-from qdip_dft.builders.ions import Array, IonicCrystal
+from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
 from qdip_dft.builders.planes import RELATIVE_TIE
 from qdip_dft.errors import StructureError
 from qdip_dft.model.orientation import IntegerMatrix2

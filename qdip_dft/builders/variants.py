@@ -16,8 +16,8 @@ from itertools import product
 
 import numpy as np
 
-from qdip_dft.builders.films import atom_positions, in_vacuum
-from qdip_dft.builders.ions import Array, IonicCrystal
+from qdip_dft.builders.films import in_vacuum
+from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
 from qdip_dft.builders.registry import SYMMETRY_TOLERANCE_ANG, Integers, find_plane_operations
 from qdip_dft.errors import InterfaceError
 from qdip_dft.model.orientation import AS_CUT, FilmTurn

@@ -16,6 +16,8 @@ class Pairs:
     ----------
     first, second
         Indices of the two atoms, shape (pairs,).
+    images
+        Cell of the second atom when the first lies in cell zero, shape (pairs, 3).
     vectors_ang
         From the first atom to the image of the second, in Å, shape (pairs, 3).
     distances_ang
@@ -24,6 +26,7 @@ class Pairs:
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
+    images: NDArray[np.int64]
     vectors_ang: NDArray[np.float64]
     distances_ang: NDArray[np.float64]
 
@@ -40,7 +43,7 @@ def find_pairs(positions_ang: NDArray[np.float64], lattice_ang: NDArray[np.float
     keep = _appears_once(first, second, images)
     first, second, images = first[keep], second[keep], images[keep]
     vectors = coordinates[second] + images @ lattice - coordinates[first]
-    return Pairs(first, second, vectors, np.linalg.norm(vectors, axis=1))
+    return Pairs(first, second, images.astype(np.int64), vectors, np.linalg.norm(vectors, axis=1))
 
 
 def _appears_once(
