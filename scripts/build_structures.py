@@ -16,7 +16,8 @@ import numpy as np
 import yaml
 from pymatgen.core import Lattice, Structure
 
-from qdip_dft.builders.layered import LayeredCell, build_graphene, build_layered_host, place_along
+from qdip_dft.builders.graphene import build_graphene
+from qdip_dft.builders.layered import LayeredCell, build_layered_host, place_along
 from qdip_dft.builders.mixed import arrange_quasirandom, mix_lattices
 from qdip_dft.builders.molecules import (
     OrganicCation,
@@ -128,6 +129,7 @@ def build_sheets(recipe: dict[str, Any], _: dict[str, dict[str, Any]]) -> Struct
         spacing_ang=recipe["spacing_ang"],
         hydroxyl_pairs=recipe["hydroxyl_pairs"],
         epoxides=recipe["epoxides"],
+        carbonyl_pairs=recipe.get("carbonyl_pairs", 0),
     )
 
 

@@ -1,4 +1,4 @@
-"""Layered partners: Ruddlesden-Popper hosts with long spacer cations, ordered molecular salts and graphene sheets.
+"""Layered partners: Ruddlesden-Popper hosts with long spacer cations, and ordered molecular salts.
 
 A (PEA)₂Cs(n−1)PbₙBr(3n+1) host is n sheets of corner-sharing PbBr6 octahedra between two layers of phenethylammonium.
 Here the sheets are straight, with the Pb–Br distance of the cubic perovskite.  Above each hollow of a sheet stands one
@@ -43,9 +43,6 @@ HALIDE_LIMITS_ANG = {"H": MIN_HYDROGEN_HALIDE_ANG, "C": 3.45, "N": 3.2}
 
 N_SPACER_PLACEMENTS = 20_000
 """Random placements of a spacer cation that are compared."""
-
-CARBON_BOND_ANG = 1.42
-"""C–C distance in graphene."""
 
 _TWOFOLD_AXIS = np.diag([1.0, -1.0, -1.0])
 
@@ -255,67 +252,3 @@ def _rotation_between(start: Array, end: Array) -> Array:
             Rotation.from_rotvec((0.0 if cosine > 0 else np.pi) * other / np.linalg.norm(other)).as_matrix()
         )
     return np.asarray(Rotation.from_rotvec(np.arctan2(sine, cosine) * normal / sine).as_matrix())
-
-
-def build_graphene(
-    repeats: int, *, bond_ang: float = CARBON_BOND_ANG, spacing_ang: float, hydroxyl_pairs: int = 0, epoxides: int = 0
-) -> Structure:
-    """Build sheets of graphene on top of each other, with neutral oxygen groups above and below them.
-
-    A hydroxyl pair is two OH on neighbouring carbons, one above and one below; an epoxide is one O above a C–C bond.
-    Both leave every electron paired.  A carbonyl group needs an edge, which an endless sheet does not have.  The groups
-    are placed on every other C–C bond along the cell's diagonal; the sheet itself is left flat for the relaxation.
-
-    Parameters
-    ----------
-    repeats
-        Cells of two carbons along each in-plane vector.
-    bond_ang
-        C–C distance in Å.
-    spacing_ang
-        Distance of the sheets in Å.
-    hydroxyl_pairs, epoxides
-        Numbers of groups per cell.
-
-    Raises
-    ------
-    StructureError
-        If the groups do not fit on the sheet.
-    """
-    from pymatgen.core import Lattice, Structure
-
-    n_groups = hydroxyl_pairs + epoxides
-    if repeats < 1 or min(hydroxyl_pairs, epoxides) < 0 or 2 * n_groups > repeats:
-        raise StructureError(
-            f"{n_groups} oxygen groups on {repeats} × {repeats} cells of graphene",
-            limit="at most one group for every two cells along the diagonal",
-            why="neighbouring groups would touch",
-            remedy="enlarge the sheet or take fewer groups",
-        )
-    edge = np.sqrt(3.0) * bond_ang
-    cell = np.array([[edge, 0.0, 0.0], [-edge / 2.0, bond_ang * 1.5, 0.0], [0.0, 0.0, spacing_ang]])
-    corners = [i * cell[0] + j * cell[1] for i, j in product(range(repeats), repeat=2)]
-    across = np.array([0.0, bond_ang, 0.0])  # from the first carbon of a cell to the second
-    atoms = [("C", corner + carbon) for corner in corners for carbon in (np.zeros(3), across)]
-    for index in range(n_groups):
-        start = 2 * index * (cell[0] + cell[1])
-        atoms += _hydroxyl_pair(start, start + across) if index < hydroxyl_pairs else _epoxide(start, start + across)
-    lattice = Lattice(cell * np.array([[repeats], [repeats], [1]]))
-    return Structure(lattice, [s for s, _ in atoms], [x for _, x in atoms], coords_are_cartesian=True)
-
-
-def _hydroxyl_pair(first: Array, second: Array) -> list[tuple[str, Array]]:
-    """Return two OH (C–O 1.44, O–H 0.97 Å, C–O–H 107°), above one carbon and below its neighbour."""
-    up, outward = np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0])
-    tilt = np.radians(180.0 - 107.0)
-    atoms: list[tuple[str, Array]] = []
-    for carbon, normal in ((first, up), (second, -up)):
-        oxygen = carbon + 1.44 * normal
-        atoms += [("O", oxygen), ("H", oxygen + 0.97 * (np.cos(tilt) * normal + np.sin(tilt) * outward))]
-    return atoms
-
-
-def _epoxide(first: Array, second: Array) -> list[tuple[str, Array]]:
-    """Return an O above the middle of a bond, 1.44 Å from both carbons."""
-    height = np.sqrt(1.44**2 - 0.25 * float((second - first) @ (second - first)))
-    return [("O", 0.5 * (first + second) + np.array([0.0, 0.0, height]))]

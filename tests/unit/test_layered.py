@@ -7,10 +7,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+from pymatgen.core import Structure
 
 from qdip_dft.builders.cleavage import find_terminations
+from qdip_dft.builders.graphene import build_graphene
 from qdip_dft.builders.ions import IonicCrystal, find_ions
-from qdip_dft.builders.layered import LayeredCell, build_graphene, build_layered_host, place_along
+from qdip_dft.builders.layered import LayeredCell, build_layered_host, place_along
 from qdip_dft.builders.molecules import build_methylammonium, build_phenethylammonium
 from qdip_dft.errors import StructureError
 from qdip_dft.library import load_crystal
@@ -185,3 +187,50 @@ def test_a_sheet_with_groups_is_no_molecule_and_its_atoms_are_neutral():
 def test_groups_that_do_not_fit_are_refused(repeats, groups):
     with pytest.raises(StructureError, match="enlarge the sheet"):
         build_graphene(repeats, spacing_ang=8.0, hydroxyl_pairs=groups)
+
+
+@pytest.mark.parametrize("repeats", [4, 5, 6])
+def test_a_carbonyl_pair_takes_a_ring_of_carbon_and_leaves_no_bond_open(repeats):
+    sheet = build_graphene(repeats, spacing_ang=8.0, carbonyl_pairs=1)
+    assert sheet.composition.as_dict() == {"C": 2 * repeats**2 - 6, "O": 2, "H": 4}
+    firsts, seconds, _, distances = sheet.get_neighbor_list(1.5)
+    elements = np.array([site.specie.symbol for site in sheet])
+    n_bonds = np.bincount(firsts, minlength=len(sheet))
+    assert set(n_bonds[elements == "C"]) == {3}
+    assert set(n_bonds[elements != "C"]) == {1}
+    is_carbonyl = (elements[firsts] == "C") & (elements[seconds] == "O")
+    assert distances[is_carbonyl] == pytest.approx([1.23, 1.23], abs=1e-9)
+
+
+def test_carbonyl_groups_lie_in_the_sheet_and_face_each_other():
+    sheet = build_graphene(4, spacing_ang=8.0, carbonyl_pairs=1)
+    assert np.abs(sheet.cart_coords[:, 2]).max() < 1e-9
+    first, second = (i for i, site in enumerate(sheet) if site.specie.symbol == "O")
+    assert sheet.get_distance(first, second) == pytest.approx(2 * (2 * 1.42 - 1.23), abs=1e-9)
+    middle = sheet.cart_coords[[first, second]].mean(axis=0)
+    inverted = Structure(
+        sheet.lattice, sheet.species, 2 * middle - sheet.cart_coords, coords_are_cartesian=True, to_unit_cell=True
+    )
+    # inversion exchanges the sublattices: each lost three carbons and holds one C=O, so no electron is left unpaired
+    distances = sheet.lattice.get_all_distances(sheet.frac_coords, inverted.frac_coords)
+    partners = distances.argmin(axis=1)
+    assert distances.min(axis=1).max() < 1e-6
+    assert [site.specie for site in sheet] == [inverted[int(i)].specie for i in partners]
+
+
+def test_a_sheet_with_carbonyl_groups_is_whole_and_its_atoms_are_neutral():
+    crystal = load_crystal("graphene-carbonyl")
+    assert crystal.formal_charges == {"C": 0, "H": 0, "O": 0}
+    ions = find_ions(StructureRecord.from_pymatgen(crystal.structure), crystal.formal_charges)
+    assert all(len(ion.species) == 1 for ion in ions.ions)
+
+
+@pytest.mark.parametrize("groups", [{"carbonyl_pairs": 2}, {"carbonyl_pairs": 1, "epoxides": 1}])
+def test_carbonyl_groups_beside_others_are_refused(groups):
+    with pytest.raises(StructureError, match="take one kind of group"):
+        build_graphene(6, spacing_ang=8.0, **groups)
+
+
+def test_a_hole_that_would_touch_its_images_is_refused():
+    with pytest.raises(StructureError, match="enlarge the sheet"):
+        build_graphene(3, spacing_ang=8.0, carbonyl_pairs=1)
