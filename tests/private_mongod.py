@@ -71,16 +71,16 @@ def _start(program: Path, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     """Start on a free port; another program may take the port in between, then try the next."""
     for _ in range(5):
         port = _find_free_port()
-        command = _command(program, folder, port)
+        command = build_command(program, folder, port)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=_end_with_parent)  # noqa: PLW1509 (one thread)
-        if _wait_until_open(process, port):
+        if wait_until_open(process, port):
             return process, port
         _stop(process)
     log = (folder / "mongod.log").read_text(encoding="utf-8")[-2000:] if (folder / "mongod.log").exists() else ""
     raise RuntimeError(f"{program} did not start:\n{log}")
 
 
-def _command(program: Path, folder: Path, port: int) -> list[str]:
+def build_command(program: Path, folder: Path, port: int) -> list[str]:
     return [
         str(program),
         "--auth",
@@ -106,7 +106,7 @@ def _find_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_open(process: subprocess.Popen[bytes], port: int) -> bool:
+def wait_until_open(process: subprocess.Popen[bytes], port: int) -> bool:
     end = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < end:
         with socket.socket() as probe:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,14 +20,24 @@ MLIP_PACKAGES = ("torch", "sevenn", "chgnet", "dftd3")
 BYTES_PER_GIB = 1024**3
 
 
-def doctor(results: Results = DEFAULT_RESULTS, as_json: AsJson = False) -> None:
+def doctor(
+    results: Results = DEFAULT_RESULTS,
+    cluster: Annotated[
+        Path | None,
+        typer.Option("--cluster", envvar="QDIP_CLUSTER", help="Check this cluster folder, its database and scheduler."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Check packages, potentials, data folders, the results folder and free disk space in GiB.
 
-    Exit code 1 if the default engine cannot run here.
+    With a cluster folder also: which FireWorks configuration counts, the database and its authentication, the batch
+    system, folders, and the clocks in s. Exit code 1 if anything is missing.
 
     Example: qdip doctor --results ./qdip-results
     """
     findings = [*_check_packages(), *_check_engines(), *_check_data(), *_check_results(results)]
+    if cluster is not None:
+        findings += _check_cluster(cluster)
     if as_json:
         write_json(findings)
     else:
@@ -39,6 +50,13 @@ def doctor(results: Results = DEFAULT_RESULTS, as_json: AsJson = False) -> None:
 
 def _finding(what: str, *, is_ok: bool, finding: str) -> dict[str, Any]:
     return {"what": what, "is_ok": is_ok, "finding": finding}
+
+
+def _check_cluster(path: Path) -> list[dict[str, Any]]:
+    from qdip_dft.execution.fireworks.checkup import check_cluster
+    from qdip_dft.execution.fireworks.folder import ClusterFolder
+
+    return [asdict(finding) for finding in check_cluster(ClusterFolder(path.absolute()))]
 
 
 def _check_packages() -> list[dict[str, Any]]:

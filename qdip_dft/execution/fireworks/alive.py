@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -22,8 +22,8 @@ JOB_NUMBER_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID")
 
 
 @contextmanager
-def report_alive(launchpad: LaunchPad, fw_id: int) -> Iterator[None]:
-    """Say which batch job this run belongs to, and report regularly while it lasts."""
+def report_alive(launchpad: LaunchPad, fw_id: int, *, interval_s: float = REPORT_INTERVAL_S) -> Iterator[None]:
+    """Say which batch job this run belongs to, and report every so many seconds while it lasts."""
     launch = launchpad.launches.find_one_and_update(
         {"fw_id": fw_id, "state": "RUNNING"},
         {"$set": {"batch_job": find_batch_job_number()}},
@@ -31,7 +31,7 @@ def report_alive(launchpad: LaunchPad, fw_id: int) -> Iterator[None]:
         sort=[("launch_id", -1)],
     )
     is_done = Event()
-    arguments = (launchpad, launch["launch_id"], is_done)
+    arguments = (launchpad, launch["launch_id"], is_done, interval_s)
     thread = Thread(target=_report, args=arguments, daemon=True)
     thread.start()
     try:
@@ -46,10 +46,10 @@ def find_batch_job_number() -> str | None:
     return None if number is None else number.split(".")[0]
 
 
-def _report(launchpad: LaunchPad, launch_id: int, is_done: Any) -> None:
+def _report(launchpad: LaunchPad, launch_id: int, is_done: Event, interval_s: float) -> None:
     from pymongo.errors import PyMongoError
 
-    while not is_done.wait(REPORT_INTERVAL_S):
+    while not is_done.wait(interval_s):
         try:
             launchpad.ping_launch(launch_id)
         except PyMongoError:

@@ -42,8 +42,12 @@ class Claims:
             except BulkWriteError as error:
                 if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
                     raise
-        mine = self.collection.find({"_id": {"$in": list(jobs)}, "owner": owner}, {"_id": 1})
-        return frozenset(claim["_id"] for claim in mine)
+        found = self.collection.find({"_id": {"$in": list(jobs)}, "owner": owner}, {"_id": 1})
+        mine = frozenset(claim["_id"] for claim in found)
+        others = [job for job in jobs if job not in mine]
+        if others:
+            self.collection.update_many({"_id": {"$in": others}}, {"$set": {"is_awaited": True}})
+        return mine
 
     def find_owner(self, job: str) -> str | None:
         """Return who has claimed a job, if anybody."""
@@ -57,6 +61,14 @@ class Claims:
         )
         return found is not None
 
-    def release(self, job: str, *, owner: str | None = None) -> None:
-        """Forget a claim: its calculation is stored, or nobody wants it any more."""
-        self.collection.delete_one({"_id": job} if owner is None else {"_id": job, "owner": owner})
+    def release(self, job: str, *, owner: str | None = None) -> bool:
+        """Forget a claim: its calculation is stored, or nobody wants it any more.
+
+        Returns
+        -------
+        bool
+            Whether somebody else has asked for it.
+        """
+        criteria = {"_id": job} if owner is None else {"_id": job, "owner": owner}
+        claim = self.collection.find_one_and_delete(criteria)
+        return claim is None or bool(claim.get("is_awaited"))

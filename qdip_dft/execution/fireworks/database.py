@@ -95,8 +95,8 @@ class ClusterDatabase:
 
     def settle(self, job: str) -> None:
         """Do what follows a stored calculation: drop its claim and wake those who wait for it."""
-        self.claims.release(job)
-        self.wake([job])
+        if self.claims.release(job):
+            self.wake([job])
 
 
 STATUS_INDEX = ["spec.qdip.submission", "spec.qdip.term", "state", "spec._category"]

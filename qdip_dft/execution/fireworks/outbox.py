@@ -94,9 +94,7 @@ class Outbox:
         with explain_file_errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             with partial.open("w", encoding="utf-8") as file:
-                file.write(encode_document(document))
-                file.flush()
-                os.fsync(file.fileno())
+                file.write(encode_document(document))  # no fsync: the database follows at once, a kill loses nothing
             partial.replace(path)
         return path
 

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 logger = logging.getLogger("qdip_dft.cluster")
 
-MAX_RESTARTS = 5
-"""A firework that was lost this often stays FIZZLED for `qdip rerun`: the cause is not the weather."""
-
 
 @dataclass(slots=True)
 class Reconciler:
@@ -46,6 +43,8 @@ class Reconciler:
         States younger than this are left alone: a worker may be in the middle of changing them.
     lock_s
         A workflow that stays locked without a change for so long has lost the process that locked it.
+    max_restarts
+        A firework that was lost this often is left for `qdip rerun`: the cause is not the weather.
     """
 
     launchpad: LaunchPad
@@ -54,6 +53,7 @@ class Reconciler:
     silence_s: float = 240.0
     grace_s: float = 30.0
     lock_s: float = 5.0
+    max_restarts: int = 5
     repairs: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> dict[str, int]:
@@ -149,7 +149,7 @@ class Reconciler:
         """Start again what was lost: an engine's failure is a result here, so a fizzled firework lost its machine."""
         fields = {"fw_id": 1, "state": 1, "spec.qdip": 1, "archived_launches": 1}
         for firework in self._database.fireworks.find({"state": "FIZZLED", "spec.qdip": {"$exists": True}}, fields):
-            if len(firework.get("archived_launches", [])) < MAX_RESTARTS:
+            if len(firework.get("archived_launches", [])) < self.max_restarts:
                 revive(self.launchpad, firework)
                 self._note("lost jobs started again", firework["fw_id"])
 

@@ -8,7 +8,7 @@ from typing import Any
 from fireworks import FiretaskBase, FWAction, explicit_serialize
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.fireworks.alive import report_alive
+from qdip_dft.execution.fireworks.alive import REPORT_INTERVAL_S, report_alive
 from qdip_dft.execution.fireworks.database import ClusterDatabase
 from qdip_dft.execution.fireworks.outbox import Outbox, insist
 from qdip_dft.execution.fireworks.serial import read_job
@@ -31,13 +31,14 @@ class RunJob(FiretaskBase):  # type: ignore[misc]
 
     def run_task(self, fw_spec: dict[str, Any]) -> FWAction:
         """Run the job and do what follows from its response."""
-        with report_alive(self.launchpad, self.fw_id):
-            self._run(fw_spec)
+        environment = fw_spec.get("_fw_env") or {}
+        interval_s = float(environment.get("report_s", REPORT_INTERVAL_S))
+        with report_alive(self.launchpad, self.fw_id, interval_s=interval_s):
+            self._run(fw_spec, environment)
         return FWAction()
 
-    def _run(self, fw_spec: dict[str, Any]) -> None:
+    def _run(self, fw_spec: dict[str, Any], environment: dict[str, Any]) -> None:
         database = ClusterDatabase(self.launchpad.db)
-        environment = fw_spec.get("_fw_env") or {}
         outbox = Outbox(Path(environment.get("outbox", "outbox")), float(environment.get("patience_s", 600)))
         if self.get("orders") is None:
             _calculate(self["job"], fw_spec["qdip"], database, outbox)
@@ -59,17 +60,26 @@ def _run(text: str) -> dict[str, Any]:
     """Return the document of a job without storing it."""
     from jobflow import JobStore
     from maggma.stores import MemoryStore
+    from monty.json import jsanitize
 
-    catch = JobStore(MemoryStore())
-    catch.connect()
+    class Catch(JobStore):
+        """A store that keeps the one document of a job for us."""
+
+        def query_one(self, *_: Any, **__: Any) -> None:
+            """Find nothing: whether the job is stored was asked before."""
+
+        def update(self, docs: Any, *_: Any, **__: Any) -> None:
+            """Keep the document."""
+            self.caught = jsanitize(docs, strict=True, allow_bson=True)
+
+    catch = Catch(MemoryStore())
     read_job(text).run(store=catch)
-    document: dict[str, Any] = catch.docs_store.query_one()
-    document.pop("_id", None)
-    return document
+    return dict(catch.caught)
 
 
 def _require_claim(note: dict[str, Any], database: ClusterDatabase) -> None:
-    if database.claims.claim([note["job"]], owner=note["submission"]):
+    owner = database.claims.find_owner(note["job"])
+    if owner == note["submission"] or database.claims.claim([note["job"]], owner=note["submission"]):
         return
     raise ResultsError(
         f"job {note['job']} belongs to submission {database.claims.find_owner(note['job'])}",
