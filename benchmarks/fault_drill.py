@@ -197,8 +197,8 @@ class Drill:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                command = (process / "cmdline").read_bytes().split(b"\0")
-                if b"worker" in command and str(__file__).encode() in command:
+                command = (process / "cmdline").read_bytes()
+                if b"\0worker\0" in command and str(self.folder).encode() in command:
                     place = f"SLURMD_NODENAME={node}".encode()
                     if node is None or place in (process / "environ").read_bytes().split(b"\0"):
                         found.append(int(process.name))
