@@ -15,6 +15,7 @@ from qdip_dft.execution.results_folder import ResultsFolder
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.report.atlas import render_atlas
 from qdip_dft.report.comparison import render_comparison_page
+from qdip_dft.results.migrations import read_stabilization
 from tests.browser.headless import Browser, start_browser
 from tests.command_line import qdip
 from tests.conftest import require_binary
@@ -37,7 +38,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def documents() -> list[StabilizationDoc]:
     """Forty synthetic results, the first of them undecided."""
-    made = [StabilizationDoc.model_validate(content) for content in make_results(N_RESULTS)]
+    made = [read_stabilization(content) for content in make_results(N_RESULTS)]
     nothing = dict.fromkeys(type(made[0].stabilization).model_fields)
     undecided = made[0].stabilization.model_copy(update={**nothing, "sentence": "SYNTHETIC: undecided"})
     return [made[0].model_copy(update={"stabilization": undecided}), *made[1:]]

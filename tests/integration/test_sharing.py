@@ -20,9 +20,10 @@ from qdip_dft.errors import LevelOfTheoryError, ResultsError
 from qdip_dft.execution.local import open_archive
 from qdip_dft.execution.results_folder import ResultsFolder
 from qdip_dft.library.reading import read_structure
-from qdip_dft.model.calculation import CalculationRecord, Freedom
+from qdip_dft.model.calculation import CALCULATION_SCHEMA_VERSION, CalculationRecord, Freedom
 from qdip_dft.model.engine import EngineSpec
-from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.registry import SCREENING_SCHEMA_VERSION
+from qdip_dft.model.stabilization import FORMULA_VERSION, STABILIZATION_SCHEMA_VERSION, StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.results.archive import Archive
@@ -171,10 +172,10 @@ def test_the_manifest_lists_every_member_with_its_checksum(shared: Shared) -> No
         name: hashlib.sha256(content).hexdigest() for name, content in members.items()
     }
     assert manifest["document_versions"] == {
-        "calculation": [1],
-        "screening": [1],
-        "stabilization": [1],
-        "formula": [1],
+        "calculation": [CALCULATION_SCHEMA_VERSION],
+        "screening": [SCREENING_SCHEMA_VERSION],
+        "stabilization": [STABILIZATION_SCHEMA_VERSION],
+        "formula": [FORMULA_VERSION],
     }
 
 
