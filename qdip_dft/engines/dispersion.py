@@ -45,6 +45,12 @@ class D3Parameters:
 PBE_D3BJ = D3Parameters(s6=1.0, s8=0.7875, a1=0.4289, a2_bohr=4.4407)
 """PBE: table 2 of J. Comput. Chem. 2011, 32, 1456."""
 
+PBESOL_D3BJ = D3Parameters(s6=1.0, s8=2.9491, a1=0.4466, a2_bohr=6.1742)
+"""PBEsol: Goerigk and Grimme, Phys. Chem. Chem. Phys. 2011, 13, 6670."""
+
+D3BJ_OF_FUNCTIONAL = {"PBE": PBE_D3BJ, "PBEsol": PBESOL_D3BJ}
+"""Damping parameters by functional."""
+
 
 def evaluate_d3(arrangement: Arrangement, parameters: D3Parameters) -> Evaluation:
     """Return the dispersion energy of a periodic structure with its forces and stress."""

@@ -26,6 +26,9 @@ class Preset(Record):
         Occupation of the bands.  Not used by interatomic potentials.
     smearing_width_ev
         Width of the smearing in eV.  Not used by interatomic potentials.
+    cutoff_ev
+        Kinetic-energy cutoff of the plane waves in eV by engine: pseudopotentials of different kinds need different
+        ones for the same error.
     dispersion
         Correction for van der Waals attraction.
     force_threshold_ev_per_ang
@@ -39,6 +42,7 @@ class Preset(Record):
     k_spacing_per_ang: PositiveFloat
     smearing: str
     smearing_width_ev: PositiveFloat
+    cutoff_ev: dict[str, PositiveFloat]
     dispersion: Dispersion
     force_threshold_ev_per_ang: PositiveFloat
     stress_threshold_gpa: PositiveFloat

@@ -35,11 +35,28 @@ def _mlip(spec: EngineSpec) -> Engine:
     return MlipEngine.from_spec(spec)
 
 
+def _espresso(spec: EngineSpec) -> Engine:
+    from qdip_dft.engines.espresso import EspressoEngine
+
+    return EspressoEngine.from_spec(spec)
+
+
+def _gpaw(spec: EngineSpec) -> Engine:
+    from qdip_dft.engines.gpaw import GpawEngine
+
+    return GpawEngine.from_spec(spec)
+
+
 def _testing(spec: EngineSpec) -> Engine:
     from qdip_dft.engines.testing import TestingEngine
 
     return TestingEngine.from_spec(spec)
 
 
-ENGINES: dict[str, Callable[[EngineSpec], Engine]] = {"mlip": _mlip, "testing": _testing}
+ENGINES: dict[str, Callable[[EngineSpec], Engine]] = {
+    "mlip": _mlip,
+    "espresso": _espresso,
+    "gpaw": _gpaw,
+    "testing": _testing,
+}
 """Every engine by the name that a study uses."""

@@ -35,12 +35,15 @@ class EngineSpec(Record):
     Parameters
     ----------
     name
-        Name of the engine: ``mlip`` (machine-learned potentials) or ``testing`` (a toy potential).
+        Name of the engine: ``mlip`` (machine-learned potentials), ``espresso`` (Quantum ESPRESSO), ``gpaw`` or
+        ``testing`` (a toy potential).
     preset
         How finely to calculate.
     potential
         The engine's potential: ``sevennet-0`` or ``chgnet`` for ``mlip``, ``morse`` for ``testing``.  None takes
         the engine's default.
+    functional
+        Exchange-correlation functional of a DFT engine: ``PBE`` or ``PBEsol``.  None takes the engine's default.
     dispersion
         The dispersion correction.  None takes that of the preset where the engine has one.
     settings
@@ -50,5 +53,6 @@ class EngineSpec(Record):
     name: str = "mlip"
     preset: PresetName = PresetName.FAST
     potential: str | None = None
+    functional: str | None = None
     dispersion: Dispersion | None = None
     settings: dict[str, JsonValue] = {}

