@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,23 +15,14 @@ from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.report.atlas import render_atlas
 from qdip_dft.report.comparison import render_comparison_page
 from qdip_dft.results.migrations import read_stabilization
-from tests.browser.headless import Browser, start_browser
+from tests.browser.headless import Browser
 from tests.command_line import qdip
-from tests.conftest import require_binary
 from tests.synthetic_results import make_results
 from tests.unit.hostile_documents import make_hostile
 
 N_RESULTS = 40
 SHOWN_ROWS = "return [...document.querySelectorAll('#list tbody tr')].filter(row => row.offsetParent !== null)"
 SHOWN_FIELDS = "return [...document.querySelectorAll('#matrix .entry')].filter(e => e.offsetParent !== null)"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    for program in ("chromium", "chromedriver"):
-        require_binary(program)
-    with start_browser(tmp_path_factory.mktemp("screenshots")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,21 +12,12 @@ from selenium.webdriver.common.keys import Keys
 from qdip_dft.execution.local import open_archive
 from qdip_dft.execution.results_folder import ResultsFolder
 from qdip_dft.report.study_page import render_study_page
-from tests.browser.headless import Browser, start_browser
+from tests.browser.headless import Browser
 from tests.command_line import qdip
-from tests.conftest import require_binary
 from tests.unit.hostile_documents import make_hostile
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 CANDIDATES = "document.querySelectorAll('#candidates tbody tr')"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    for program in ("chromium", "chromedriver"):
-        require_binary(program)
-    with start_browser(tmp_path_factory.mktemp("screenshots")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
