@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import JsonValue
@@ -50,6 +50,7 @@ from qdip_dft.engines.potential import (
 from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
 from qdip_dft.engines.relaxation import OPTIMISER, relax_structure
 from qdip_dft.errors import EngineError
+from qdip_dft.journal import append_entry, read_entries
 from qdip_dft.model.calculation import EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.structure import StructureRecord
@@ -295,8 +296,7 @@ class RecordedRun:
     known: dict[str, Evaluation] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.path.exists():
-            self.known = dict(_read_evaluations(self.path))
+        self.known = dict(_read_evaluations(self.path))
 
     @property
     def path(self) -> Path:
@@ -321,19 +321,14 @@ class RecordedRun:
         self.run.clean()
 
     def _write(self, name: str, evaluation: Evaluation) -> None:
-        content = [name, evaluation.energy_ev, evaluation.forces_ev_per_ang.tolist(),
-                   evaluation.stress_ev_per_ang3.tolist()]  # fmt: skip
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{json.dumps(content)}")  # the line feed comes first: it closes a line that was cut short
+        stress = evaluation.stress_ev_per_ang3
+        append_entry(self.path, [name, evaluation.energy_ev, evaluation.forces_ev_per_ang.tolist(),
+                                 None if stress is None else stress.tolist()])  # fmt: skip
 
 
 def _read_evaluations(path: Path) -> Iterable[tuple[str, Evaluation]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            name, energy_ev, forces, stress = json.loads(line)
-        except ValueError:
-            continue
-        yield name, Evaluation(energy_ev, np.array(forces), np.array(stress))
+    for name, energy_ev, forces, stress in read_entries(path):
+        yield name, Evaluation(energy_ev, np.array(forces), None if stress is None else np.array(stress))
 
 
 def _arrangement_key(arrangement: Arrangement) -> str:
@@ -382,9 +377,8 @@ def run_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdou
     stdin, stdout
         Files for its input and its output.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    source: Any = subprocess.DEVNULL if stdin is None else stdin.open("rb")
-    with stdout.open("wb") as sink:
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    with (stdin or Path(os.devnull)).open("rb") as source, stdout.open("wb") as sink:
         process = subprocess.Popen(
             words, cwd=folder, stdin=source, stdout=sink, stderr=subprocess.STDOUT, env=environment,
             start_new_session=True, preexec_fn=_end_with_parent,  # noqa: PLW1509 (the hook only calls the kernel)
@@ -394,8 +388,6 @@ def run_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdou
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-            if stdin is not None:
-                source.close()
 
 
 def _end_with_parent() -> None:

@@ -6,10 +6,9 @@ starts again, finds the energies of its first life and goes on where it stopped.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
@@ -32,6 +31,7 @@ from qdip_dft.builders.registry import (
 )
 from qdip_dft.cache import job_id
 from qdip_dft.jobs.calculate import find_stored_output
+from qdip_dft.journal import append_entry, read_entries
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.registry import RegistryScreening, ScreenedPoint, ScreeningTask
 
@@ -116,8 +116,8 @@ class Checkpoint:
     known: dict[str, GapSample] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.path is not None and self.path.exists():
-            self.known = dict(_read_samples(self.path))
+        if self.path is not None:
+            self.known = {name: GapSample(*numbers) for name, *numbers in read_entries(self.path)}
 
     def add(self, name: str, sample: GapSample) -> None:
         """Keep an energy."""
@@ -125,18 +125,7 @@ class Checkpoint:
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = [name, sample.offset_ang, sample.energy_ev, sample.slope_ev_per_ang]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"\n{json.dumps(line)}")  # the line feed comes first: it closes a line that was cut short
-
-
-def _read_samples(path: Path) -> Iterator[tuple[str, GapSample]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            name, offset_ang, energy_ev, slope_ev_per_ang = json.loads(line)
-        except ValueError:
-            continue
-        yield name, GapSample(offset_ang, energy_ev, slope_ev_per_ang)
+        append_entry(self.path, [name, sample.offset_ang, sample.energy_ev, sample.slope_ev_per_ang])
 
 
 def screen(task: ScreeningTask, engine: Engine, *, key: str, checkpoint: Checkpoint) -> RegistryScreening:
