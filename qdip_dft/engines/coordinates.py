@@ -111,17 +111,21 @@ class Coordinates:
         by_site = -evaluation.forces_ev_per_ang @ deformation
         if self.is_free.all():
             by_site = by_site - by_site.mean(axis=0)
+        if not len(self.strains):
+            return by_site[self.is_free].ravel()
         volume_ang3 = abs(np.linalg.det(self.lattice_ang @ deformation.T))
-        by_deformation = volume_ang3 * evaluation.stress_ev_per_ang3 @ np.linalg.inv(deformation).T
+        by_deformation = volume_ang3 * require_stress(evaluation) @ np.linalg.inv(deformation).T
         by_strain = np.tensordot(self.strains, by_deformation, axes=2)
         return np.concatenate([by_site[self.is_free].ravel(), by_strain])
 
     def largest_free_stress_ev_per_ang3(self, evaluation: Evaluation) -> float:
         """Return the largest component of the stress that may relax, in eV/Å³; 0 when the cell is held."""
-        weights = np.tensordot(self.strains, evaluation.stress_ev_per_ang3, axes=2)
+        if not len(self.strains):
+            return 0.0
+        weights = np.tensordot(self.strains, require_stress(evaluation), axes=2)
         norms = np.einsum("kij,kij->k", self.strains, self.strains)
         relaxing = np.tensordot(weights / norms, self.strains, axes=1)
-        return float(np.abs(relaxing).max(initial=0.0))
+        return float(np.abs(relaxing).max())
 
 
 def coordinates_of(structure: StructureRecord, freedom: Freedom) -> Coordinates:
@@ -141,6 +145,24 @@ def coordinates_of(structure: StructureRecord, freedom: Freedom) -> Coordinates:
         positions_ang=np.array(structure.frac_coords) @ lattice_ang,
         is_free=free_sites(structure),
         strains=_strains_of(freedom, lattice_ang),
+    )
+
+
+def require_stress(evaluation: Evaluation) -> FloatArray:
+    """Return the stress in eV/Å³, shape (3, 3).
+
+    Raises
+    ------
+    EngineError
+        If the code gives none for this structure.
+    """
+    if evaluation.stress_ev_per_ang3 is not None:
+        return evaluation.stress_ev_per_ang3
+    raise EngineError(
+        "the code gives no stress for this structure",
+        limit="a cell is relaxed along its stress",
+        why="the cell would stay where it is and be called relaxed",
+        remedy="relax the atoms only (a slab's cell is not relaxed), or choose another engine",
     )
 
 

@@ -258,7 +258,7 @@ class EspressoRun(CodeRun):
         control = {
             "calculation": "scf",
             "tprnfor": True,
-            "tstress": True,
+            "tstress": self.setting.vacuum is None,  # with the dipole correction of a slab pw.x gives none
             "outdir": "./out",
             "disk_io": "low",
             "pseudo_dir": str(self.pseudopotentials),
@@ -290,6 +290,7 @@ def _dipole_correction(vacuum: Vacuum) -> dict[str, Any]:
 
 def _read_evaluation(output: Path, arrangement: Arrangement) -> Evaluation:
     from ase.io import iread
+    from ase.stress import voigt_6_to_full_3x3_stress
 
     (atoms,) = iread(str(output), format="espresso-out")
     if not np.array_equal(atoms.numbers, arrangement.numbers):
@@ -300,10 +301,11 @@ def _read_evaluation(output: Path, arrangement: Arrangement) -> Evaluation:
             remedy="delete the folder and run again",
         )
     results = atoms.calc.results
+    stress = results.get("stress")
     return Evaluation(
         energy_ev=float(results["energy"]),
         forces_ev_per_ang=np.asarray(results["forces"], dtype=np.float64),
-        stress_ev_per_ang3=np.asarray(results["stress"], dtype=np.float64)[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]],
+        stress_ev_per_ang3=None if stress is None else voigt_6_to_full_3x3_stress(stress),
     )
 
 

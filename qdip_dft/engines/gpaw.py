@@ -183,7 +183,6 @@ class GpawRun(CodeRun):
             "species": arrangement.species,
             "positions_ang": arrangement.positions_ang.tolist(),
             "lattice_ang": arrangement.lattice_ang.tolist(),
-            "is_slab": self.setting.vacuum is not None,
             "vacuum_centre": None if self.setting.vacuum is None else self.setting.vacuum.centre,
             "parameters": {
                 "mode": {"name": "pw", "ecut": self.engine.cutoff_ev},

@@ -21,7 +21,7 @@ def answer_question(question: dict[str, Any]) -> dict[str, Any]:
 
     atoms = Atoms(question["species"], positions=question["positions_ang"], cell=question["lattice_ang"], pbc=True)
     parameters = dict(question["parameters"])
-    if question["is_slab"]:
+    if question["vacuum_centre"] is not None:
         # The dipole layer lies at the cell's edge: the slab is moved so that its vacuum is there.
         atoms.positions -= question["vacuum_centre"] * atoms.cell[2]
         atoms.wrap()

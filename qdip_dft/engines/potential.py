@@ -70,19 +70,20 @@ class Evaluation:
     forces_ev_per_ang
         Forces −dE/dx in eV/Å, shape (atoms, 3).
     stress_ev_per_ang3
-        Stress dE/dε / V in eV/Å³, shape (3, 3), positive in tension.
+        Stress dE/dε / V in eV/Å³, shape (3, 3), positive in tension; None where the code gives none.
     """
 
     energy_ev: float
     forces_ev_per_ang: FloatArray
-    stress_ev_per_ang3: FloatArray
+    stress_ev_per_ang3: FloatArray | None
 
     def __add__(self, other: Evaluation) -> Evaluation:
         """Return the sum of two contributions to the same arrangement."""
+        has_stress = self.stress_ev_per_ang3 is not None and other.stress_ev_per_ang3 is not None
         return Evaluation(
             energy_ev=self.energy_ev + other.energy_ev,
             forces_ev_per_ang=self.forces_ev_per_ang + other.forces_ev_per_ang,
-            stress_ev_per_ang3=self.stress_ev_per_ang3 + other.stress_ev_per_ang3,
+            stress_ev_per_ang3=self.stress_ev_per_ang3 + other.stress_ev_per_ang3 if has_stress else None,
         )
 
     @property
@@ -91,7 +92,7 @@ class Evaluation:
         return bool(
             np.isfinite(self.energy_ev)
             and np.isfinite(self.forces_ev_per_ang).all()
-            and np.isfinite(self.stress_ev_per_ang3).all()
+            and (self.stress_ev_per_ang3 is None or np.isfinite(self.stress_ev_per_ang3).all())
         )
 
 
@@ -177,7 +178,7 @@ def result_of(
         structure=structure,
         energy_ev=evaluation.energy_ev,
         forces_ev_per_ang=evaluation.forces_ev_per_ang.tolist(),
-        stress_ev_per_ang3=evaluation.stress_ev_per_ang3.tolist(),
+        stress_ev_per_ang3=None if evaluation.stress_ev_per_ang3 is None else evaluation.stress_ev_per_ang3.tolist(),
         is_converged=is_converged,
         n_steps=n_steps,
         max_force_ev_per_ang=largest_force_ev_per_ang(evaluation, free_sites(structure)),

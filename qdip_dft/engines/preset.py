@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 from pydantic import JsonValue, PositiveFloat, PositiveInt, ValidationError
 
@@ -40,7 +41,7 @@ class Preset(Record):
     """
 
     k_spacing_per_ang: PositiveFloat
-    smearing: str
+    smearing: Literal["gaussian"]
     smearing_width_ev: PositiveFloat
     cutoff_ev: dict[str, PositiveFloat]
     dispersion: Dispersion
