@@ -79,11 +79,11 @@ class Evaluation:
 
     def __add__(self, other: Evaluation) -> Evaluation:
         """Return the sum of two contributions to the same arrangement."""
-        has_stress = self.stress_ev_per_ang3 is not None and other.stress_ev_per_ang3 is not None
+        stresses = (self.stress_ev_per_ang3, other.stress_ev_per_ang3)
         return Evaluation(
             energy_ev=self.energy_ev + other.energy_ev,
             forces_ev_per_ang=self.forces_ev_per_ang + other.forces_ev_per_ang,
-            stress_ev_per_ang3=self.stress_ev_per_ang3 + other.stress_ev_per_ang3 if has_stress else None,
+            stress_ev_per_ang3=None if stresses[0] is None or stresses[1] is None else stresses[0] + stresses[1],
         )
 
     @property
