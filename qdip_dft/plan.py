@@ -180,15 +180,16 @@ class StudyPlan:
         look_up
             Finds stored calculations.
         is_retry
-            Whether failed and unconverged calculations are tried again.
+            Whether failed, unconverged and defective calculations are tried again.
         checkpoint_folder
             Where registry screenings keep their energies while they run, seen from the folder that a job runs in.
         """
         attempts: dict[str, int] = {}
+        defective = self.resolve(look_up).defective_keys if is_retry else frozenset()
 
         def usable(key: str) -> StoredRecord | None:
             record = look_up(key)
-            if record is None or record.is_usable or not is_retry:
+            if record is None or not is_retry or (record.is_usable and key not in defective):
                 return record
             attempts[key] = record.attempt + 1
             return None
@@ -223,7 +224,7 @@ def estimate_seconds(engine: Engine, freedom: Freedom, n_atoms: int) -> float:
 def _state(name: str, resolution: Resolution) -> str:
     record = resolution.records.get(name) or resolution.screenings.get(name)
     if record is not None:
-        return "stored" if record.is_usable else "failed"
+        return "stored" if record.is_usable and name not in resolution.defects else "failed"
     if name in resolution.blocked:
         return "blocked"
     return "ready" if name in resolution.unfinished else "waiting"

@@ -40,7 +40,7 @@ class Failure:
     name
         The calculation, or the film that is left out.
     kind
-        ``failed``, ``unconverged``, ``blocked`` or ``left out``.
+        ``failed``, ``unconverged``, ``defective``, ``blocked`` or ``left out``.
     reason
         Why.
     where
@@ -73,7 +73,7 @@ def list_failures(plan: StudyPlan, resolution: Resolution, *, where: str) -> tup
     cause_of: dict[str, str] = {}
     for name, parents in _list_parents(plan).items():
         record = resolution.records.get(name)
-        if record is not None and not record.is_usable:
+        if record is not None and resolution.usable(name) is None:
             failures[name] = _describe_record(plan, resolution, name, where=where)
         elif resolution.blocked.get(name, "").startswith(f"{name} could not be built"):
             failures[name] = _describe_unbuildable(resolution, name, parents)
@@ -118,6 +118,8 @@ def _is_decisive_failure(check: Check) -> bool:
 def _describe_record(plan: StudyPlan, resolution: Resolution, name: str, *, where: str) -> Failure:
     record = resolution.records[name]
     reason = explain_failure(resolution, name).removeprefix(f"{name} ")
+    if name in resolution.defects:
+        return _describe_defect(plan, record, name, reason, where)
     is_unconverged = record.result is not None
     return Failure(
         name=name,
@@ -125,6 +127,16 @@ def _describe_record(plan: StudyPlan, resolution: Resolution, name: str, *, wher
         reason=reason,
         where=_say_where(record, where),
         remedy=_advise_unconverged(plan, record) if is_unconverged else _advise_failed(plan, record.failure or ""),
+    )
+
+
+def _describe_defect(plan: StudyPlan, record: CalculationRecord, name: str, reason: str, where: str) -> Failure:
+    return Failure(
+        name=name,
+        kind="defective",
+        reason=reason,
+        where=_say_where(record, where),
+        remedy=f"qdip run {plan.study.name} --retry makes it again; if it ends the same way, read what the code wrote",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -119,14 +120,16 @@ def _list_versions() -> dict[str, str]:
 def _theories(steps: StudySteps, resolution: Resolution, candidates: list[Candidate]) -> list[LevelOfTheory]:
     names = dict.fromkeys(name for candidate in candidates for name in steps.parts_of(candidate).values())
     names |= dict.fromkeys(_product_step(compound) for compound in (*steps.products, *steps.reservoirs))
-    return [resolution.records[name].theory for name in names if name in resolution.records]
+    return [record.theory for record in map(resolution.usable, names) if record is not None]
 
 
 def _describe_candidate(
     steps: StudySteps, resolution: Resolution, candidate: Candidate, reservoirs: Reservoirs
 ) -> CandidateResult:
     geometry = CandidateGeometry(steps.study, candidate, steps.crystals[candidate.dot], steps.crystals[candidate.phase])
-    at_bounds = _collect_energies(steps, resolution, candidate, geometry, reservoirs)
+    part_checks = _check_parts(steps, resolution, candidate)
+    spoilt = _list_spoilt(part_checks)
+    at_bounds = _collect_energies(steps, resolution, candidate, geometry, reservoirs, spoilt=frozenset(spoilt))
     energies, terms = at_bounds[0], compute_terms(at_bounds[0])
     mesh = _mesh(resolution, candidate, geometry)
     area = None if mesh is None else mesh.area_ang2
@@ -140,7 +143,11 @@ def _describe_candidate(
         candidate=_place(resolution, candidate),
         registry=describe_registry(resolution, candidate),
         is_selected=False,
-        missing=(*_missing_terms(steps, resolution, candidate), *(reservoirs.missing if candidate.excess else ())),
+        missing=(
+            *_missing_terms(steps, resolution, candidate),
+            *spoilt.values(),
+            *(reservoirs.missing if candidate.excess else ()),
+        ),
         bulk_above_lowest_ev_per_fu=None,
         n_formula_units=n,
         n_atoms=None if interface is None else interface.structure.n_atoms,
@@ -155,7 +162,8 @@ def _describe_candidate(
         interface_mev_per_ang2=None if surface_mev is None or binding_mev is None else surface_mev + binding_mev,
         identity_residual_ev=identity_residual_ev(terms, energies),
         checks=(
-            *_run_checks(steps, resolution, candidate, mesh),
+            *(check for checks in part_checks.values() for check in checks),
+            *_check_interface(steps, resolution, candidate, mesh),
             *_check_terms(terms),
             *_check_potentials(candidate, reservoirs),
         ),
@@ -184,9 +192,14 @@ def _collect_energies(
     candidate: Candidate,
     geometry: CandidateGeometry,
     reservoirs: Reservoirs,
+    *,
+    spoilt: frozenset[Part],
 ) -> tuple[CandidateEnergies, CandidateEnergies]:
     """Return the energies of a candidate at the AX-rich and at the BX2-rich bound; the same without an excess."""
-    energy = {part: _energy_ev(resolution, name) for part, name in steps.parts_of(candidate).items()}
+    energy = {
+        part: None if part in spoilt else _energy_ev(resolution, name)
+        for part, name in steps.parts_of(candidate).items()
+    }
     stoichiometric = CandidateEnergies(
         bulk_ev=energy[Part.BULK],
         n_bulk=steps.crystals[candidate.phase].formula_units,
@@ -227,22 +240,36 @@ def _mesh(resolution: Resolution, candidate: Candidate, geometry: CandidateGeome
     return geometry.mesh(dot, film) if dot is not None and film is not None and could_be_built else None
 
 
-def _run_checks(
-    steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: Mesh | None
-) -> tuple[Check, ...]:
-    checks: list[Check] = []
+def _check_parts(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> dict[Part, tuple[Check, Check]]:
+    """Return for every relaxed part with a film whether it is still the phase, and its cations whole."""
+    checks: dict[Part, tuple[Check, Check]] = {}
     expected = measure_connectivity(steps.crystals[candidate.phase].structure)
     for part, name in steps.relaxations_of(candidate).items():
         relaxed = _relaxed(resolution, name)
         if relaxed is None or part is Part.DOT_SLAB:
             continue
-        checks.append(
-            check_phase(relaxed, expected=expected, sites=_film_sites(resolution, candidate, part), part=part)
+        checks[part] = (
+            check_phase(relaxed, expected=expected, sites=_film_sites(resolution, candidate, part), part=part),
+            check_cations(resolution.tasks[name].structure, relaxed, part=part),
         )
-        checks.append(check_cations(resolution.tasks[name].structure, relaxed, part=part))
-    if mesh is not None:
-        checks += _check_mesh(steps, candidate, mesh, describe_registry(resolution, candidate))
-    return (*checks, *_check_gap(resolution, candidate, mesh))
+    return checks
+
+
+def _list_spoilt(checks: Mapping[Part, tuple[Check, ...]]) -> dict[Part, str]:
+    """Return the parts that relaxed into something else: they have an energy, but not that of the phase."""
+    failed = {part: [check for check in found if not check.is_passed] for part, found in checks.items()}
+    return {
+        part: f"{part.value} energy missing because of {found[0].name}: {found[0].finding}"
+        for part, found in failed.items()
+        if found
+    }
+
+
+def _check_interface(
+    steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: Mesh | None
+) -> tuple[Check, ...]:
+    found = [] if mesh is None else _check_mesh(steps, candidate, mesh, describe_registry(resolution, candidate))
+    return (*found, *_check_gap(resolution, candidate, mesh))
 
 
 def _check_terms(terms: Terms) -> list[Check]:

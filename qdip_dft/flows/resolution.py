@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from qdip_dft.analysis.integrity import find_defect, find_energy_jump, find_mismatch
 from qdip_dft.cache import adapt_record, calculation_key, screening_key
 from qdip_dft.errors import QdipError
 from qdip_dft.flows.screening import ScreeningStep, screening_of
 from qdip_dft.flows.steps import Step, Structures, StudySteps
-from qdip_dft.model.calculation import CalculationRecord, CalculationTask, LevelOfTheory
+from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom, LevelOfTheory
 from qdip_dft.model.registry import RegistryScreening, ScreeningTask
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
@@ -34,6 +35,8 @@ class Resolution:
         Its calculation key.
     records
         The stored record of every step that was calculated, usable or not.
+    defects
+        Why the energy of a record may not be used although it is there, by step name.
     screening_tasks, screenings
         The same for the registry screenings, by their names; their keys are among the others.
     blocked
@@ -45,6 +48,7 @@ class Resolution:
     tasks: dict[str, CalculationTask] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     records: dict[str, CalculationRecord] = field(default_factory=dict)
+    defects: dict[str, str] = field(default_factory=dict)
     screening_tasks: dict[str, ScreeningTask] = field(default_factory=dict)
     screenings: dict[str, RegistryScreening] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
@@ -70,10 +74,15 @@ class Resolution:
         """Return every stored calculation and screening."""
         return (*self.records.values(), *self.screenings.values())
 
+    @property
+    def defective_keys(self) -> frozenset[str]:
+        """Return the keys of records that claim an energy which may not be used."""
+        return frozenset(self.keys[name] for name in self.defects)
+
     def usable(self, name: str) -> CalculationRecord | None:
         """Return the record of a step if its energy may enter a difference."""
         record = self.records.get(name)
-        return record if record is not None and record.is_usable else None
+        return record if record is not None and record.is_usable and name not in self.defects else None
 
 
 def resolve_steps(
@@ -116,11 +125,24 @@ def resolve_steps(
         record = look_up(key)
         if not isinstance(record, CalculationRecord):
             continue
-        resolution.records[step.name] = adapt_record(record, task)
+        _note_record(step, record, theory, engine.relaxation.force_threshold_ev_per_ang, resolution)
         usable = resolution.usable(step.name)
         if usable is not None and usable.result is not None:
             relaxed[step.name] = usable.result.structure
     return resolution
+
+
+def _note_record(
+    step: Step, record: CalculationRecord, theory: LevelOfTheory, threshold: float, resolution: Resolution
+) -> None:
+    """Note what is stored for a step, and why its energy may not be used if it may not."""
+    task = resolution.tasks[step.name]
+    defect = find_mismatch(record, task) or find_defect(record, theory, force_threshold_ev_per_ang=threshold)
+    resolution.records[step.name] = record if defect is not None else adapt_record(record, task)
+    if defect is None and step.freedom is Freedom.NONE:
+        defect = find_energy_jump(record, resolution.records[step.parents[0]])
+    if defect is not None:
+        resolution.defects[step.name] = defect
 
 
 def _resolve_screening(
@@ -174,8 +196,12 @@ def explain_failure(resolution: Resolution, name: str) -> str:
     record = resolution.records.get(name)
     if record is None:
         return f"{name} was not calculated"
+    if name in resolution.defects:
+        return f"{name} {resolution.defects[name]}"
     if record.result is None:
         return f"{name} failed: {record.failure}"
+    if record.task.freedom is Freedom.NONE:
+        return f"{name} did not converge: its energy is not self-consistent"
     left = f"{record.result.max_force_ev_per_ang:.3f} eV/Å left"
     return f"{name} did not converge in {record.result.n_steps} steps ({left})"
 

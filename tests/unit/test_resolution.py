@@ -10,9 +10,22 @@ from qdip_dft.flows.resolution import Resolution, explain_failure
 from qdip_dft.flows.steps import Part, StudySteps, static_name
 from qdip_dft.model.calculation import CalculationRecord, Level
 from qdip_dft.model.stabilization import StabilizationDoc
-from tests.unit.studies import Records, fail, leave_unconverged, make_maker, make_steps, resolve, stages
+from tests.unit import studies
+from tests.unit.studies import Records, fail, leave_unconverged, make_maker, resolve, stages
 
-BLACK, YELLOW = "PbTe(100)//CsPbI3-alpha(100)", "PbTe(100)//CsPbI3-delta(100)"
+BLACK, YELLOW = "PbTe(100)//CsPbI3-alpha(100)", "PbTe(100)//CsPbI3-beta(001)"
+KEPT_PHASES = {
+    "phases": [
+        {"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"], "termination": "PbI2"},
+        {"phase": "CsPbI3-beta", "role": "competitor", "planes": ["001"], "termination": "PbI2"},
+    ],
+    "matching": {"max_area_ang2": 100, "max_strain": 0.08},
+}
+"""Two phases that the toy potential keeps."""
+
+
+def make_steps(**changes: object) -> StudySteps:
+    return studies.make_steps(**{**KEPT_PHASES, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +61,7 @@ def document(steps: StudySteps, resolution: Resolution) -> StabilizationDoc:
 
 def test_at_first_only_the_bulks_are_ready(steps):
     state = resolve(steps, {})
-    assert set(state.ready) == {"dot bulk PbTe", "bulk CsPbI3-alpha", "bulk CsPbI3-delta"}
+    assert set(state.ready) == {"dot bulk PbTe", "bulk CsPbI3-alpha", "bulk CsPbI3-beta"}
     assert len(state.waiting) == len(steps.steps) + len(steps.candidates) - 3  # each candidate has a screening
     assert not state.blocked
 
@@ -116,9 +129,9 @@ def test_a_parent_that_went_wrong_blocks_its_children_with_the_reason(steps, fin
 
 
 def test_a_bulk_that_failed_leaves_the_other_phase_alone(steps, finished):
-    state = spoilt(steps, finished, "bulk CsPbI3-delta", fail)
+    state = spoilt(steps, finished, "bulk CsPbI3-beta", fail)
     assert static_name(f"interface {BLACK}") in state.records
-    assert all(YELLOW in name or "CsPbI3-delta" in name for name in state.blocked)
+    assert all(YELLOW in name or "CsPbI3-beta" in name for name in state.blocked)
 
 
 def test_a_step_that_cannot_be_built_from_a_relaxed_parent_is_blocked_too(steps, finished):
