@@ -69,6 +69,10 @@ class EngineError(QdipError):
     """An engine is missing, lacks a feature or failed."""
 
 
+class OutOfTime(QdipError):  # noqa: N818 (no failure: the work goes on in another run)
+    """The allocation ends before the next evaluation would."""
+
+
 class LevelOfTheoryError(QdipError):
     """Energies of different levels of theory met in one difference."""
 

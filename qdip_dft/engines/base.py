@@ -35,6 +35,7 @@ class Feature(StrEnum):
     RESTART_DENSITY = "restart_density"
     RESTART_WAVEFUNCTIONS = "restart_wavefunctions"
     SELF_STOP = "self_stop"
+    """Stops between two evaluations before its allocation ends, and goes on from there in the next run."""
 
 
 FEATURE_OF_FREEDOM: dict[Freedom, Feature] = {

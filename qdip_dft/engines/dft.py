@@ -17,8 +17,6 @@ D3(BJ) is added by the same library in every engine, so that it is the same numb
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import json
 import os
 import shlex
 import shutil
@@ -41,16 +39,15 @@ from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL, evaluate_d3
 from qdip_dft.engines.potential import (
     Arrangement,
     Evaluation,
-    FloatArray,
     arrangement_of,
     evaluate_apart,
     require_finite,
     result_of,
 )
 from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
+from qdip_dft.engines.recorded import RecordedPotential, scratch_folder
 from qdip_dft.engines.relaxation import OPTIMISER, relax_structure
 from qdip_dft.errors import EngineError
-from qdip_dft.journal import append_entry, read_entries
 from qdip_dft.model.calculation import EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.structure import StructureRecord
@@ -63,9 +60,6 @@ LEAST_VACUUM_ANG = 6.0
 
 ENERGY_CONVERGENCE_EV_PER_ATOM = 1e-8
 """A density is self-consistent when the energy is known to this."""
-
-SCRATCH_VARIABLE = "QDIP_SCRATCH"
-"""Environment variable with the folder where codes run; the default is ``qdip-scratch`` in the working directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +129,14 @@ class DftEngine(Engine):
     """Functionals for which the engine has pseudopotentials."""
     default_functional: ClassVar[str]
     features: ClassVar[frozenset[Feature]] = frozenset(
-        {Feature.RELAX_POSITIONS, Feature.RELAX_OUT_OF_PLANE, Feature.RELAX_CELL, Feature.STRESS, Feature.D3BJ}
+        {
+            Feature.RELAX_POSITIONS,
+            Feature.RELAX_OUT_OF_PLANE,
+            Feature.RELAX_CELL,
+            Feature.STRESS,
+            Feature.D3BJ,
+            Feature.SELF_STOP,
+        }
     )
 
     @classmethod
@@ -210,18 +211,13 @@ class DftEngine(Engine):
 
     def _open(self, structure: StructureRecord, freedom: Freedom) -> RecordedRun:
         setting = Setting(
-            folder=scratch_folder(self.name, self._run_key(structure, freedom)),
+            folder=scratch_folder(self, structure, freedom),
             k_mesh=count_k_points(structure, self.k_spacing_per_ang),
             vacuum=find_vacuum(structure),
             has_fixed_cell=freedom in (Freedom.NONE, Freedom.POSITIONS),
         )
         setting.folder.mkdir(parents=True, exist_ok=True)
         return RecordedRun(self.start(setting), self._add_dispersion, setting.folder)
-
-    def _run_key(self, structure: StructureRecord, freedom: Freedom) -> str:
-        content = [structure.model_dump(mode="json"), freedom.value, self.theory().model_dump(mode="json")]
-        text = json.dumps([*content, self.relaxation_settings()], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
 
     def _add_dispersion(self, arrangement: Arrangement, evaluation: Evaluation) -> Evaluation:
         if self.dispersion != Dispersion.D3BJ.value:
@@ -257,11 +253,6 @@ def find_vacuum(structure: StructureRecord) -> Vacuum | None:
     return Vacuum(start=float(heights[widest]), end=float(heights[widest] + gaps[widest]))
 
 
-def scratch_folder(engine: str, run_key: str) -> Path:
-    """Return the folder of a run: the same question always runs in the same folder, so that it can go on there."""
-    return Path(os.environ.get(SCRATCH_VARIABLE, "qdip-scratch")).absolute() / f"{engine}-{run_key[:20]}"
-
-
 class CodeRun:
     """A started code: one evaluation after the other, and what had to be corrected on the way."""
 
@@ -293,15 +284,10 @@ class RecordedRun:
     run: CodeRun
     add_dispersion: Callable[[Arrangement, Evaluation], Evaluation]
     folder: Path
-    known: dict[str, Evaluation] = field(init=False, default_factory=dict)
+    recorded: RecordedPotential = field(init=False)
 
     def __post_init__(self) -> None:
-        self.known = dict(_read_evaluations(self.path))
-
-    @property
-    def path(self) -> Path:
-        """Return the file with the evaluations."""
-        return self.folder / "evaluations.jsonl"
+        self.recorded = RecordedPotential(self.run.evaluate, self.folder)
 
     @property
     def corrections(self) -> list[str]:
@@ -310,31 +296,11 @@ class RecordedRun:
 
     def __call__(self, arrangement: Arrangement) -> Evaluation:
         """Return the evaluation, from the file if this arrangement was met before."""
-        name = _arrangement_key(arrangement)
-        if name not in self.known:
-            self.known[name] = self.run.evaluate(arrangement)
-            self._write(name, self.known[name])
-        return self.add_dispersion(arrangement, self.known[name])
+        return self.add_dispersion(arrangement, self.recorded(arrangement))
 
     def finish(self) -> None:
         """Delete what only a restart needs."""
         self.run.clean()
-
-    def _write(self, name: str, evaluation: Evaluation) -> None:
-        stress = evaluation.stress_ev_per_ang3
-        append_entry(self.path, [name, evaluation.energy_ev, evaluation.forces_ev_per_ang.tolist(),
-                                 None if stress is None else stress.tolist()])  # fmt: skip
-
-
-def _read_evaluations(path: Path) -> Iterable[tuple[str, Evaluation]]:
-    for name, energy_ev, forces, stress in read_entries(path):
-        yield name, Evaluation(energy_ev, np.array(forces), None if stress is None else np.array(stress))
-
-
-def _arrangement_key(arrangement: Arrangement) -> str:
-    numbers: list[FloatArray] = [arrangement.lattice_ang, arrangement.positions_ang]
-    text = json.dumps([arrangement.species, [np.round(part, 9).tolist() for part in numbers]])
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find_command(command: str, *, engine: str, remedy: str) -> list[str]:

@@ -105,7 +105,14 @@ class MlipEngine(PotentialEngine):
 
     name: ClassVar[str] = "mlip"
     features: ClassVar[frozenset[Feature]] = frozenset(
-        {Feature.RELAX_POSITIONS, Feature.RELAX_OUT_OF_PLANE, Feature.RELAX_CELL, Feature.STRESS, Feature.D3BJ}
+        {
+            Feature.RELAX_POSITIONS,
+            Feature.RELAX_OUT_OF_PLANE,
+            Feature.RELAX_CELL,
+            Feature.STRESS,
+            Feature.D3BJ,
+            Feature.SELF_STOP,
+        }
     )
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qdip_dft.deadline import current_deadline
 from qdip_dft.engines.base import Engine, OnStep
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult, Freedom
@@ -21,6 +22,9 @@ FloatArray = NDArray[np.float64]
 
 SHORTEST_DISTANCE_ANG = 0.4
 """Nearer than this two atoms lie on top of each other (H-H has 0.74 Å): no potential knows such an arrangement."""
+
+UNRECORDED_S = 5.0
+"""So much work may be lost when a relaxation with a potential is killed; shorter ones write nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +120,13 @@ class PotentialEngine(Engine):
 
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:
         """Return the relaxed structure with its energy."""
+        from qdip_dft.engines.recorded import RecordedPotential, recording_folder
         from qdip_dft.engines.relaxation import relax_structure
 
         self.require_freedom(freedom)
-        return relax_structure(
-            structure, freedom, potential=self.load_potential(), settings=self.relaxation, on_step=on_step
-        )
+        folder = recording_folder(self, structure, freedom)
+        with RecordedPotential(self.load_potential(), folder, every_s=UNRECORDED_S) as potential:
+            return relax_structure(structure, freedom, potential=potential, settings=self.relaxation, on_step=on_step)
 
 
 def arrangement_of(structure: StructureRecord) -> Arrangement:
@@ -131,10 +136,17 @@ def arrangement_of(structure: StructureRecord) -> Arrangement:
 
 
 def evaluate_apart(potential: Potential, arrangement: Arrangement) -> Evaluation:
-    """Return what the potential says, or nothing finite where atoms lie on top of each other."""
+    """Return what the potential says, or nothing finite where atoms lie on top of each other.
+
+    Raises
+    ------
+    OutOfTime
+        If the evaluation may not end before the job must.
+    """
     pairs = find_pairs(arrangement.positions_ang, arrangement.lattice_ang, cutoff_ang=SHORTEST_DISTANCE_ANG)
     if len(pairs.first) == 0:
-        return potential(arrangement)
+        with current_deadline().evaluation():
+            return potential(arrangement)
     nothing = np.full((arrangement.n_atoms, 3), np.nan)
     return Evaluation(energy_ev=np.nan, forces_ev_per_ang=nothing, stress_ev_per_ang3=np.full((3, 3), np.nan))
 

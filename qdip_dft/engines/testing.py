@@ -81,7 +81,13 @@ class TestingEngine(PotentialEngine):
 
     name: ClassVar[str] = "testing"
     features: ClassVar[frozenset[Feature]] = frozenset(
-        {Feature.RELAX_POSITIONS, Feature.RELAX_OUT_OF_PLANE, Feature.RELAX_CELL, Feature.STRESS}
+        {
+            Feature.RELAX_POSITIONS,
+            Feature.RELAX_OUT_OF_PLANE,
+            Feature.RELAX_CELL,
+            Feature.STRESS,
+            Feature.SELF_STOP,
+        }
     )
 
     @classmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qdip_dft.engines.recorded import recording_in
 from qdip_dft.errors import EngineError
 from qdip_dft.execution.progress import ProgressDisplay
 from qdip_dft.execution.results_folder import ResultsFolder
@@ -101,7 +102,7 @@ def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, *, is_re
         return
     from jobflow import run_locally
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), recording_in(folder.checkpoints):
         warnings.filterwarnings("ignore", message="cd is deprecated", category=FutureWarning)  # jobflow on monty 2026
         run_locally(
             flow,

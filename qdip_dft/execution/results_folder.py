@@ -6,7 +6,7 @@
       qdip.sqlite      all documents (`qdip_dft.execution.sqlite_store`)
       run.lock         held by the kernel for a running study; its text says who
       run.json         what the running study is at (`qdip_dft.execution.run_notes`); left behind by a killed run
-      checkpoints/     energies of registry screenings that are not finished
+      checkpoints/     energies of screenings and relaxations that are not finished
       reports/NAME/    figures and tables, drawn from the documents
 
 Reading never needs the lock.  The folder should be on a disk of this machine: on network drives (NFS, Lustre) file

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from jobflow import CURRENT_JOB, Job, JobConfig, job
 
 from qdip_dft.cache import job_id
+from qdip_dft.deadline import Deadline, working_until
+from qdip_dft.errors import OutOfTime
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 
@@ -45,12 +47,18 @@ def calculate(task: dict[str, Any], engine: Engine, key: str, attempt: int) -> d
         The calculation key.
     attempt
         Number of the attempt.
+
+    Raises
+    ------
+    OutOfTime
+        If the allocation ends before the calculation would; the next run of the job goes on from there.
     """
     stored = find_stored_output()
     if stored is not None:
         return stored
     asked = CalculationTask.model_validate(task)
-    result, failure = _run_engine(asked, engine)
+    with working_until(Deadline.from_environment()):
+        result, failure = _run_engine(asked, engine)
     record = CalculationRecord(
         key=key,
         attempt=attempt,
@@ -79,6 +87,8 @@ def _run_engine(task: CalculationTask, engine: Engine) -> tuple[EngineResult | N
             result = engine.static(task.structure)
         else:
             result = engine.relax(task.structure, task.freedom, on_step=progress.report_step)
+    except OutOfTime:
+        raise
     except Exception as error:
         # The boundary to foreign codes: whatever goes wrong there is recorded, not hidden and not fatal to the study.
         logger.exception("%s failed", task.label)

@@ -30,6 +30,8 @@ from qdip_dft.builders.registry import (
     measure_gap_ang,
 )
 from qdip_dft.cache import job_id
+from qdip_dft.deadline import Deadline, working_until
+from qdip_dft.errors import OutOfTime
 from qdip_dft.jobs.calculate import find_stored_output
 from qdip_dft.journal import append_entry, read_entries
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
@@ -93,12 +95,18 @@ def screen_registry(
         Where the energies are kept.  The file stays: a kill before the record is stored must not lose them.
     attempt
         Number of the attempt.
+
+    Raises
+    ------
+    OutOfTime
+        If the allocation ends before the screening would; the next run of the job goes on from there.
     """
     stored = find_stored_output()
     if stored is not None:
         return stored
     checkpoint = Checkpoint(checkpoint_file(checkpoint_folder, key))
-    record = screen(ScreeningTask.model_validate(task), engine, key=key, checkpoint=checkpoint)
+    with working_until(Deadline.from_environment()):
+        record = screen(ScreeningTask.model_validate(task), engine, key=key, checkpoint=checkpoint)
     return record.model_copy(update={"attempt": attempt}).model_dump(mode="json")
 
 
@@ -218,6 +226,8 @@ class _Screening:
                 tolerance_ev=GAP_ENERGY_TOLERANCE_EV_PER_ANG2 * self.area_ang2,
                 lowest_ev=lowest_ev,
             )
+        except OutOfTime:
+            raise
         except Exception as error:
             # The boundary to foreign codes: what goes wrong there is recorded; the other places still count.
             logger.exception("%s failed", place.name)

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from qdip_dft.engines.base import Engine
-from qdip_dft.engines.dft import SCRATCH_VARIABLE
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.potential import arrangement_of
+from qdip_dft.engines.recorded import SCRATCH_VARIABLE
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec

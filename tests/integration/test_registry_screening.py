@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,10 +19,11 @@ from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.registry import find_displacement_cell, join_at_gap
 from qdip_dft.builders.variants import list_half_turns
 from qdip_dft.cache import screening_key
+from qdip_dft.deadline import Deadline, working_until
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine
-from qdip_dft.errors import EngineError
+from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.execution.local import open_archive, run_study
 from qdip_dft.execution.results_folder import ResultsFolder
 from qdip_dft.jobs.screen import Checkpoint, checkpoint_file, screen, screening_job
@@ -146,6 +148,21 @@ class MortalEngine(TestingEngine):
         return super().static(structure)
 
 
+@dataclass(frozen=True)
+class HurriedEngine(TestingEngine):
+    """The testing engine whose allocation ends after the first energy."""
+
+    __test__ = False
+
+    deadline: Deadline
+
+    def static(self, structure: StructureRecord) -> EngineResult:
+        """Return the energy; from then on there is no time left."""
+        result = super().static(structure)
+        self.deadline.end_s = time.time()
+        return result
+
+
 @pytest.fixture
 def mortal() -> MortalEngine:
     MortalEngine.calls.clear()
@@ -167,6 +184,15 @@ def test_a_killed_job_continues_where_it_stopped(mortal: MortalEngine, tmp_path:
     assert len(mortal.calls) == whole.n_evaluations == continued.n_evaluations
     assert continued.points == whole.points
     assert continued.best == whole.best
+
+
+def test_a_screening_that_runs_out_of_time_has_no_failed_place_and_goes_on(tmp_path: Path) -> None:
+    task, path = make_task(), tmp_path / "energies.jsonl"
+    whole = screen_with(engine_of("testing"), task, tmp_path / "whole.jsonl")
+    with working_until(Deadline(end_s=time.time() + 1e6)) as deadline, pytest.raises(OutOfTime, match="goes on"):
+        screen_with(HurriedEngine(engine_of("testing").relaxation, deadline), task, path)
+    assert len(Checkpoint(path).known) == 1
+    assert screen_with(engine_of("testing"), task, path).points == whole.points
 
 
 def test_a_run_killed_within_a_screening_goes_on_with_its_energies(mortal: MortalEngine, tmp_path: Path) -> None:

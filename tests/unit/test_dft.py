@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 
 from qdip_dft.engines.dft import (
-    SCRATCH_VARIABLE,
     CodeRun,
     RecordedRun,
     count_k_points,
     find_command,
     find_vacuum,
     run_command,
-    scratch_folder,
 )
 from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL
 from qdip_dft.engines.espresso import EspressoEngine, find_pseudopotential
 from qdip_dft.engines.gpaw import GpawEngine
 from qdip_dft.engines.potential import Arrangement, Evaluation, arrangement_of
 from qdip_dft.engines.preset import load_preset
+from qdip_dft.engines.recorded import SCRATCH_VARIABLE, scratch_folder
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation import relax_structure
 from qdip_dft.engines.testing import evaluate_morse
@@ -140,8 +139,12 @@ def test_another_pseudopotential_is_another_level_of_theory(tmp_path: Path, monk
 
 def test_the_same_question_runs_in_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path))
-    assert scratch_folder("gpaw", "a" * 64) == scratch_folder("gpaw", "a" * 64)
-    assert scratch_folder("gpaw", "a" * 64).parent == tmp_path
+    engine = engine_from_spec(EngineSpec(name="testing"))
+    folder = scratch_folder(engine, cubic(6.0), Freedom.CELL)
+    assert folder == scratch_folder(engine, cubic(6.0), Freedom.CELL)
+    assert folder.parent == tmp_path
+    others = {scratch_folder(engine, cubic(6.1), Freedom.CELL), scratch_folder(engine, cubic(6.0), Freedom.POSITIONS)}
+    assert len({folder, *others}) == 3
 
 
 class Dying(CodeRun):
