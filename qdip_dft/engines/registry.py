@@ -47,6 +47,12 @@ def _gpaw(spec: EngineSpec) -> Engine:
     return GpawEngine.from_spec(spec)
 
 
+def _vasp(spec: EngineSpec) -> Engine:
+    from qdip_dft.engines.vasp import VaspEngine
+
+    return VaspEngine.from_spec(spec)
+
+
 def _testing(spec: EngineSpec) -> Engine:
     from qdip_dft.engines.testing import TestingEngine
 
@@ -57,6 +63,7 @@ ENGINES: dict[str, Callable[[EngineSpec], Engine]] = {
     "mlip": _mlip,
     "espresso": _espresso,
     "gpaw": _gpaw,
+    "vasp": _vasp,
     "testing": _testing,
 }
 """Every engine by the name that a study uses."""
