@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,11 @@ from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import StudyError
 from qdip_dft.flows.assembly import assemble_documents
+from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution, preview_screenings, preview_structures, resolve_steps
 from qdip_dft.flows.screening import ScreeningStep, count_positions, screening_of
 from qdip_dft.flows.stabilization import StabilizationMaker
-from qdip_dft.flows.steps import Step, StudySteps
+from qdip_dft.flows.steps import Stage, Step, StudySteps
 from qdip_dft.library import find_study, load_crystal
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.crystal import CrystalRecord
@@ -65,6 +66,8 @@ class PlannedCalculation:
         ``stored``, ``ready``, ``waiting`` (for an earlier one), ``failed`` or ``blocked``.
     estimated_s
         Estimated time in s; 0 when stored.
+    stage
+        Pre-relaxation, relaxation or static calculation of the part; None for registry screenings.
     """
 
     name: str
@@ -77,6 +80,7 @@ class PlannedCalculation:
     state: str
     estimated_s: float
     n_positions: int | None = None
+    stage: Stage | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class StudyPlan:
     Parameters
     ----------
     study, crystals, engine
-        What is asked, of what, and who calculates.
+        What is asked, of what, and who gives the energies.
     """
 
     study: StudySpec
@@ -99,17 +103,20 @@ class StudyPlan:
         return StudySteps(self.study, self.crystals, *find_candidates(self.study, self.crystals))
 
     @cached_property
-    def screening_engine(self) -> Engine:
-        """Return the engine of the registry screenings: a potential, also for studies with another engine."""
+    def engines(self) -> StudyEngines:
+        """Return which engine does which step; that of the registry screenings is a potential wherever possible."""
+        asked = self.study.geometry, self.study.prerelaxation
+        geometry, prerelaxation = (None if spec is None else engine_from_spec(spec) for spec in asked)
+        engines = StudyEngines(energy=self.engine, geometry=geometry, prerelaxation=prerelaxation)
         if not any(candidate.place for candidate in self.steps.candidates):
-            return self.engine
-        return choose_screening_engine(self.study, self.engine)
+            return engines
+        return replace(engines, screening=choose_screening_engine(self.study, engines))
 
     @cached_property
     def _previews(self) -> dict[str, StructureRecord]:
         """Return the structure of each step built from unrelaxed parents."""
-        for freedom in {step.freedom for step in self.steps.steps}:
-            self.engine.require_freedom(freedom)
+        for step in self.steps.steps:
+            self.engines.of(step).require_freedom(step.freedom)
         return preview_structures(self.steps)
 
     @cached_property
@@ -120,7 +127,7 @@ class StudyPlan:
 
     def resolve(self, look_up: LookUp) -> Resolution:
         """Return which steps are done, given a look-up of stored calculations."""
-        return resolve_steps(self.steps, self.engine, look_up, screening_engine=self.screening_engine)
+        return resolve_steps(self.steps, self.engines, look_up)
 
     def list_calculations(self, look_up: LookUp) -> list[PlannedCalculation]:
         """Return every calculation of the study, in order; runs nothing.
@@ -142,7 +149,7 @@ class StudyPlan:
 
     def _describe_screening(self, screening: ScreeningStep, resolution: Resolution) -> PlannedCalculation:
         n_atoms, n_positions = self._screening_sizes[screening.name]
-        seconds = n_positions * ENERGIES_PER_POSITION * self.screening_engine.seconds_per_force_call(n_atoms)
+        seconds = n_positions * ENERGIES_PER_POSITION * self.engines.screening_engine.seconds_per_force_call(n_atoms)
         is_stored = screening.name in resolution.screenings
         return PlannedCalculation(
             name=screening.name,
@@ -159,7 +166,7 @@ class StudyPlan:
 
     def _describe(self, step: Step, n_atoms: int, resolution: Resolution) -> PlannedCalculation:
         is_stored = step.name in resolution.records
-        seconds = estimate_seconds(self.engine, step.freedom, n_atoms)
+        seconds = estimate_seconds(self.engines.of(step), step.freedom, n_atoms)
         return PlannedCalculation(
             name=step.name,
             part=step.part.value,
@@ -170,6 +177,7 @@ class StudyPlan:
             is_stored=is_stored,
             state=_state(step.name, resolution),
             estimated_s=0.0 if is_stored else seconds,
+            stage=step.stage,
         )
 
     def make_flow(self, look_up: LookUp, *, is_retry: bool = False, checkpoint_folder: str = ".") -> Flow | None:
@@ -201,18 +209,17 @@ class StudyPlan:
             study=self.study,
             crystals=self.crystals,
             candidates=self.steps.candidates,
-            engine=self.engine,
+            engines=self.engines,
             dropped=self.steps.dropped,
             attempts=attempts,
-            screening_engine=self.screening_engine,
             checkpoint_folder=checkpoint_folder,
         )
         return maker.make(resolution.stored)
 
     def assemble(self, resolution: Resolution) -> tuple[StabilizationDoc, ...]:
         """Return the result on every facet from what is calculated; what is missing is named."""
-        documents = assemble_documents(self.steps, resolution, level=self.engine.theory().level)
-        settings = self.engine.relaxation_settings()
+        documents = assemble_documents(self.steps, resolution, level=self.engines.level)
+        settings = self.engines.relaxing.relaxation_settings()
         return tuple(document.model_copy(update={"relaxation_settings": settings}) for document in documents)
 
 
@@ -230,7 +237,7 @@ def _state(name: str, resolution: Resolution) -> str:
     return "ready" if name in resolution.unfinished else "waiting"
 
 
-def choose_screening_engine(study: StudySpec, engine: Engine) -> Engine:
+def choose_screening_engine(study: StudySpec, engines: StudyEngines) -> Engine:
     """Return the engine of the registry screenings of a study.
 
     Hundreds of energies are needed for a start geometry that the study's own engine relaxes: a potential gives them,
@@ -240,12 +247,13 @@ def choose_screening_engine(study: StudySpec, engine: Engine) -> Engine:
     ----------
     study
         The study.
-    engine
-        Its engine; taken when it is a potential.
+    engines
+        Its engines; the one that relaxes, or relaxes before, is taken when it is a potential.
     """
     if study.film.registry.engine is not None:
         return engine_from_spec(study.film.registry.engine)
-    return engine if isinstance(engine, PotentialEngine) else engine_from_spec(EngineSpec(name="mlip"))
+    own = (engine for engine in (engines.relaxing, engines.prerelaxation) if isinstance(engine, PotentialEngine))
+    return next(own, None) or engine_from_spec(EngineSpec(name="mlip"))
 
 
 def read_study(name_or_path: str) -> StudySpec:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.analysis.phases import Connectivity, is_same_phase, measure_connectivity
+from qdip_dft.model.neighbours import CLOSEST_COVALENT_RATIO, find_pairs
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryFinding
 from qdip_dft.model.stabilization import Check
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import StructureRecord, Vector
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
 
 ORGANIC_BONDS_ANG = {"CC": 1.75, "CN": 1.70, "CH": 1.30, "HN": 1.30, "CO": 1.60, "HO": 1.25, "NN": 1.60}
@@ -22,6 +25,12 @@ LARGEST_COVERAGE_RATIO = 1.25
 
 STRAIN_RESOLUTION_EV_PER_FU = 0.002
 """A strain term is zero to within this."""
+
+SOFT_BULK_MODULUS_GPA = 15.0
+"""Bulk modulus of a halide perovskite, where the catalogue has none."""
+
+LARGEST_RELAXATION_GAIN_EV_PER_FU = 0.01
+"""More energy than this from a residual pressure is no longer small against the differences of phases."""
 
 LARGEST_TRACTION_GPA = 0.2
 """A larger mean force per area between film and dot means that their distance is not relaxed: with a stiffness of the
@@ -87,6 +96,86 @@ def _bond_limits(species: list[str]) -> NDArray[np.float64]:
     table = np.array([[ORGANIC_BONDS_ANG.get("".join(sorted((a, b))), 0.0) for b in kinds] for a in kinds])
     index = np.array([kinds.index(symbol) for symbol in species])
     return np.asarray(table[np.ix_(index, index)])
+
+
+def check_distances(structure: StructureRecord, *, part: str) -> Check:
+    """Return whether no two atoms overlap; covalent bonds are longer than the limit as well."""
+    lattice = np.array(structure.lattice_ang)
+    radii = _covalent_radii(structure.species)
+    longest_ang = 2.0 * CLOSEST_COVALENT_RATIO * float(radii.max())
+    pairs = find_pairs(np.array(structure.frac_coords) @ lattice, lattice, cutoff_ang=longest_ang)
+    shares = pairs.distances_ang / (radii[pairs.first] + radii[pairs.second])
+    closest = float(shares.min(initial=np.inf))
+    return Check(
+        name="distances",
+        is_passed=closest >= CLOSEST_COVALENT_RATIO,
+        is_decisive=True,
+        finding=f"{part}: no two atoms within {CLOSEST_COVALENT_RATIO} of the sum of their covalent radii"
+        if closest >= CLOSEST_COVALENT_RATIO
+        else f"{part}: two atoms at {closest:.2f} of the sum of their covalent radii",
+    )
+
+
+def _covalent_radii(species: tuple[str, ...]) -> NDArray[np.float64]:
+    from ase.data import atomic_numbers, covalent_radii
+
+    return np.asarray(covalent_radii[[atomic_numbers[symbol] for symbol in species]], dtype=np.float64)
+
+
+def check_residual_pressure(
+    stress_ev_per_ang3: tuple[Vector, Vector, Vector],
+    *,
+    volume_ang3_per_fu: float,
+    bulk_modulus_gpa: float | None,
+    part: str,
+) -> Check:
+    r"""Return what the lattice of another level costs: the pressure left, and the energy that relaxing it would gain.
+
+    Energies at the geometry of a potential lie above the minimum of their own level.  To second order in the pressure
+    :math:`p = -\tfrac13 \operatorname{tr} \sigma` a relaxation of the volume gains :math:`p^2 V / 2B`.
+
+    Parameters
+    ----------
+    stress_ev_per_ang3
+        Stress of a bulk that relaxed with another engine, in eV/Å³, positive in tension.
+    volume_ang3_per_fu
+        Volume V per formula unit.
+    bulk_modulus_gpa
+        Bulk modulus B; None: that of a soft perovskite.
+    part
+        The bulk.
+    """
+    modulus_gpa = SOFT_BULK_MODULUS_GPA if bulk_modulus_gpa is None else bulk_modulus_gpa
+    pressure_gpa = -float(np.trace(stress_ev_per_ang3)) / 3.0 * EV_PER_ANG3_IN_GPA
+    gain_ev = pressure_gpa**2 * volume_ang3_per_fu / (2.0 * modulus_gpa) / EV_PER_ANG3_IN_GPA
+    is_small = gain_ev <= LARGEST_RELAXATION_GAIN_EV_PER_FU
+    return Check(
+        name="residual pressure",
+        is_passed=is_small,
+        is_decisive=False,
+        finding=f"{part}: {pressure_gpa:+.2f} GPa at the geometry of the other level, about {1000 * gain_ev:.0f} meV "
+        f"per formula unit with a bulk modulus of {modulus_gpa:.0f} GPa"
+        + ("" if is_small else "; relax the lattices with the engine of the energies"),
+    )
+
+
+def check_prerelaxation(objections: Mapping[str, str]) -> Check:
+    """Return whether every relaxation of a candidate could start from a pre-relaxed structure.
+
+    Parameters
+    ----------
+    objections
+        By part, why its pre-relaxed structure was not taken.
+    """
+    refused = "; ".join(
+        f"{part} started from the structure as built, because {why}" for part, why in objections.items()
+    )
+    return Check(
+        name="pre-relaxation",
+        is_passed=not objections,
+        is_decisive=False,
+        finding=refused or "every relaxation started from the pre-relaxed structure",
+    )
 
 
 def check_registry(*, displacement_area_ang2: float, n_shifts: int, screened: RegistryFinding | None = None) -> Check:

@@ -5,7 +5,7 @@ They may if both are at one level of theory, by one definition of the terms, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qdip_dft.errors import LevelOfTheoryError, QdipError, ResultsError
@@ -35,7 +35,10 @@ def find_obstacle(
     if first.formula_version != other.formula_version:
         return _different_formulae(first.formula_version, other.formula_version, names)
     if first.theory != other.theory:
-        return _different_theories(first.theory, other.theory, names)
+        return _different_theories(list_theory_differences(first.theory, other.theory), names)
+    geometries = first.geometry_theory or first.theory, other.geometry_theory or other.theory
+    if geometries[0] != geometries[1]:
+        return _different_theories([f"geometry {words}" for words in list_theory_differences(*geometries)], names)
     return None
 
 
@@ -83,8 +86,8 @@ def _different_formulae(first: int, other: int, names: tuple[str, str]) -> Resul
     )
 
 
-def _different_theories(first: LevelOfTheory, other: LevelOfTheory, names: tuple[str, str]) -> LevelOfTheoryError:
-    differing = "; ".join(list_theory_differences(first, other))
+def _different_theories(differences: Sequence[str], names: tuple[str, str]) -> LevelOfTheoryError:
+    differing = "; ".join(differences)
     return LevelOfTheoryError(
         f"{names[0]} and {names[1]} are at different levels of theory ({differing})",
         limit="energies are subtracted within one level of theory only",

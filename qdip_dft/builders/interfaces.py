@@ -9,7 +9,7 @@ import numpy as np
 from qdip_dft.builders.films import in_vacuum
 from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
-from qdip_dft.model.neighbours import find_pairs
+from qdip_dft.model.neighbours import CLOSEST_COVALENT_RATIO, find_pairs
 
 CONTACT_RADII_ANG = {
     "Pb": 1.19, "Sn": 1.18, "Cs": 1.74, "Rb": 1.61, "Na": 1.02, "Cd": 0.95, "Zn": 0.74, "Ag": 1.15, "Cu": 0.77,
@@ -28,9 +28,6 @@ relaxation comes back to the minimum; on the flat attractive side each atom feel
 
 SAFE_COVALENT_RATIO = 0.78
 """No pair of film and dot starts closer than this share of the sum of its covalent radii."""
-
-CLOSEST_COVALENT_RATIO = 0.75
-"""No two atoms of different ions may be closer than this times the sum of their covalent radii."""
 
 
 def join_slabs(dot: IonicCrystal, film: IonicCrystal, *, shift_ang: Array, vacuum_ang: float) -> IonicCrystal:

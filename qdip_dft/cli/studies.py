@@ -11,6 +11,7 @@ from qdip_dft.cli.output import console, write_json
 from qdip_dft.cli.stored import find_results, make_look_up, open_archive_of, open_folder
 
 if TYPE_CHECKING:
+    from qdip_dft.engines.base import Engine
     from qdip_dft.execution.results_folder import ResultsFolder
     from qdip_dft.model.stabilization import StabilizationDoc
     from qdip_dft.plan import PlannedCalculation, StudyPlan
@@ -118,7 +119,11 @@ def _plan_as_json(planned: StudyPlan, calculations: list[PlannedCalculation]) ->
     return {
         "study": planned.study.name,
         "theory": planned.engine.theory().model_dump(mode="json"),
-        "relaxation": planned.engine.relaxation_settings(),
+        "level": planned.engines.level.value,
+        "other_engines": {
+            name: engine.theory().model_dump(mode="json") for name, engine in planned.engines.by_purpose()
+        },
+        "relaxation": planned.engines.relaxing.relaxation_settings(),
         "candidates": [candidate.model_dump(mode="json") for candidate in planned.steps.candidates],
         "dropped": [dropped.model_dump(mode="json") for dropped in planned.steps.dropped],
         "calculations": [describe_calculation(calculation) for calculation in calculations],
@@ -134,6 +139,7 @@ def describe_calculation(calculation: PlannedCalculation) -> dict[str, Any]:
         "subject": calculation.subject,
         "n_atoms": calculation.n_atoms,
         "freedom": calculation.freedom.value,
+        "stage": calculation.stage,
         "n_positions": calculation.n_positions,
         "key": calculation.key,
         "is_stored": calculation.is_stored,
@@ -148,12 +154,12 @@ def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> N
 
     from qdip_dft.execution.progress import format_duration
 
-    theory = planned.engine.theory()
     console().print(f"{planned.study.name}: {planned.study.question}", markup=False)
-    method = f"{theory.code} ({theory.code_version}), {theory.functional} + {theory.dispersion}"
-    preset = f"preset {planned.study.engine.preset}, level: {theory.level}"
-    console().print(f"{theory.engine}: {method}, {preset}", markup=False)
-    for name, value in planned.engine.relaxation_settings().items():
+    preset = f"preset {planned.study.engine.preset}, level: {planned.engines.level}"
+    console().print(f"{_describe_method(planned.engine)}, {preset}", markup=False)
+    for purpose, engine in planned.engines.by_purpose():
+        console().print(f"{purpose}: {_describe_method(engine)}", markup=False)
+    for name, value in planned.engines.relaxing.relaxation_settings().items():
         words = f"{value:.4g}" if isinstance(value, float) else str(value)
         console().print(f"  {name} = {words}", markup=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -174,7 +180,13 @@ def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> N
     console().print(f"{n_left} of {len(calculations)} calculations to do, about {total}.", markup=False)
 
 
+def _describe_method(engine: Engine) -> str:
+    theory = engine.theory()
+    return f"{theory.engine}: {theory.code} ({theory.code_version}), {theory.functional} + {theory.dispersion}"
+
+
 def _describe_moves(calculation: PlannedCalculation) -> str:
     if calculation.n_positions is not None:
         return f"{calculation.n_positions} places"
-    return "static" if calculation.freedom == "none" else calculation.freedom.replace("_", " ")
+    words = "static" if calculation.freedom == "none" else calculation.freedom.replace("_", " ")
+    return f"{words}, first" if calculation.stage == "pre-relaxation" else words

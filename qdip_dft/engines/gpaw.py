@@ -47,13 +47,21 @@ LADDER: tuple[dict[str, Any], ...] = (
 """Numerical settings that are tried in turn when a density does not become self-consistent; the physics stays."""
 
 
+DATA_SETS = {"PBE": "PBE", "PBEsol": "PBE"}
+"""The PAW data sets that a functional is used with: the package has none of its own for PBEsol.
+
+Core states and partial waves are then those of PBE; valence energies, and exchange and correlation of the frozen core
+density, those of PBEsol.  The usual approximation: what it misses is the answer of the core to the functional.
+"""
+
+
 @dataclass(frozen=True)
 class GpawEngine(DftEngine):
     """GPAW in plane-wave mode."""
 
     name: ClassVar[str] = "gpaw"
     code: ClassVar[str] = "GPAW"
-    functionals: ClassVar[frozenset[str]] = frozenset({"PBE"})
+    functionals: ClassVar[frozenset[str]] = frozenset(DATA_SETS)
     default_functional: ClassVar[str] = "PBE"
     features: ClassVar[frozenset[Feature]] = DftEngine.features | {Feature.DIPOLE}
 
@@ -66,7 +74,7 @@ class GpawEngine(DftEngine):
 
     def weights_hash(self) -> str:
         """Return the hash of all PAW data sets of the functional."""
-        return _hash_of_data_sets(data_set_folders(), self.functional)
+        return _hash_of_data_sets(data_set_folders(), DATA_SETS[self.functional])
 
     def seconds_per_force_call(self, n_atoms: int) -> float:
         """Return the rough time of one self-consistent density on two cores, in s."""
@@ -183,6 +191,7 @@ class GpawRun(CodeRun):
             "species": arrangement.species,
             "positions_ang": arrangement.positions_ang.tolist(),
             "lattice_ang": arrangement.lattice_ang.tolist(),
+            "data_sets": DATA_SETS[self.engine.functional],
             "vacuum_centre": None if self.setting.vacuum is None else self.setting.vacuum.centre,
             "parameters": {
                 "mode": {"name": "pw", "ecut": self.engine.cutoff_ev},

@@ -18,9 +18,13 @@ def answer_question(question: dict[str, Any]) -> dict[str, Any]:
     """
     from ase import Atoms
     from gpaw import GPAW, KohnShamConvergenceError
+    from gpaw.xc import XC
 
     atoms = Atoms(question["species"], positions=question["positions_ang"], cell=question["lattice_ang"], pbc=True)
     parameters = dict(question["parameters"])
+    functional: Any = XC(parameters["xc"])
+    functional.get_setup_name = lambda: question["data_sets"]  # a functional asks for data sets of its own name
+    parameters["xc"] = functional
     if question["vacuum_centre"] is not None:
         # The dipole layer lies at the cell's edge: the slab is moved so that its vacuum is there.
         atoms.positions -= question["vacuum_centre"] * atoms.cell[2]

@@ -8,7 +8,7 @@ count first, others of the folder are asked where it has fewer than three.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from qdip_dft.model.calculation import Freedom
 from qdip_dft.plan import PlannedCalculation, StudyPlan, estimate_seconds
 
 if TYPE_CHECKING:
+    from qdip_dft.engines.base import Engine
     from qdip_dft.results.archive import Archive
 
 MIN_MEASURED = 3
@@ -174,15 +175,12 @@ def measure_speed(plan: StudyPlan, resolution: Resolution, archive: Archive | No
     archive
         Where other calculations with the same potential are looked for; None: nowhere.
     """
-    own = [
-        (record.task.freedom, record.task.structure.n_atoms, record.result.wall_time_s)
-        for record in resolution.records.values()
-        if record.result is not None and record.is_usable
-    ]
-    others = _ask_archive(plan, archive) if archive is not None and len(own) < MIN_MEASURED else []
+    own = list(_list_own_times(plan, resolution))
+    engines = {True: plan.engine, False: plan.engines.relaxing}
+    others = _ask_archive(engines, archive) if archive is not None and len(own) < MIN_MEASURED else []
     ratios: dict[Freedom, list[float]] = {}
-    for freedom, n_atoms, wall_time_s in (*own, *others):
-        estimated_s = estimate_seconds(plan.engine, freedom, n_atoms)
+    for engine, freedom, n_atoms, wall_time_s in (*own, *others):
+        estimated_s = estimate_seconds(engine, freedom, n_atoms)
         if estimated_s > 0 and wall_time_s > 0:
             ratios.setdefault(freedom, []).append(wall_time_s / estimated_s)
     all_ratios = [ratio for found in ratios.values() for ratio in found]
@@ -193,8 +191,33 @@ def measure_speed(plan: StudyPlan, resolution: Resolution, archive: Archive | No
     )
 
 
-def _ask_archive(plan: StudyPlan, archive: Archive) -> list[tuple[Freedom, int, float]]:
-    theory = plan.engine.theory()
+def _list_own_times(plan: StudyPlan, resolution: Resolution) -> Iterator[tuple[Engine, Freedom, int, float]]:
+    for step in plan.steps.steps:
+        record = resolution.usable(step.name)
+        if record is not None and record.result is not None:
+            n_atoms = record.task.structure.n_atoms
+            yield plan.engines.of(step), step.freedom, n_atoms, record.result.wall_time_s
+
+
+def _ask_archive(engines: Mapping[bool, Engine], archive: Archive) -> list[tuple[Engine, Freedom, int, float]]:
+    """Return engine, freedom, atoms and wall time of stored calculations with the engines of a study.
+
+    Parameters
+    ----------
+    engines
+        The engine of static calculations (True) and that of relaxations.
+    archive
+        Where to look.
+    """
+    found = []
+    for is_static, engine in engines.items():
+        times = _ask_times(engine, archive)
+        found += [(engine, *entry) for entry in times if (entry[0] is Freedom.NONE) is is_static]
+    return found
+
+
+def _ask_times(engine: Engine, archive: Archive) -> list[tuple[Freedom, int, float]]:
+    theory = engine.theory()
     fields = ("task.freedom", "task.structure.species", "result.wall_time_s")
     found = archive.calculations.query(
         {"output.theory.code": theory.code, "output.theory.engine": theory.engine, "output.result.is_converged": True},

@@ -33,10 +33,11 @@ from qdip_dft.analysis.stability import (
 from qdip_dft.analysis.surfaces import check_window
 from qdip_dft.builders.placement import displacement_area_ang2, place_candidate
 from qdip_dft.builders.strain import Mesh
+from qdip_dft.flows.geometry_checks import check_lattices, check_starts
 from qdip_dft.flows.reservoirs import Reservoirs, survey_reservoirs
 from qdip_dft.flows.resolution import Resolution, explain_failure
 from qdip_dft.flows.screening import describe_registry, find_screening
-from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps, static_name
+from qdip_dft.flows.steps import CandidateGeometry, Part, Stage, StudySteps, static_name
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.registry import RegistryFinding
@@ -84,12 +85,15 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
     answer, bx2_rich = _answer_at_bounds(
         study, results, decomposition, dot=f"{study.dot.material}({facet})", level=level, reservoirs=reservoirs
     )
+    theory = require_one_theory(_theories(steps, resolution, candidates, stage=Stage.STATIC))
+    geometry_theory = require_one_theory(_theories(steps, resolution, candidates, stage=Stage.RELAXATION))
     return StabilizationDoc(
         id=study.result_id(facet),
         study=study,
         dot_plane=facet,
         level=level,
-        theory=require_one_theory(_theories(steps, resolution, candidates)),
+        theory=theory,
+        geometry_theory=None if geometry_theory == theory else geometry_theory,
         candidates=tuple(results),
         dropped=tuple(d for d in steps.dropped if d.label.startswith(f"{study.dot.material}({facet})")),
         decomposition=decomposition,
@@ -104,10 +108,15 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
 
 def _list_keys(steps: StudySteps, resolution: Resolution, candidates: list[Candidate]) -> dict[str, str]:
     """Return the key of every calculation that the result on one facet rests on, by step."""
-    subjects = {steps.study.dot.material, *steps.products, *steps.reservoirs, *(c.phase for c in candidates)}
-    subjects |= {candidate.label for candidate in candidates}
+    subjects = _list_subjects(steps, candidates)
     names = [step.name for step in steps.steps if step.subject in subjects]
     return {name: resolution.keys[name] for name in names if name in resolution.records}
+
+
+def _list_subjects(steps: StudySteps, candidates: list[Candidate]) -> set[str]:
+    """Return the materials and candidates that the result on one facet rests on."""
+    materials = {steps.study.dot.material, *steps.products, *steps.reservoirs, *(c.phase for c in candidates)}
+    return materials | {candidate.label for candidate in candidates}
 
 
 def _list_versions() -> dict[str, str]:
@@ -117,10 +126,13 @@ def _list_versions() -> dict[str, str]:
     return {"qdip_dft": __version__, **packages, "python": platform.python_version(), "platform": machine}
 
 
-def _theories(steps: StudySteps, resolution: Resolution, candidates: list[Candidate]) -> list[LevelOfTheory]:
-    names = dict.fromkeys(name for candidate in candidates for name in steps.parts_of(candidate).values())
-    names |= dict.fromkeys(_product_step(compound) for compound in (*steps.products, *steps.reservoirs))
-    return [record.theory for record in map(resolution.usable, names) if record is not None]
+def _theories(
+    steps: StudySteps, resolution: Resolution, candidates: list[Candidate], *, stage: Stage
+) -> list[LevelOfTheory]:
+    """Return the level of theory of every usable calculation of a stage that the result on one facet rests on."""
+    subjects = _list_subjects(steps, candidates)
+    records = [resolution.usable(s.name) for s in steps.steps if s.subject in subjects and s.stage is stage]
+    return [record.theory for record in records if record is not None]
 
 
 def _describe_candidate(
@@ -164,6 +176,8 @@ def _describe_candidate(
         checks=(
             *(check for checks in part_checks.values() for check in checks),
             *_check_interface(steps, resolution, candidate, mesh),
+            *check_starts(steps, resolution, candidate),
+            *check_lattices(steps, resolution, (candidate.dot, candidate.phase)),
             *_check_terms(terms),
             *_check_potentials(candidate, reservoirs),
         ),
@@ -339,6 +353,7 @@ def _describe_decomposition(steps: StudySteps, resolution: Resolution) -> Decomp
         bulk_above_lowest_ev_per_fu=None,
         calculations={name: resolution.keys[_product_step(name)] for name in products
                       if _product_step(name) in resolution.keys},
+        checks=check_lattices(steps, resolution, steps.products),
     )  # fmt: skip
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from qdip_dft.analysis.integrity import find_defect, find_energy_jump, find_mismatch
 from qdip_dft.cache import adapt_record, calculation_key, screening_key
 from qdip_dft.errors import QdipError
+from qdip_dft.flows.engines import StudyEngines
+from qdip_dft.flows.prerelaxation import find_objection
 from qdip_dft.flows.screening import ScreeningStep, screening_of
-from qdip_dft.flows.steps import Step, Structures, StudySteps
+from qdip_dft.flows.steps import Part, Stage, Step, Structures, StudySteps
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom, LevelOfTheory
 from qdip_dft.model.registry import RegistryScreening, ScreeningTask
 from qdip_dft.model.stored import StoredRecord
@@ -39,6 +41,8 @@ class Resolution:
         Why the energy of a record may not be used although it is there, by step name.
     screening_tasks, screenings
         The same for the registry screenings, by their names; their keys are among the others.
+    objections
+        Why a pre-relaxed structure was not taken, by the step of the pre-relaxation.
     blocked
         Steps that cannot be built, because a parent failed or relaxed into something unsound, with the reason.
     waiting
@@ -51,6 +55,7 @@ class Resolution:
     defects: dict[str, str] = field(default_factory=dict)
     screening_tasks: dict[str, ScreeningTask] = field(default_factory=dict)
     screenings: dict[str, RegistryScreening] = field(default_factory=dict)
+    objections: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
 
@@ -85,9 +90,7 @@ class Resolution:
         return record if record is not None and record.is_usable and name not in self.defects else None
 
 
-def resolve_steps(
-    steps: StudySteps, engine: Engine, look_up: LookUp, *, screening_engine: Engine | None = None
-) -> Resolution:
+def resolve_steps(steps: StudySteps, engines: StudyEngines, look_up: LookUp) -> Resolution:
     """Return the state of every step of a study.
 
     A step's structure is built as soon as its parents are calculated; its key then says whether it is stored.  A step
@@ -97,16 +100,13 @@ def resolve_steps(
     ----------
     steps
         The study's steps.
-    engine
-        The engine; its level of theory is part of every key.
+    engines
+        The engines; the level of theory of a step's engine is part of its key.
     look_up
         Finds stored records.
-    screening_engine
-        The engine of the registry screenings; None: the same.
     """
     resolution = Resolution()
-    theory, settings = engine.theory(), engine.relaxation_settings()
-    screening_theory = (screening_engine or engine).theory()
+    screening_theory = engines.screening_engine.theory()
     relaxed: dict[str, StructureRecord] = {}
     for step in steps.steps:
         screening = screening_of(steps, step)
@@ -119,30 +119,55 @@ def resolve_steps(
         except QdipError as error:  # a relaxed parent may have become something that no child can be built from
             resolution.blocked[step.name] = f"{step.name} could not be built: {error.what}"
             continue
+        engine = engines.of(step)
         task = CalculationTask(label=step.name, freedom=step.freedom, structure=structure)
-        key = calculation_key(task, theory, settings)
+        key = calculation_key(task, engine.theory(), engine.relaxation_settings())
         resolution.tasks[step.name], resolution.keys[step.name] = task, key
         record = look_up(key)
-        if not isinstance(record, CalculationRecord):
-            continue
-        _note_record(step, record, theory, engine.relaxation.force_threshold_ev_per_ang, resolution)
-        usable = resolution.usable(step.name)
-        if usable is not None and usable.result is not None:
-            relaxed[step.name] = usable.result.structure
+        if isinstance(record, CalculationRecord):
+            _note_record(step, record, engine, resolution)
+            outcome = _find_outcome(steps, step, resolution)
+            relaxed |= {} if outcome is None else {step.name: outcome}
     return resolution
 
 
-def _note_record(
-    step: Step, record: CalculationRecord, theory: LevelOfTheory, threshold: float, resolution: Resolution
-) -> None:
+def _note_record(step: Step, record: CalculationRecord, engine: Engine, resolution: Resolution) -> None:
     """Note what is stored for a step, and why its energy may not be used if it may not."""
-    task = resolution.tasks[step.name]
-    defect = find_mismatch(record, task) or find_defect(record, theory, force_threshold_ev_per_ang=threshold)
+    task, threshold = resolution.tasks[step.name], engine.relaxation.force_threshold_ev_per_ang
+    defect = find_mismatch(record, task) or find_defect(record, engine.theory(), force_threshold_ev_per_ang=threshold)
     resolution.records[step.name] = record if defect is not None else adapt_record(record, task)
-    if defect is None and step.freedom is Freedom.NONE:
-        defect = find_energy_jump(record, resolution.records[step.parents[0]])
+    if defect is None and step.stage is Stage.STATIC:
+        defect = _find_jump(record, resolution.records[step.parents[0]])
     if defect is not None:
         resolution.defects[step.name] = defect
+
+
+def _find_jump(static: CalculationRecord, relaxation: CalculationRecord) -> str | None:
+    """Return how far a static energy lies from that of its relaxation; energies of two levels cannot be compared."""
+    return find_energy_jump(static, relaxation) if static.theory == relaxation.theory else None
+
+
+def _find_outcome(steps: StudySteps, step: Step, resolution: Resolution) -> StructureRecord | None:
+    """Return the structure that the following steps start from, or None if there is none.
+
+    A pre-relaxed structure that is not taken gives way to the one that it started from.
+    """
+    usable = resolution.usable(step.name)
+    if step.stage is not Stage.PRERELAXATION:
+        return None if usable is None or usable.result is None else usable.result.structure
+    record = resolution.records[step.name]
+    n_dot_atoms = _count_dot_atoms(step, resolution)
+    objection = resolution.defects.get(step.name) or find_objection(steps, step, record, n_dot_atoms=n_dot_atoms)
+    if objection is None and record.result is not None:
+        return record.result.structure
+    resolution.objections[step.name] = str(objection)
+    return resolution.tasks[step.name].structure
+
+
+def _count_dot_atoms(step: Step, resolution: Resolution) -> int:
+    if step.part is not Part.INTERFACE:
+        return 0
+    return resolution.tasks[f"{Part.DOT_SLAB} {step.subject}"].structure.n_atoms
 
 
 def _resolve_screening(

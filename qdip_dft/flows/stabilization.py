@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobflow import Flow, Job, Maker, OutputReference
 
 from qdip_dft.cache import job_id
 from qdip_dft.flows.assembly import assemble_documents
+from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution, resolve_steps
 from qdip_dft.flows.steps import StudySteps
 from qdip_dft.jobs.advance import advance_study
@@ -20,9 +21,6 @@ from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.study import StudySpec
 from qdip_dft.results.migrations import read_record
-
-if TYPE_CHECKING:
-    from qdip_dft.engines.base import Engine
 
 
 @dataclass
@@ -42,10 +40,8 @@ class StabilizationMaker(Maker):
         Dot material and phases by the names that the study uses.
     candidates, dropped
         What is built, and what is not and why.
-    engine
-        The engine of every calculation.
-    screening_engine
-        The engine of the registry screenings; None: the same.
+    engines
+        Which engine does which step.
     checkpoint_folder
         Where screenings keep their energies while they run, seen from the folder that a job runs in.
     attempts
@@ -55,11 +51,10 @@ class StabilizationMaker(Maker):
     study: StudySpec
     crystals: dict[str, CrystalRecord]
     candidates: tuple[Candidate, ...]
-    engine: Engine
+    engines: StudyEngines
     dropped: tuple[DroppedCandidate, ...] = ()
     name: str = "stabilization"
     attempts: dict[str, int] = field(default_factory=dict)
-    screening_engine: Engine | None = None
     checkpoint_folder: str = "."
 
     def make(self, records: Iterable[StoredRecord] = ()) -> Flow:
@@ -81,8 +76,8 @@ class StabilizationMaker(Maker):
         is_lost = any(resolution.keys[name] in records for name in resolution.unfinished)
         if resolution.unfinished and not is_lost:
             return self._stage(resolution, known)
-        documents = assemble_documents(self.steps, resolution, level=self.engine.theory().level)
-        settings = {"relaxation_settings": self.engine.relaxation_settings()}
+        documents = assemble_documents(self.steps, resolution, level=self.engines.level)
+        settings = {"relaxation_settings": self.engines.relaxing.relaxation_settings()}
         return {"documents": [d.model_copy(update=settings).model_dump(mode="json") for d in documents]}
 
     @property
@@ -91,7 +86,7 @@ class StabilizationMaker(Maker):
         return StudySteps(self.study, self.crystals, tuple(self.candidates), tuple(self.dropped))
 
     def _resolve(self, known: Mapping[str, StoredRecord]) -> Resolution:
-        return resolve_steps(self.steps, self.engine, known.get, screening_engine=self.screening_engine)
+        return resolve_steps(self.steps, self.engines, known.get)
 
     def _stage(self, resolution: Resolution, known: Mapping[str, StoredRecord]) -> Flow:
         jobs = self._calculation_jobs(resolution) | self._screening_jobs(resolution)
@@ -103,10 +98,11 @@ class StabilizationMaker(Maker):
 
     def _calculation_jobs(self, resolution: Resolution) -> dict[str, Job]:
         """Return one job per key: two steps that ask the same question share it."""
-        tasks = {resolution.keys[name]: task for name, task in resolution.ready.items()}
+        engine_of = {step.name: self.engines.of(step) for step in self.steps.steps}
+        ready = {resolution.keys[name]: (task, engine_of[name]) for name, task in resolution.ready.items()}
         return {
-            key: calculation_job(task, self.engine, key=key, attempt=self.attempts.get(key, 0))
-            for key, task in tasks.items()
+            key: calculation_job(task, engine, key=key, attempt=self.attempts.get(key, 0))
+            for key, (task, engine) in ready.items()
         }
 
     def _screening_jobs(self, resolution: Resolution) -> dict[str, Job]:
@@ -115,7 +111,7 @@ class StabilizationMaker(Maker):
         return {
             key: screening_job(
                 task,
-                self.screening_engine or self.engine,
+                self.engines.screening_engine,
                 key=key,
                 checkpoint_folder=self.checkpoint_folder,
                 attempt=self.attempts.get(key, 0),

@@ -6,7 +6,8 @@
     film slab (per candidate)        the relaxed strained bulk with vacuum, atoms relaxed
     interface (per candidate)        relaxed film on relaxed dot at its place, atoms relaxed
 
-After every relaxation a static calculation at the relaxed geometry gives the energy that enters the terms.
+After every relaxation a static calculation at the relaxed geometry gives the energy that enters the terms.  A study may
+ask for a pre-relaxation of every structure, of the same freedom; the relaxation then starts from what it found.
 """
 
 from __future__ import annotations
@@ -61,6 +62,17 @@ class Part(StrEnum):
     INTERFACE = "interface"
 
 
+class Stage(StrEnum):
+    """Where in its part a calculation stands."""
+
+    PRERELAXATION = "pre-relaxation"
+    """From the structure as built towards its minimum, with a cheaper engine."""
+    RELAXATION = "relaxation"
+    """To the minimum."""
+    STATIC = "static"
+    """The energy at the relaxed structure, which enters the terms."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One calculation of a study.
@@ -77,6 +89,8 @@ class Step:
         Names of the steps whose relaxed structures are needed.
     build_at
         From these structures to the one that is calculated.
+    stage
+        Where in its part it stands.
     """
 
     part: Part
@@ -84,17 +98,13 @@ class Step:
     freedom: Freedom
     parents: tuple[str, ...]
     build_at: BuildAt
+    stage: Stage = Stage.RELAXATION
 
     @property
     def name(self) -> str:
         """Return a name that is unique within the study, such as ``film slab PbS(111)//FAPbI3-alpha(100)``."""
         relaxation = f"{self.part} {self.subject}"
-        return relaxation if self.is_relaxation else static_name(relaxation)
-
-    @property
-    def is_relaxation(self) -> bool:
-        """Return whether anything may move."""
-        return self.freedom is not Freedom.NONE
+        return relaxation if self.stage is Stage.RELAXATION else f"{relaxation} ({self.stage})"
 
     def build(self, structures: Structures, screening: RegistryScreening | None = None) -> StructureRecord:
         """Return the structure that is calculated.
@@ -143,7 +153,19 @@ class StudySteps:
         relaxations += [self._bulk_step(phase, Part.BULK) for phase in names]
         for candidate in self.candidates:
             relaxations += self._candidate_steps(candidate)
-        return tuple(step for relaxation in relaxations for step in (relaxation, _static_of(relaxation)))
+        return tuple(step for relaxation in relaxations for step in self._stages_of(relaxation))
+
+    @property
+    def first_stage(self) -> Stage:
+        """Return the stage that starts from the structure as built."""
+        return Stage.RELAXATION if self.study.prerelaxation is None else Stage.PRERELAXATION
+
+    def _stages_of(self, relaxation: Step) -> tuple[Step, ...]:
+        if self.first_stage is Stage.RELAXATION:
+            return relaxation, _static_of(relaxation)
+        before = replace(relaxation, stage=Stage.PRERELAXATION)
+        after = _follow(before, stage=Stage.RELAXATION, freedom=relaxation.freedom)
+        return before, after, _static_of(relaxation)
 
     @property
     def products(self) -> tuple[str, ...]:
@@ -197,8 +219,13 @@ class StudySteps:
 
 
 def _static_of(relaxation: Step) -> Step:
-    name = relaxation.name
-    return Step(relaxation.part, relaxation.subject, Freedom.NONE, (name,), lambda structures, _: structures[name])
+    return _follow(relaxation, stage=Stage.STATIC, freedom=Freedom.NONE)
+
+
+def _follow(step: Step, *, stage: Stage, freedom: Freedom) -> Step:
+    """Return the next calculation of the same part, which starts where this one ended."""
+    name = step.name
+    return Step(step.part, step.subject, freedom, (name,), lambda structures, _: structures[name], stage)
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,26 @@ class Level(StrEnum):
     """A toy potential: the numbers mean nothing."""
     SCREENING = "screening"
     """A machine-learned potential: good for ranking, not for publication without a DFT check."""
+    COMPOSITE = "dft//mlip"
+    """Energies from density-functional theory at geometries from a machine-learned potential."""
     DFT = "dft"
     """Density-functional theory."""
+
+
+def combine_levels(energies: Level, geometries: Level) -> Level:
+    """Return how far energies at geometries of another level may be trusted.
+
+    The energy is stationary where the forces vanish, so a small error of the geometry enters in second order.  Energies
+    of DFT on screened geometries are a level of their own.
+
+    Parameters
+    ----------
+    energies, geometries
+        The levels of what gave the energies and of what relaxed the structures.
+    """
+    if Level.TEST in (energies, geometries):
+        return Level.TEST
+    return Level.COMPOSITE if energies is Level.DFT and geometries is Level.SCREENING else energies
 
 
 class LevelOfTheory(Record):

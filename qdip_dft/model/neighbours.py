@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+CLOSEST_COVALENT_RATIO = 0.75
+"""Atoms that are nearer than this times the sum of their covalent radii overlap."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:

@@ -26,7 +26,7 @@ from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.registry import RegistryFinding
 from qdip_dft.model.study import PhaseRole, StudySpec
 
-STABILIZATION_SCHEMA_VERSION: Final = 2
+STABILIZATION_SCHEMA_VERSION: Final = 3
 FORMULA_VERSION: Final = 1
 """Raised whenever the definition of a term changes."""
 
@@ -179,6 +179,8 @@ class DecompositionResult(Terms):
         Bulk term relative to the most stable bulk of the study.
     calculations
         Calculation key of every product.
+    checks
+        Checks of the products' bulks; empty in documents written before there were any.
     """
 
     label: str
@@ -186,6 +188,7 @@ class DecompositionResult(Terms):
     missing: tuple[str, ...]
     bulk_above_lowest_ev_per_fu: float | None
     calculations: dict[str, str]
+    checks: tuple[Check, ...] = ()
 
 
 class Stabilization(Terms):
@@ -220,6 +223,9 @@ class StabilizationDoc(Record):
         How far the numbers may be trusted.
     theory
         Level of theory of every energy in it; None when nothing was computed.
+    geometry_theory
+        Level of theory of every relaxation, where it is not that of the energies; None: the same, or nothing was
+        computed.
     candidates
         All candidates with their terms, valid or not.
     dropped
@@ -243,13 +249,14 @@ class StabilizationDoc(Record):
         Versions of Python, the packages and the kind of machine that made the numbers.
     """
 
-    schema_version: Literal[2] = STABILIZATION_SCHEMA_VERSION
+    schema_version: Literal[3] = STABILIZATION_SCHEMA_VERSION
     formula_version: Literal[1] = FORMULA_VERSION
     id: str
     study: StudySpec
     dot_plane: str
     level: Level
     theory: LevelOfTheory | None
+    geometry_theory: LevelOfTheory | None = None
     candidates: tuple[CandidateResult, ...]
     dropped: tuple[DroppedCandidate, ...]
     decomposition: DecompositionResult | None = None

@@ -234,6 +234,10 @@ class StudySpec(Record):
         What the study answers, in words.
     dot, host, phases, matching, film, engine
         What is compared and how; ``host`` is the material that all phases must be.
+    geometry
+        Engine of every relaxation, where ``engine`` gives only the energies at the relaxed structures; None: the same.
+    prerelaxation
+        Engine that relaxes every structure first; the relaxation starts from there.  None: there is none.
     decomposition
         Competitor made of bulk compounds instead of, or besides, another phase.  A study without any competitor reports
         the terms of its films only.
@@ -257,6 +261,8 @@ class StudySpec(Record):
     film: FilmSpec = FilmSpec()
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
+    geometry: EngineSpec | None = None
+    prerelaxation: EngineSpec | None = None
     seed: int = 0
     symmetry_breaking_ang: float = Field(default=0.02, ge=0, le=0.2)
 
@@ -267,6 +273,12 @@ class StudySpec(Record):
         names = [phase.phase for phase in self.phases]
         if len(set(names)) != len(names):
             raise ValueError("each phase may be named once; give all its planes there")
+        return self
+
+    @model_validator(mode="after")
+    def _relaxes_once_per_engine(self) -> StudySpec:
+        if self.prerelaxation is not None and self.prerelaxation == (self.geometry or self.engine):
+            raise ValueError("prerelaxation names the engine that relaxes anyway; leave it out")
         return self
 
     @property

@@ -74,15 +74,15 @@ def _cite_works(doc: StabilizationDoc) -> Iterator[Citation]:
     yield _cite("qdip_dft", "this software", doc)
     yield _cite("masi_2020", "the question and the level diagram", doc)
     yield _cite("liu_2019", "the question", doc)
-    theory = doc.theory
-    if theory is not None:
+    theories = [theory for theory in (doc.theory, doc.geometry_theory) if theory is not None]
+    for theory in theories:
         for beginning, key in _POTENTIALS.items():
             if theory.code.lower().startswith(beginning):
                 yield _cite(key, f"the potential {theory.code}", doc)
-        if theory.dispersion.startswith("d3"):
-            yield _cite("d3_2010", "the dispersion correction", doc)
-        if theory.dispersion == "d3bj":
-            yield _cite("d3bj_2011", "its damping", doc)
+    if any(theory.dispersion.startswith("d3") for theory in theories):
+        yield _cite("d3_2010", "the dispersion correction", doc)
+    if any(theory.dispersion == "d3bj" for theory in theories):
+        yield _cite("d3bj_2011", "its damping", doc)
     for key, reason in (
         ("ase_2017", "relaxations"),
         ("pymatgen_2013", "structures"),

@@ -56,6 +56,7 @@ _LINE_WIDTHS = {PhaseRole.BLACK: 2.2, PhaseRole.COMPETITOR: 5.0}
 _LEVEL_NOTES = {
     Level.TEST: "test level: toy potential, no physical meaning",
     Level.SCREENING: "screening level: not for publication without a DFT check",
+    Level.COMPOSITE: "DFT energies at machine-learned geometries",
     Level.DFT: "DFT level",
 }
 _HALF_WIDTH = 0.3

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from qdip_dft.analysis.checks import describe_place
 from qdip_dft.analysis.sentence import write_signed
-from qdip_dft.model.calculation import Level
+from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.report.summary import find_selected, list_faults
@@ -22,6 +22,8 @@ LEVEL_NOTICES = {
     Level.TEST: "Level: test. A toy potential computed these numbers; they have no physical meaning.",
     Level.SCREENING: "Level: screening. A machine-learned potential computed these numbers; "
     "they are not for publication without a DFT check.",
+    Level.COMPOSITE: "Level: DFT energies at geometries from a machine-learned potential; "
+    "what its lattices leave behind is among the checks.",
     Level.DFT: "Level: DFT.",
 }
 """What a reader must know about the level of theory."""
@@ -50,10 +52,16 @@ def describe(doc: StabilizationDoc) -> str:
     """Return the level of theory in one line."""
     if doc.theory is None:
         return "Nothing was computed."
-    theory = doc.theory
+    method = f"engine {doc.theory.engine}, preset {doc.study.engine.preset.value}, {describe_theory(doc.theory)}"
+    if doc.geometry_theory is not None:
+        method += f"; geometries: engine {doc.geometry_theory.engine}, {describe_theory(doc.geometry_theory)}"
+    return f"Level {doc.level.value}: {method}."
+
+
+def describe_theory(theory: LevelOfTheory) -> str:
+    """Return code, version, functional and dispersion, such as ``SevenNet-0 sevenn 0.13.0 (PBE + D3(BJ))``."""
     dispersion = _DISPERSION_WORDS.get(theory.dispersion, f" + {theory.dispersion}")
-    method = f"{theory.code} {theory.code_version} ({theory.functional}{dispersion})"
-    return f"Level {doc.level.value}: engine {theory.engine}, preset {doc.study.engine.preset.value}, {method}."
+    return f"{theory.code} {theory.code_version} ({theory.functional}{dispersion})"
 
 
 def name_facet(doc: StabilizationDoc) -> str:

@@ -41,10 +41,15 @@ def _admit_new_fields(document: Document) -> Document:
     return {**document, "schema_version": 2}
 
 
+def _admit_geometries(document: Document) -> Document:
+    """Version 3 of a result may name the level of theory of its geometries and more keys of its study."""
+    return {**document, "schema_version": 3}
+
+
 STEPS: dict[type[Record], tuple[Step, ...]] = {
     CalculationRecord: (_add_calculation_units,),
     RegistryScreening: (),
-    StabilizationDoc: (_admit_new_fields,),
+    StabilizationDoc: (_admit_new_fields, _admit_geometries),
 }
 """The steps of each kind of document, from version 1 on."""
 

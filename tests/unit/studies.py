@@ -9,6 +9,7 @@ from typing import Any
 from qdip_dft.builders.candidates import find_candidates
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution, resolve_steps
 from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import StudySteps
@@ -48,7 +49,7 @@ def make_steps(**changes: Any) -> StudySteps:
 
 def make_maker(steps: StudySteps) -> StabilizationMaker:
     """Return the maker of the study's flow, with the toy potential."""
-    return StabilizationMaker(steps.study, dict(steps.crystals), steps.candidates, toy_engine(), steps.dropped)
+    return StabilizationMaker(steps.study, dict(steps.crystals), steps.candidates, toy_engines(), steps.dropped)
 
 
 @cache
@@ -57,9 +58,14 @@ def toy_engine() -> Engine:
     return engine_from_spec(EngineSpec(name="testing"))
 
 
-def calculate(task: CalculationTask, key: str) -> CalculationRecord:
-    """Carry out one calculation with the toy potential."""
-    engine = toy_engine()
+def toy_engines() -> StudyEngines:
+    """Return the toy potential for every step."""
+    return StudyEngines(energy=toy_engine())
+
+
+def calculate(task: CalculationTask, key: str, engine: Engine | None = None) -> CalculationRecord:
+    """Carry out one calculation, with the toy potential if no engine is given."""
+    engine = engine or toy_engine()
     is_static = task.freedom is Freedom.NONE
     result = engine.static(task.structure) if is_static else engine.relax(task.structure, task.freedom)
     return CalculationRecord(
@@ -67,12 +73,14 @@ def calculate(task: CalculationTask, key: str) -> CalculationRecord:
     )
 
 
-def resolve(steps: StudySteps, records: Records) -> Resolution:
+def resolve(steps: StudySteps, records: Records, engines: StudyEngines | None = None) -> Resolution:
     """Return the state of every step."""
-    return resolve_steps(steps, toy_engine(), records.get)
+    return resolve_steps(steps, engines or toy_engines(), records.get)
 
 
-def stages(steps: StudySteps, records: Records, *, spoil: Spoil | None = None) -> Iterator[Resolution]:
+def stages(
+    steps: StudySteps, records: Records, *, spoil: Spoil | None = None, engines: StudyEngines | None = None
+) -> Iterator[Resolution]:
     """Calculate all that is ready, again and again, and yield the state before each round and at the end.
 
     Parameters
@@ -83,17 +91,21 @@ def stages(steps: StudySteps, records: Records, *, spoil: Spoil | None = None) -
         What is known already; grows on the way.
     spoil
         Changes the record of a step before it is stored.
+    engines
+        Which engine does which step; None: the toy potential all.
     """
-    while (resolution := resolve(steps, records)).unfinished:
+    engines = engines or toy_engines()
+    engine_of = {step.name: engines.of(step) for step in steps.steps}
+    while (resolution := resolve(steps, records, engines)).unfinished:
         yield resolution
         for screened, screening in resolution.ready_screenings.items():
             key = resolution.keys[screened]
             if key not in records:
-                records[key] = screen(screening, toy_engine(), key=key, checkpoint=Checkpoint(None))
+                records[key] = screen(screening, engines.screening_engine, key=key, checkpoint=Checkpoint(None))
         for name, task in resolution.ready.items():
             key = resolution.keys[name]
             if key not in records:
-                record = calculate(task, key)
+                record = calculate(task, key, engine_of[name])
                 records[key] = record if spoil is None else spoil(name, record)
     yield resolution
 

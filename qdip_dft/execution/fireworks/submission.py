@@ -133,7 +133,8 @@ def fingerprint(plan: StudyPlan) -> str:
         "study": plan.study.model_dump(mode="json"),
         "crystals": {name: crystal.model_dump(mode="json") for name, crystal in plan.crystals.items()},
         "theory": plan.engine.theory().model_dump(mode="json"),
-        "relaxation": plan.engine.relaxation_settings(),
+        "others": {name: engine.theory().model_dump(mode="json") for name, engine in plan.engines.by_purpose()},
+        "relaxation": plan.engines.relaxing.relaxation_settings(),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 

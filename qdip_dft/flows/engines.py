@@ -1,0 +1,65 @@
+"""Which engine does which step of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from monty.json import MSONable
+
+from qdip_dft.flows.steps import Stage, Step
+from qdip_dft.model.calculation import Level, combine_levels
+
+if TYPE_CHECKING:
+    from qdip_dft.engines.base import Engine
+
+
+@dataclass(frozen=True)
+class StudyEngines(MSONable):
+    """The engines of a study.
+
+    Parameters
+    ----------
+    energy
+        Gives the energies that enter the terms.
+    geometry
+        Relaxes; None: the same.
+    prerelaxation
+        Relaxes before; None: nothing does.
+    screening
+        Screens the places of the films; None: the engine of the energies.
+    """
+
+    energy: Engine
+    geometry: Engine | None = None
+    prerelaxation: Engine | None = None
+    screening: Engine | None = None
+
+    @property
+    def relaxing(self) -> Engine:
+        """Return the engine of the relaxations."""
+        return self.geometry or self.energy
+
+    @property
+    def screening_engine(self) -> Engine:
+        """Return the engine of the registry screenings."""
+        return self.screening or self.energy
+
+    @property
+    def level(self) -> Level:
+        """Return how far the study's numbers may be trusted."""
+        return combine_levels(self.energy.theory().level, self.relaxing.theory().level)
+
+    def of(self, step: Step) -> Engine:
+        """Return the engine of a step."""
+        if step.stage is Stage.PRERELAXATION and self.prerelaxation is not None:
+            return self.prerelaxation
+        return self.energy if step.stage is Stage.STATIC else self.relaxing
+
+    def by_purpose(self) -> Iterator[tuple[str, Engine]]:
+        """Yield the engines that differ from that of the energies, with what they are for."""
+        if self.prerelaxation is not None:
+            yield "pre-relaxation", self.prerelaxation
+        if self.geometry is not None:
+            yield "geometry", self.geometry

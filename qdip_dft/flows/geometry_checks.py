@@ -1,0 +1,48 @@
+"""Checks of the geometries that a study's energies were taken at: where they came from, and what they leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from qdip_dft.analysis.checks import check_prerelaxation, check_residual_pressure
+from qdip_dft.flows.resolution import Resolution
+from qdip_dft.flows.steps import Part, Stage, StudySteps, static_name
+from qdip_dft.model.interface import Candidate
+from qdip_dft.model.stabilization import Check
+
+
+def check_starts(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> tuple[Check, ...]:
+    """Return whether every part of a candidate started from its pre-relaxed structure; nothing without any."""
+    if steps.first_stage is Stage.RELAXATION:
+        return ()
+    subjects = candidate.dot, candidate.phase, candidate.label
+    found = {
+        step.part.value: resolution.objections[step.name]
+        for step in steps.steps
+        if step.subject in subjects and step.name in resolution.objections
+    }
+    return (check_prerelaxation(found),)
+
+
+def check_lattices(steps: StudySteps, resolution: Resolution, crystals: Iterable[str]) -> tuple[Check, ...]:
+    """Return what the lattices of bulks cost that were relaxed at another level of theory than their energies."""
+    found = (_check_lattice(steps, resolution, crystal) for crystal in crystals)
+    return tuple(check for check in found if check is not None)
+
+
+def _check_lattice(steps: StudySteps, resolution: Resolution, crystal: str) -> Check | None:
+    part = Part.DOT_BULK if crystal == steps.study.dot.material else Part.BULK
+    relaxed, static = (resolution.usable(name) for name in (f"{part} {crystal}", static_name(f"{part} {crystal}")))
+    if relaxed is None or static is None or static.result is None or relaxed.theory == static.theory:
+        return None
+    if static.result.stress_ev_per_ang3 is None:
+        return None
+    record = steps.crystals[crystal]
+    return check_residual_pressure(
+        static.result.stress_ev_per_ang3,
+        volume_ang3_per_fu=abs(float(np.linalg.det(static.result.structure.lattice_ang))) / record.formula_units,
+        bulk_modulus_gpa=record.bulk_modulus_gpa,
+        part=f"{part} {crystal}",
+    )
