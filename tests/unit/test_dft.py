@@ -94,7 +94,7 @@ def test_a_cutoff_of_the_study_replaces_that_of_the_preset() -> None:
 
 def test_a_functional_without_pseudopotentials_is_refused() -> None:
     with pytest.raises(EngineError, match=r"set `engine\.functional` to one of them") as caught:
-        engine_from_spec(EngineSpec(name="gpaw", functional="PBEsol"))
+        engine_from_spec(EngineSpec(name="gpaw", functional="BLYP"))
     assert "PBE" in caught.value.limit
 
 

@@ -151,7 +151,9 @@ def test_the_label_of_dft_energies_at_geometries_of_a_potential_says_so():
 
 @pytest.fixture(scope="module")
 def prerelaxed() -> tuple[StudySteps, StudyEngines]:
-    return make_steps(**PEROVSKITES, prerelaxation={"name": "mlip"}), StudyEngines(stiff_engine(), prerelaxation=toy_engine())
+    return make_steps(**PEROVSKITES, prerelaxation={"name": "mlip"}), StudyEngines(
+        stiff_engine(), prerelaxation=toy_engine()
+    )
 
 
 def test_every_relaxation_starts_where_the_pre_relaxation_ended(prerelaxed):
