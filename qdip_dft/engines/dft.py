@@ -128,6 +128,8 @@ class DftEngine(Engine):
     functionals: ClassVar[frozenset[str]]
     """Functionals for which the engine has pseudopotentials."""
     default_functional: ClassVar[str]
+    extra_settings: ClassVar[frozenset[str]] = frozenset()
+    """Settings of a preset that mean something to this code alone; its fields carry their names."""
     features: ClassVar[frozenset[Feature]] = frozenset(
         {
             Feature.RELAX_POSITIONS,
@@ -143,7 +145,7 @@ class DftEngine(Engine):
     def from_spec(cls, spec: EngineSpec) -> DftEngine:
         """Return the engine that a study asks for, or say which part is missing."""
         settings = {name: {cls.name: v} if name == "cutoff_ev" else v for name, v in spec.settings.items()}
-        preset = override_preset(load_preset(spec.preset), settings, allowed=DFT_SETTINGS)
+        preset = override_preset(load_preset(spec.preset), settings, allowed=DFT_SETTINGS | cls.extra_settings)
         functional = spec.functional or cls.default_functional
         if functional not in cls.functionals:
             raise _unknown_functional(cls.name, functional, cls.functionals)
@@ -154,6 +156,7 @@ class DftEngine(Engine):
             k_spacing_per_ang=preset.k_spacing_per_ang,
             smearing_width_ev=preset.smearing_width_ev,
             cutoff_ev=preset.cutoff_ev[cls.name],
+            **{name: getattr(preset, name) for name in sorted(cls.extra_settings)},
         )
 
     @abstractmethod
@@ -178,6 +181,7 @@ class DftEngine(Engine):
             "energy_convergence_ev_per_atom": ENERGY_CONVERGENCE_EV_PER_ATOM,
             "slab_dipole_correction": True,
         }
+        settings |= self.theory_settings()
         if self.dispersion == Dispersion.D3BJ.value:
             settings |= D3BJ_OF_FUNCTIONAL[self.functional].as_settings()
         return LevelOfTheory(
@@ -190,6 +194,10 @@ class DftEngine(Engine):
             weights_hash=self.weights_hash(),
             settings=settings,
         )
+
+    def theory_settings(self) -> dict[str, JsonValue]:
+        """Return what this code does otherwise than the others, where it changes an energy."""
+        return {}
 
     def static(self, structure: StructureRecord) -> EngineResult:
         """Return energy, forces and stress of a structure as it stands."""
@@ -303,6 +311,23 @@ class RecordedRun:
         self.run.clean()
 
 
+def require_same_atoms(species: Sequence[str], arrangement: Arrangement, output: Path) -> None:
+    """Refuse an output whose atoms are not those that were asked for, in the same order.
+
+    Raises
+    ------
+    EngineError
+        If they are not.
+    """
+    if tuple(species) != arrangement.species:
+        raise EngineError(
+            f"{output} holds other atoms than were asked for",
+            limit="the sites must keep their order",
+            why="forces would belong to other atoms",
+            remedy="delete the folder and run again",
+        )
+
+
 def find_command(command: str, *, engine: str, remedy: str) -> list[str]:
     """Return a command as words if its program exists.
 
@@ -343,28 +368,17 @@ def run_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdou
     stdin, stdout
         Files for its input and its output.
     """
-    process = start_command(words, folder=folder, stdin=stdin, stdout=stdout)
-    try:
-        return process.wait()
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def start_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdout: Path) -> subprocess.Popen[bytes]:
-    """Start a code in its folder; it ends when this process does, and whoever started it waits for it.
-
-    Parameters
-    ----------
-    words, folder, stdin, stdout
-        As in `run_command`.
-    """
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     with (stdin or Path(os.devnull)).open("rb") as source, stdout.open("wb") as sink:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             words, cwd=folder, stdin=source, stdout=sink, stderr=subprocess.STDOUT, env=environment,
             start_new_session=True, preexec_fn=_end_with_parent,  # noqa: PLW1509 (the hook only calls the kernel)
         )  # fmt: skip
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end_with_parent() -> None:

@@ -14,7 +14,8 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,8 +31,10 @@ from qdip_dft.engines.dft import (
     Setting,
     Vacuum,
     find_command,
+    require_same_atoms,
     run_command,
 )
+from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation
 from qdip_dft.errors import EngineError
 from qdip_dft.units import HARTREE_IN_EV
@@ -51,12 +54,33 @@ PSEUDOPOTENTIAL_LINE = (
 DIPOLE_WIDTH = 0.05
 """Width of the region where the correcting potential falls back, in fractions of the third vector."""
 
-LADDER: tuple[dict[str, Any], ...] = (
-    {},
-    {"mixing_beta": 0.3, "electron_maxstep": 200},
-    {"mixing_beta": 0.2, "electron_maxstep": 300, "diagonalization": "cg"},
+NUMERICS: dict[str, Any] = {"mixing_beta": 0.7, "electron_maxstep": 100}
+"""What a handler may change; the ground state does not depend on it."""
+
+UNCONVERGED = "convergence NOT achieved"
+
+HANDLERS = (
+    Handler(
+        symptom=r"(?i)(error|wrong).*(read_rhog|read_scf|read_file|charge-density|\bxml\b|fft grid|read_collected)",
+        changes={"restart": False},
+        words="a broken restart file was left out",
+    ),
+    Handler(
+        symptom=r"(?i)cholesky|S matrix not positive definite|too many bands are not converged|diagonalization failed",
+        changes={"diagonalization": "cg", "restart": False},
+        words="bands found by conjugate gradients",
+    ),
+    Handler(
+        symptom=UNCONVERGED,
+        changes={"mixing_beta": 0.3, "electron_maxstep": 200, "restart": False},
+        words="self-consistency reached with mixing_beta = 0.3 in up to 200 iterations",
+    ),
+    Handler(
+        symptom=UNCONVERGED,
+        changes={"mixing_beta": 0.2, "electron_maxstep": 300, "diagonalization": "cg"},
+        words="self-consistency reached with mixing_beta = 0.2 and conjugate gradients in up to 300 iterations",
+    ),
 )
-"""Numerical settings that are tried in turn when a density does not become self-consistent; the physics stays."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +107,7 @@ class EspressoEngine(DftEngine):
 
     def start(self, setting: Setting) -> CodeRun:
         """Return ``pw.x`` in its folder."""
-        return EspressoRun(self, setting, pseudopotential_folder(self.functional), configured_command())
+        return EspressoRun(setting, self, pseudopotential_folder(self.functional), configured_command())
 
 
 def configured_command() -> list[str]:
@@ -177,15 +201,13 @@ def _version_of(program: str) -> str:
 
 
 @dataclass
-class EspressoRun(CodeRun):
+class EspressoRun(HandledRun):
     """``pw.x`` in one folder.
 
     Parameters
     ----------
     engine
         The settings.
-    setting
-        Where and how.
     pseudopotentials
         Their folder.
     command
@@ -193,51 +215,31 @@ class EspressoRun(CodeRun):
     """
 
     engine: EspressoEngine
-    setting: Setting
     pseudopotentials: Path
     command: list[str]
-    corrections: list[str] = field(default_factory=list)
     has_density: bool = False
 
-    def evaluate(self, arrangement: Arrangement) -> Evaluation:
-        """Return what ``pw.x`` says; numerical settings are changed when the density does not converge."""
-        for numerics in LADDER:
-            output = self._run(arrangement, numerics)
-            if output is not None:
-                self._note(numerics)
-                self.has_density = self.setting.has_fixed_cell
-                return _read_evaluation(output, arrangement)
-            self.has_density = False
-        raise EngineError(
-            "the density of Quantum ESPRESSO did not become self-consistent",
-            limit=f"{LADDER[-1]['electron_maxstep']} iterations with slow mixing",
-            why="the energy is not that of the ground state",
-            remedy=f"look at {self.setting.folder / 'pw.out'}; a metal or overlapping atoms are the usual reasons",
-        )
+    code: ClassVar[str] = "Quantum ESPRESSO"
+    handlers: ClassVar[Sequence[Handler]] = HANDLERS
 
-    def clean(self) -> None:
-        """Delete densities and wavefunctions."""
-        shutil.rmtree(self.setting.folder / "out", ignore_errors=True)
-
-    def _note(self, numerics: dict[str, Any]) -> None:
-        if numerics:
-            words = ", ".join(f"{name} = {value}" for name, value in numerics.items())
-            self.corrections.append(f"self-consistency reached with {words}")
-
-    def _run(self, arrangement: Arrangement, numerics: dict[str, Any]) -> Path | None:
-        """Return the output file, or None if the density did not converge."""
+    def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
+        """Return what ``pw.x`` says, run once."""
         folder = self.setting.folder
         self._write_input(folder / "pw.in", arrangement, numerics)
         output = folder / "pw.out"
         code = run_command(self.command, folder=folder, stdin=folder / "pw.in", stdout=output)
         text = output.read_text(encoding="utf-8", errors="replace")
-        if "convergence NOT achieved" in text:
-            return None
-        if code != 0 or "JOB DONE" not in text:
-            raise _code_failed(text, code, output)
-        return output
+        if code != 0 or "JOB DONE" not in text or UNCONVERGED in text:
+            self.has_density = False
+            return Failure(said=text, summary=_summary(text, code), output=output)
+        self.has_density = self.setting.has_fixed_cell
+        return _read_evaluation(output, arrangement)
 
-    def _write_input(self, path: Path, arrangement: Arrangement, numerics: dict[str, Any]) -> None:
+    def clean(self) -> None:
+        """Delete densities and wavefunctions."""
+        shutil.rmtree(self.setting.folder / "out", ignore_errors=True)
+
+    def _write_input(self, path: Path, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
         from ase import Atoms
         from ase.io.espresso import write_espresso_in
 
@@ -253,7 +255,7 @@ class EspressoRun(CodeRun):
                 kpts=self.setting.k_mesh,
             )
 
-    def _namelists(self, arrangement: Arrangement, numerics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    def _namelists(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         threshold_ry = ENERGY_CONVERGENCE_EV_PER_ATOM * arrangement.n_atoms / RYDBERG_IN_EV
         control = {
             "calculation": "scf",
@@ -270,8 +272,8 @@ class EspressoRun(CodeRun):
             "degauss": self.engine.smearing_width_ev / RYDBERG_IN_EV,
             "input_dft": self.engine.functional.upper(),
         }
-        electrons = {"conv_thr": threshold_ry, "mixing_beta": 0.7, "electron_maxstep": 100, **numerics}
-        if self.has_density:
+        electrons = {"conv_thr": threshold_ry, **NUMERICS, **numerics}
+        if electrons.pop("restart", True) and self.has_density:
             electrons["startingpot"] = "file"
         if self.setting.vacuum is not None:
             control["tefield"] = control["dipfield"] = True
@@ -293,13 +295,7 @@ def _read_evaluation(output: Path, arrangement: Arrangement) -> Evaluation:
     from ase.stress import voigt_6_to_full_3x3_stress
 
     (atoms,) = iread(str(output), format="espresso-out")
-    if not np.array_equal(atoms.numbers, arrangement.numbers):
-        raise EngineError(
-            f"{output} holds other atoms than were asked for",
-            limit="the sites must keep their order",
-            why="forces would belong to other atoms",
-            remedy="delete the folder and run again",
-        )
+    require_same_atoms(atoms.get_chemical_symbols(), arrangement, output)
     results = atoms.calc.results
     stress = results.get("stress")
     return Evaluation(
@@ -309,12 +305,8 @@ def _read_evaluation(output: Path, arrangement: Arrangement) -> Evaluation:
     )
 
 
-def _code_failed(text: str, code: int, output: Path) -> EngineError:
+def _summary(text: str, code: int) -> str:
+    """Return the boxed message of an abort, or the last words."""
     boxed = re.findall(r"%{20,}\s*\n(.*?)\n\s*%{20,}", text, flags=re.DOTALL)
-    said = " ".join(boxed[0].split()) if boxed else " ".join(text.split()[-30:])
-    return EngineError(
-        f"Quantum ESPRESSO stopped with exit code {code}: {said[:300]}",
-        limit="a run must end with JOB DONE",
-        why="there is no energy",
-        remedy=f"read {output}",
-    )
+    said = UNCONVERGED if UNCONVERGED in text else " ".join((boxed[0] if boxed else text[-300:]).split())
+    return f"exit code {code}: {said}"

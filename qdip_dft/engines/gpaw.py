@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -30,6 +31,7 @@ from qdip_dft.engines.dft import (
     find_command,
     run_command,
 )
+from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation
 from qdip_dft.errors import EngineError
 
@@ -40,11 +42,28 @@ INSTALL_LINE = 'install it with `pip install "qdip-dft[gpaw]"` (needs libxc and 
 WORKER = Path(__file__).with_name("gpaw_worker.py")
 """The script that runs inside GPAW's own processes."""
 
-LADDER: tuple[dict[str, Any], ...] = (
-    {},
-    {"mixer": {"backend": "pulay", "beta": 0.05, "nmaxold": 5, "weight": 50.0}},
+NUMERICS: dict[str, Any] = {"maxiter": 333}
+"""What a handler may change; the ground state does not depend on it."""
+
+UNCONVERGED = "(?i)did not converge"
+
+HANDLERS = (
+    Handler(
+        symptom=UNCONVERGED,
+        changes={"mixer": {"backend": "pulay", "beta": 0.05, "nmaxold": 5, "weight": 50.0}, "maxiter": 333},
+        words="self-consistency reached with mixing of 0.05 and a metric of 50",
+    ),
+    Handler(
+        symptom=UNCONVERGED,
+        changes={"mixer": {"backend": "pulay", "beta": 0.02, "nmaxold": 8, "weight": 100.0}, "maxiter": 500},
+        words="self-consistency reached with mixing of 0.02 in up to 500 iterations",
+    ),
+    Handler(
+        symptom=r"(?i)diagonaliz|eigensolver|linalgerror|cholesky",
+        changes={"eigensolver": "rmm-diis"},
+        words="bands found by RMM-DIIS",
+    ),
 )
-"""Numerical settings that are tried in turn when a density does not become self-consistent; the physics stays."""
 
 
 DATA_SETS = {"PBE": "PBE", "PBEsol": "PBE"}
@@ -88,7 +107,7 @@ class GpawEngine(DftEngine):
             if command is None
             else find_command(command, engine=self.name, remedy=f"correct {COMMAND_VARIABLE}")
         )
-        return GpawRun(self, setting, words)
+        return GpawRun(setting, self, words)
 
 
 def data_set_folders() -> tuple[Path, ...]:
@@ -127,66 +146,45 @@ def _hash_of_data_sets(folders: tuple[Path, ...], functional: str) -> str:
 
 
 @dataclass
-class GpawRun(CodeRun):
+class GpawRun(HandledRun):
     """GPAW in one folder.
 
     Parameters
     ----------
     engine
         The settings.
-    setting
-        Where and how.
     command
         The Python that runs it, as words.
     """
 
     engine: GpawEngine
-    setting: Setting
     command: list[str]
-    corrections: list[str] = field(default_factory=list)
 
-    def evaluate(self, arrangement: Arrangement) -> Evaluation:
-        """Return what GPAW says; the mixing is changed when the density does not converge."""
-        for numerics in LADDER:
-            answer = self._run(arrangement, numerics)
-            if "energy_ev" in answer:
-                if numerics:
-                    self.corrections.append("self-consistency reached with slow mixing")
-                return Evaluation(
-                    energy_ev=answer["energy_ev"],
-                    forces_ev_per_ang=np.array(answer["forces_ev_per_ang"]),
-                    stress_ev_per_ang3=np.array(answer["stress_ev_per_ang3"]),
-                )
-        raise EngineError(
-            "the density of GPAW did not become self-consistent",
-            limit="333 iterations, also with slow mixing",
-            why="the energy is not that of the ground state",
-            remedy=f"look at {self.setting.folder / 'gpaw.txt'}; a metal or overlapping atoms are the usual reasons",
-        )
+    code: ClassVar[str] = "GPAW"
+    handlers: ClassVar[Sequence[Handler]] = HANDLERS
 
-    def clean(self) -> None:
-        """Delete nothing: only small texts are kept."""
-
-    def _run(self, arrangement: Arrangement, numerics: dict[str, Any]) -> dict[str, Any]:
+    def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
+        """Return what GPAW says, run once."""
         folder = self.setting.folder
         question, answer, log = folder / "question.json", folder / "answer.json", folder / "run.out"
         answer.unlink(missing_ok=True)
         question.write_text(json.dumps(self._question(arrangement, numerics)), encoding="utf-8")
-        code = run_command(
-            [*self.command, str(WORKER), question.name, answer.name], folder=folder, stdin=None, stdout=log
-        )
-        if answer.exists():
-            content: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-            return content
-        said = " ".join(log.read_text(encoding="utf-8", errors="replace").split()[-40:])
-        raise EngineError(
-            f"GPAW stopped with exit code {code}: {said[:300]}",
-            limit="a run must write its answer",
-            why="there is no energy",
-            remedy=f"read {log} and {folder / 'gpaw.txt'}",
-        )
+        words = [*self.command, str(WORKER), question.name, answer.name]
+        code = run_command(words, folder=folder, stdin=None, stdout=log)
+        content = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
+        if "energy_ev" in content:
+            return Evaluation(
+                energy_ev=content["energy_ev"],
+                forces_ev_per_ang=np.array(content["forces_ev_per_ang"]),
+                stress_ev_per_ang3=np.array(content["stress_ev_per_ang3"]),
+            )
+        said = content.get("failure") or log.read_text(encoding="utf-8", errors="replace")
+        return Failure(said=said, summary=f"exit code {code}: {' '.join(said[-300:].split())}", output=log)
 
-    def _question(self, arrangement: Arrangement, numerics: dict[str, Any]) -> dict[str, Any]:
+    def clean(self) -> None:
+        """Delete nothing: only small texts are kept."""
+
+    def _question(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "species": arrangement.species,
             "positions_ang": arrangement.positions_ang.tolist(),
@@ -200,6 +198,7 @@ class GpawRun(CodeRun):
                 # Methfessel-Paxton of order 0 is the Gaussian occupation.
                 "occupations": {"name": "methfessel-paxton", "order": 0, "width": self.engine.smearing_width_ev},
                 "convergence": {"energy": ENERGY_CONVERGENCE_EV_PER_ATOM * arrangement.n_atoms},
+                **NUMERICS,
                 **numerics,
             },
         }

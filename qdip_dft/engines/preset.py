@@ -29,7 +29,11 @@ class Preset(Record):
         Width of the smearing in eV.  Not used by interatomic potentials.
     cutoff_ev
         Kinetic-energy cutoff of the plane waves in eV by engine: pseudopotentials of different kinds need different
-        ones for the same error.
+        ones for the same error; that of ``cp2k`` belongs to the grid for the density.
+    relative_cutoff_ev
+        Cutoff in eV of the grid that carries a Gaussian of exponent 1 bohr⁻².  Used by ``cp2k`` alone.
+    basis_set
+        Family of basis sets.  Used by ``cp2k`` alone.
     dispersion
         Correction for van der Waals attraction.
     force_threshold_ev_per_ang
@@ -44,6 +48,8 @@ class Preset(Record):
     smearing: Literal["gaussian"]
     smearing_width_ev: PositiveFloat
     cutoff_ev: dict[str, PositiveFloat]
+    relative_cutoff_ev: PositiveFloat
+    basis_set: str
     dispersion: Dispersion
     force_threshold_ev_per_ang: PositiveFloat
     stress_threshold_gpa: PositiveFloat

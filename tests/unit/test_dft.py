@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from qdip_dft.engines.cp2k import BOLTZMANN_EV_PER_K, Cp2kEngine
+from qdip_dft.engines.cp2k_data import data_folder, find_kind
+from qdip_dft.engines.cp2k_input import k_points
 from qdip_dft.engines.dft import (
     CodeRun,
     RecordedRun,
+    Setting,
     count_k_points,
     find_command,
     find_vacuum,
@@ -18,6 +24,7 @@ from qdip_dft.engines.dft import (
 from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL
 from qdip_dft.engines.espresso import EspressoEngine, find_pseudopotential
 from qdip_dft.engines.gpaw import GpawEngine
+from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation, arrangement_of
 from qdip_dft.engines.preset import load_preset
 from qdip_dft.engines.recorded import SCRATCH_VARIABLE, scratch_folder
@@ -28,6 +35,7 @@ from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.structure import StructureRecord
+from tests.conftest import require_binary
 
 
 def cubic(edge_ang: float, *, height_ang: float | None = None) -> StructureRecord:
@@ -202,3 +210,78 @@ def test_a_command_reads_and_writes_in_its_folder(tmp_path: Path) -> None:
     code = run_command(["cat"], folder=tmp_path, stdin=tmp_path / "in", stdout=tmp_path / "out")
     assert code == 0
     assert (tmp_path / "out").read_text() == "hello"
+
+
+def test_a_correction_after_a_failure_never_changes_the_physics() -> None:
+    for setting in ("degauss", "smearing", "kpts", "ecutwfc", "xc", "electronic_temperature", "nbands", "tot_charge"):
+        with pytest.raises(EngineError, match="change it in the study"):
+            Handler(symptom="not converged", changes={setting: 1}, words="changed")
+
+
+class Stubborn(HandledRun):
+    """A code that fails until its mixing is slow."""
+
+    code = "Stubborn"
+    handlers = (
+        Handler(symptom="oscillates", changes={"mixing_beta": 0.3}, words="mixing of 0.3"),
+        Handler(symptom="oscillates", changes={"mixing_beta": 0.1}, words="mixing of 0.1"),
+    )
+    needed_beta = 0.1
+
+    def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
+        if numerics.get("mixing_beta", 0.7) > self.needed_beta:
+            return Failure(said="the density oscillates", summary="the density oscillates", output=Path("pw.out"))
+        return evaluate_morse(arrangement)
+
+    def clean(self) -> None:
+        """Keep everything."""
+
+
+def stubborn(folder: Path) -> Stubborn:
+    return Stubborn(Setting(folder=folder, k_mesh=(1, 1, 1), vacuum=None, has_fixed_cell=True))
+
+
+def test_every_correction_that_was_needed_is_recorded(tmp_path: Path) -> None:
+    run = stubborn(tmp_path)
+    assert run.evaluate(arrangement_of(cubic(6.0))).is_finite
+    assert run.corrections == ["mixing of 0.3", "mixing of 0.1"]
+
+
+def test_a_code_that_no_handler_cures_is_given_up_with_its_own_words(tmp_path: Path) -> None:
+    run = stubborn(tmp_path)
+    run.needed_beta = 0.01
+    with pytest.raises(EngineError, match=r"read pw\.out") as caught:
+        run.evaluate(arrangement_of(cubic(6.0)))
+    assert "the density oscillates" in caught.value.what
+    assert "mixing of 0.1" in caught.value.limit
+
+
+K_MESHES = ((2, 2, 2), (3, 2, 1), (4, 4, 1), (5, 3, 2))
+
+
+@pytest.mark.parametrize("mesh", K_MESHES)
+def test_the_k_points_of_cp2k_are_half_of_the_mesh_around_gamma_with_all_of_its_weight(
+    mesh: tuple[int, int, int],
+) -> None:
+    points = np.array([line[1:] for line in k_points(mesh)["KPOINT"]], dtype=float)
+    assert points[:, 3].sum() == pytest.approx(1.0)
+    assert np.allclose(points[0, :3], 0.0)
+    on_mesh = points[:, :3] * mesh
+    assert np.allclose(on_mesh, np.round(on_mesh))
+    assert len(points) <= np.prod(mesh) / 2 + 4
+
+
+def test_lead_and_its_basis_set_in_cp2k_have_the_same_number_of_electrons() -> None:
+    require_binary("cp2k")
+    kind = find_kind(data_folder("cp2k"), "Pb", family="TZV2P-MOLOPT-PBE-GTH")
+    assert (kind.potential, kind.basis_set, kind.n_electrons) == ("GTH-PBE-q4", "TZV2P-MOLOPT-PBE-GTH-q4", 4)
+    with pytest.raises(EngineError, match="choose another preset or another engine"):
+        find_kind(data_folder("cp2k"), "Og", family="TZV2P-MOLOPT-PBE-GTH")
+
+
+def test_the_temperature_of_cp2k_spreads_the_occupation_as_the_gaussian_does() -> None:
+    engine = engine_from_spec(EngineSpec(name="cp2k"))
+    assert isinstance(engine, Cp2kEngine)
+    width_ev = BOLTZMANN_EV_PER_K * engine.electronic_temperature_k
+    # Variances of -df/dE: (pi kT)^2 / 3 of Fermi and Dirac, sigma^2 / 2 of the Gaussian.
+    assert (np.pi * width_ev) ** 2 / 3 == pytest.approx(engine.smearing_width_ev**2 / 2, rel=1e-6)

@@ -1,0 +1,165 @@
+"""The pseudopotentials and basis sets that come with CP2K, and which of them belong together.
+
+Goedecker-Teter-Hutter pseudopotentials fitted to PBE, and the MOLOPT basis sets that were optimised for them:
+VandeVondele and Hutter, J. Chem. Phys. 2007, 127, 114105.  An element has pseudopotentials with more or fewer valence
+electrons (``GTH-PBE-q4``, ``GTH-PBE-q22``); the one with the most electrons for which the family of basis sets has a
+member is taken.  For lead that is q4: 5d stays in the core.  A family of basis sets is named by what comes before the
+number of electrons, such as ``TZV2P-MOLOPT-PBE-GTH``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from qdip_dft.errors import EngineError
+
+DATA_VARIABLE = "CP2K_DATA_DIR"
+"""CP2K's own variable for the folder of its data; the default is the folder that CP2K was built with."""
+
+POTENTIAL_FILE = "POTENTIAL_UZH"
+BASIS_FILES = ("BASIS_MOLOPT", "BASIS_MOLOPT_UZH")
+
+INSTALL_LINE = (
+    "install CP2K (Debian: apt install cp2k; conda: conda install -c conda-forge cp2k), or name its command:"
+    ' export ATOMATE2_CP2K_CMD="mpirun -n 8 cp2k.psmp"'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What CP2K needs to know about an element.
+
+    Parameters
+    ----------
+    potential
+        Name of its pseudopotential.
+    basis_set
+        Name of its basis set.
+    n_electrons
+        Electrons outside the pseudopotential's core.
+    """
+
+    potential: str
+    basis_set: str
+    n_electrons: int
+
+
+@cache
+def describe_program(program: str) -> str:
+    """Return what ``cp2k --version`` prints, with its folded lines joined."""
+    done = subprocess.run([program, "--version"], capture_output=True, timeout=60, check=False, cwd="/", text=True)
+    return re.sub(r"\n {3}", "", done.stdout)
+
+
+def version_of(program: str) -> str:
+    """Return the version of CP2K.
+
+    Raises
+    ------
+    EngineError
+        If the program names none.
+    """
+    found = re.search(r"CP2K version (\S+)", describe_program(program))
+    if found:
+        return found.group(1)
+    raise EngineError(
+        f"{program} prints no version of CP2K",
+        limit="the version is part of every calculation's key",
+        why="energies of different versions must not meet in one difference",
+        remedy=INSTALL_LINE,
+    )
+
+
+def data_folder(program: str) -> Path:
+    """Return the folder with the pseudopotentials and basis sets.
+
+    Raises
+    ------
+    EngineError
+        If it is not there.
+    """
+    built_with = re.search(r'__DATA_DIR="([^"]+)"', describe_program(program))
+    folder = Path(os.environ.get(DATA_VARIABLE) or (built_with.group(1) if built_with else "/usr/share/cp2k"))
+    absent = [name for name in (POTENTIAL_FILE, *BASIS_FILES) if not (folder / name).is_file()]
+    if not absent:
+        return folder
+    raise EngineError(
+        f"engine 'cp2k' finds no {', '.join(absent)}",
+        limit=f"it looked in {folder}",
+        why="without pseudopotentials and basis sets there is no energy",
+        remedy=f"set {DATA_VARIABLE} to CP2K's folder `data` (Debian: apt install cp2k-data)",
+    )
+
+
+def find_kind(folder: Path, symbol: str, *, family: str) -> Kind:
+    """Return pseudopotential and basis set of an element.
+
+    Parameters
+    ----------
+    folder
+        The folder with CP2K's data.
+    symbol
+        The element.
+    family
+        The family of basis sets, such as ``TZV2P-MOLOPT-PBE-GTH``.
+
+    Raises
+    ------
+    EngineError
+        If the family has none for it.
+    """
+    basis_sets, potentials = _basis_sets(folder, family), _potentials(folder)
+    electrons = [n for element, n in potentials if element == symbol and (symbol, n) in basis_sets]
+    if electrons:
+        n = max(electrons)
+        return Kind(potential=f"GTH-PBE-q{n}", basis_set=f"{family}-q{n}", n_electrons=n)
+    raise EngineError(
+        f"CP2K has no basis set {family} and PBE pseudopotential of {symbol} that belong together",
+        limit=f"they must stand in {', '.join(BASIS_FILES)} and {POTENTIAL_FILE} of {folder}",
+        why="a basis set made for another number of electrons gives wrong energies",
+        remedy="choose another preset or another engine for this element",
+    )
+
+
+@cache
+def hash_of_family(folder: Path, family: str) -> str:
+    """Return the SHA-256 of every entry that `find_kind` may choose; other entries of the files do not matter."""
+    digest = hashlib.sha256()
+    for entries in (_potentials(folder), _basis_sets(folder, family)):
+        for (element, n), text in sorted(entries.items()):
+            digest.update(f"{element} q{n} {text}\0".encode())
+    return digest.hexdigest()
+
+
+Entries = dict[tuple[str, int], str]
+"""The numbers of an entry by element and valence electrons, spaces normalised."""
+
+
+@cache
+def _potentials(folder: Path) -> Entries:
+    return _entries(folder / POTENTIAL_FILE, r"GTH-PBE")
+
+
+@cache
+def _basis_sets(folder: Path, family: str) -> Entries:
+    return {key: text for name in BASIS_FILES for key, text in _entries(folder / name, re.escape(family)).items()}
+
+
+def _entries(path: Path, family: str) -> Entries:
+    """Return the entries of a data file one of whose names is that of the family with a number of electrons."""
+    parts = re.split(r"^ *([A-Z][a-z]?)((?: +[A-Z][\w-]+)+) *$", _without_comments(path), flags=re.MULTILINE)
+    found = {}
+    for element, names, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+        if electrons := re.search(rf" {family}-q(\d+)(?: |$)", names):
+            found[element, int(electrons[1])] = " ".join(body.split())
+    return found
+
+
+def _without_comments(path: Path) -> str:
+    return re.sub(r" *[#!].*$", "", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
