@@ -277,6 +277,11 @@ def read_study(name_or_path: str) -> StudySpec:
     return validate_study(content, source=path.name)
 
 
+def write_study(study: StudySpec) -> str:
+    """Return a study as YAML with every value written out: defaults of a later version cannot change what it asks."""
+    return str(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100))
+
+
 def validate_study(content: Any, *, source: str) -> StudySpec:
     """Return the study of a parsed mapping.
 

@@ -10,6 +10,7 @@ from qdip_dft.cli import (
     atlas,
     cluster,
     compare,
+    converge,
     database,
     doctor,
     dot,
@@ -41,6 +42,7 @@ app.command("show", short_help="Draw, describe or write a structure.")(show.show
 app.command("dot", short_help="Cut a finite dot and put it into a host.")(dot.dot)
 app.command("plan", short_help="List the calculations of a study; runs nothing.")(studies.plan)
 app.command("run", short_help="Carry out a study and report it.")(studies.run)
+app.command("converge", short_help="Refine a setting until the answer stays.")(converge.converge)
 app.command("status", short_help="Say how far a study is.")(status.status)
 app.command("report", short_help="Show a stored result: four terms, one answer.")(studies.report)
 app.command("query", short_help="Find stored results.")(query.query)

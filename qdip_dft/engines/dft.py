@@ -368,17 +368,28 @@ def run_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdou
     stdin, stdout
         Files for its input and its output.
     """
+    process = start_command(words, folder=folder, stdin=stdin, stdout=stdout)
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def start_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdout: Path) -> subprocess.Popen[bytes]:
+    """Start a code in its folder; it ends when this process does, and whoever started it waits for it.
+
+    Parameters
+    ----------
+    words, folder, stdin, stdout
+        As in `run_command`.
+    """
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     with (stdin or Path(os.devnull)).open("rb") as source, stdout.open("wb") as sink:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             words, cwd=folder, stdin=source, stdout=sink, stderr=subprocess.STDOUT, env=environment,
             start_new_session=True, preexec_fn=_end_with_parent,  # noqa: PLW1509 (the hook only calls the kernel)
         )  # fmt: skip
-        try:
-            return process.wait()
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end_with_parent() -> None:

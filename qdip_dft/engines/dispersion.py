@@ -48,7 +48,10 @@ PBE_D3BJ = D3Parameters(s6=1.0, s8=0.7875, a1=0.4289, a2_bohr=4.4407)
 PBESOL_D3BJ = D3Parameters(s6=1.0, s8=2.9491, a1=0.4466, a2_bohr=6.1742)
 """PBEsol: Goerigk and Grimme, Phys. Chem. Chem. Phys. 2011, 13, 6670."""
 
-D3BJ_OF_FUNCTIONAL = {"PBE": PBE_D3BJ, "PBEsol": PBESOL_D3BJ}
+R2SCAN_D3BJ = D3Parameters(s6=1.0, s8=0.78981345, a1=0.49484001, a2_bohr=5.73083694)
+"""r2SCAN: Ehlert et al., J. Chem. Phys. 2021, 154, 061101."""
+
+D3BJ_OF_FUNCTIONAL = {"PBE": PBE_D3BJ, "PBEsol": PBESOL_D3BJ, "r2SCAN": R2SCAN_D3BJ}
 """Damping parameters by functional."""
 
 

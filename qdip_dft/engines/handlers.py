@@ -26,6 +26,7 @@ NUMERICS = frozenset(
         "diagonalization", "diago_david_ndim", "diago_thr_init",  # pw.x
         "mixer", "eigensolver", "maxiter",  # GPAW
         "alpha", "nbroyden", "method", "max_scf", "cholesky",  # CP2K
+        "ALGO", "AMIX", "BMIX", "NELM",  # VASP; custodian has a list of its own
         "restart",
     }
 )  # fmt: skip

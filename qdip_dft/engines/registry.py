@@ -53,6 +53,12 @@ def _cp2k(spec: EngineSpec) -> Engine:
     return Cp2kEngine.from_spec(spec)
 
 
+def _vasp(spec: EngineSpec) -> Engine:
+    from qdip_dft.engines.vasp import VaspEngine
+
+    return VaspEngine.from_spec(spec)
+
+
 def _testing(spec: EngineSpec) -> Engine:
     from qdip_dft.engines.testing import TestingEngine
 
@@ -64,6 +70,7 @@ ENGINES: dict[str, Callable[[EngineSpec], Engine]] = {
     "espresso": _espresso,
     "gpaw": _gpaw,
     "cp2k": _cp2k,
+    "vasp": _vasp,
     "testing": _testing,
 }
 """Every engine by the name that a study uses."""

@@ -36,14 +36,15 @@ class EngineSpec(Record):
     ----------
     name
         Name of the engine: ``mlip`` (machine-learned potentials), ``espresso`` (Quantum ESPRESSO), ``gpaw``,
-        ``cp2k`` or ``testing`` (a toy potential).
+        ``cp2k``, ``vasp`` or ``testing`` (a toy potential).
     preset
         How finely to calculate.
     potential
-        The engine's potential: ``sevennet-0`` or ``chgnet`` for ``mlip``, ``morse`` for ``testing``.  None takes
-        the engine's default.
+        The engine's potential: ``sevennet-0`` or ``chgnet`` for ``mlip``, ``morse`` for ``testing``,
+        a release of the PAW potentials (``PBE_54``, …) for ``vasp``.  None takes the engine's default.
     functional
-        Exchange-correlation functional of a DFT engine: ``PBE`` or ``PBEsol``.  None takes the engine's default.
+        Exchange-correlation functional of a DFT engine: ``PBE``, ``PBEsol`` or
+        ``r2SCAN`` (``vasp``).  None takes the engine's default.
     dispersion
         The dispersion correction.  None takes that of the preset where the engine has one.
     settings

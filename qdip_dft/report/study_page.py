@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from qdip_dft.analysis.sentence import RESOLUTION_EV_PER_FU, find_deciding_term, write_signed
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
+from qdip_dft.plan import write_study
 from qdip_dft.report.citations import list_citations, list_structures
 from qdip_dft.report.figure import NARROW, WIDE, FigureKind, draw_levels, list_series, render_figure
 from qdip_dft.report.page import embed_figure, render_page
@@ -99,7 +100,7 @@ def render_study_page(doc: StabilizationDoc, calculations: Mapping[str, Calculat
         calculations=tabulate_calculations(doc, calculations),
         incidents=list(_list_incidents(doc, calculations)),
         formulae=FORMULAE,
-        study_file=write_study_file(doc),
+        study_file=write_study(doc.study),
         study_file_name=f"{doc.study.name}.yaml",
         own_files=_list_own_files(doc),
         commands=write_commands(doc),
@@ -242,14 +243,6 @@ def _list_incidents(doc: StabilizationDoc, calculations: Mapping[str, Calculatio
         if record is not None and record.result is not None:
             yield from (f"{name}: corrected: {text}" for text in record.result.corrections)
             yield from (f"{name}: {text}" for text in record.result.warnings)
-
-
-def write_study_file(doc: StabilizationDoc) -> str:
-    """Return the study with every value written out: defaults of a later version cannot change what it asks."""
-    import yaml
-
-    content = doc.study.model_dump(mode="json")
-    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100))
 
 
 def write_commands(doc: StabilizationDoc) -> str:

@@ -13,10 +13,11 @@ from qdip_dft.analysis.thickness import ThicknessLine
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level
 from qdip_dft.model.stabilization import CandidateResult, ChemicalPotentials, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.plan import write_study
 from qdip_dft.report.citations import escape_latex, list_citations
 from qdip_dft.report.latex import write_latex
 from qdip_dft.report.page import read_asset
-from qdip_dft.report.study_page import SIZE_LIMIT_BYTES, list_settings, render_study_page, write_study_file
+from qdip_dft.report.study_page import SIZE_LIMIT_BYTES, list_settings, render_study_page
 from qdip_dft.report.thickness_figure import ThicknessView, draw_thickness, view_thickness
 from tests.unit.hostile_documents import make_hostile
 from tests.unit.report_documents import (
@@ -186,7 +187,7 @@ def test_the_study_file_asks_the_same_as_the_study() -> None:
     import yaml
 
     doc = make_document()
-    assert type(doc.study).model_validate(yaml.safe_load(write_study_file(doc))) == doc.study
+    assert type(doc.study).model_validate(yaml.safe_load(write_study(doc.study))) == doc.study
 
 
 def test_settings_carry_hashes_versions_and_every_value_of_the_method() -> None:

@@ -1,0 +1,151 @@
+"""The files of VASP: tags of the INCAR, order of the atoms, and what a vasprun.xml says."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qdip_dft.engines.dft import Vacuum
+from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.errors import EngineError
+from qdip_dft.units import EV_PER_ANG3_IN_GPA
+
+if TYPE_CHECKING:
+    from pymatgen.io.vasp.outputs import Vasprun
+
+PHYSICS: dict[str, Any] = {
+    "PREC": "Accurate",
+    "LREAL": False,
+    "LASPH": True,
+    "ADDGRID": False,
+    "ISPIN": 1,
+    "ISMEAR": 0,
+    "LMAXMIX": 4,
+}
+"""Tags that change an energy and are the same in every calculation: no magnetism, Gaussian occupation, projectors in
+reciprocal space, aspherical terms inside the spheres."""
+
+FUNCTIONAL_TAGS: dict[str, dict[str, Any]] = {
+    "PBE": {"GGA": "PE"},
+    "PBEsol": {"GGA": "PS"},
+    "r2SCAN": {"METAGGA": "R2SCAN"},
+}
+"""How a functional is asked for; r2SCAN (Furness et al., J. Phys. Chem. Lett. 2020, 11, 8208) uses PBE potentials."""
+
+PARALLEL_TAGS = frozenset({"KPAR", "LPLANE", "LSCALAPACK", "NCORE", "NPAR", "NSIM"})
+"""What a machine may set on its own: the same energy, sooner."""
+
+KILOBAR_IN_EV_PER_ANG3 = 0.1 / EV_PER_ANG3_IN_GPA
+
+
+def file_order(species: Sequence[str]) -> list[int]:
+    """Return the sites in the order of the POSCAR: grouped by element, the caller's order within an element."""
+    return sorted(range(len(species)), key=lambda site: species[site])
+
+
+def dipole_correction(vacuum: Vacuum) -> dict[str, Any]:
+    """Return the tags of a dipole layer in the middle of the vacuum.
+
+    ``DIPOL`` is the centre of the slab; the potential falls back half a cell away from it.
+    Neugebauer and Scheffler, Phys. Rev. B 1992, 46, 16067.
+    """
+    return {"IDIPOL": 3, "LDIPOL": True, "DIPOL": [0.5, 0.5, round((vacuum.centre + 0.5) % 1.0, 6)]}
+
+
+def parallel_tags(updates: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tags that a machine adds to every INCAR.
+
+    Raises
+    ------
+    EngineError
+        If one of them would change what is calculated.
+    """
+    for tag in updates:
+        if tag not in PARALLEL_TAGS:
+            raise EngineError(
+                f"ATOMATE2_VASP_INCAR_UPDATES sets {tag}",
+                limit=f"a machine may set {', '.join(sorted(PARALLEL_TAGS))}",
+                why="the same study would give another energy on another machine",
+                remedy="take it out; what a study may set stands in docs/study-file.md",
+            )
+    return dict(updates)
+
+
+def read_output(path: Path) -> Vasprun:
+    """Return a vasprun.xml, converged or not, without densities of states and eigenvalues.
+
+    Raises
+    ------
+    EngineError
+        If there is none, or it is cut short.
+    """
+    from pymatgen.io.vasp.outputs import UnconvergedVASPWarning, Vasprun
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnconvergedVASPWarning)  # said by the record
+        try:
+            return Vasprun(path, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
+        except (OSError, SyntaxError, LookupError, AttributeError, ValueError) as error:
+            raise _incomplete(path) from error
+
+
+def _incomplete(path: Path) -> EngineError:
+    output = path.with_name("vasp.out")
+    said = output.read_text(encoding="utf-8", errors="replace").split()[-40:] if output.exists() else []
+    return EngineError(
+        f"VASP left no complete {path.name}: {' '.join(said)[-300:]}",
+        limit="a run must end with a complete vasprun.xml",
+        why="a run that was cut short has no energy",
+        remedy=f"read {output} and {path.with_name('OUTCAR')}, and run again",
+    )
+
+
+def read_evaluation(output: Vasprun, arrangement: Arrangement, *, is_slab: bool) -> Evaluation:
+    """Return the last energy, forces and stress of an output, in the caller's order.
+
+    Parameters
+    ----------
+    output
+        What VASP wrote.
+    arrangement
+        What was asked.
+    is_slab
+        Whether a dipole layer lies in the cell, for which VASP's stress is not complete.
+
+    Raises
+    ------
+    EngineError
+        If the output belongs to other atoms.
+    """
+    order = file_order(arrangement.species)
+    _require_same_atoms(output, arrangement, order)
+    last = output.ionic_steps[-1]
+    forces = np.empty((arrangement.n_atoms, 3))
+    forces[order] = last["forces"]
+    return Evaluation(
+        energy_ev=float(last["e_fr_energy"]),
+        forces_ev_per_ang=forces,
+        # VASP counts pressure on the cell as positive.
+        stress_ev_per_ang3=None if is_slab else -np.array(last["stress"], dtype=np.float64) * KILOBAR_IN_EV_PER_ANG3,
+    )
+
+
+def _require_same_atoms(output: Vasprun, arrangement: Arrangement, order: list[int]) -> None:
+    found = output.ionic_steps[-1]["structure"]
+    asked = arrangement.positions_ang[order] @ np.linalg.inv(arrangement.lattice_ang)
+    is_same = (
+        [site.specie.symbol for site in found] == [arrangement.species[i] for i in order]
+        and np.allclose(found.lattice.matrix, arrangement.lattice_ang, atol=1e-5)
+        and np.abs((found.frac_coords - asked + 0.5) % 1.0 - 0.5).max() < 1e-5
+    )
+    if not is_same:
+        raise EngineError(
+            f"{output.filename} holds other atoms than were asked for",
+            limit="the sites must keep their order and their places",
+            why="forces would belong to other atoms",
+            remedy="delete the folder and run again",
+        )

@@ -1,0 +1,189 @@
+"""A stand-in for ``vasp_std``: reads VASP's inputs, answers with the toy potential in VASP's own formats.
+
+No VASP runs in these tests: it is licensed.  This program writes vasprun.xml, OUTCAR, OSZICAR and CONTCAR in the
+documented formats (vasp.at/wiki), with energies, forces and stress of the Morse potential of the engine ``testing``, so
+that everything around VASP is run for real: its inputs, custodian, the parsers, the order of the atoms, restarts.
+
+``FAKE_VASP`` changes its behaviour by words: ``version=6.3.2``, ``unconverged=N`` (the first N runs end at NELM),
+``error=TEXT`` (the first run prints TEXT and ends without results), ``slow`` (waits for a STOPCAR).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from qdip_dft.engines.potential import Arrangement
+from qdip_dft.engines.testing import evaluate_morse
+from qdip_dft.units import EV_PER_ANG3_IN_GPA
+
+WORDS = dict(word.partition("=")[::2] for word in os.environ.get("FAKE_VASP", "").split(";") if word)
+VERSION = WORDS.get("version", "6.3.2")
+
+
+def read_incar() -> dict[str, str]:
+    lines = Path("INCAR").read_text().splitlines()
+    return {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines) if value}
+
+
+def read_poscar() -> Arrangement:
+    lines = Path("POSCAR").read_text().splitlines()
+    scale = float(lines[1])
+    lattice = scale * np.array([line.split()[:3] for line in lines[2:5]], dtype=float)
+    counts = [int(word) for word in lines[6].split()]
+    species = tuple(name for name, count in zip(lines[5].split(), counts, strict=True) for _ in range(count))
+    assert lines[7].strip().lower().startswith("d"), "direct coordinates are expected"
+    frac = np.array([line.split()[:3] for line in lines[8 : 8 + len(species)]], dtype=float)
+    return Arrangement(species, frac @ lattice, lattice)
+
+
+def rows(values: np.ndarray) -> str:
+    return "\n".join(f"   <v>{''.join(f'{value:17.8f}' for value in row)} </v>" for row in np.atleast_2d(values))
+
+
+def structure(arrangement: Arrangement, name: str = "") -> str:
+    frac = arrangement.positions_ang @ np.linalg.inv(arrangement.lattice_ang)
+    label = f' name="{name}"' if name else ""
+    reciprocal = np.linalg.inv(arrangement.lattice_ang).T
+    return (
+        f'<structure{label} >\n <crystal>\n  <varray name="basis" >\n{rows(arrangement.lattice_ang)}\n  </varray>\n'
+        f'  <i name="volume"> {arrangement.volume_ang3:15.8f} </i>\n'
+        f'  <varray name="rec_basis" >\n{rows(reciprocal)}\n  </varray>\n </crystal>\n'
+        f' <varray name="positions" >\n{rows(frac)}\n </varray>\n</structure>\n'
+    )
+
+
+def setting(name: str, text: str) -> str:
+    """Return one tag in the types of vasprun.xml."""
+    value = text.split(maxsplit=1)[0]
+    if value.upper().strip(".") in {"TRUE", "FALSE"}:
+        return f'<i type="logical" name="{name}"> {value.upper().strip(".")[0]}  </i>\n'
+    if name in {"DIPOL", "MAGMOM", "SAXIS"}:
+        return f'<v name="{name}"> {text} </v>\n'
+    if name in {"PREC", "GGA", "METAGGA", "ALGO", "SYSTEM"}:
+        return f'<i type="string" name="{name}">{text}</i>\n'
+    try:
+        return f'<i type="int" name="{name}"> {int(value)}</i>\n'
+    except ValueError:
+        return f'<i name="{name}"> {float(value):15.8f}</i>\n'
+
+
+def atoms(arrangement: Arrangement) -> str:
+    elements = list(dict.fromkeys(arrangement.species))
+    titles = [line.strip() for line in Path("POTCAR").read_text().splitlines() if line.strip().startswith("PAW_")]
+    assert [title.split()[1].split("_")[0] for title in titles] == elements, "POTCAR and POSCAR disagree"
+    each = "".join(f"<rc><c>{s:2s}</c><c>{elements.index(s) + 1:4d}</c></rc>\n" for s in arrangement.species)
+    kinds = "".join(
+        f"<rc><c>{arrangement.species.count(s):4d}</c><c>{s:2s}</c><c> 1.0</c><c> 4.0</c><c> {title} </c></rc>\n"
+        for s, title in zip(elements, titles, strict=True)
+    )
+    return (
+        f"<atominfo>\n<atoms> {arrangement.n_atoms} </atoms>\n<types> {len(elements)} </types>\n"
+        '<array name="atoms" >\n<dimension dim="1">ion</dimension>\n<field type="string">element</field>\n'
+        f'<field type="int">atomtype</field>\n<set>\n{each}</set>\n</array>\n'
+        '<array name="atomtypes" >\n<dimension dim="1">type</dimension>\n<field type="int">atomspertype</field>\n'
+        '<field type="string">element</field>\n<field>mass</field>\n<field>valence</field>\n'
+        f'<field type="string">pseudopotential</field>\n<set>\n{kinds}</set>\n</array>\n</atominfo>\n'
+    )
+
+
+def energies(energy_ev: float) -> str:
+    parts = (("e_fr_energy", energy_ev), ("e_wo_entrp", energy_ev + 0.02), ("e_0_energy", energy_ev + 0.01))
+    return "<energy>\n" + "".join(f'<i name="{name}"> {value:18.8f} </i>\n' for name, value in parts) + "</energy>\n"
+
+
+def write_outputs(arrangement: Arrangement, incar: dict[str, str], n_electronic: int) -> None:
+    answer = evaluate_morse(arrangement)
+    assert answer.stress_ev_per_ang3 is not None
+    steps = "".join(
+        f"<scstep>\n{energies(answer.energy_ev + 0.1 / (step + 1) * (step + 1 < n_electronic))}</scstep>\n"
+        for step in range(n_electronic)
+    )
+    mesh = Path("KPOINTS").read_text().splitlines()[3]
+    tags = "".join(setting(name, value) for name, value in incar.items())
+    defaults = {"NELM": "60", "NELMDL": "-5", "IBRION": "-1", "NSW": "0", "ISPIN": "1", "ENMAX": incar["ENCUT"]}
+    parameters = "".join(setting(name, value) for name, value in {**defaults, **incar}.items())
+    kilobar = -answer.stress_ev_per_ang3 * EV_PER_ANG3_IN_GPA * 10
+    Path("vasprun.xml").write_text(f"""<?xml version="1.0" encoding="ISO-8859-1"?>
+<modeling>
+<generator>
+<i name="program" type="string">vasp </i>
+<i name="version" type="string">{VERSION}  </i>
+<i name="subversion" type="string">stand-in of the tests </i>
+</generator>
+<incar>
+{tags}</incar>
+<kpoints>
+<generation param="Gamma">
+<v type="int" name="divisions"> {mesh} </v>
+<v name="usershift"> 0.0 0.0 0.0 </v>
+</generation>
+<varray name="kpointlist" >
+<v> 0.0 0.0 0.0 </v>
+</varray>
+<varray name="weights" >
+<v> 1.0 </v>
+</varray>
+</kpoints>
+<parameters>
+{parameters}</parameters>
+{atoms(arrangement)}{structure(arrangement, "initialpos")}<calculation>
+{steps}{structure(arrangement)}<varray name="forces" >
+{rows(answer.forces_ev_per_ang)}
+</varray>
+<varray name="stress" >
+{rows(kilobar)}
+</varray>
+{energies(answer.energy_ev)}</calculation>
+{structure(arrangement, "finalpos")}</modeling>
+""")
+    Path("OUTCAR").write_text(f" vasp.{VERSION} stand-in of the tests\n General timing and accounting informations\n")
+    Path("OSZICAR").write_text(f"   1 F= {answer.energy_ev:.8E} E0= {answer.energy_ev + 0.01:.8E}  d E =0.0\n")
+    Path("CONTCAR").write_text(Path("POSCAR").read_text())
+    for name in ("WAVECAR", "CHGCAR"):
+        Path(name).write_text("restart data of the stand-in\n")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def wait_for_stop() -> None:
+    """Go on until a STOPCAR asks for the end, as VASP does after each electronic step."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if Path("STOPCAR").exists() and "LABORT = .TRUE." in Path("STOPCAR").read_text():
+            return
+        time.sleep(0.05)
+
+
+def main() -> int:
+    say(f" running on    1 total cores\n vasp.{VERSION} stand-in of the tests")
+    if not Path("POSCAR").exists():
+        say(" ERROR: there is no POSCAR")
+        return 1
+    runs = Path("runs-of-the-stand-in")
+    n_earlier = len(runs.read_text().splitlines()) if runs.exists() else 0
+    incar = read_incar()
+    with runs.open("a") as file:
+        file.write(f"ISTART = {incar['ISTART']} ALGO = {incar['ALGO']} ISYM = {incar.get('ISYM', 'default')}\n")
+    if incar["ISTART"] == "1" and not Path("WAVECAR").exists():
+        say(" ERROR: there is no WAVECAR")
+        return 1
+    if "error" in WORDS and n_earlier == 0:
+        say(WORDS["error"])
+        return 1
+    if "slow" in WORDS:
+        wait_for_stop()
+    is_unconverged = n_earlier < int(WORDS.get("unconverged", 0)) or "slow" in WORDS
+    write_outputs(read_poscar(), incar, int(incar["NELM"]) if is_unconverged else 5)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
