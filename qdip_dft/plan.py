@@ -15,9 +15,10 @@ from qdip_dft.builders.candidates import find_candidates
 from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import StudyError
-from qdip_dft.flows.assembly import assemble_documents
 from qdip_dft.flows.engines import StudyEngines
-from qdip_dft.flows.resolution import Resolution, preview_screenings, preview_structures, resolve_steps
+from qdip_dft.flows.resolution import Resolution, preview_screenings, preview_structures
+from qdip_dft.flows.samples import Sample, list_engines
+from qdip_dft.flows.sampling import assemble_study, list_study_samples, preview_samples, resolve_study
 from qdip_dft.flows.screening import ScreeningStep, count_positions, screening_of
 from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import Stage, Step, StudySteps
@@ -107,7 +108,8 @@ class StudyPlan:
         """Return which engine does which step; that of the registry screenings is a potential wherever possible."""
         asked = self.study.geometry, self.study.prerelaxation
         geometry, prerelaxation = (None if spec is None else engine_from_spec(spec) for spec in asked)
-        engines = StudyEngines(energy=self.engine, geometry=geometry, prerelaxation=prerelaxation)
+        others = {tag: engine_from_spec(spec) for tag, spec in list_engines(self.study).items()}
+        engines = StudyEngines(self.engine, geometry=geometry, prerelaxation=prerelaxation, by_tag=others)
         if not any(candidate.place for candidate in self.steps.candidates):
             return engines
         return replace(engines, screening=choose_screening_engine(self.study, engines))
@@ -127,7 +129,13 @@ class StudyPlan:
 
     def resolve(self, look_up: LookUp) -> Resolution:
         """Return which steps are done, given a look-up of stored calculations."""
-        return resolve_steps(self.steps, self.engines, look_up)
+        return resolve_study(self.steps, self.engines, look_up)
+
+    def list_samples(self, resolution: Resolution) -> tuple[Sample, ...]:
+        """Return what is computed around the compared films; until these are known, what it would be for the first."""
+        found = list_study_samples(self.steps, resolution, level=self.engines.level)
+        is_finished = not resolution.unfinished and not resolution.waiting
+        return found if found or is_finished else preview_samples(self.steps)
 
     def list_calculations(self, look_up: LookUp) -> list[PlannedCalculation]:
         """Return every calculation of the study, in order; runs nothing.
@@ -145,6 +153,10 @@ class StudyPlan:
             if screening is not None:
                 planned.setdefault(screening.name, self._describe_screening(screening, resolution))
             planned[step.name] = self._describe(step, self._previews[step.name].n_atoms, resolution)
+        for sample in self.list_samples(resolution):
+            previews = preview_structures(sample.steps, earlier=self._previews)
+            for step in sample.steps.steps:
+                planned[step.name] = self._describe(step, previews[step.name].n_atoms, resolution)
         return list(planned.values())
 
     def _describe_screening(self, screening: ScreeningStep, resolution: Resolution) -> PlannedCalculation:
@@ -218,7 +230,7 @@ class StudyPlan:
 
     def assemble(self, resolution: Resolution) -> tuple[StabilizationDoc, ...]:
         """Return the result on every facet from what is calculated; what is missing is named."""
-        documents = assemble_documents(self.steps, resolution, level=self.engines.level)
+        documents = assemble_study(self.steps, resolution, level=self.engines.level)
         settings = self.engines.relaxing.relaxation_settings()
         return tuple(document.model_copy(update={"relaxation_settings": settings}) for document in documents)
 

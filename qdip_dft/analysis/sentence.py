@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import Terms
+from qdip_dft.model.uncertainty import COVERAGE_FACTOR
 
 TERM_NAMES = ("bulk", "strain", "surface", "binding")
 """The four terms in the order in which they are added up."""
@@ -39,11 +40,14 @@ def answer_in_words(
     level: Level,
     missing: Sequence[str] = (),
     has_competitor: bool = True,
+    uncertainty_ev_per_fu: float | None = None,
+    models_ev_per_fu: Sequence[float] = (),
 ) -> str:
     """Return the answer in one sentence.
 
-    The winner is the phase with the lower total.  A difference within ``RESOLUTION_EV_PER_FU`` of the level is too
-    close to call.  The deciding term is the largest one that has the sign of the total.
+    The winner is the phase with the lower total.  A difference within ``RESOLUTION_EV_PER_FU`` of the level, or within
+    twice its standard uncertainty, or whose sign depends on the model, is too close to call.
+    The deciding term is the largest one that has the sign of the total.
 
     Parameters
     ----------
@@ -59,6 +63,10 @@ def answer_in_words(
         Why a side or a term is missing, one reason each.
     has_competitor
         Whether the study compares the black phase with anything.
+    uncertainty_ev_per_fu
+        Standard uncertainty of the total; None where nothing was varied to find it.
+    models_ev_per_fu
+        Totals that other models give.
 
     Returns
     -------
@@ -72,13 +80,26 @@ def answer_in_words(
     if black is None or competitor is None or total_ev_per_fu is None:
         return _say_undecided(facet=facet, black=black, competitor=competitor, missing=missing)
     films = f"black {_film_of(black)}", _name_competitor(competitor)
-    if abs(total_ev_per_fu) <= RESOLUTION_EV_PER_FU[level]:
-        return _say_too_close(total_ev_per_fu, films=films, facet=facet, level=level)
+    u, models = uncertainty_ev_per_fu, models_ev_per_fu
+    if abs(total_ev_per_fu) <= find_limit_ev_per_fu(level, u):
+        return _say_too_close(total_ev_per_fu, films=films, facet=facet, level=level, uncertainty_ev_per_fu=u)
+    if do_models_disagree(total_ev_per_fu, models):
+        return _say_models_disagree(total_ev_per_fu, models, films=films, facet=facet, uncertainty_ev_per_fu=u)
     winner, loser = films if total_ev_per_fu < 0 else films[::-1]
     return (
-        f"On {facet} the {winner} lies {abs(total_ev_per_fu):.3f} eV/f.u. below the {loser} "
+        f"On {facet} the {winner} lies {_write_with_error(abs(total_ev_per_fu), u)} eV/f.u. below the {loser} "
         f"({_LEVEL_WORDS[level]}); {_say_what_decides(difference, total_ev_per_fu)}."
     )
+
+
+def find_limit_ev_per_fu(level: Level, uncertainty_ev_per_fu: float | None = None) -> float:
+    """Return how large a difference must be to be decided: above the level's resolution and twice the uncertainty."""
+    return max(RESOLUTION_EV_PER_FU[level], COVERAGE_FACTOR * (uncertainty_ev_per_fu or 0.0))
+
+
+def do_models_disagree(total_ev_per_fu: float, models_ev_per_fu: Sequence[float]) -> bool:
+    """Return whether another model favours the other phase."""
+    return any(other * total_ev_per_fu < 0 for other in models_ev_per_fu)
 
 
 def join_bounds(ax_rich: str, bx2_rich: str, *, ax: str, bx2: str) -> str:
@@ -136,11 +157,47 @@ def _say_undecided(*, facet: str, black: str | None, competitor: str | None, mis
     return f"Undecided on {facet}: {lacking}{f' ({reasons})' if reasons else ''}."
 
 
-def _say_too_close(total_ev_per_fu: float, *, films: tuple[str, str], facet: str, level: Level) -> str:
+def _write_with_error(value: float, uncertainty_ev_per_fu: float | None, *, is_signed: bool = False) -> str:
+    """Return a number with its standard uncertainty, where there is one."""
+    number = write_signed(value) if is_signed else f"{value:.3f}"
+    return number if uncertainty_ev_per_fu is None else f"{number} ± {uncertainty_ev_per_fu:.3f}"
+
+
+def _say_too_close(
+    total_ev_per_fu: float,
+    *,
+    films: tuple[str, str],
+    facet: str,
+    level: Level,
+    uncertainty_ev_per_fu: float | None = None,
+) -> str:
+    resolution = RESOLUTION_EV_PER_FU[level]
+    limit = find_limit_ev_per_fu(level, uncertainty_ev_per_fu)
+    why = (
+        f"this level ({_LEVEL_WORDS[level]}) resolves {resolution} eV/f.u."
+        if limit == resolution
+        else f"that is less than twice the uncertainty ({_LEVEL_WORDS[level]})."
+    )
     return (
         f"On {facet} the {films[0]} and the {films[1]} are too close to call: they differ by "
-        f"{write_signed(total_ev_per_fu)} eV/f.u. (black − competitor), and this level "
-        f"({_LEVEL_WORDS[level]}) resolves {RESOLUTION_EV_PER_FU[level]} eV/f.u."
+        f"{_write_with_error(total_ev_per_fu, uncertainty_ev_per_fu, is_signed=True)} eV/f.u. "
+        f"(black − competitor), and {why}"
+    )
+
+
+def _say_models_disagree(
+    total_ev_per_fu: float,
+    models_ev_per_fu: Sequence[float],
+    *,
+    films: tuple[str, str],
+    facet: str,
+    uncertainty_ev_per_fu: float | None,
+) -> str:
+    others = ", ".join(map(write_signed, models_ev_per_fu))
+    return (
+        f"Undecided on {facet}: the {films[0]} and the {films[1]} differ by "
+        f"{_write_with_error(total_ev_per_fu, uncertainty_ev_per_fu, is_signed=True)} eV/f.u. (black − competitor), "
+        f"but other models give {others}."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from qdip_dft.analysis.sentence import RESOLUTION_EV_PER_FU
+from qdip_dft.analysis.sentence import do_models_disagree, find_limit_ev_per_fu
 from qdip_dft.model.stabilization import StabilizationDoc
 
 
@@ -16,7 +16,7 @@ class Verdict(StrEnum):
     COMPETITOR = "competitor favoured"
     """The competitor does."""
     TOO_CLOSE = "too close to call"
-    """They differ by less than the level resolves (`RESOLUTION_EV_PER_FU`)."""
+    """They differ by less than the level or the error bar resolves, or models disagree about the sign."""
     UNDECIDED = "undecided"
     """A side has no valid candidate, or a term is missing."""
     ALONE = "no competitor"
@@ -30,6 +30,11 @@ def judge(doc: StabilizationDoc) -> Verdict:
     total_ev_per_fu = doc.stabilization.total_ev_per_fu
     if total_ev_per_fu is None:
         return Verdict.UNDECIDED
-    if abs(total_ev_per_fu) <= RESOLUTION_EV_PER_FU[doc.level]:
+    stated = doc.uncertainty if doc.uncertainty is not None and doc.uncertainty.is_asked else None
+    error_ev_per_fu = None if stated is None else stated.difference.total_ev_per_fu
+    models = () if stated is None else [model.total_ev_per_fu for model in stated.models]
+    if abs(total_ev_per_fu) <= find_limit_ev_per_fu(doc.level, error_ev_per_fu):
+        return Verdict.TOO_CLOSE
+    if do_models_disagree(total_ev_per_fu, models):
         return Verdict.TOO_CLOSE
     return Verdict.BLACK if total_ev_per_fu < 0 else Verdict.COMPETITOR

@@ -249,6 +249,28 @@ def choose_termination(
     return describe_pair(survey_plane(face.oriented), matching[0].cut, matching[0].cut)
 
 
+def list_other_terminations(crystal: CrystalRecord, film: Candidate) -> tuple[Candidate, ...]:
+    """Return the film with every other stoichiometric termination of its plane, least broken bond valence first.
+
+    Terminations count as different when another layer touches the dot.
+
+    Parameters
+    ----------
+    crystal
+        The film's phase.
+    film
+        A candidate; a non-stoichiometric or completed film has no others that hold the same matter.
+    """
+    if film.excess or any(film.closing):
+        return ()
+    face = orient_face(crystal, film.film_plane)
+    by_layer: dict[str, TerminationPair] = {}
+    for found in find_terminations(face.oriented):
+        by_layer.setdefault(found.bottom, describe_pair(survey_plane(face.oriented), found.cut, found.cut))
+    others = (pair for layer, pair in by_layer.items() if layer != film.termination.partition("|")[0])
+    return tuple(film.model_copy(update={"termination": pair.name, "cut": pair.cut}) for pair in others)
+
+
 def _choose_pair(face: OrientedFace, wanted: str) -> TerminationPair:
     """Return the termination with the wanted layers on both faces."""
     listed = list_terminations(face.oriented)

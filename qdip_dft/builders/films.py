@@ -13,6 +13,7 @@ from math import ceil
 import numpy as np
 
 from qdip_dft.builders.ions import (
+    Array,
     IonicCrystal,
     atom_positions,
     repeat_crystal,
@@ -141,3 +142,17 @@ def in_vacuum(crystal: IonicCrystal, vacuum_ang: float) -> IonicCrystal:
     return IonicCrystal(
         lattice_ang=lattice, ions=crystal.ions, frac_centres=np.asarray(centres @ np.linalg.inv(lattice))
     )
+
+
+def move_in_plane(slab: IonicCrystal, displacement_ang: Array) -> IonicCrystal:
+    """Return a slab displaced within its plane.
+
+    Parameters
+    ----------
+    slab
+        The slab.
+    displacement_ang
+        Cartesian x and y in Å.
+    """
+    moved = slab.frac_centres + np.append(displacement_ang, 0.0) @ np.linalg.inv(slab.lattice_ang)
+    return IonicCrystal(lattice_ang=slab.lattice_ang, ions=slab.ions, frac_centres=moved)

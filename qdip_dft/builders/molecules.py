@@ -155,9 +155,9 @@ def place_cation(
     StructureError
         When no orientation fits.
     """
-    orientations = _draw_orientations(seed)
+    orientations = draw_orientations(seed)
     hydrogens = cation.positions_ang[[symbol == "H" for symbol in cation.symbols]]
-    fits = _find_fitting(cage, np.einsum("rij,hj->rhi", orientations, hydrogens), centre_frac)
+    fits = find_fitting(cage, np.einsum("rij,hj->rhi", orientations, hydrogens), centre_frac)
     if not fits.any():
         raise _cage_is_too_small(cage, cation)
     centre_ang = cage.lattice.get_cartesian_coords(centre_frac)
@@ -177,7 +177,7 @@ def place_cations(
     return filled
 
 
-def _draw_orientations(seed: int | Sequence[int]) -> NDArray[np.float64]:
+def draw_orientations(seed: int | Sequence[int]) -> NDArray[np.float64]:
     """Return rotation matrices, shape (n, 3, 3), uniform in SO(3): a normal 4-vector is a uniform unit quaternion."""
     from scipy.spatial.transform import Rotation
 
@@ -186,7 +186,7 @@ def _draw_orientations(seed: int | Sequence[int]) -> NDArray[np.float64]:
     return matrices
 
 
-def _find_fitting(
+def find_fitting(
     cage: Structure, hydrogens_ang: NDArray[np.float64], centre_frac: Sequence[float]
 ) -> NDArray[np.bool_]:
     """Return which orientations of the hydrogens, shape (orientations, n, 3) about the centre, touch nothing."""

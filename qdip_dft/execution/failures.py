@@ -71,7 +71,7 @@ def list_failures(plan: StudyPlan, resolution: Resolution, *, where: str) -> tup
     """
     failures: dict[str, Failure] = {}
     cause_of: dict[str, str] = {}
-    for name, parents in _list_parents(plan).items():
+    for name, parents in _list_parents(plan, resolution).items():
         record = resolution.records.get(name)
         if record is not None and resolution.usable(name) is None:
             failures[name] = _describe_record(plan, resolution, name, where=where)
@@ -84,7 +84,7 @@ def list_failures(plan: StudyPlan, resolution: Resolution, *, where: str) -> tup
     return tuple(failures.values())
 
 
-def _list_parents(plan: StudyPlan) -> dict[str, tuple[str, ...]]:
+def _list_parents(plan: StudyPlan, resolution: Resolution) -> dict[str, tuple[str, ...]]:
     """Return what each calculation needs, parents before children; a screening stands before its interface."""
     parents: dict[str, tuple[str, ...]] = {}
     for step in plan.steps.steps:
@@ -92,6 +92,8 @@ def _list_parents(plan: StudyPlan) -> dict[str, tuple[str, ...]]:
         if screening is not None:
             parents.setdefault(screening.name, tuple(screening.parents))
         parents[step.name] = step.parents if screening is None else (*step.parents, screening.name)
+    for sample in plan.list_samples(resolution):
+        parents |= {step.name: step.parents for step in sample.steps.steps}
     return parents
 
 

@@ -77,8 +77,8 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
     study = steps.study
     candidates = [c for c in steps.candidates if c.dot_plane == facet]
     reservoirs = survey_reservoirs(steps, resolution)
-    results = [_describe_candidate(steps, resolution, candidate, reservoirs) for candidate in candidates]
-    decomposition = _describe_decomposition(steps, resolution)
+    results = [describe_candidate(steps, resolution, candidate, reservoirs) for candidate in candidates]
+    decomposition = describe_decomposition(steps, resolution)
     lowest = _lowest_bulk(decomposition, results)
     results = _check_coverages(_select_lowest([_above(result, lowest) for result in results]))
     decomposition = None if decomposition is None else _above(decomposition, lowest)
@@ -135,24 +135,35 @@ def _theories(
     return [record.theory for record in records if record is not None]
 
 
-def _describe_candidate(
+def describe_candidate(
     steps: StudySteps, resolution: Resolution, candidate: Candidate, reservoirs: Reservoirs
 ) -> CandidateResult:
+    """Return the terms of one candidate with its checks; what is missing is named.
+
+    Parameters
+    ----------
+    steps, resolution
+        The study and what was calculated.
+    candidate
+        The candidate.
+    reservoirs
+        Where a film takes its excess from.
+    """
     geometry = CandidateGeometry(steps.study, candidate, steps.crystals[candidate.dot], steps.crystals[candidate.phase])
     part_checks = _check_parts(steps, resolution, candidate)
     spoilt = _list_spoilt(part_checks)
     at_bounds = _collect_energies(steps, resolution, candidate, geometry, reservoirs, spoilt=frozenset(spoilt))
     energies, terms = at_bounds[0], compute_terms(at_bounds[0])
-    mesh = _mesh(resolution, candidate, geometry)
+    mesh = _mesh(steps, resolution, candidate, geometry)
     area = None if mesh is None else mesh.area_ang2
     n = candidate.n_formula_units
     surface, binding = terms.surface_ev_per_fu, terms.binding_ev_per_fu
     surface_mev, surface_j = per_area(surface, n_film=n, area_ang2=area)
     binding_mev, binding_j = per_area(binding, n_film=n, area_ang2=area)
-    interface = resolution.tasks.get(f"{Part.INTERFACE} {candidate.label}")
+    interface = resolution.tasks.get(steps.name(Part.INTERFACE, candidate.label))
     return CandidateResult(
         **terms.model_dump(),
-        candidate=_place(resolution, candidate),
+        candidate=place_built(steps, resolution, candidate),
         registry=describe_registry(resolution, candidate),
         is_selected=False,
         missing=(
@@ -194,9 +205,9 @@ def _compute_checked_terms(energies: CandidateEnergies) -> Terms:
     return terms
 
 
-def _place(resolution: Resolution, candidate: Candidate) -> Candidate:
+def place_built(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> Candidate:
     """Return the candidate with the place that its interface was built at, as far as that is known."""
-    is_built = f"{Part.INTERFACE} {candidate.label}" in resolution.tasks
+    is_built = steps.name(Part.INTERFACE, candidate.label) in resolution.tasks
     return place_candidate(candidate, find_screening(resolution, candidate)) if is_built else candidate
 
 
@@ -247,10 +258,10 @@ def _relaxed(resolution: Resolution, name: str) -> StructureRecord | None:
     return None if record is None or record.result is None else record.result.structure
 
 
-def _mesh(resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry) -> Mesh | None:
-    dot = _relaxed(resolution, f"{Part.DOT_BULK} {candidate.dot}")
-    film = _relaxed(resolution, f"{Part.BULK} {candidate.phase}")
-    could_be_built = f"{Part.STRAINED_BULK} {candidate.label}" in resolution.tasks
+def _mesh(steps: StudySteps, resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry) -> Mesh | None:
+    dot = _relaxed(resolution, steps.name(Part.DOT_BULK, candidate.dot))
+    film = _relaxed(resolution, steps.name(Part.BULK, candidate.phase))
+    could_be_built = steps.name(Part.STRAINED_BULK, candidate.label) in resolution.tasks
     return geometry.mesh(dot, film) if dot is not None and film is not None and could_be_built else None
 
 
@@ -263,7 +274,7 @@ def _check_parts(steps: StudySteps, resolution: Resolution, candidate: Candidate
         if relaxed is None or part is Part.DOT_SLAB:
             continue
         checks[part] = (
-            check_phase(relaxed, expected=expected, sites=_film_sites(resolution, candidate, part), part=part),
+            check_phase(relaxed, expected=expected, sites=_film_sites(steps, resolution, candidate, part), part=part),
             check_cations(resolution.tasks[name].structure, relaxed, part=part),
         )
     return checks
@@ -283,7 +294,7 @@ def _check_interface(
     steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: Mesh | None
 ) -> tuple[Check, ...]:
     found = [] if mesh is None else _check_mesh(steps, candidate, mesh, describe_registry(resolution, candidate))
-    return (*found, *_check_gap(resolution, candidate, mesh))
+    return (*found, *_check_gap(steps, resolution, candidate, mesh))
 
 
 def _check_terms(terms: Terms) -> list[Check]:
@@ -294,22 +305,22 @@ def _check_potentials(candidate: Candidate, reservoirs: Reservoirs) -> list[Chec
     return [check_window(reservoirs.potentials)] if candidate.excess and reservoirs.potentials is not None else []
 
 
-def _check_gap(resolution: Resolution, candidate: Candidate, mesh: Mesh | None) -> list[Check]:
+def _check_gap(steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: Mesh | None) -> list[Check]:
     """Return the check of the distance between film and dot, if the interface was relaxed."""
-    record = resolution.usable(f"{Part.INTERFACE} {candidate.label}")
-    film = _film_sites(resolution, candidate, Part.INTERFACE) if record is not None else None
+    record = resolution.usable(steps.name(Part.INTERFACE, candidate.label))
+    film = _film_sites(steps, resolution, candidate, Part.INTERFACE) if record is not None else None
     if record is None or record.result is None or film is None or mesh is None:
         return []
     pull_ev_per_ang = sum(record.result.forces_ev_per_ang[site][2] for site in film)
     return [check_gap(traction_ev_per_ang3=pull_ev_per_ang / mesh.area_ang2)]
 
 
-def _film_sites(resolution: Resolution, candidate: Candidate, part: Part) -> frozenset[int] | None:
+def _film_sites(steps: StudySteps, resolution: Resolution, candidate: Candidate, part: Part) -> frozenset[int] | None:
     """Return the sites of the film in an interface, where the dot's sites come first; None for other parts."""
     if part is not Part.INTERFACE:
         return None
-    n_dot = resolution.tasks[f"{Part.DOT_SLAB} {candidate.label}"].structure.n_atoms
-    n_all = resolution.tasks[f"{Part.INTERFACE} {candidate.label}"].structure.n_atoms
+    n_dot = resolution.tasks[steps.name(Part.DOT_SLAB, candidate.label)].structure.n_atoms
+    n_all = resolution.tasks[steps.name(Part.INTERFACE, candidate.label)].structure.n_atoms
     return frozenset(range(n_dot, n_all))
 
 
@@ -325,11 +336,11 @@ def _check_mesh(steps: StudySteps, candidate: Candidate, mesh: Mesh, registry: R
     ]
 
 
-def _product_step(product: str) -> str:
-    return static_name(f"{Part.BULK} {product}")
+def _product_step(steps: StudySteps, product: str) -> str:
+    return static_name(steps.name(Part.BULK, product))
 
 
-def _describe_decomposition(steps: StudySteps, resolution: Resolution) -> DecompositionResult | None:
+def describe_decomposition(steps: StudySteps, resolution: Resolution) -> DecompositionResult | None:
     """Return the energy of the host as bulk compounds, per formula unit of the host."""
     if not steps.products:
         return None
@@ -337,7 +348,7 @@ def _describe_decomposition(steps: StudySteps, resolution: Resolution) -> Decomp
     products = {name: steps.crystals[name] for name in steps.products}
     compositions = {name: crystal.composition_per_fu for name, crystal in products.items()}
     amounts = balance_decomposition(host.composition_per_fu, compositions)
-    energies = {name: _energy_ev(resolution, _product_step(name)) for name in products}
+    energies = {name: _energy_ev(resolution, _product_step(steps, name)) for name in products}
     missing = [name for name, energy in energies.items() if energy is None]
     bulk = sum(amounts[n] * e / products[n].formula_units for n, e in energies.items() if e is not None)
     zero = None if missing else 0.0
@@ -349,10 +360,12 @@ def _describe_decomposition(steps: StudySteps, resolution: Resolution) -> Decomp
         total_ev_per_fu=None if missing else bulk,
         label=" + ".join(products),
         amounts=amounts,
-        missing=tuple(f"energy missing because {explain_failure(resolution, _product_step(name))}" for name in missing),
+        missing=tuple(
+            f"energy missing because {explain_failure(resolution, _product_step(steps, name))}" for name in missing
+        ),
         bulk_above_lowest_ev_per_fu=None,
-        calculations={name: resolution.keys[_product_step(name)] for name in products
-                      if _product_step(name) in resolution.keys},
+        calculations={name: resolution.keys[_product_step(steps, name)] for name in products
+                      if _product_step(steps, name) in resolution.keys},
         checks=check_lattices(steps, resolution, steps.products),
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from monty.json import MSONable
@@ -29,12 +29,15 @@ class StudyEngines(MSONable):
         Relaxes before; None: nothing does.
     screening
         Screens the places of the films; None: the engine of the energies.
+    by_tag
+        Engines that take the place of the first in the steps of a tag (`StudySteps.tag`): finer presets, other models.
     """
 
     energy: Engine
     geometry: Engine | None = None
     prerelaxation: Engine | None = None
     screening: Engine | None = None
+    by_tag: dict[str, Engine] = field(default_factory=dict)
 
     @property
     def relaxing(self) -> Engine:
@@ -55,7 +58,8 @@ class StudyEngines(MSONable):
         """Return the engine of a step."""
         if step.stage is Stage.PRERELAXATION and self.prerelaxation is not None:
             return self.prerelaxation
-        return self.energy if step.stage is Stage.STATIC else self.relaxing
+        energy = self.by_tag.get(step.tag, self.energy)
+        return energy if step.stage is Stage.STATIC else self.geometry or energy
 
     def by_purpose(self) -> Iterator[tuple[str, Engine]]:
         """Yield the engines that differ from that of the energies, with what they are for."""

@@ -21,7 +21,7 @@ def check_starts(steps: StudySteps, resolution: Resolution, candidate: Candidate
     found = {
         step.part.value: resolution.objections[step.name]
         for step in steps.steps
-        if step.subject in subjects and step.name in resolution.objections
+        if step.owner in subjects and step.name in resolution.objections
     }
     return (check_prerelaxation(found),)
 
@@ -34,7 +34,9 @@ def check_lattices(steps: StudySteps, resolution: Resolution, crystals: Iterable
 
 def _check_lattice(steps: StudySteps, resolution: Resolution, crystal: str) -> Check | None:
     part = Part.DOT_BULK if crystal == steps.study.dot.material else Part.BULK
-    relaxed, static = (resolution.usable(name) for name in (f"{part} {crystal}", static_name(f"{part} {crystal}")))
+    relaxed, static = (
+        resolution.usable(name) for name in (steps.name(part, crystal), static_name(steps.name(part, crystal)))
+    )
     if relaxed is None or static is None or static.result is None or relaxed.theory == static.theory:
         return None
     if static.result.stress_ev_per_ang3 is None:

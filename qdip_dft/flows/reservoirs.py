@@ -47,7 +47,7 @@ def survey_reservoirs(steps: StudySteps, resolution: Resolution) -> Reservoirs:
     ax, bx2 = steps.reservoirs
     phases = tuple(dict.fromkeys(candidate.phase for candidate in steps.candidates))
     energies = {name: _bulk_ev_per_fu(steps, resolution, name) for name in (ax, bx2, *phases)}
-    lacking = [static_name(f"{Part.BULK} {name}") for name, energy in energies.items() if energy is None]
+    lacking = [static_name(steps.name(Part.BULK, name)) for name, energy in energies.items() if energy is None]
     if lacking:
         return Reservoirs(missing=tuple(_explain(resolution, name) for name in lacking))
     known = {name: energy for name, energy in energies.items() if energy is not None}
@@ -59,7 +59,7 @@ def survey_reservoirs(steps: StudySteps, resolution: Resolution) -> Reservoirs:
 
 
 def _bulk_ev_per_fu(steps: StudySteps, resolution: Resolution, name: str) -> float | None:
-    record = resolution.usable(static_name(f"{Part.BULK} {name}"))
+    record = resolution.usable(static_name(steps.name(Part.BULK, name)))
     if record is None or record.result is None:
         return None
     return record.result.energy_ev / steps.crystals[name].formula_units

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from qdip_dft.analysis.integrity import find_defect, find_energy_jump, find_mismatch
@@ -47,6 +48,8 @@ class Resolution:
         Steps that cannot be built, because a parent failed or relaxed into something unsound, with the reason.
     waiting
         Steps whose parents are not calculated yet.
+    steps
+        Every step that was looked at, by name.
     """
 
     tasks: dict[str, CalculationTask] = field(default_factory=dict)
@@ -58,6 +61,7 @@ class Resolution:
     objections: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
+    steps: dict[str, Step] = field(default_factory=dict)
 
     @property
     def ready(self) -> dict[str, CalculationTask]:
@@ -84,13 +88,21 @@ class Resolution:
         """Return the keys of records that claim an energy which may not be used."""
         return frozenset(self.keys[name] for name in self.defects)
 
+    @property
+    def relaxed(self) -> dict[str, StructureRecord]:
+        """Return the final structure of every step whose energy may enter a difference."""
+        usable = {name: self.usable(name) for name in self.records}
+        return {name: r.result.structure for name, r in usable.items() if r is not None and r.result is not None}
+
     def usable(self, name: str) -> CalculationRecord | None:
         """Return the record of a step if its energy may enter a difference."""
         record = self.records.get(name)
         return record if record is not None and record.is_usable and name not in self.defects else None
 
 
-def resolve_steps(steps: StudySteps, engines: StudyEngines, look_up: LookUp) -> Resolution:
+def resolve_steps(
+    steps: StudySteps, engines: StudyEngines, look_up: LookUp, *, earlier: Resolution | None = None
+) -> Resolution:
     """Return the state of every step of a study.
 
     A step's structure is built as soon as its parents are calculated; its key then says whether it is stored.  A step
@@ -104,11 +116,14 @@ def resolve_steps(steps: StudySteps, engines: StudyEngines, look_up: LookUp) -> 
         The engines; the level of theory of a step's engine is part of its key.
     look_up
         Finds stored records.
+    earlier
+        The state of the steps that these build on; it is continued.
     """
-    resolution = Resolution()
+    resolution = Resolution() if earlier is None else earlier
     screening_theory = engines.screening_engine.theory()
-    relaxed: dict[str, StructureRecord] = {}
+    relaxed = resolution.relaxed
     for step in steps.steps:
+        resolution.steps[step.name] = step
         screening = screening_of(steps, step)
         if screening is not None:
             _resolve_screening(screening, relaxed, screening_theory, look_up, resolution)
@@ -167,7 +182,7 @@ def _find_outcome(steps: StudySteps, step: Step, resolution: Resolution) -> Stru
 def _count_dot_atoms(step: Step, resolution: Resolution) -> int:
     if step.part is not Part.INTERFACE:
         return 0
-    return resolution.tasks[f"{Part.DOT_SLAB} {step.subject}"].structure.n_atoms
+    return resolution.tasks[step.parents[0]].structure.n_atoms
 
 
 def _resolve_screening(
@@ -246,9 +261,17 @@ def preview_screenings(steps: StudySteps, structures: Structures) -> dict[str, S
     return {name: screening.build(structures) for name, screening in screenings.items()}
 
 
-def preview_structures(steps: StudySteps) -> dict[str, StructureRecord]:
-    """Return the structure of every step built from unrelaxed parents: for counting atoms and for early refusals."""
-    structures: dict[str, StructureRecord] = {}
+def preview_structures(steps: StudySteps, *, earlier: Structures = MappingProxyType({})) -> dict[str, StructureRecord]:
+    """Return the structure of every step built from unrelaxed parents: for counting atoms and for early refusals.
+
+    Parameters
+    ----------
+    steps
+        The steps.
+    earlier
+        Structures of the steps that these build on.
+    """
+    structures = dict(earlier)
     for step in steps.steps:
         structures[step.name] = step.build(structures)
     return structures

@@ -63,7 +63,7 @@ class ScreeningStep:
 
 def screening_of(steps: StudySteps, step: Step) -> ScreeningStep | None:
     """Return the screening that says where the film of an interface lies; None for other steps and given places."""
-    if step.part is not Part.INTERFACE or step.stage is not steps.first_stage:
+    if step.part is not Part.INTERFACE or step.stage is not steps.first_stage or steps.tag:
         return None
     candidate = next(candidate for candidate in steps.candidates if candidate.label == step.subject)
     return None if candidate.screening is None else _describe_step(steps, candidate, candidate.screening)

@@ -9,9 +9,9 @@ from typing import Any
 from jobflow import Flow, Job, Maker, OutputReference
 
 from qdip_dft.cache import job_id
-from qdip_dft.flows.assembly import assemble_documents
 from qdip_dft.flows.engines import StudyEngines
-from qdip_dft.flows.resolution import Resolution, resolve_steps
+from qdip_dft.flows.resolution import Resolution
+from qdip_dft.flows.sampling import assemble_study, resolve_study
 from qdip_dft.flows.steps import StudySteps
 from qdip_dft.jobs.advance import advance_study
 from qdip_dft.jobs.calculate import calculation_job
@@ -29,7 +29,7 @@ class StabilizationMaker(Maker):
 
     Each stage holds the calculations whose structures are known; the last job of a stage builds the next one from
     their results: bulks → strained bulks, dot slabs and registry screenings → film slabs → interfaces, static
-    calculations in between.
+    calculations in between; then the samples around the two films that are compared.
     The flow carries everything it needs, so it runs on any machine.
 
     Parameters
@@ -76,7 +76,7 @@ class StabilizationMaker(Maker):
         is_lost = any(resolution.keys[name] in records for name in resolution.unfinished)
         if resolution.unfinished and not is_lost:
             return self._stage(resolution, known)
-        documents = assemble_documents(self.steps, resolution, level=self.engines.level)
+        documents = assemble_study(self.steps, resolution, level=self.engines.level)
         settings = {"relaxation_settings": self.engines.relaxing.relaxation_settings()}
         return {"documents": [d.model_copy(update=settings).model_dump(mode="json") for d in documents]}
 
@@ -86,7 +86,7 @@ class StabilizationMaker(Maker):
         return StudySteps(self.study, self.crystals, tuple(self.candidates), tuple(self.dropped))
 
     def _resolve(self, known: Mapping[str, StoredRecord]) -> Resolution:
-        return resolve_steps(self.steps, self.engines, known.get)
+        return resolve_study(self.steps, self.engines, known.get)
 
     def _stage(self, resolution: Resolution, known: Mapping[str, StoredRecord]) -> Flow:
         jobs = self._calculation_jobs(resolution) | self._screening_jobs(resolution)
@@ -98,7 +98,7 @@ class StabilizationMaker(Maker):
 
     def _calculation_jobs(self, resolution: Resolution) -> dict[str, Job]:
         """Return one job per key: two steps that ask the same question share it."""
-        engine_of = {step.name: self.engines.of(step) for step in self.steps.steps}
+        engine_of = {name: self.engines.of(step) for name, step in resolution.steps.items()}
         ready = {resolution.keys[name]: (task, engine_of[name]) for name, task in resolution.ready.items()}
         return {
             key: calculation_job(task, engine, key=key, attempt=self.attempts.get(key, 0))

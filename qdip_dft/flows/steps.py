@@ -26,6 +26,7 @@ from qdip_dft.builders.films import (
     count_images,
     displace_ions,
     in_vacuum,
+    move_in_plane,
     stack_closed_film,
     stack_film,
 )
@@ -91,6 +92,8 @@ class Step:
         From these structures to the one that is calculated.
     stage
         Where in its part it stands.
+    tag
+        What sets it apart from the study's own steps (`StudySteps.tag`).
     """
 
     part: Part
@@ -99,12 +102,18 @@ class Step:
     parents: tuple[str, ...]
     build_at: BuildAt
     stage: Stage = Stage.RELAXATION
+    tag: str = ""
 
     @property
     def name(self) -> str:
         """Return a name that is unique within the study, such as ``film slab PbS(111)//FAPbI3-alpha(100)``."""
         relaxation = f"{self.part} {self.subject}"
         return relaxation if self.stage is Stage.RELAXATION else f"{relaxation} ({self.stage})"
+
+    @property
+    def owner(self) -> str:
+        """Return the material, phase or candidate without the tag."""
+        return self.subject.removesuffix(f", {self.tag}")
 
     def build(self, structures: Structures, screening: RegistryScreening | None = None) -> StructureRecord:
         """Return the structure that is calculated.
@@ -138,29 +147,44 @@ class StudySteps:
         What is built; found once, when the study is planned.
     dropped
         What is not built, and why.
+    tag
+        What sets these steps apart from those of the study itself, such as ``film +1``; empty: nothing.
+    own
+        The parts that differ from those of the study itself; the others are its steps and not repeated.
     """
 
     study: StudySpec
     crystals: Mapping[str, CrystalRecord]
     candidates: tuple[Candidate, ...]
     dropped: tuple[DroppedCandidate, ...] = ()
+    tag: str = ""
+    own: frozenset[Part] = frozenset(Part)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        """Return all steps, parents before children, each relaxation followed by its static calculation."""
+        """Return all own steps, parents before children, each relaxation followed by its static calculation."""
         names = dict.fromkeys([*(c.phase for c in self.candidates), *self.products, *self.reservoirs])
         relaxations = [self._bulk_step(self.study.dot.material, Part.DOT_BULK)]
         relaxations += [self._bulk_step(phase, Part.BULK) for phase in names]
         for candidate in self.candidates:
             relaxations += self._candidate_steps(candidate)
-        return tuple(step for relaxation in relaxations for step in self._stages_of(relaxation))
+        own = [relaxation for relaxation in relaxations if relaxation.part in self.own]
+        return tuple(step for relaxation in own for step in self._stages_of(relaxation))
+
+    def name(self, part: Part, subject: str) -> str:
+        """Return the name of a relaxation, such as ``film slab PbS(111)//FAPbI3-alpha(100)``."""
+        return f"{part} {self._tagged(part, subject)}"
+
+    def _tagged(self, part: Part, subject: str) -> str:
+        return f"{subject}, {self.tag}" if self.tag and part in self.own else subject
 
     @property
     def first_stage(self) -> Stage:
         """Return the stage that starts from the structure as built."""
         return Stage.RELAXATION if self.study.prerelaxation is None else Stage.PRERELAXATION
 
-    def _stages_of(self, relaxation: Step) -> tuple[Step, ...]:
+    def _stages_of(self, step: Step) -> tuple[Step, ...]:
+        relaxation = replace(step, tag=self.tag)
         if self.first_stage is Stage.RELAXATION:
             return relaxation, _static_of(relaxation)
         before = replace(relaxation, stage=Stage.PRERELAXATION)
@@ -189,31 +213,31 @@ class StudySteps:
 
     def _relaxations_of(self, candidate: Candidate) -> dict[Part, str]:
         return {
-            Part.BULK: f"{Part.BULK} {candidate.phase}",
-            **{part: f"{part} {candidate.label}" for part in (
+            Part.BULK: self.name(Part.BULK, candidate.phase),
+            **{part: self.name(part, candidate.label) for part in (
                 Part.STRAINED_BULK, Part.DOT_SLAB, Part.FILM_SLAB, Part.INTERFACE)},
         }  # fmt: skip
 
     def _bulk_step(self, crystal_id: str, part: Part) -> Step:
         structure = self.crystals[crystal_id].structure
-        return Step(part, crystal_id, Freedom.CELL, (), lambda *_: structure)
+        return Step(part, self._tagged(part, crystal_id), Freedom.CELL, (), lambda *_: structure)
 
     def _candidate_steps(self, candidate: Candidate) -> list[Step]:
         geometry = CandidateGeometry(
             self.study, candidate, self.crystals[candidate.dot], self.crystals[candidate.phase]
         )
         names = self._relaxations_of(candidate)
-        bulks = (f"{Part.DOT_BULK} {candidate.dot}", names[Part.BULK])
+        bulks = (self.name(Part.DOT_BULK, candidate.dot), names[Part.BULK])
         reference, dot_slab, film_slab = names[Part.STRAINED_BULK], names[Part.DOT_SLAB], names[Part.FILM_SLAB]
-        label = candidate.label
+        label = {part: self._tagged(part, candidate.label) for part in names}
         return [
-            Step(Part.STRAINED_BULK, label, Freedom.OUT_OF_PLANE, bulks,
+            Step(Part.STRAINED_BULK, label[Part.STRAINED_BULK], Freedom.OUT_OF_PLANE, bulks,
                  lambda s, _: geometry.strained_bulk(s[bulks[0]], s[bulks[1]])),
-            Step(Part.DOT_SLAB, label, Freedom.POSITIONS, bulks,
+            Step(Part.DOT_SLAB, label[Part.DOT_SLAB], Freedom.POSITIONS, bulks,
                  lambda s, _: geometry.dot_slab(s[bulks[0]], s[bulks[1]])),
-            Step(Part.FILM_SLAB, label, Freedom.POSITIONS, (reference,),
+            Step(Part.FILM_SLAB, label[Part.FILM_SLAB], Freedom.POSITIONS, (reference,),
                  lambda s, _: geometry.film_slab(s[reference])),
-            Step(Part.INTERFACE, label, Freedom.POSITIONS, (dot_slab, film_slab),
+            Step(Part.INTERFACE, label[Part.INTERFACE], Freedom.POSITIONS, (dot_slab, film_slab),
                  lambda s, found: geometry.at_place(found).interface(s[dot_slab], s[film_slab])),
         ]  # fmt: skip
 
@@ -225,7 +249,8 @@ def _static_of(relaxation: Step) -> Step:
 def _follow(step: Step, *, stage: Stage, freedom: Freedom) -> Step:
     """Return the next calculation of the same part, which starts where this one ended."""
     name = step.name
-    return Step(step.part, step.subject, freedom, (name,), lambda structures, _: structures[name], stage)
+    build_at: BuildAt = lambda structures, _: structures[name]  # noqa: E731
+    return replace(step, freedom=freedom, parents=(name,), build_at=build_at, stage=stage)
 
 
 @dataclass(frozen=True)
@@ -306,9 +331,11 @@ class CandidateGeometry:
         deformation = np.eye(3)
         deformation[:2, :2] = mesh.dot_deformation
         strained = transform_crystal(slab, deformation)
-        return check_built(
-            in_vacuum(strained, self.study.vacuum_ang), name=f"dot slab {self.candidate.label}"
-        ).to_record()
+        stacking_ang = self.dot_stacking_ang(dot_bulk, film_bulk)
+        kept = move_in_plane(
+            in_vacuum(strained, self.study.vacuum_ang), -self.candidate.n_added_dot_planes * stacking_ang
+        )
+        return check_built(kept, name=f"dot slab {self.candidate.label}").to_record()
 
     def dot_stacking_ang(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> Array:
         """Return how far each lattice plane of the dot is displaced against the one below it, in the plane, in Å."""
@@ -324,6 +351,9 @@ class CandidateGeometry:
             matrix = self.candidate.film_matrix
             images = count_images(self.candidate.closing, n_planes=n_planes, matrix=matrix, n_periods=n_periods)
             film = stack_closed_film(reference, n_images=images, vacuum_ang=self.study.vacuum_ang)
+        if self.candidate.turn.is_flipped:  # its upper face touches the dot: planes are added to the other one
+            n_added = self.candidate.n_added_film_planes / n_periods
+            film = move_in_plane(film, -n_added * reference.lattice_ang[2, :2])
         return check_built(film, name=f"film slab {self.candidate.label}").to_record()
 
     def interface(self, dot_slab: StructureRecord, film_slab: StructureRecord) -> StructureRecord:

@@ -50,6 +50,9 @@ class Candidate(Record):
         counted from 1; None and 0: as given.
     notes
         What was decided on the way, such as the broken bond valence.
+    n_added_dot_planes, n_added_film_planes
+        Lattice planes of dot and film, among those counted, that were added on the faces away from the interface to see
+        whether the result depends on the thickness.
     """
 
     label: str
@@ -77,6 +80,8 @@ class Candidate(Record):
     notes: tuple[str, ...] = ()
     closing: tuple[int, ...] = ()
     excess: dict[str, int] = {}
+    n_added_dot_planes: int = 0
+    n_added_film_planes: int = 0
 
 
 class DroppedCandidate(Record):

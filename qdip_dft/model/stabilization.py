@@ -25,6 +25,7 @@ from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.registry import RegistryFinding
 from qdip_dft.model.study import PhaseRole, StudySpec
+from qdip_dft.model.uncertainty import Uncertainty
 
 STABILIZATION_SCHEMA_VERSION: Final = 3
 FORMULA_VERSION: Final = 1
@@ -238,6 +239,8 @@ class StabilizationDoc(Record):
         The bounds, if a film has an excess.
     bx2_rich
         The difference at the BX2-rich bound, where another candidate may stand for a phase.
+    uncertainty
+        How sure the answer is, with the critical size; None where a side is missing, and in documents before version 3.
     calculations
         Calculation key of everything that was calculated for it, relaxations included, by step; empty in documents
         written before the field existed.
@@ -263,6 +266,7 @@ class StabilizationDoc(Record):
     stabilization: Stabilization
     chemical_potentials: ChemicalPotentials | None = None
     bx2_rich: Stabilization | None = None
+    uncertainty: Uncertainty | None = None
     calculations: dict[str, str] = {}
     relaxation_settings: dict[str, JsonValue] = {}
     units: dict[str, str] = UNITS

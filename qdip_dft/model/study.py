@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from qdip_dft.model.base import Record
-from qdip_dft.model.engine import EngineSpec
+from qdip_dft.model.engine import EngineSpec, PresetName
 
 
 class PhaseRole(StrEnum):
@@ -69,12 +69,16 @@ class DotSpec(Record):
     passivation
         Monovalent anion that neutralizes a polar, cation-terminated facet: a halide such as ``I``, or ``OH``; None:
         refuse polar facets.
+    thicknesses
+        How many thicknesses of the dot slab are computed under the two films that are compared; each further one has
+        one lattice plane more.
     """
 
     material: str
     facets: tuple[Plane, ...] = Field(min_length=1)
     min_thickness_ang: float = Field(default=10.0, gt=0, le=200)
     passivation: str | None = None
+    thicknesses: int = Field(default=1, ge=1, le=8)
 
 
 class PhaseSpec(Record):
@@ -205,6 +209,9 @@ class FilmSpec(Record):
     reservoirs
         Compounds whose chemical potentials the excess of a non-stoichiometric film is counted with; needed, and
         calculated, only for such films.
+    thicknesses
+        How many thicknesses of the two films that are compared are computed; each further one has one more reference
+        cell (``reference_periods`` lattice planes).  From three on a line is fitted.
     """
 
     min_thickness_ang: float = Field(default=12.0, gt=0, le=200)
@@ -212,12 +219,35 @@ class FilmSpec(Record):
     registry_shifts: tuple[tuple[float, float], ...] | None = Field(default=None, min_length=1)
     registry: RegistrySpec = RegistrySpec()
     reservoirs: ReservoirSpec | None = None
+    thicknesses: int = Field(default=1, ge=1, le=8)
 
     @model_validator(mode="after")
     def _is_given_or_screened(self) -> FilmSpec:
         if self.registry_shifts is not None and self.registry != RegistrySpec():
             raise ValueError("give registry_shifts, or registry to find them by screening, not both")
         return self
+
+
+class UncertaintySpec(Record):
+    """What is varied, one thing at a time, around the two films that are compared, to say how sure the answer is.
+
+    Parameters
+    ----------
+    orientations
+        Orientations of the organic cations per phase, the study's own among them; the others are drawn at random.
+    terminations
+        Terminations of each film, the study's own among them; the others are the stoichiometric ones that break the
+        least bond valence.
+    preset
+        A finer preset: its difference is the error of k-points, cutoff and force threshold.
+    models
+        Other engines or potentials that compute the same two films.
+    """
+
+    orientations: int = Field(default=1, ge=1, le=20)
+    terminations: int = Field(default=1, ge=1, le=6)
+    preset: PresetName | None = None
+    models: tuple[EngineSpec, ...] = Field(default=(), max_length=10)
 
 
 class StudySpec(Record):
@@ -241,6 +271,8 @@ class StudySpec(Record):
     decomposition
         Competitor made of bulk compounds instead of, or besides, another phase.  A study without any competitor reports
         the terms of its films only.
+    uncertainty
+        What is varied to say how sure the answer is.
     vacuum_ang
         Vacuum above each slab in Å.
     seed
@@ -259,6 +291,7 @@ class StudySpec(Record):
     decomposition: DecompositionSpec | None = None
     matching: MatchingSpec = MatchingSpec()
     film: FilmSpec = FilmSpec()
+    uncertainty: UncertaintySpec = UncertaintySpec()
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
     geometry: EngineSpec | None = None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from qdip_dft.analysis.sentence import RESOLUTION_EV_PER_FU, find_deciding_term, write_signed
+from qdip_dft.analysis.sentence import find_deciding_term, write_signed
+from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
 from qdip_dft.plan import write_study
@@ -130,8 +131,7 @@ def list_facts(doc: StabilizationDoc, thickness: ThicknessView | None) -> list[F
 
 
 def _is_too_close(doc: StabilizationDoc) -> bool:
-    total = doc.stabilization.total_ev_per_fu
-    return total is not None and abs(total) <= RESOLUTION_EV_PER_FU[doc.level]
+    return judge(doc) is Verdict.TOO_CLOSE
 
 
 def tabulate_candidates(doc: StabilizationDoc) -> Table:

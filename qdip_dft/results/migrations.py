@@ -42,7 +42,7 @@ def _admit_new_fields(document: Document) -> Document:
 
 
 def _admit_geometries(document: Document) -> Document:
-    """Version 3 of a result may name the level of theory of its geometries and more keys of its study."""
+    """Version 3 of a result may name the level of its geometries, more keys of its study, and how sure it is."""
     return {**document, "schema_version": 3}
 
 

@@ -1,0 +1,320 @@
+"""The uncertainty of a result: its error budget, the line through the thicknesses, the critical size, the sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qdip_dft.analysis import uncertainty as errors
+from qdip_dft.analysis.dot_size import embed_interface
+from qdip_dft.analysis.sentence import answer_in_words, join_bounds
+from qdip_dft.analysis.series import find_critical_size, fit_thicknesses
+from qdip_dft.builders.cation_orientations import has_molecules
+from qdip_dft.flows.resolution import Resolution
+from qdip_dft.flows.screening import find_screening
+from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps
+from qdip_dft.model.calculation import Level
+from qdip_dft.model.registry import RegistryScreening
+from qdip_dft.model.stabilization import CandidateResult, Check, DecompositionResult, Stabilization, StabilizationDoc
+from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.uncertainty import (
+    CriticalSize,
+    ErrorComponent,
+    LineFit,
+    ModelAnswer,
+    OneMoreLayer,
+    SampledFilm,
+    SampleKind,
+    TermErrors,
+    Uncertainty,
+)
+from qdip_dft.units import MEV_PER_EV
+
+REACH_SHARE = 0.2
+"""Relaxation may reorder places whose unrelaxed energies differ by up to this share of the range of all of them."""
+
+
+def state_uncertainty(
+    document: StabilizationDoc, samples: Sequence[SampledFilm], *, steps: StudySteps, resolution: Resolution
+) -> StabilizationDoc:
+    """Return the result with its uncertainty; unchanged where there is no complete black film.
+
+    Parameters
+    ----------
+    document
+        The result on one facet.
+    samples
+        What was computed around its films.
+    steps, resolution
+        The study and what was calculated.
+    """
+    compared = _find_compared(document, samples)
+    if compared is None:
+        return document
+    budget = _Budget(document, compared, steps, resolution)
+    components = budget.list_components()
+    black, competitor, difference = (
+        errors.combine_components(components, side) for side in ("black", "competitor", "difference")
+    )
+    fits = [fit_thicknesses(side, compared.samples) for side in budget.films]
+    stated = Uncertainty(
+        components=components,
+        black=black,
+        competitor=competitor,
+        difference=difference,
+        samples=tuple(samples),
+        fits=tuple(fit for fit in fits if fit is not None),
+        one_more_layer=_add_one_layer(compared),
+        models=_list_models(compared),
+        critical=budget.find_critical(difference),
+    )
+    if compared.competitor is not None and stated.critical is not None:
+        interface = stated.critical.interface_mev_per_ang2, stated.critical.interface_uncertainty_mev_per_ang2
+        embedded = embed_interface(compared.black, compared.competitor, interface_mev_per_ang2=interface)
+        stated = stated.model_copy(update={"embedded": embedded})
+    return _add_to_answer(document.model_copy(update={"uncertainty": stated}), stated)
+
+
+def _find_compared(document: StabilizationDoc, samples: Sequence[SampledFilm]) -> errors.Compared | None:
+    answer, products = document.stabilization, document.decomposition
+    sides = {result.candidate.label: result for result in document.candidates}
+    black = sides.get(answer.black or "")
+    if black is None or not black.is_valid or black.area_ang2 is None:
+        return None
+    is_products = products is not None and products.label == answer.competitor
+    competitor = products if is_products else sides.get(answer.competitor or "")
+    return errors.Compared(black, competitor, tuple(sample for sample in samples if not sample.faults))
+
+
+class _Budget:
+    """The sources of error of one answer."""
+
+    def __init__(
+        self, document: StabilizationDoc, compared: errors.Compared, steps: StudySteps, resolution: Resolution
+    ) -> None:
+        self.document, self.compared, self.steps, self.resolution = document, compared, steps, resolution
+        sides = (compared.black, compared.competitor)
+        self.films = [side for side in sides if isinstance(side, CandidateResult)]
+
+    def list_components(self) -> tuple[ErrorComponent, ...]:
+        """Return every source of error, sampled or not."""
+        compared = self.compared
+        return (
+            errors.spread_together(
+                compared,
+                SampleKind.FILM_THICKNESS,
+                name="film thickness",
+                words="black − competitor with interface energies of thicker films",
+            ),
+            errors.spread_together(
+                compared,
+                SampleKind.DOT_THICKNESS,
+                name="dot thickness",
+                words="black − competitor on thicker dot slabs",
+            ),
+            self._place(),
+            errors.lower_choice(
+                compared, SampleKind.TERMINATION, name="termination", words="stoichiometric terminations of each film"
+            ),
+            self._orientation(),
+            *self._numerics(),
+            self._models(),
+        )
+
+    def _orientation(self) -> ErrorComponent:
+        crystals = [self.steps.crystals[film.candidate.phase] for film in self.films]
+        if not any(has_molecules(crystal.structure, crystal.formal_charges) for crystal in crystals):
+            why = "no organic cations"
+            return errors.not_sampled("cation orientation", why, is_applicable=False)
+        words = "random orientations of the cations"
+        return errors.spread_apart(self.compared, SampleKind.ORIENTATION, name="cation orientation", words=words)
+
+    def _place(self) -> ErrorComponent:
+        found = {film.candidate.role: self._error_of_place(film) for film in self.films}
+        if all(error is None for error in found.values()):
+            is_given = any(not _is_registry_passed(film) for film in self.films)
+            why = "not sampled: the place was given" if is_given else "one lateral position stands for all"
+            return errors.not_sampled("lateral position", why, is_applicable=is_given)
+        black, competitor = (found.get(role) or TermErrors() for role in PhaseRole)
+        finding = (
+            f"root mean square of the unrelaxed energies, above the best place, of places within {REACH_SHARE:.0%} "
+            "of the range, which relaxation could reorder"
+        )
+        return errors.bound_component("lateral position", black=black, competitor=competitor, finding=finding)
+
+    def _error_of_place(self, film: CandidateResult) -> TermErrors | None:
+        candidates = {candidate.label: candidate for candidate in self.steps.candidates}
+        screening = find_screening(self.resolution, candidates[film.candidate.label])
+        if screening is None or not screening.points or film.area_ang2 is None:
+            return None
+        error_ev = spread_of_places_ev(screening)
+        per_fu = error_ev / film.n_formula_units
+        return TermErrors(
+            binding_ev_per_fu=per_fu,
+            total_ev_per_fu=per_fu,
+            interface_mev_per_ang2=MEV_PER_EV * error_ev / film.area_ang2,
+        )
+
+    def _numerics(self) -> tuple[ErrorComponent, ...]:
+        is_dft, finer = self.document.level is Level.DFT, self.steps.study.uncertainty.preset
+        by_preset = None
+        if finer is not None:
+            words = f"change of black − competitor with the preset {finer.value}, all calculations made anew"
+            name = "k-points, cutoff and geometry" if is_dft else "geometry"
+            by_preset = errors.change_of(self.compared, SampleKind.PRESET, name=name, words=words)
+            if is_dft and by_preset.is_sampled:
+                return (by_preset,)
+        why = "not sampled: give uncertainty.preset" if is_dft else "a potential has neither"
+        basis = errors.not_sampled("k-points and cutoff", why, is_applicable=is_dft)
+        return basis, by_preset if by_preset is not None and by_preset.is_sampled else self._residual()
+
+    def _residual(self) -> ErrorComponent:
+        found = {film.candidate.role: self._error_of_forces(film) for film in self.films}
+        black, competitor = (found.get(role, TermErrors()) for role in PhaseRole)
+        finding = (
+            "bound F²/(2k) on what the forces left by each relaxation are worth, "
+            f"k = {errors.SOFTEST_SPRING_EV_PER_ANG2} eV/Å²"
+        )
+        return errors.bound_component("geometry", black=black, competitor=competitor, finding=finding)
+
+    def _error_of_forces(self, film: CandidateResult) -> TermErrors:
+        crystal = self.steps.crystals[film.candidate.phase]
+        geometry = self._geometry(film)
+        residuals = {
+            part.value: errors.bound_residual_ev(record.result.forces_ev_per_ang)
+            for part, name in self.steps.relaxations_of(film.candidate).items()
+            if (record := self.resolution.usable(name)) is not None and record.result is not None
+        }
+        counts = {
+            "bulk": crystal.formula_units,
+            "strained bulk": geometry.n_reference_formula_units,
+            "film": film.n_formula_units,
+        }
+        return errors.residual_errors(residuals, counts=counts, area_ang2=film.area_ang2 or 1.0)
+
+    def _geometry(self, film: CandidateResult) -> CandidateGeometry:
+        crystals = self.steps.crystals
+        return CandidateGeometry(
+            self.steps.study, film.candidate, crystals[film.candidate.dot], crystals[film.candidate.phase]
+        )
+
+    def _models(self) -> ErrorComponent:
+        words = "black − competitor of the same films with other models; stated beside the error bar, not part of it"
+        found = errors.spread_together(self.compared, SampleKind.MODEL, name="model", words=words)
+        return found.model_copy(update={"is_combined": False})
+
+    def find_critical(self, difference: TermErrors) -> CriticalSize | None:
+        """Return the critical size, with the mean interface energy of all thicknesses; None without a competitor."""
+        compared = self.compared
+        volume_ang3 = self._volume_ang3_per_fu()
+        if compared.competitor is None or volume_ang3 is None:
+            return None
+        means = np.mean(np.array(compared.differences(SampleKind.FILM_THICKNESS)), axis=0)
+        named = dict(zip(errors.QUANTITIES, means.tolist(), strict=True))
+        return find_critical_size(
+            strained_ev_per_fu=(named["strained_ev_per_fu"], difference.strained_ev_per_fu),
+            interface_ev_per_ang2=(
+                named["interface_mev_per_ang2"] / MEV_PER_EV,
+                difference.interface_mev_per_ang2 / MEV_PER_EV,
+            ),
+            volume_ang3_per_fu=volume_ang3,
+        )
+
+    def _volume_ang3_per_fu(self) -> float | None:
+        black = self.compared.black
+        name = self.steps.name(Part.STRAINED_BULK, black.candidate.label)
+        structure = self.resolution.relaxed.get(name)
+        if structure is None:
+            return None
+        volume_ang3 = abs(float(np.linalg.det(np.array(structure.lattice_ang))))
+        return volume_ang3 / self._geometry(black).n_reference_formula_units
+
+
+def _is_registry_passed(film: CandidateResult) -> bool:
+    return all(check.is_passed for check in film.checks if check.name == "registry")
+
+
+def spread_of_places_ev(screening: RegistryScreening) -> float:
+    """Return how far other places within reach lie above the best one, root mean square over the grid, in eV per cell.
+
+    Parameters
+    ----------
+    screening
+        A screening with at least one energy.
+    """
+    energies = np.array([point.energy_ev for point in screening.points])
+    weights = np.array([point.multiplicity for point in screening.points])
+    above = energies - energies.min()
+    is_near = above <= REACH_SHARE * np.ptp(energies)
+    return float(np.sqrt(np.average(above[is_near] ** 2, weights=weights[is_near])))
+
+
+def _add_one_layer(compared: errors.Compared) -> OneMoreLayer | None:
+    """Return what one more layer of both films does to the difference."""
+    kind = SampleKind.FILM_THICKNESS
+    thicker = {s.role: s for s in compared.samples if s.kind is kind and s.index == 1}
+    if PhaseRole.BLACK not in thicker or compared.competitor is None:
+        return None
+    if isinstance(compared.competitor, DecompositionResult):
+        other = compared.competitor.total_ev_per_fu
+    else:
+        other = thicker[PhaseRole.COMPETITOR].total_ev_per_fu if PhaseRole.COMPETITOR in thicker else None
+    black = thicker[PhaseRole.BLACK].total_ev_per_fu
+    if other is None or black is None:
+        return None
+    differences = compared.differences(kind)
+    base, scaled = (float(values[errors.TOTAL]) for values in differences[:2])
+    return OneMoreLayer(
+        total_ev_per_fu=black - other, at_base_thickness_ev_per_fu=scaled, change_ev_per_fu=scaled - base
+    )
+
+
+def _list_models(compared: errors.Compared) -> tuple[ModelAnswer, ...]:
+    if compared.competitor is None:
+        return ()
+    tags = {s.index: s.tag for s in compared.samples if s.kind is SampleKind.MODEL and s.role is PhaseRole.BLACK}
+    black, other = (compared.changed(role, SampleKind.MODEL) for role in PhaseRole)
+    common = [index for index in tags if index in other]
+    return tuple(
+        ModelAnswer(name=tags[index], total_ev_per_fu=float((black[index] - other[index])[errors.TOTAL]))
+        for index in common
+    )
+
+
+def _add_to_answer(document: StabilizationDoc, stated: Uncertainty) -> StabilizationDoc:
+    """Return the result with the failed lines among its checks and, where anything was varied, ± in its sentence."""
+    fits = {fit.film: fit for fit in stated.fits}
+    candidates = tuple(
+        result.model_copy(update={"checks": (*result.checks, _check_line(fits[result.candidate.label]))})
+        if result.candidate.label in fits
+        else result
+        for result in document.candidates
+    )
+    document = document.model_copy(update={"candidates": candidates})
+    if not stated.is_asked or document.stabilization.total_ev_per_fu is None:
+        return document
+    answers = [_rewrite(document, answer, stated) for answer in (document.stabilization, document.bx2_rich) if answer]
+    potentials = document.chemical_potentials
+    sentence = answers[0].sentence
+    if potentials is not None and len(answers) == 2:
+        sentence = join_bounds(*(answer.sentence for answer in answers), ax=potentials.ax, bx2=potentials.bx2)
+    update = {"stabilization": answers[0].model_copy(update={"sentence": sentence})}
+    return document.model_copy(update=update | ({"bx2_rich": answers[1]} if len(answers) == 2 else {}))
+
+
+def _rewrite(document: StabilizationDoc, answer: Stabilization, stated: Uncertainty) -> Stabilization:
+    sentence = answer_in_words(
+        answer,
+        facet=f"{document.study.dot.material}({document.dot_plane})",
+        black=answer.black,
+        competitor=answer.competitor,
+        level=document.level,
+        uncertainty_ev_per_fu=stated.difference.total_ev_per_fu,
+        models_ev_per_fu=[model.total_ev_per_fu for model in stated.models],
+    )
+    return answer.model_copy(update={"sentence": sentence})
+
+
+def _check_line(fit: LineFit) -> Check:
+    return Check(name="thickness line", is_passed=fit.is_consistent, is_decisive=False, finding=fit.finding)
