@@ -1,0 +1,226 @@
+"""What is computed around the compared films: a star whose samples share what a change leaves alone."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qdip_dft.analysis.verdict import Verdict, judge
+from qdip_dft.builders.cation_orientations import has_molecules, turn_cations
+from qdip_dft.builders.ions import find_ions
+from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.errors import StructureError
+from qdip_dft.flows.engines import StudyEngines
+from qdip_dft.flows.resolution import Resolution, preview_structures
+from qdip_dft.flows.samples import list_samples
+from qdip_dft.flows.sampling import assemble_study, preview_samples, resolve_study
+from qdip_dft.flows.steps import Part, StudySteps
+from qdip_dft.jobs.screen import Checkpoint, screen
+from qdip_dft.model.calculation import Level
+from qdip_dft.model.engine import EngineSpec, PresetName
+from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.uncertainty import SampleKind, Uncertainty
+from tests.unit.crystals import load
+from tests.unit.studies import Records, calculate, fail, make_steps, toy_engine
+
+PHASES = [
+    {"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"], "termination": "PbI2"},
+    {"phase": "CsPbI3-beta", "role": "competitor", "planes": ["001"], "termination": "PbI2"},
+]
+STAR: dict[str, Any] = {
+    "phases": PHASES,
+    "matching": {"max_area_ang2": 100, "max_strain": 0.08},
+    "dot": {"material": "PbTe", "facets": ["100"], "min_thickness_ang": 6, "thicknesses": 2},
+    "film": {"min_thickness_ang": 6, "thicknesses": 3, "registry_shifts": [[0, 0]]},
+    "uncertainty": {"preset": "balanced", "terminations": 2},
+}
+BALANCED = engine_from_spec(EngineSpec(name="testing", preset=PresetName.BALANCED))
+ENGINES = StudyEngines(toy_engine(), by_tag={"preset balanced": BALANCED})
+
+
+def resolve(steps: StudySteps, records: Records) -> Resolution:
+    return resolve_study(steps, ENGINES, records.get)
+
+
+def run(steps: StudySteps, *, spoilt: str = "") -> tuple[Resolution, Records]:
+    """Calculate all of a study with the toy potential; steps whose name contains ``spoilt`` fail."""
+    records: Records = {}
+    while (state := resolve(steps, records)).unfinished:
+        for name, task in state.ready_screenings.items():
+            key = state.keys[name]
+            records[key] = screen(task, toy_engine(), key=key, checkpoint=Checkpoint(None))
+        for name, task in state.ready.items():
+            record = calculate(task, state.keys[name], ENGINES.of(state.steps[name]))
+            records[state.keys[name]] = fail(record) if spoilt and spoilt in name else record
+    return state, records
+
+
+@cache
+def star() -> tuple[StudySteps, Resolution, StabilizationDoc]:
+    steps = make_steps(**STAR)
+    state, _ = run(steps)
+    (document,) = assemble_study(steps, state, level=Level.TEST)
+    return steps, state, document
+
+
+def stated() -> Uncertainty:
+    found = star()[2].uncertainty
+    assert found is not None
+    return found
+
+
+def test_a_study_that_varies_nothing_computes_nothing_more() -> None:
+    steps = make_steps(phases=PHASES, matching=STAR["matching"])
+    assert preview_samples(steps) == ()
+
+
+def test_nothing_is_varied_before_the_compared_films_are_known() -> None:
+    steps = make_steps(**STAR)
+    assert all(step.tag == "" for step in resolve(steps, {}).steps.values())
+
+
+def test_samples_are_planned_for_one_film_of_each_side() -> None:
+    tags = {(sample.film.phase, sample.steps.tag) for sample in preview_samples(make_steps(**STAR))}
+    expected = {"film +1", "film +2", "dot +1", "preset balanced", "termination CsI|PbI2"}
+    assert tags == {(phase["phase"], tag) for phase in PHASES for tag in expected}
+
+
+def test_a_sample_is_never_a_candidate() -> None:
+    steps, _, document = star()
+    assert [result.candidate.label for result in document.candidates] == [c.label for c in steps.candidates]
+
+
+def test_a_thicker_film_shares_its_bulk_its_reference_and_its_dot() -> None:
+    document = star()[2]
+    for sample in (s for s in stated().samples if s.kind is SampleKind.FILM_THICKNESS):
+        base = next(result for result in document.candidates if result.candidate.label == sample.film)
+        shared = {part for part, key in sample.calculations.items() if base.calculations[part] == key}
+        assert shared == {Part.BULK, Part.STRAINED_BULK, Part.DOT_SLAB}
+        assert not sample.faults
+
+
+def test_a_thicker_dot_keeps_the_face_under_the_film() -> None:
+    steps = make_steps(**{**STAR, "dot": {"material": "PbS", "facets": ["111"], "min_thickness_ang": 6,
+                                          "passivation": "I", "thicknesses": 2},
+                          "matching": {"max_area_ang2": 240, "max_strain": 0.06}})  # fmt: skip
+    base = preview_structures(steps)
+    sample = next(s for s in list_samples(steps, steps.candidates[:1]) if s.kind is SampleKind.DOT_THICKNESS)
+    name = steps.name(Part.DOT_SLAB, sample.film.label)
+    thin, thick = base[name], preview_structures(sample.steps, earlier=base)[f"{name}, dot +1"]
+    faces = []
+    for slab in (thin, thick):
+        positions = np.array(slab.frac_coords) @ np.array(slab.lattice_ang)
+        top = positions[positions[:, 2] > positions[:, 2].max() - 0.5]
+        fractions = (top[:, :2] @ np.linalg.inv(np.array(slab.lattice_ang)[:2, :2])) % 1.0
+        faces.append(sorted(map(tuple, np.round(fractions, 5) % 1.0)))
+    assert thick.n_atoms > thin.n_atoms
+    assert np.allclose(faces[0], faces[1], atol=1e-4)
+
+
+def test_the_line_passes_through_the_study_and_its_thicker_films() -> None:
+    document = star()[2]
+    for fit in stated().fits:
+        base = next(result for result in document.candidates if result.candidate.label == fit.film)
+        assert fit.degrees_of_freedom == 1
+        assert fit.fu_per_ang2[0] == pytest.approx(base.n_formula_units / base.area_ang2)
+        assert fit.reference_ev_per_fu == base.strain_ev_per_fu
+        checks = [check for check in base.checks if check.name == "thickness line"]
+        assert [check.is_passed for check in checks] == [fit.is_consistent]
+
+
+def test_every_source_of_error_is_listed_once_sampled_or_not() -> None:
+    components = {component.name: component for component in stated().components}
+    assert len(components) == len(stated().components)
+    sampled = {name for name, component in components.items() if component.is_sampled}
+    assert sampled == {"film thickness", "dot thickness", "termination", "geometry"}
+    assert not components["cation orientation"].is_applicable
+    assert not components["k-points and cutoff"].is_applicable
+    assert components["model"].difference is None
+
+
+def test_the_sampled_errors_add_up_to_the_error_bar_of_the_sentence() -> None:
+    found, document = stated(), star()[2]
+    parts = [component.difference.total_ev_per_fu for component in found.components if component.difference]
+    total = found.difference.total_ev_per_fu
+    assert total == pytest.approx(float(np.sqrt(np.square(parts).sum())))
+    assert f"± {total:.3f}" in document.stabilization.sentence
+
+
+def test_one_more_layer_is_told_apart_from_the_dilution_of_the_faces() -> None:
+    layer, total = stated().one_more_layer, star()[2].stabilization.total_ev_per_fu
+    assert layer is not None
+    assert total is not None
+    assert layer.at_base_thickness_ev_per_fu - total == pytest.approx(layer.change_ev_per_fu)
+
+
+def test_every_calculation_of_a_sample_is_named_in_the_result() -> None:
+    _, state, document = star()
+    assert set(document.calculations) == set(state.records)
+
+
+def test_a_failed_sample_is_left_out_and_says_why() -> None:
+    steps = make_steps(**{**STAR, "uncertainty": {}})
+    state, _ = run(steps, spoilt="interface PbTe(100)//CsPbI3-beta(001), film +2")
+    (document,) = assemble_study(steps, state, level=Level.TEST)
+    assert document.uncertainty is not None
+    assert document.stabilization.total_ev_per_fu is not None
+    faults = [sample.faults for sample in document.uncertainty.samples if sample.faults]
+    assert len(faults) == 1
+    assert "film +2" in faults[0][0]
+    assert [fit.film for fit in document.uncertainty.fits] == ["PbTe(100)//CsPbI3-alpha(100)"]
+
+
+def test_a_difference_below_twice_its_error_is_too_close_to_call() -> None:
+    document = star()[2]
+    found = stated()
+    for error_ev_per_fu, verdict in ((0.3, Verdict.TOO_CLOSE), (0.01, Verdict.BLACK)):
+        difference = found.difference.model_copy(update={"total_ev_per_fu": error_ev_per_fu})
+        changed = document.model_copy(
+            update={
+                "uncertainty": found.model_copy(update={"difference": difference}),
+                "stabilization": document.stabilization.model_copy(update={"total_ev_per_fu": -0.1}),
+            }
+        )
+        assert judge(changed) is verdict
+
+
+@pytest.mark.parametrize("phase", ["FAPbI3-alpha", "FAPbI3-delta", "MAPbI3-tetragonal"])
+def test_turned_cations_keep_their_centres_and_shapes(phase: str) -> None:
+    crystal = load(phase)
+    turned = turn_cations(crystal.structure, crystal.formal_charges, seed=3)
+    before, after = (find_ions(s, crystal.formal_charges) for s in (crystal.structure, turned))
+    assert turned.species == crystal.structure.species
+    assert np.allclose(before.frac_centres, after.frac_centres, atol=1e-9)
+    assert not np.allclose(crystal.structure.frac_coords, turned.frac_coords, atol=1e-3)
+    for one, other in zip(before.ions, after.ions, strict=True):
+        lengths = [np.linalg.norm(ion.offsets_ang[:, None] - ion.offsets_ang[None], axis=2) for ion in (one, other)]
+        assert np.allclose(*lengths, atol=1e-9)
+    assert turned == turn_cations(crystal.structure, crystal.formal_charges, seed=3)
+
+
+def test_a_crystal_without_molecules_has_nothing_to_turn() -> None:
+    crystal = load("CsPbI3-alpha")
+    assert not has_molecules(crystal.structure, crystal.formal_charges)
+    assert turn_cations(crystal.structure, crystal.formal_charges, seed=1) == crystal.structure
+
+
+def test_a_cation_that_fits_nowhere_is_refused() -> None:
+    crystal = load("FAPbI3-alpha")
+    lattice = tuple(tuple(0.8 * x for x in row) for row in crystal.structure.lattice_ang)
+    squeezed = crystal.structure.model_copy(update={"lattice_ang": lattice})
+    with pytest.raises(StructureError, match="orientations to 1"):
+        turn_cations(squeezed, crystal.formal_charges, seed=1)
+
+
+def test_orientations_are_drawn_for_each_phase_with_cations() -> None:
+    phases = [{"phase": "FAPbI3-alpha", "role": "black", "planes": ["100"], "termination": "PbI2"}]
+    matching = {"max_area_ang2": 90, "max_strain": 0.1}
+    steps = make_steps(host="FAPbI3", phases=phases, matching=matching, film={"min_thickness_ang": 12},
+                       uncertainty={"orientations": 3})  # fmt: skip
+    samples = preview_samples(steps)
+    assert [sample.steps.tag for sample in samples] == ["orientation 2", "orientation 3"]
+    names = {step.name for sample in samples for step in sample.steps.steps if step.part is Part.BULK}
+    assert "bulk FAPbI3-alpha, orientation 2" in names

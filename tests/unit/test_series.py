@@ -1,0 +1,187 @@
+"""Lines through thicknesses, the critical size with its interval, and dots in a host."""
+
+from __future__ import annotations
+
+from math import inf, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from qdip_dft.analysis.dot_size import (
+    count_host_per_area,
+    embed_interface,
+    embedded_difference_ev_per_fu,
+    find_critical_loading,
+    find_critical_radius_ang,
+)
+from qdip_dft.analysis.series import find_critical_size, find_fieller_interval, fit_line, fit_thicknesses
+from qdip_dft.errors import StudyError
+from qdip_dft.model.uncertainty import SampleKind
+from tests.unit.report_documents import make_black, make_yellow
+from tests.unit.test_uncertainty import sample
+
+VOLUME_ANG3 = 250.0
+ENERGY = st.floats(0.001, 1.0)
+POINTS = st.lists(st.floats(0.01, 0.5), min_size=3, max_size=8, unique_by=lambda x: round(x, 3))
+
+
+@given(x=POINTS, slope=st.floats(-3, 3), intercept=st.floats(-3, 3), order=st.randoms())
+def test_points_on_a_line_give_it_back_without_error_in_any_order(
+    x: list, slope: float, intercept: float, order
+) -> None:
+    order.shuffle(x)
+    line = fit_line(x, [slope * value + intercept for value in x])
+    assert line.slope == pytest.approx(slope, abs=1e-6)
+    assert line.intercept == pytest.approx(intercept, abs=1e-6)
+    assert line.slope_error == pytest.approx(0.0, abs=1e-6)
+    assert line.intercept_error == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_errors_of_a_line_are_those_of_least_squares() -> None:
+    x, y = [1.0, 2.0, 3.0, 4.0], [1.1, 1.9, 3.2, 3.9]
+    line = fit_line(x, y)
+    (slope, intercept), covariance = np.polyfit(x, y, 1, cov="unscaled")
+    residuals = np.array(y) - slope * np.array(x) - intercept
+    scale = (residuals**2).sum() / (len(x) - 2)
+    assert (line.slope, line.intercept) == pytest.approx((slope, intercept))
+    assert (line.slope_error, line.intercept_error) == pytest.approx(tuple(np.sqrt(scale * np.diag(covariance))))
+    assert line.degrees_of_freedom == 2
+
+
+def test_two_points_have_no_error() -> None:
+    line = fit_line([1.0, 2.0], [1.0, 3.0])
+    assert line.slope == pytest.approx(2.0)
+    assert line.slope_error is None
+
+
+def test_thicker_films_with_the_same_faces_give_the_energy_of_the_strained_bulk() -> None:
+    black = make_black()
+    films = [sample(black, index, SampleKind.FILM_THICKNESS, layers=index) for index in (1, 2)]
+    fit = fit_thicknesses(black, films)
+    assert fit is not None
+    assert fit.slope_ev_per_fu == pytest.approx(black.strain_ev_per_fu)
+    assert fit.intercept_mev_per_ang2 == pytest.approx(black.interface_mev_per_ang2)
+    assert fit.intercept_uncertainty_mev_per_ang2 == pytest.approx(0.0, abs=1e-6)
+    assert fit.is_consistent
+
+
+def test_a_film_that_gains_with_every_layer_fails_the_check_and_says_what_to_try() -> None:
+    black = make_black()
+    films = [sample(black, i, SampleKind.FILM_THICKNESS, layers=i, strain=-0.02 * i) for i in (1, 2)]
+    fit = fit_thicknesses(black, films)
+    assert fit is not None
+    assert not fit.is_consistent
+    assert "reference_periods" in fit.finding
+
+
+def test_a_line_needs_three_thicknesses() -> None:
+    black = make_black()
+    assert fit_thicknesses(black, [sample(black, 1, SampleKind.FILM_THICKNESS, layers=1)]) is None
+
+
+@given(e=ENERGY, sigma=ENERGY, u_e=st.floats(1e-4, 0.3), u_sigma=st.floats(1e-4, 0.3))
+def test_the_best_value_lies_in_its_interval_and_the_ends_are_two_sigma_off(
+    e: float, sigma: float, u_e: float, u_sigma: float
+) -> None:
+    found = find_critical_size(
+        strained_ev_per_fu=(e, u_e), interface_ev_per_ang2=(-sigma, u_sigma), volume_ang3_per_fu=VOLUME_ANG3
+    )
+    assert found.critical_fu_per_ang2 == pytest.approx(sigma / e)
+    assert found.interval_fu_per_ang2 is not None
+    low, high = found.interval_fu_per_ang2
+    assert low <= sigma / e * (1 + 1e-9)
+    assert (inf if high is None else high) >= sigma / e * (1 - 1e-9)
+    for end in (low, high):
+        if end is not None and end > 0:
+            assert abs(-sigma + end * e) == pytest.approx(2 * sqrt(u_sigma**2 + (end * u_e) ** 2), rel=1e-4, abs=1e-9)
+
+
+def test_without_errors_the_interval_is_the_value() -> None:
+    assert find_fieller_interval(0.06, 0.12, 0.0, 0.0) == pytest.approx((0.5, 0.5))
+
+
+def test_a_slope_that_may_be_zero_leaves_the_interval_without_upper_end() -> None:
+    low, high = find_fieller_interval(0.06, 0.02, 0.001, 0.05) or (0.0, 0.0)
+    assert low > 0
+    assert high is None
+
+
+def test_two_energies_that_may_be_zero_bound_nothing() -> None:
+    assert find_fieller_interval(0.01, 0.01, 0.05, 0.05) == (0.0, None)
+    found = find_critical_size(
+        strained_ev_per_fu=(0.01, 0.05), interface_ev_per_ang2=(-0.01, 0.05), volume_ang3_per_fu=VOLUME_ANG3
+    )
+    assert not found.is_bounded
+    assert "unbounded" in found.finding
+
+
+def test_significant_energies_of_one_sign_have_no_critical_thickness() -> None:
+    found = find_critical_size(
+        strained_ev_per_fu=(0.1, 0.01), interface_ev_per_ang2=(0.05, 0.001), volume_ang3_per_fu=VOLUME_ANG3
+    )
+    assert found.critical_fu_per_ang2 is None
+    assert found.interval_fu_per_ang2 is None
+    assert "no critical thickness" in found.finding
+
+
+@given(radius=st.floats(5, 100), loading=st.floats(0.01, 0.9), e=ENERGY, sigma=ENERGY)
+def test_the_map_changes_sign_at_the_critical_radius_and_loading(
+    radius: float, loading: float, e: float, sigma: float
+) -> None:
+    shape = {"volume_ang3_per_fu": VOLUME_ANG3}
+    critical = find_critical_radius_ang(sigma / e, loading, **shape)
+    assume(1e-3 < critical < 1e6)
+    zero = embedded_difference_ev_per_fu(e, -sigma, radius_ang=critical, loading=loading, **shape)
+    assert zero == pytest.approx(0.0, abs=1e-9)
+    assert find_critical_loading(sigma / e, critical, **shape) == pytest.approx(loading)
+    found = embedded_difference_ev_per_fu(e, -sigma, radius_ang=radius, loading=loading, **shape)
+    assert (found < 0) is (radius < critical)
+
+
+def test_dots_of_any_size_at_vanishing_loading_leave_the_bulk() -> None:
+    found = embedded_difference_ev_per_fu(0.1, -0.05, radius_ang=1e9, loading=0.1, volume_ang3_per_fu=VOLUME_ANG3)
+    assert found == pytest.approx(0.1, abs=1e-6)
+    thin = embedded_difference_ev_per_fu(0.1, -0.05, radius_ang=20.0, loading=1e-9, volume_ang3_per_fu=VOLUME_ANG3)
+    assert thin == pytest.approx(0.1, abs=1e-6)
+
+
+def test_the_host_around_one_dot_is_what_the_loading_leaves() -> None:
+    radius, loading = 20.0, 0.15
+    dot_ang3, surface_ang2 = 4 / 3 * np.pi * radius**3, 4 * np.pi * radius**2
+    host_ang3 = dot_ang3 * (1 - loading) / loading
+    n = count_host_per_area(radius, loading, volume_ang3_per_fu=VOLUME_ANG3)
+    assert n == pytest.approx(host_ang3 / VOLUME_ANG3 / surface_ang2)
+    cube = (6 / np.pi) ** (1 / 3)  # surface of a cube over that of the sphere of equal volume
+    assert count_host_per_area(radius, loading, volume_ang3_per_fu=VOLUME_ANG3, shape=cube) == pytest.approx(n / cube)
+
+
+@pytest.mark.parametrize(("radius", "loading"), [(0.0, 0.1), (20.0, 0.0), (20.0, 1.0), (20.0, 15.0)])
+def test_impossible_dots_are_refused(radius: float, loading: float) -> None:
+    with pytest.raises(StudyError, match="as a fraction"):
+        count_host_per_area(radius, loading, volume_ang3_per_fu=VOLUME_ANG3)
+
+
+def with_termination(film, termination: str):
+    candidate = film.candidate.model_copy(update={"termination": termination})
+    return film.model_copy(update={"candidate": candidate})
+
+
+def test_an_embedded_interface_has_no_free_face() -> None:
+    black, yellow = (with_termination(film, "PbI2|PbI2") for film in (make_black(), make_yellow()))
+    found = embed_interface(black, yellow, interface_mev_per_ang2=(10.0, 2.0))
+    assert found is not None
+    faces = black.surface_mev_per_ang2 - yellow.surface_mev_per_ang2
+    assert found.difference_mev_per_ang2 == pytest.approx(10.0 - faces / 2)
+    assert found.uncertainty_mev_per_ang2 == pytest.approx(2.0)
+    assert found.is_split_exact
+
+
+def test_faces_that_differ_leave_their_shares_open() -> None:
+    black, yellow = with_termination(make_black(), "PbI2|FAI"), with_termination(make_yellow(), "I|I")
+    found = embed_interface(black, yellow, interface_mev_per_ang2=(10.0, 2.0))
+    assert found is not None
+    assert not found.is_split_exact
+    assert found.uncertainty_mev_per_ang2 == pytest.approx(sqrt(4.0 + black.surface_mev_per_ang2**2 / 12))
+    assert "only the sum" in found.finding

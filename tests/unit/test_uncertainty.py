@@ -1,0 +1,187 @@
+"""Errors of the terms: what is common cancels, what is independent adds in quadrature, what is unknown is no zero."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qdip_dft.analysis.uncertainty import (
+    QUANTITIES,
+    Compared,
+    bound_residual_ev,
+    change_of,
+    combine,
+    combine_components,
+    lower_choice,
+    not_sampled,
+    residual_errors,
+    spread_apart,
+    spread_together,
+)
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
+from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.uncertainty import SampledFilm, SampleKind, TermErrors
+from tests.unit.report_documents import make_black, make_yellow
+
+CHANGE = st.floats(-0.5, 0.5)
+TERM_NAMES = ("bulk", "strain", "surface", "binding")
+
+
+def sample(base: CandidateResult, index: int, kind: SampleKind, *, layers: int = 0, **changes: float) -> SampledFilm:
+    """Return a film with some terms changed, in eV per formula unit of the study's own thickness."""
+    n = base.n_formula_units + layers * base.n_formula_units // 2
+    ratio = base.n_formula_units / n
+    terms = {name: getattr(base, f"{name}_ev_per_fu") + changes.get(name, 0.0) for name in TERM_NAMES}
+    terms |= {name: ratio * terms[name] for name in ("surface", "binding")}
+    values: dict[str, Any] = {f"{name}_ev_per_fu": value for name, value in terms.items()}
+    return SampledFilm(
+        kind=kind,
+        index=index,
+        tag=f"{kind.value} {index}",
+        film=base.candidate.label,
+        role=base.candidate.role,
+        **values,
+        total_ev_per_fu=sum(terms.values()),
+        n_formula_units=n,
+        area_ang2=base.area_ang2,
+        n_film_planes=2 + layers,
+        n_dot_planes=4,
+        faults=(),
+        theory=None,
+        calculations={},
+    )
+
+
+def compare(*samples: SampledFilm) -> Compared:
+    return Compared(make_black(), make_yellow(), samples)
+
+
+@given(shifts=st.lists(CHANGE, min_size=1, max_size=5))
+def test_an_error_that_both_films_share_cancels(shifts: list[float]) -> None:
+    kind = SampleKind.DOT_THICKNESS
+    films = (make_black(), make_yellow())
+    both = [sample(film, i, kind, bulk=shift) for i, shift in enumerate(shifts, start=1) for film in films]
+    found = spread_together(compare(*both), kind, name="dot thickness", words="")
+    assert found.difference is not None
+    assert found.black is not None
+    assert found.difference.total_ev_per_fu == pytest.approx(0.0, abs=1e-9)
+    assert found.black.total_ev_per_fu == pytest.approx(float(np.std([0.0, *shifts], ddof=1)), abs=1e-9)
+
+
+@given(shifts=st.lists(CHANGE, min_size=2, max_size=5))
+def test_the_order_of_the_samples_does_not_matter(shifts: list[float]) -> None:
+    kind = SampleKind.ORIENTATION
+    films = [sample(make_black(), i, kind, binding=shift) for i, shift in enumerate(shifts, start=1)]
+    given_order, reversed_order = (
+        spread_apart(compare(*order), kind, name="", words="").difference for order in (films, films[::-1])
+    )
+    assert given_order is not None
+    assert reversed_order is not None
+    assert given_order.total_ev_per_fu == pytest.approx(reversed_order.total_ev_per_fu, abs=1e-12)
+
+
+def test_independent_choices_add_in_quadrature() -> None:
+    kind = SampleKind.ORIENTATION
+    samples = (sample(make_black(), 1, kind, strain=0.06), sample(make_yellow(), 1, kind, strain=0.08))
+    found = spread_apart(compare(*samples), kind, name="cation orientation", words="")
+    assert found.difference is not None
+    assert found.difference.total_ev_per_fu == pytest.approx(0.1 / sqrt(2))
+    assert found.difference.strained_ev_per_fu == pytest.approx(0.1 / sqrt(2))
+    assert found.difference.interface_mev_per_ang2 == pytest.approx(0.0, abs=1e-9)
+
+
+@given(layers=st.integers(1, 6))
+def test_faces_that_do_not_see_each_other_leave_no_error_of_thickness(layers: int) -> None:
+    kind = SampleKind.FILM_THICKNESS
+    both = [sample(film, i, kind, layers=i) for i in range(1, layers + 1) for film in (make_black(), make_yellow())]
+    found = spread_together(compare(*both), kind, name="film thickness", words="")
+    assert found.difference is not None
+    assert all(getattr(found.difference, name) == pytest.approx(0.0, abs=1e-9) for name in QUANTITIES)
+
+
+def test_doubling_the_cell_changes_no_error() -> None:
+    kind = SampleKind.FILM_THICKNESS
+    found = []
+    for size in (1, 2):
+        black = make_black(n_formula_units=18 * size, area_ang2=230.0 * size)
+        yellow = make_yellow(n_formula_units=16 * size, area_ang2=244.0 * size)
+        films = Compared(black, yellow, (sample(black, 1, kind, binding=0.01), sample(yellow, 1, kind, surface=0.02)))
+        found.append(spread_together(films, kind, name="", words="").difference)
+    assert found[0] is not None
+    assert found[1] is not None
+    for name in QUANTITIES:
+        assert getattr(found[0], name) == pytest.approx(getattr(found[1], name), abs=1e-12)
+
+
+def test_a_termination_that_costs_more_is_no_error_and_a_cheaper_one_is() -> None:
+    kind = SampleKind.TERMINATION
+    dearer = lower_choice(compare(sample(make_black(), 1, kind, surface=0.2)), kind, name="", words="")
+    cheaper = lower_choice(compare(sample(make_black(), 1, kind, surface=-0.2)), kind, name="", words="")
+    assert dearer.difference == TermErrors()
+    assert cheaper.difference is not None
+    assert cheaper.difference.total_ev_per_fu == pytest.approx(0.2)
+
+
+def test_a_finer_preset_counts_by_what_it_changes_of_the_difference() -> None:
+    kind = SampleKind.PRESET
+    samples = (sample(make_black(), 1, kind, bulk=-0.05), sample(make_yellow(), 1, kind, bulk=-0.04))
+    found = change_of(compare(*samples), kind, name="geometry", words="")
+    assert found.difference is not None
+    assert found.difference.total_ev_per_fu == pytest.approx(0.01)
+
+
+def test_what_was_not_sampled_has_no_number() -> None:
+    found = spread_together(compare(), SampleKind.MODEL, name="model", words="")
+    assert not found.is_sampled
+    assert found.difference is None
+    assert "not sampled" in found.finding
+
+
+def test_the_spread_between_models_stays_out_of_the_error_bar() -> None:
+    kind = SampleKind.MODEL
+    models = spread_together(compare(*(sample(film, 1, kind, bulk=shift) for film, shift in (
+        (make_black(), 0.3), (make_yellow(), 0.0)))), kind, name="model", words="")  # fmt: skip
+    kept_out = models.model_copy(update={"is_combined": False})
+    assert combine_components([kept_out, not_sampled("termination", "nobody looked")], "difference") == TermErrors()
+    assert combine_components([models], "difference").total_ev_per_fu > 0.1
+
+
+def test_the_error_grows_with_every_component() -> None:
+    errors = [TermErrors(total_ev_per_fu=value) for value in (0.03, 0.04, 0.12)]
+    growing = [combine(errors[: count + 1]).total_ev_per_fu for count in range(3)]
+    assert growing == pytest.approx([0.03, 0.05, 0.13])
+    assert all(one < other for one, other in pairwise(growing))
+
+
+def test_bulk_compounds_have_the_errors_of_nobody() -> None:
+    products = DecompositionResult(
+        label="MAI + PbI2", amounts={"MAI": 1.0, "PbI2": 1.0}, missing=(), bulk_ev_per_fu=-50.0, strain_ev_per_fu=0.0,
+        surface_ev_per_fu=0.0, binding_ev_per_fu=0.0, total_ev_per_fu=-50.0, bulk_above_lowest_ev_per_fu=0.0,
+        calculations={},
+    )  # fmt: skip
+    kind = SampleKind.FILM_THICKNESS
+    films = Compared(make_black(), products, (sample(make_black(), 1, kind, layers=1, binding=0.02),))
+    found = spread_together(films, kind, name="film thickness", words="")
+    assert found.difference is not None
+    assert found.black is not None
+    assert found.difference.total_ev_per_fu == pytest.approx(found.black.total_ev_per_fu, abs=1e-12)
+
+
+def test_forces_cost_what_a_spring_says() -> None:
+    k, stretch_ang = 0.5, 0.1
+    assert bound_residual_ev([(k * stretch_ang, 0.0, 0.0)]) == pytest.approx(0.5 * k * stretch_ang**2)
+    left = dict.fromkeys(("bulk", "strained bulk", "film slab", "dot slab"), 0.0) | {"interface": 0.12}
+    errors = residual_errors(left, counts={"bulk": 1, "strained bulk": 6, "film": 12}, area_ang2=200.0)
+    assert errors.total_ev_per_fu == errors.binding_ev_per_fu == pytest.approx(0.01)
+    assert errors.interface_mev_per_ang2 == pytest.approx(1000 * 0.12 / 200.0)
+
+
+def test_both_roles_are_told_apart() -> None:
+    found = compare(sample(make_black(), 1, SampleKind.MODEL)).changed(PhaseRole.COMPETITOR, SampleKind.MODEL)
+    assert found == {}
