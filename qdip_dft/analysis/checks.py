@@ -32,6 +32,9 @@ SOFT_BULK_MODULUS_GPA = 15.0
 LARGEST_RELAXATION_GAIN_EV_PER_FU = 0.01
 """More energy than this from a residual pressure is no longer small against the differences of phases."""
 
+LARGEST_RESIDUAL_FORCE_EV_PER_ANG = 0.25
+"""A larger force means that an atom may gain more than 10 meV by relaxing."""
+
 LARGEST_TRACTION_GPA = 0.2
 """A larger mean force per area between film and dot means that their distance is not relaxed: with a stiffness of the
 gap of about 3 GPa/Å, 0.2 GPa leave some 0.07 Å and 0.04 meV/Å²."""
@@ -156,6 +159,28 @@ def check_residual_pressure(
         finding=f"{part}: {pressure_gpa:+.2f} GPa at the geometry of the other level, about {1000 * gain_ev:.0f} meV "
         f"per formula unit with a bulk modulus of {modulus_gpa:.0f} GPa"
         + ("" if is_small else "; relax the lattices with the engine of the energies"),
+    )
+
+
+def check_residual_forces(forces_ev_per_ang: Mapping[str, float]) -> Check:
+    """Return how far slabs that relaxed at another level of theory are from the minimum of their energies.
+
+    An atom that feels the force F in a well of stiffness k lies F²/2k too high: with k of about 3 eV/Å², 0.25 eV/Å are
+    10 meV.
+
+    Parameters
+    ----------
+    forces_ev_per_ang
+        Largest force on a free atom by part, in eV/Å.
+    """
+    part = max(forces_ev_per_ang, key=lambda name: forces_ev_per_ang[name])
+    is_small = forces_ev_per_ang[part] <= LARGEST_RESIDUAL_FORCE_EV_PER_ANG
+    return Check(
+        name="residual forces",
+        is_passed=is_small,
+        is_decisive=False,
+        finding=f"{part}: {forces_ev_per_ang[part]:.2f} eV/Å at the geometry of the other level"
+        + ("" if is_small else "; relax with the engine of the energies, from `prerelaxation`"),
     )
 
 

@@ -28,35 +28,36 @@ def doctor(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check packages, potentials, data folders, the results folder and free disk space in GiB.
+    """Check packages, potentials, DFT codes with their pseudopotentials, data and results folder, disk space in GiB.
 
     With a cluster folder also: which FireWorks configuration counts, the database and its authentication, the batch
     system, folders, and the clocks in s. Exit code 1 if anything is missing.
 
     Example: qdip doctor --results ./qdip-results
     """
-    findings = [*_check_packages(), *_check_engines(), *_check_data(), *_check_results(results)]
+    findings = [*_check_packages(), *_check_engines(), *_check_codes(), *_check_data(), *_check_results(results)]
     if cluster is not None:
         findings += _check_cluster(cluster)
     if as_json:
         write_json(findings)
     else:
         for finding in findings:
-            mark = {True: "ok  ", False: "MISS"}[finding["is_ok"]]
+            mark = "ok  " if finding["is_ok"] else "MISS" if finding["is_needed"] else "no  "
             console().print(f"{mark} {finding['what']:<26} {finding['finding']}", markup=False)
-    if not all(finding["is_ok"] for finding in findings):
+    if not all(finding["is_ok"] or not finding["is_needed"] for finding in findings):
         raise typer.Exit(1)
 
 
-def _finding(what: str, *, is_ok: bool, finding: str) -> dict[str, Any]:
-    return {"what": what, "is_ok": is_ok, "finding": finding}
+def _finding(what: str, *, is_ok: bool, finding: str, is_needed: bool = True) -> dict[str, Any]:
+    return {"what": what, "is_ok": is_ok, "is_needed": is_needed, "finding": finding}
 
 
 def _check_cluster(path: Path) -> list[dict[str, Any]]:
     from qdip_dft.execution.fireworks.checkup import check_cluster
     from qdip_dft.execution.fireworks.folder import ClusterFolder
 
-    return [asdict(finding) for finding in check_cluster(ClusterFolder(path.absolute()))]
+    found = check_cluster(ClusterFolder(path.absolute()))
+    return [{**asdict(finding), "is_needed": True} for finding in found]
 
 
 def _check_packages() -> list[dict[str, Any]]:
@@ -88,6 +89,28 @@ def _check_engines() -> list[dict[str, Any]]:
         except EngineError as error:
             found.append(_finding(f"engine mlip {potential}", is_ok=False, finding=f"{error.what}; {error.remedy}"))
     return found
+
+
+def _check_codes() -> list[dict[str, Any]]:
+    """Return what is there of each DFT code; none is needed for a study with a potential."""
+    from qdip_dft.engines.dft import DftEngine
+    from qdip_dft.engines.pseudopotentials import diagnose
+    from qdip_dft.engines.registry import ENGINES, engine_from_spec
+    from qdip_dft.model.engine import EngineSpec
+
+    engines = [engine_from_spec(EngineSpec(name=name)) for name in ENGINES if name not in {"mlip", "testing"}]
+    findings = [f for e in engines if isinstance(e, DftEngine) for f in diagnose(e, _list_elements())]
+    return [_finding(f.what, is_ok=f.is_ok, finding=f.finding, is_needed=False) for f in findings]
+
+
+def _list_elements() -> list[str]:
+    """Return the elements of the crystal library, those of the molecular cations and of OH included."""
+    from ase.data import atomic_numbers
+
+    from qdip_dft.library import load_catalogue
+
+    ions = {label for phase in load_catalogue().phases for label in phase.formal_charges}
+    return sorted({label for label in ions if label in atomic_numbers} | {"C", "H", "N", "O"})
 
 
 def _check_data() -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ subtracted are.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -18,7 +18,7 @@ from monty.json import MSONable
 from pydantic import JsonValue
 
 from qdip_dft.errors import EngineError
-from qdip_dft.model.calculation import EngineResult, Freedom, LevelOfTheory
+from qdip_dft.model.calculation import EngineResult, Freedom, LevelOfTheory, PseudopotentialSet
 from qdip_dft.model.structure import StructureRecord
 
 
@@ -145,6 +145,17 @@ class Engine(MSONable, ABC):
     @abstractmethod
     def theory(self) -> LevelOfTheory:
         """Return everything besides the structure that changes an energy; cheap, loads no potential."""
+
+    def pseudopotentials(self, elements: Iterable[str]) -> PseudopotentialSet | None:
+        """Return what stands for the cores of some elements; None where an engine has no such files.
+
+        Raises
+        ------
+        EngineError
+            If a file is missing.
+        """
+        del elements
+        return None
 
     @abstractmethod
     def static(self, structure: StructureRecord) -> EngineResult:

@@ -19,7 +19,7 @@ Three things differ from the plane-wave codes, and all stand in the level of the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, pi, sqrt
 from pathlib import Path
@@ -35,6 +35,7 @@ from qdip_dft.engines.cp2k_data import (
     POTENTIAL_FILE,
     Kind,
     data_folder,
+    describe_kinds,
     find_kind,
     hash_of_family,
     version_of,
@@ -43,6 +44,7 @@ from qdip_dft.engines.cp2k_input import Content, k_points, render, subsystem
 from qdip_dft.engines.dft import CodeRun, DftEngine, Setting, find_command, require_same_atoms, run_command
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.units import BOHR_IN_ANG, EV_PER_ANG3_IN_GPA, HARTREE_IN_EV
 
 RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
@@ -119,6 +121,15 @@ class Cp2kEngine(DftEngine):
     def weights_hash(self) -> str:
         """Return the hash of the pseudopotentials and basis sets of the family."""
         return hash_of_family(data_folder(configured_command()[-1]), self.basis_set)
+
+    def describe_program(self) -> str:
+        """Return the command of CP2K and its version."""
+        return f"{' '.join(configured_command())}, version {self.code_version()}"
+
+    def pseudopotentials(self, elements: Iterable[str]) -> PseudopotentialSet:
+        """Return pseudopotential and basis set of each element; they are published with the code."""
+        found = describe_kinds(data_folder(configured_command()[-1]), elements, family=self.basis_set)
+        return found.model_copy(update={"version": self.code_version()})
 
     def theory_settings(self) -> dict[str, JsonValue]:
         """Return what CP2K does otherwise than plane-wave codes."""

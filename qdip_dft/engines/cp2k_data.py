@@ -13,11 +13,13 @@ import hashlib
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from qdip_dft.errors import EngineError
+from qdip_dft.model.calculation import PseudopotentialFile, PseudopotentialSet
 
 DATA_VARIABLE = "CP2K_DATA_DIR"
 """CP2K's own variable for the folder of its data; the default is the folder that CP2K was built with."""
@@ -125,6 +127,24 @@ def find_kind(folder: Path, symbol: str, *, family: str) -> Kind:
         why="a basis set made for another number of electrons gives wrong energies",
         remedy="choose another preset or another engine for this element",
     )
+
+
+def describe_kinds(folder: Path, elements: Iterable[str], *, family: str) -> PseudopotentialSet:
+    """Return pseudopotential and basis set of each element, with the hash of both entries.
+
+    Parameters
+    ----------
+    folder, elements, family
+        As in `find_kind`.
+    """
+    files = {}
+    for symbol in sorted(set(elements)):
+        kind = find_kind(folder, symbol, family=family)
+        place = symbol, kind.n_electrons
+        content = f"{_potentials(folder)[place]}\0{_basis_sets(folder, family)[place]}"
+        name = f"{kind.potential} with {kind.basis_set}"
+        files[symbol] = PseudopotentialFile(name=name, sha256=hashlib.sha256(content.encode()).hexdigest())
+    return PseudopotentialSet(family=f"{POTENTIAL_FILE} with {family}", version="unknown", files=files)
 
 
 @cache

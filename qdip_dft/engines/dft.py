@@ -163,6 +163,10 @@ class DftEngine(Engine):
     def code_version(self) -> str:
         """Return the version of the installed code."""
 
+    def describe_program(self) -> str:
+        """Return how the code is started, and its version."""
+        return f"{self.code} {self.code_version()}"
+
     @abstractmethod
     def weights_hash(self) -> str:
         """Return the SHA-256 of the pseudopotential family."""

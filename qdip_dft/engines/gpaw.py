@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +33,9 @@ from qdip_dft.engines.dft import (
 )
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.engines.pseudopotentials import describe_files
 from qdip_dft.errors import EngineError
+from qdip_dft.model.calculation import PseudopotentialSet
 
 COMMAND_VARIABLE = "QDIP_GPAW_CMD"
 
@@ -95,19 +97,67 @@ class GpawEngine(DftEngine):
         """Return the hash of all PAW data sets of the functional."""
         return _hash_of_data_sets(data_set_folders(), DATA_SETS[self.functional])
 
+    def describe_program(self) -> str:
+        """Return the command of GPAW and its version."""
+        return f"{' '.join(configured_command())}, version {self.code_version()}"
+
+    def pseudopotentials(self, elements: Iterable[str]) -> PseudopotentialSet:
+        """Return the PAW data set of each element."""
+        folders = data_set_folders()
+        files = {s: find_data_set(folders, s, DATA_SETS[self.functional]) for s in set(elements)}
+        family, version = _name_family(folders[0])
+        return describe_files(family, version, files)
+
     def seconds_per_force_call(self, n_atoms: int) -> float:
         """Return the rough time of one self-consistent density on two cores, in s."""
         return 5.0 + 0.2 * n_atoms**2
 
     def start(self, setting: Setting) -> CodeRun:
         """Return GPAW in its folder."""
-        command = os.environ.get(COMMAND_VARIABLE)
-        words = (
-            [sys.executable, "-P"]  # without its own folder on the path, where gpaw.py is this module
-            if command is None
-            else find_command(command, engine=self.name, remedy=f"correct {COMMAND_VARIABLE}")
-        )
-        return GpawRun(setting, self, words)
+        return GpawRun(setting, self, configured_command())
+
+
+def configured_command() -> list[str]:
+    """Return the Python that runs GPAW, as words.
+
+    Raises
+    ------
+    EngineError
+        If the program of ``QDIP_GPAW_CMD`` does not exist.
+    """
+    command = os.environ.get(COMMAND_VARIABLE)
+    if command is None:
+        return [sys.executable, "-P"]  # without its own folder on the path, where gpaw.py is this module
+    return find_command(command, engine=GpawEngine.name, remedy=f"correct {COMMAND_VARIABLE}")
+
+
+def find_data_set(folders: Sequence[Path], symbol: str, functional: str) -> Path:
+    """Return the PAW data set of an element, from the first folder that has it, as GPAW does.
+
+    Raises
+    ------
+    EngineError
+        If none has it.
+    """
+    names = (f"{symbol}.{functional}.gz", f"{symbol}.{functional}")
+    found = next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
+    if found is not None:
+        return found
+    raise EngineError(
+        f"engine 'gpaw' has no PAW data set {names[1]}",
+        limit=f"it looked in {', '.join(map(str, folders))}",
+        why="without it there is no energy",
+        remedy="name a folder that has it in GPAW_SETUP_PATH, or `pip install gpaw-data`",
+    )
+
+
+def _name_family(folder: Path) -> tuple[str, str]:
+    """Return family and version of a folder of data sets; a folder of your own has its name and no version."""
+    specification = find_spec("gpaw_data")
+    packaged = specification.submodule_search_locations if specification is not None else None
+    if packaged and folder == Path(packaged[0]) / "setups":
+        return "gpaw-data", version("gpaw-data")
+    return folder.name, "unknown"
 
 
 def data_set_folders() -> tuple[Path, ...]:

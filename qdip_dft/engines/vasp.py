@@ -21,7 +21,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -45,11 +45,13 @@ from qdip_dft.engines.vasp_files import (
 from qdip_dft.engines.vasp_potentials import (
     FAMILIES,
     choose_potentials,
+    describe_potentials,
     hash_of_release,
     read_potential,
     release_folder,
 )
 from qdip_dft.errors import EngineError
+from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.engine import EngineSpec
 
 if TYPE_CHECKING:
@@ -130,6 +132,14 @@ class VaspEngine(DftEngine):
         """Return the tags of VASP that change an energy, and the release of the potentials."""
         tags = PHYSICS | FUNCTIONAL_TAGS[self.functional]
         return {"potentials": self.potentials, **{f"vasp_{tag.lower()}": value for tag, value in tags.items()}}
+
+    def describe_program(self) -> str:
+        """Return the command of VASP and its version."""
+        return f"{' '.join(configured_command())}, version {self.code_version()}"
+
+    def pseudopotentials(self, elements: Iterable[str]) -> PseudopotentialSet:
+        """Return title and hash of the POTCAR of each element."""
+        return describe_potentials(self.potentials, elements)
 
     def seconds_per_force_call(self, n_atoms: int) -> float:
         """Return the rough time of one self-consistent density on two cores, in s."""

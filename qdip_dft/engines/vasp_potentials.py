@@ -9,11 +9,12 @@ Which potential stands for an element (``Pb_d`` for lead) is the choice of the M
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 from qdip_dft.errors import EngineError
+from qdip_dft.model.calculation import PseudopotentialFile, PseudopotentialSet
 
 FAMILIES = ("PBE_54", "PBE_64", "PBE_52", "PBE")
 """Releases of the PBE potentials, the default first."""
@@ -65,6 +66,14 @@ def choose_potentials(species: Sequence[str]) -> list[str]:
         if symbol not in known:
             raise _no_potential(symbol, "the Materials Project names no potential for it")
     return [known[symbol] for symbol in species]
+
+
+def describe_potentials(family: str, elements: Iterable[str]) -> PseudopotentialSet:
+    """Return title and hash of the potential of each element of a release."""
+    folder, chosen = release_folder(family), sorted(set(elements))
+    texts = [read_potential(folder, symbol) for symbol in choose_potentials(chosen)]
+    files = [PseudopotentialFile(name=title_of(text), sha256=hash_of(text)) for text in texts]
+    return PseudopotentialSet(family="POTCAR", version=family, files=dict(zip(chosen, files, strict=True)))
 
 
 def read_potential(folder: Path, symbol: str) -> str:

@@ -33,7 +33,7 @@ from qdip_dft.analysis.stability import (
 from qdip_dft.analysis.surfaces import check_window
 from qdip_dft.builders.placement import displacement_area_ang2, place_candidate
 from qdip_dft.builders.strain import Mesh
-from qdip_dft.flows.geometry_checks import check_lattices, check_starts
+from qdip_dft.flows.geometry_checks import check_lattices, check_slabs, check_starts
 from qdip_dft.flows.reservoirs import Reservoirs, survey_reservoirs
 from qdip_dft.flows.resolution import Resolution, explain_failure
 from qdip_dft.flows.screening import describe_registry, find_screening
@@ -189,6 +189,7 @@ def describe_candidate(
             *_check_interface(steps, resolution, candidate, mesh),
             *check_starts(steps, resolution, candidate),
             *check_lattices(steps, resolution, (candidate.dot, candidate.phase)),
+            *check_slabs(resolution, candidate),
             *_check_terms(terms),
             *_check_potentials(candidate, reservoirs),
         ),

