@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -192,7 +193,14 @@ class StudyPlan:
             stage=step.stage,
         )
 
-    def make_flow(self, look_up: LookUp, *, is_retry: bool = False, checkpoint_folder: str = ".") -> Flow | None:
+    def make_flow(
+        self,
+        look_up: LookUp,
+        *,
+        is_retry: bool = False,
+        attempts: Mapping[str, int] = MappingProxyType({}),
+        checkpoint_folder: str = ".",
+    ) -> Flow | None:
         """Return the flow of what is still to be calculated; None when nothing is.
 
         Parameters
@@ -201,18 +209,21 @@ class StudyPlan:
             Finds stored calculations.
         is_retry
             Whether failed, unconverged and defective calculations are tried again.
+        attempts
+            Number of the attempt that counts, by key; earlier ones do not.
         checkpoint_folder
             Where registry screenings keep their energies while they run, seen from the folder that a job runs in.
         """
-        attempts: dict[str, int] = {}
+        wanted = dict(attempts)
         defective = self.resolve(look_up).defective_keys if is_retry else frozenset()
 
         def usable(key: str) -> StoredRecord | None:
             record = look_up(key)
-            if record is None or not is_retry or (record.is_usable and key not in defective):
-                return record
-            attempts[key] = record.attempt + 1
-            return None
+            if record is None:
+                return None
+            if is_retry and (not record.is_usable or key in defective):
+                wanted[key] = record.attempt + 1
+            return None if record.attempt < wanted.get(key, 0) else record
 
         resolution = self.resolve(usable)
         if not resolution.unfinished:
@@ -223,7 +234,7 @@ class StudyPlan:
             candidates=self.steps.candidates,
             engines=self.engines,
             dropped=self.steps.dropped,
-            attempts=attempts,
+            attempts=wanted,
             checkpoint_folder=checkpoint_folder,
         )
         return maker.make(resolution.stored)

@@ -58,6 +58,7 @@ app.command("pause", short_help="Keep a submitted study from starting.")(cluster
 app.command("resume", short_help="Let a paused study go on.")(cluster.resume)
 app.command("cancel", short_help="Give up what has not started of a study.")(cluster.cancel)
 app.command("rerun", short_help="Start again what a study has lost.")(cluster.rerun)
+app.command("runner", short_help="Feed the batch system through jobflow-remote.")(cluster.runner)
 app.command("reconcile", short_help="Mend the queue after kills and outages.")(cluster.reconcile)
 
 

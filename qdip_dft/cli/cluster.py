@@ -16,13 +16,17 @@ from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
     from qdip_dft.execution.fireworks.folder import ClusterFolder
-    from qdip_dft.execution.fireworks.submission import SubmitSummary
+    from qdip_dft.execution.fireworks.submission import Manager, SubmitSummary
+    from qdip_dft.execution.managers import Action
 
 Cluster = Annotated[
     Path,
     typer.Option("--cluster", envvar="QDIP_CLUSTER", help="Cluster folder.", show_default="./qdip-cluster"),
 ]
 SubmittedStudy = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a submitted study.")]
+ManagerName = Annotated[
+    str, typer.Option("--manager", envvar="QDIP_MANAGER", help="Who carries it out: fireworks or jobflow-remote.")
+]
 Term = Annotated[str | None, typer.Option("--term", help="Only this term: bulk, strain, surface, binding or advance.")]
 
 DEFAULT_CLUSTER = Path("qdip-cluster")
@@ -87,6 +91,7 @@ def init_cluster(
 def submit(
     studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Study files or names in workflows/.")],
     cluster: Cluster = DEFAULT_CLUSTER,
+    manager: ManagerName = "fireworks",
     priority: Annotated[int, typer.Option("--priority", help="Higher ones run first.")] = 0,
     resources: Annotated[
         Path | None, typer.Option("--resources", help="Resources of these studies instead of resources.yaml.")
@@ -100,20 +105,22 @@ def submit(
     Example: qdip submit pbs-fapbi3 pbs-cspbi3 --cluster ~/qdip-cluster --dry-run
     """
     from qdip_dft.execution.fireworks.resources import read_resources
-    from qdip_dft.execution.fireworks.submission import submit_study
+    from qdip_dft.execution.fireworks.submission import submit_through
+    from qdip_dft.execution.managers import open_queue
     from qdip_dft.plan import plan_study, read_study
 
     folder = _folder(cluster)
     chosen = folder.read_resources() if resources is None else read_resources(resources)
     plans = [plan_study(read_study(study)) for study in studies]
-    with folder.open_launchpad() as launchpad:
+    chosen_manager = _manager(manager)
+    with open_queue(folder, chosen_manager) as queue:
         options: dict[str, Any] = {"priority": priority, "is_retry": is_retry, "is_dry_run": is_dry_run}
-        summaries = [submit_study(plan, launchpad, resources=chosen, **options) for plan in plans]
+        summaries = [submit_through(queue, plan, resources=chosen, **options) for plan in plans]
     if as_json:
         write_json([asdict(summary) for summary in summaries])
         return
     for summary in summaries:
-        console().print(_describe(summary), markup=False, soft_wrap=True)
+        console().print(_describe(summary, chosen_manager), markup=False, soft_wrap=True)
 
 
 def queue(
@@ -128,11 +135,9 @@ def queue(
 
     Example: qdip queue pbs-fapbi3 --term strain
     """
-    from qdip_dft.execution.fireworks.control import list_statuses
-    from qdip_dft.execution.fireworks.database import ClusterDatabase
+    from qdip_dft.execution.managers import list_all_statuses
 
-    with _folder(cluster).open_launchpad() as launchpad:
-        statuses = list_statuses(ClusterDatabase(launchpad.db), study=study, term=term)
+    statuses = list_all_statuses(_folder(cluster), study=study, term=term)
     if as_json:
         write_json([{**asdict(status), "totals": status.totals} for status in statuses])
         return
@@ -148,10 +153,9 @@ def pause(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term 
 
     Example: qdip pause pbs-fapbi3 --term binding
     """
-    from qdip_dft.execution.fireworks.control import pause_study
+    from qdip_dft.execution.managers import Action
 
-    with _folder(cluster).open_launchpad() as launchpad:
-        _report("paused", pause_study(launchpad, study, term=term))
+    _act(cluster, Action.PAUSE, study, term)
 
 
 def resume(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term = None) -> None:
@@ -159,10 +163,9 @@ def resume(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term
 
     Example: qdip resume pbs-fapbi3
     """
-    from qdip_dft.execution.fireworks.control import resume_study
+    from qdip_dft.execution.managers import Action
 
-    with _folder(cluster).open_launchpad() as launchpad:
-        _report("resumed", resume_study(launchpad, study, term=term))
+    _act(cluster, Action.RESUME, study, term)
 
 
 def cancel(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term = None) -> None:
@@ -170,10 +173,9 @@ def cancel(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term
 
     Example: qdip cancel pbs-fapbi3
     """
-    from qdip_dft.execution.fireworks.control import cancel_study
+    from qdip_dft.execution.managers import Action
 
-    with _folder(cluster).open_launchpad() as launchpad:
-        _report("cancelled", cancel_study(launchpad, study, term=term))
+    _act(cluster, Action.CANCEL, study, term)
 
 
 def rerun(
@@ -186,10 +188,26 @@ def rerun(
 
     Example: qdip rerun pbs-fapbi3 --failed
     """
-    from qdip_dft.execution.fireworks.control import rerun_failed
+    from qdip_dft.execution.managers import Action
 
-    with _folder(cluster).open_launchpad() as launchpad:
-        _report("started again", rerun_failed(launchpad, study, term=term))
+    _act(cluster, Action.RERUN, study, term)
+
+
+def runner(
+    cluster: Cluster = DEFAULT_CLUSTER,
+    interval: Annotated[float, typer.Option("--interval", min=1, help="Seconds between two rounds.")] = 10,
+    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="End after so many rounds.")] = None,
+) -> None:
+    """Feed the batch system with what was submitted to jobflow-remote, and go on with its studies.
+
+    The only process that needs the database; run it where the batch system can be called, for example in tmux.  It may
+    be killed and started again at any time.
+
+    Example: qdip runner --cluster ~/qdip-cluster
+    """
+    from qdip_dft.execution.remote.runner import run_runner
+
+    run_runner(_folder(cluster), interval_s=interval, n_rounds=rounds)
 
 
 def reconcile(
@@ -236,14 +254,32 @@ def _folder(path: Path) -> ClusterFolder:
     return ClusterFolder(path.absolute())
 
 
-def _report(what: str, count: int) -> None:
-    console().print(f"{count} fireworks {what}", markup=False)
+def _act(cluster: Path, action: Action, study: str, term: str | None) -> None:
+    from qdip_dft.execution.managers import act_on_study
+
+    count = act_on_study(_folder(cluster), action, study, term=term)
+    console().print(f"{count} jobs {action}", markup=False)
 
 
-def _describe(summary: SubmitSummary) -> str:
-    counts = f"{summary.n_stored} calculations stored, {summary.n_fireworks} fireworks"
+def _manager(name: str) -> Manager:
+    from qdip_dft.execution.fireworks.submission import Manager
+
+    if name in list(Manager):
+        return Manager(name)
+    raise ResultsError(
+        f"there is no manager {name!r}",
+        limit=f"known are {', '.join(Manager)}",
+        why="somebody must carry the jobs out",
+        remedy="choose one with --manager or QDIP_MANAGER; docs/cluster.md compares them",
+    )
+
+
+def _describe(summary: SubmitSummary, manager: Manager) -> str:
+    is_fireworks = manager.value == "fireworks"
+    counts = f"{summary.n_stored} calculations stored, {summary.n_fireworks} {'fireworks' if is_fireworks else 'jobs'}"
     if summary.classes:
-        counts += " (" + ", ".join(f"{count} {name}" for name, count in summary.classes.items()) + ", 1 to go on)"
+        classes = [f"{count} {name}" for name, count in summary.classes.items()]
+        counts += f" ({', '.join([*classes, '1 to go on'] if is_fireworks else classes)})"
     if summary.n_shared:
         counts += f", {summary.n_shared} of them made by other studies"
     if summary.n_later:

@@ -48,7 +48,7 @@ def test_nothing_is_left_to_fill_in(folder):
 
 def test_files_with_the_password_are_private(folder):
     holding = [path for path in files(folder) if "s3cret" in path.read_text(encoding="utf-8")]
-    assert {path.name for path in holding} == {"my_launchpad.yaml", "jobflow.yaml"}
+    assert {path.name for path in holding} == {"my_launchpad.yaml", "jobflow.yaml", "qdip.yaml"}
     assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
 
 

@@ -235,7 +235,7 @@ def test_an_unknown_result_names_those_that_exist(finished_results: Path) -> Non
 
 COMMANDS = (
     *("structures", "match", "plan", "run", "status", "report", "query", "compare", "atlas", "doctor"),
-    *("init-cluster", "submit", "queue", "pause", "resume", "cancel", "rerun", "reconcile"),
+    *("init-cluster", "submit", "queue", "pause", "resume", "cancel", "rerun", "runner", "reconcile"),
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.fireworks.database import STANDBY, STATUS_INDEX, ClusterDatabase
 from qdip_dft.execution.fireworks.stage import ADVANCE
-from qdip_dft.execution.fireworks.submission import SubmissionState
+from qdip_dft.execution.fireworks.submission import Manager, SubmissionState
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -52,7 +52,7 @@ class StudyStatus:
 
 def list_statuses(database: ClusterDatabase, *, study: str | None = None, term: str | None = None) -> list[StudyStatus]:
     """Return how far the submitted studies are, in the order of their names."""
-    chosen = {} if study is None else {"study": study}
+    chosen = {"manager": {"$ne": Manager.REMOTE.value}} | ({} if study is None else {"study": study})
     fields = {"study": 1, "state": 1, "submitted_by": 1}
     submissions = {s["_id"]: s for s in database.submissions.find(chosen, fields, sort={"study": 1})}
     counts: dict[str, dict[str, dict[str, int]]] = {}
@@ -109,7 +109,8 @@ def cancel_study(launchpad: LaunchPad, study: str, *, term: str | None = None) -
         note = firework["spec"]["qdip"]
         pass_on_claim(database, note["job"], owner=note["submission"])
     if term is None:
-        database.submissions.update_many({"study": study}, {"$set": {"state": SubmissionState.CANCELLED}})
+        chosen = {"study": study, "manager": {"$ne": Manager.REMOTE.value}}
+        database.submissions.update_many(chosen, {"$set": {"state": SubmissionState.CANCELLED}})
     return len(found)
 
 

@@ -5,6 +5,7 @@
     DIR/
       my_launchpad.yaml   address and credentials of the database, mode 600
       jobflow.yaml        the same for jobflow's own tools, mode 600
+      remote/qdip.yaml    jobflow-remote's project: the same database, its workers; mode 600
       resources.yaml      what the job classes ask of the scheduler
       mlip/ dft-small/ dft-large/
                           FW_config.yaml, my_fworker.yaml and my_qadapter.yaml of the workers of a class
@@ -93,6 +94,11 @@ class ClusterFolder:
         return self.path / "my_launchpad.yaml"
 
     @property
+    def remote_project_file(self) -> Path:
+        """jobflow-remote's project; the folder of this file is its ``projects_folder``."""
+        return self.path / "remote" / "qdip.yaml"
+
+    @property
     def outbox(self) -> Path:
         """Where finished results wait for the database."""
         return self.path / "outbox"
@@ -114,9 +120,7 @@ class ClusterFolder:
         ResultsError
             If the folder is no cluster folder, its credentials are open to others, or the database refuses.
         """
-        if not self.launchpad_file.exists():
-            raise _no_cluster(self.path)
-        self._require_private()
+        self.require_private(self.launchpad_file)
         from fireworks import LaunchPad
         from pymongo.errors import PyMongoError
 
@@ -128,14 +132,17 @@ class ClusterFolder:
                 raise _unreachable(launchpad.host, str(error).split(",")[0]) from None
             yield launchpad
 
-    def _require_private(self) -> None:
-        mode = self.launchpad_file.stat().st_mode & 0o777
+    def require_private(self, file: Path) -> None:
+        """Refuse a file with credentials that is missing or open to others."""
+        if not file.exists():
+            raise _no_cluster(self.path, file)
+        mode = file.stat().st_mode & 0o777
         if mode & 0o077:
             raise ResultsError(
-                f"{self.launchpad_file} has mode {mode:o}",
+                f"{file} has mode {mode:o}",
                 limit="it holds a password and must be readable for you alone (mode 600)",
                 why="anybody on this machine could change or delete the group's results",
-                remedy=f"chmod 600 {self.launchpad_file}, and change the password if it was open for long",
+                remedy=f"chmod 600 {file}, and change the password if it was open for long",
             )
 
 
@@ -157,11 +164,13 @@ def write_cluster_folder(path: Path, settings: ClusterSettings) -> ClusterFolder
         )
     templates = find_collection("fireworks_config")
     values = {**asdict(settings), "scheduler": settings.scheduler.value, "cluster_folder": str(folder.path)}
+    values |= {"scheduler_type": settings.scheduler.value.lower(), "python": sys.executable}
     with explain_file_errors(folder.path):
-        for name in ("launches", "outbox"):
+        for name in ("launches", "outbox", folder.remote_project_file.parent.name):
             (folder.path / name).mkdir(parents=True, exist_ok=True)
         for name in ("resources.yaml", "my_launchpad.yaml", "jobflow.yaml"):
             _fill_in(templates / name, folder.path / name, values)
+        _fill_in(templates / "jobflow-remote.yaml", folder.remote_project_file, values)
         for job_class, request in Resources().classes.items():
             _write_worker(folder, job_class, request, settings, values)
     return folder
@@ -229,10 +238,10 @@ def _drop_empty(text: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not line.rstrip().endswith(': ""'))
 
 
-def _no_cluster(path: Path) -> ResultsError:
+def _no_cluster(path: Path, file: Path) -> ResultsError:
     return ResultsError(
         f"{path} is no cluster folder",
-        limit="it needs my_launchpad.yaml",
+        limit=f"it needs {file.relative_to(path)}",
         why="without it the queue cannot be found",
         remedy="qdip init-cluster DIR, then --cluster DIR or export QDIP_CLUSTER=DIR",
     )

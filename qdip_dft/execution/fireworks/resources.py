@@ -68,12 +68,16 @@ class Resources(Record):
         DFT calculations of at least this many atoms are ``dft-large``.
     classes
         Request of each job class.
+    partition, account
+        Queue and account of jobs through jobflow-remote; None: the defaults.  FireWorks has them in my_qadapter.yaml.
     walltime_factors
         Factor on the wall time by preset; 1 where none is given.
     """
 
     scheduler: Scheduler = Scheduler.SLURM
     large_from_atoms: int = Field(default=100, ge=1)
+    partition: str | None = None
+    account: str | None = None
     classes: dict[JobClass, Request] = {
         JobClass.MLIP: Request(walltime_h=4, memory_gb=4),
         JobClass.DFT_SMALL: Request(ranks=32, walltime_h=24, memory_gb=120),
@@ -87,13 +91,17 @@ class Resources(Record):
             return JobClass.MLIP
         return JobClass.DFT_LARGE if n_atoms >= self.large_from_atoms else JobClass.DFT_SMALL
 
+    def walltime_s(self, job_class: JobClass, *, preset: PresetName) -> int:
+        """Return the wall time of a job in s."""
+        return round(self.classes[job_class].walltime_h * self.walltime_factors.get(preset, 1.0) * SECONDS_PER_HOUR)
+
     def queue_parameters(self, job_class: JobClass, *, preset: PresetName) -> dict[str, Any]:
         """Return a request in the words of FireWorks' queue adapter for the scheduler.
 
         Used when a firework gets a batch job of its own; in a packed allocation the worker's own request holds.
         """
         request = self.classes[job_class]
-        seconds = round(request.walltime_h * self.walltime_factors.get(preset, 1.0) * SECONDS_PER_HOUR)
+        seconds = self.walltime_s(job_class, preset=preset)
         walltime = f"{seconds // SECONDS_PER_HOUR}:{seconds // 60 % 60:02}:{seconds % 60:02}"
         per_node = -(-request.ranks // request.nodes)
         if self.scheduler is Scheduler.SLURM:

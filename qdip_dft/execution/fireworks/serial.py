@@ -45,6 +45,20 @@ def read_job(text: str) -> Job:
     return job
 
 
+def require_known_job(content: dict[str, Any]) -> None:
+    """Refuse a job, not yet read, that names anything but functions of ours; nothing is imported.
+
+    Raises
+    ------
+    ResultsError
+        If it does.
+    """
+    _require_allowed(content)
+    function = content["function"]
+    if not str(function["@module"]).startswith(FUNCTIONS):
+        raise _foreign(f"the function {function['@module']}.{function['@callable']}")
+
+
 def _require_allowed(content: Any) -> None:
     """Refuse text that would import from elsewhere; monty imports whatever stands in ``@module``."""
     if isinstance(content, dict):

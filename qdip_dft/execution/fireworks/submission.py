@@ -10,11 +10,11 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from qdip_dft.execution.fireworks.database import ClusterDatabase
 from qdip_dft.execution.fireworks.resources import Resources
-from qdip_dft.execution.fireworks.stage import Orders, Stage, build_stage, classify_job, is_advance, wake_stored
+from qdip_dft.execution.fireworks.stage import Orders, build_stage, classify_job, is_advance, wake_stored
 from qdip_dft.model.stabilization import StabilizationDoc
 
 if TYPE_CHECKING:
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 
 UNSTARTED_AFTER = timedelta(minutes=5)
 """A submission without fireworks of this age was killed before it had any; the study may be submitted again."""
+
+
+class Manager(StrEnum):
+    """Who carries out the jobs of a submission."""
+
+    FIREWORKS = "fireworks"
+    """FireWorks: every worker talks to the database."""
+    REMOTE = "jobflow-remote"
+    """jobflow-remote: one runner talks to the database and to the batch systems."""
 
 
 class SubmissionState(StrEnum):
@@ -47,7 +56,7 @@ class SubmitSummary:
     n_stored
         Calculations of the study that are stored.
     n_fireworks
-        Fireworks inserted now, the one that builds the next stage included.
+        Entries of the queue made now; with FireWorks, the one that builds the next stage included.
     n_shared
         Those of them that another submission makes.
     n_later
@@ -67,9 +76,81 @@ class SubmitSummary:
     note: str = ""
 
 
-def submit_study(
+class Queue(Protocol):
+    """The small interface of a cluster manager: whatever carries out the jobs of a flow, each once for the group."""
+
+    manager: ClassVar[Manager]
+
+    @property
+    def database(self) -> ClusterDatabase:
+        """The group's database."""
+
+    def insert(self, flow: Flow, orders: Orders) -> Inserted:
+        """Claim what a flow still needs and queue it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What came into a queue.
+
+    Parameters
+    ----------
+    n_jobs
+        Entries of the queue made now.
+    n_shared
+        Calculations that another submission makes.
+    n_stored
+        Calculations that were stored meanwhile.
+    classes
+        Number of calculations to be made by job class.
+    """
+
+    n_jobs: int
+    n_shared: int
+    n_stored: int
+    classes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FireworksQueue:
+    """FireWorks: a workflow per study, the job that builds the next stage included.
+
+    Parameters
+    ----------
+    launchpad
+        The group's queue; results, claims and submissions lie in the same database.
+    """
+
+    launchpad: LaunchPad
+    manager: ClassVar[Manager] = Manager.FIREWORKS
+
+    @property
+    def database(self) -> ClusterDatabase:
+        """The group's database."""
+        return ClusterDatabase(self.launchpad.db)
+
+    def insert(self, flow: Flow, orders: Orders) -> Inserted:
+        """Insert the first stage of a study."""
+        database = self.database
+        stage = build_stage(flow, orders, database)
+        self.launchpad.add_wf(stage.to_workflow(orders))
+        wake_stored(stage, database)
+        return Inserted(
+            n_jobs=len(stage.fireworks),
+            n_shared=len(stage.standing_by),
+            n_stored=stage.n_stored,
+            classes=dict(Counter(firework.spec["qdip"]["category"] for firework in stage.parents)),
+        )
+
+
+def submit_study(plan: StudyPlan, launchpad: LaunchPad, **options: Any) -> SubmitSummary:
+    """Submit what a study still needs to FireWorks; the options are those of `submit_through`."""
+    return submit_through(FireworksQueue(launchpad), plan, **options)
+
+
+def submit_through(
+    queue: Queue,
     plan: StudyPlan,
-    launchpad: LaunchPad,
     *,
     resources: Resources,
     priority: int = 0,
@@ -80,10 +161,10 @@ def submit_study(
 
     Parameters
     ----------
+    queue
+        The manager that carries it out.
     plan
         The study.
-    launchpad
-        The group's queue; results, claims and submissions lie in the same database.
     resources
         What the job classes ask for.
     priority
@@ -93,7 +174,7 @@ def submit_study(
     is_dry_run
         Whether only to say what would be submitted.
     """
-    database = ClusterDatabase(launchpad.db)
+    database = queue.database
     archive = database.archive()
     flow = plan.make_flow(archive.find_record, is_retry=is_retry)
     resolution = plan.resolve(archive.find_record)
@@ -111,12 +192,23 @@ def submit_study(
     )
     if is_dry_run:
         return _describe(flow, resolution, orders, n_stored)
-    if not _register(orders, plan, database):
+    if not _register(orders, plan, queue, attempts=_read_attempts(flow)):
         return SubmitSummary(plan.study.name, n_stored, note=_describe_active(orders.submission, database))
-    stage = build_stage(flow, orders, database)
-    launchpad.add_wf(stage.to_workflow(orders))
-    wake_stored(stage, database)
-    return _summarise(plan, stage, resolution, n_stored)
+    inserted = queue.insert(flow, orders)
+    return SubmitSummary(
+        plan.study.name,
+        n_stored + inserted.n_stored,
+        n_fireworks=inserted.n_jobs,
+        n_shared=inserted.n_shared,
+        n_later=len(resolution.waiting),
+        classes=inserted.classes,
+    )
+
+
+def _read_attempts(flow: Flow) -> dict[str, int]:
+    """Return the number of the attempt that each failed calculation is in now, by key."""
+    following = next(job for job, _ in flow.iterflow() if is_advance(job))
+    return dict(following.function_args[0].attempts)
 
 
 def finish_submission(submission: str, documents: list[dict[str, Any]], database: ClusterDatabase) -> None:
@@ -145,29 +237,38 @@ def _save(documents: Any, database: ClusterDatabase) -> None:
         archive.save_stabilization(document)
 
 
-def _register(orders: Orders, plan: StudyPlan, database: ClusterDatabase) -> bool:
+def _register(orders: Orders, plan: StudyPlan, queue: Queue, *, attempts: dict[str, int]) -> bool:
     """Note the submission; False if the same study is submitted already and not finished."""
     from pymongo.errors import DuplicateKeyError
 
+    submissions = queue.database.submissions
     document = {
         "_id": orders.submission,
         "study": orders.study,
         "spec": plan.study.model_dump(mode="json"),
+        "crystals": {name: crystal.model_dump(mode="json") for name, crystal in plan.crystals.items()},
         "orders": orders.model_dump(mode="json"),
+        "attempts": attempts,
+        "manager": queue.manager.value,
         "state": SubmissionState.ACTIVE,
         "submitted_at": datetime.now(UTC),
         "submitted_by": f"{getpass.getuser()}@{socket.gethostname()}",
     }
     try:
-        database.submissions.insert_one(document)
+        submissions.insert_one(document)
         return True
     except DuplicateKeyError:
-        given_up = {"$in": [SubmissionState.FINISHED.value, SubmissionState.CANCELLED.value]}
-        may_replace: list[dict[str, Any]] = [{"state": given_up}]
-        if database.fireworks.find_one({"spec.qdip.submission": orders.submission}, {"_id": 1}) is None:
-            may_replace.append({"submitted_at": {"$lt": datetime.now(UTC) - UNSTARTED_AFTER}})
-        criteria = {"_id": orders.submission, "$or": may_replace}
-        return database.submissions.find_one_and_replace(criteria, document) is not None
+        criteria = {"_id": orders.submission, "$or": _replaceable(orders.submission, queue.database)}
+        return submissions.find_one_and_replace(criteria, document) is not None
+
+
+def _replaceable(submission: str, database: ClusterDatabase) -> list[dict[str, Any]]:
+    """Return when an earlier submission may be replaced: it has ended, or was killed before it had any firework."""
+    ended = {"state": {"$in": [SubmissionState.FINISHED.value, SubmissionState.CANCELLED.value]}}
+    if database.fireworks.find_one({"spec.qdip.submission": submission}, {"_id": 1}) is not None:
+        return [ended]
+    killed = {"submitted_at": {"$lt": datetime.now(UTC) - UNSTARTED_AFTER}, "manager": {"$ne": Manager.REMOTE.value}}
+    return [ended, killed]
 
 
 def _describe_active(submission: str, database: ClusterDatabase) -> str:
@@ -186,15 +287,4 @@ def _describe(flow: Flow, resolution: Resolution, orders: Orders, n_stored: int)
         n_later=len(resolution.waiting),
         classes=dict(classes),
         note="dry run, nothing was submitted",
-    )
-
-
-def _summarise(plan: StudyPlan, stage: Stage, resolution: Resolution, n_stored: int) -> SubmitSummary:
-    return SubmitSummary(
-        plan.study.name,
-        n_stored + stage.n_stored,
-        n_fireworks=len(stage.fireworks),
-        n_shared=len(stage.standing_by),
-        n_later=len(resolution.waiting),
-        classes=dict(Counter(firework.spec["qdip"]["category"] for firework in stage.parents)),
     )

@@ -1,0 +1,84 @@
+"""The two cluster managers behind one interface; each is imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from qdip_dft.execution.fireworks import control
+from qdip_dft.execution.fireworks.database import ClusterDatabase
+from qdip_dft.execution.fireworks.submission import FireworksQueue, Manager, Queue
+from qdip_dft.execution.remote import control as remote_control
+
+if TYPE_CHECKING:
+    from qdip_dft.execution.fireworks.control import StudyStatus
+    from qdip_dft.execution.fireworks.folder import ClusterFolder
+
+
+@contextmanager
+def open_queue(folder: ClusterFolder, manager: Manager) -> Iterator[Queue]:
+    """Yield the connected queue of a manager."""
+    if manager is Manager.FIREWORKS:
+        with folder.open_launchpad() as launchpad:
+            yield FireworksQueue(launchpad)
+        return
+    from qdip_dft.execution.remote.project import open_controller
+    from qdip_dft.execution.remote.queue import RemoteQueue
+
+    with open_controller(folder) as controller:
+        yield RemoteQueue(controller)
+
+
+def list_all_statuses(folder: ClusterFolder, *, study: str | None, term: str | None) -> list[StudyStatus]:
+    """Return how far the submitted studies are, whoever carries them out, in the order of their names."""
+    with folder.open_launchpad() as launchpad:
+        database = ClusterDatabase(launchpad.db)
+        found = [
+            *control.list_statuses(database, study=study, term=term),
+            *remote_control.list_statuses(database, study=study, term=term),
+        ]
+    return sorted(found, key=lambda status: status.study)
+
+
+class Action(StrEnum):
+    """What can be done with a submitted study."""
+
+    PAUSE = "paused"
+    RESUME = "resumed"
+    CANCEL = "cancelled"
+    RERUN = "started again"
+
+
+FIREWORKS_ACTIONS: dict[Action, Callable[..., int]] = {
+    Action.PAUSE: control.pause_study,
+    Action.RESUME: control.resume_study,
+    Action.CANCEL: control.cancel_study,
+    Action.RERUN: control.rerun_failed,
+}
+REMOTE_ACTIONS: dict[Action, Callable[..., int]] = {
+    Action.PAUSE: remote_control.pause,
+    Action.RESUME: remote_control.resume,
+    Action.CANCEL: remote_control.cancel,
+    Action.RERUN: remote_control.rerun,
+}
+
+
+def act_on_study(folder: ClusterFolder, action: Action, study: str, *, term: str | None) -> int:
+    """Do something with a submitted study, whoever carries it out; return how many jobs are concerned.
+
+    Raises
+    ------
+    ResultsError
+        If no such study was submitted.
+    """
+    count = 0
+    with folder.open_launchpad() as launchpad:
+        managers = set(ClusterDatabase(launchpad.db).submissions.distinct("manager", {"study": study}))
+        if managers != {Manager.REMOTE.value}:
+            count += FIREWORKS_ACTIONS[action](launchpad, study, term=term)
+    if Manager.REMOTE.value in managers:
+        with open_queue(folder, Manager.REMOTE) as queue:
+            count += REMOTE_ACTIONS[action](queue, study, term=term)
+    return count
