@@ -126,8 +126,7 @@ def _candidates_of_phase(
     refusal: MatchError | None = None
     for plane in phase.planes:
         film_face = orient_face(crystal, plane)
-        termination = choose_termination(film_face, phase.termination, completion=phase.completion)
-        excess = count_excess(study, film_face, termination, crystals)
+        films = _choose_films(study, phase, film_face, crystals)
         try:
             cells = require_matches(
                 in_plane_vectors(film_face.oriented),
@@ -141,11 +140,12 @@ def _candidates_of_phase(
             continue
         cells = require_fitting(cells, dot_cut, facet=dot_face.name)
         match = choose_cell(cells, study.matching.choice)
-        for placing in list_placings(study.film, match, area_ang2=match.area_ang2):
-            found.append(
+        for suffix, termination, excess in films:
+            found += [
                 _describe(
                     study,
                     phase,
+                    label=f"{dot_face.name}//{film_face.name}{suffix}",
                     crystal=crystal,
                     plane=plane,
                     film_face=film_face,
@@ -156,10 +156,20 @@ def _candidates_of_phase(
                     match=match,
                     placing=placing,
                 )
-            )
+                for placing in list_placings(study.film, match, area_ang2=match.area_ang2)
+            ]
     if not found and refusal is not None:
         raise refusal
     return found, dropped
+
+
+def _choose_films(
+    study: StudySpec, phase: PhaseSpec, face: OrientedFace, crystals: Mapping[str, CrystalRecord]
+) -> list[tuple[str, TerminationPair, dict[str, int]]]:
+    """Return the terminations of a plane with their excess, and what tells the further ones apart in labels."""
+    wanted = {"": phase.termination, **{f" {further}": further for further in phase.further_terminations}}
+    pairs = {suffix: choose_termination(face, t, completion=phase.completion) for suffix, t in wanted.items()}
+    return [(suffix, pair, count_excess(study, face, pair, crystals)) for suffix, pair in pairs.items()]
 
 
 def _name_pair(error: MatchError, dot_face: OrientedFace, film_face: OrientedFace) -> MatchError:
@@ -381,6 +391,7 @@ def _describe(
     study: StudySpec,
     phase: PhaseSpec,
     *,
+    label: str,
     crystal: CrystalRecord,
     plane: str,
     film_face: OrientedFace,
@@ -392,7 +403,6 @@ def _describe(
     placing: Placing,
 ) -> Candidate:
     n_planes = _count_film_planes(study, film_face, formula_units_per_cell(film_face, crystal))
-    label = f"{dot_face.name}//{film_face.name}"
     return Candidate(
         label=f"{label}{placing.suffix}",
         dot=study.dot.material,

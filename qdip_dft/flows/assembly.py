@@ -80,7 +80,7 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
     results = [describe_candidate(steps, resolution, candidate, reservoirs) for candidate in candidates]
     decomposition = describe_decomposition(steps, resolution)
     lowest = _lowest_bulk(decomposition, results)
-    results = _check_coverages(_select_lowest([_above(result, lowest) for result in results]))
+    results = _check_coverages(_select_lowest(study, [_above(result, lowest) for result in results]))
     decomposition = None if decomposition is None else _above(decomposition, lowest)
     answer, bx2_rich = _answer_at_bounds(
         study, results, decomposition, dot=f"{study.dot.material}({facet})", level=level, reservoirs=reservoirs
@@ -385,12 +385,13 @@ def _above(result: Described, lowest: float | None) -> Described:
     return result.model_copy(update={"bulk_above_lowest_ev_per_fu": result.bulk_ev_per_fu - lowest})
 
 
-def _select_lowest(results: list[CandidateResult]) -> list[CandidateResult]:
-    """Mark for each phase the valid candidate of lowest total."""
+def _select_lowest(study: StudySpec, results: list[CandidateResult]) -> list[CandidateResult]:
+    """Mark for each phase the valid candidate of lowest total, among those of its pinned plane where one is pinned."""
     best: dict[str, CandidateResult] = {}
     for result in results:
         phase = result.candidate.phase
-        if result.is_valid and (phase not in best or _total(result) < _total(best[phase])):
+        is_eligible = study.find_pinned_plane(phase) in (None, result.candidate.film_plane)
+        if is_eligible and result.is_valid and (phase not in best or _total(result) < _total(best[phase])):
             best[phase] = result
     return [r.model_copy(update={"is_selected": best.get(r.candidate.phase) is r}) for r in results]
 
@@ -426,7 +427,7 @@ def _answer_at_bounds(
     potentials = reservoirs.potentials
     if potentials is None or all(result.bx2_rich is None for result in results):
         return answer, None
-    moved = _select_lowest([result.at_bx2_rich for result in results])
+    moved = _select_lowest(study, [result.at_bx2_rich for result in results])
     other = _compare(study, moved, decomposition, dot=dot, level=level)
     sentence = join_bounds(answer.sentence, other.sentence, ax=potentials.ax, bx2=potentials.bx2)
     return answer.model_copy(update={"sentence": sentence}), other
@@ -492,12 +493,13 @@ def _reasons_of_absence(
 ) -> list[str]:
     """Return one reason for everything that could have stood for a side that has nothing valid."""
     is_present = {PhaseRole.BLACK: black is not None, PhaseRole.COMPETITOR: competitor is not None}
-    reasons = [_why_invalid(result) for result in results if not is_present[result.candidate.role]]
+    reasons = [_why_absent(result) for result in results if not is_present[result.candidate.role]]
     if competitor is None and decomposition is not None:
         reasons += [f"{decomposition.label}: {reason}" for reason in decomposition.missing]
     return reasons
 
 
-def _why_invalid(result: CandidateResult) -> str:
+def _why_absent(result: CandidateResult) -> str:
     failed = [f"{check.name}: {check.finding}" for check in result.checks if check.is_decisive and not check.is_passed]
-    return f"{result.candidate.label.rpartition('//')[2]}: {(*result.missing, *failed)[0]}"
+    reasons = (*result.missing, *failed, "valid, but the study pins another plane of this phase")
+    return f"{result.candidate.label.rpartition('//')[2]}: {reasons[0]}"

@@ -39,6 +39,15 @@ class CellChoice(StrEnum):
     """The least strained cell within the area limit: closest to a semi-coherent interface."""
 
 
+class OrientationPolicy(StrEnum):
+    """Which film plane stands for a phase where several are computed."""
+
+    LOWEST = "lowest"
+    """The plane of lowest total."""
+    PINNED = "pinned"
+    """The first plane that is named, whatever the others give: the one that was seen in experiment."""
+
+
 def _plane_text(value: object) -> object:
     """Write a plane given as list or three-digit number as text; an unquoted 001 has lost its zeros in YAML."""
     if isinstance(value, (list, tuple)):
@@ -98,6 +107,10 @@ class PhaseSpec(Record):
         bond valence.
     completion
         How a film of charged layers, such as ``Pb|Pb`` of a (111) plane, is made neutral; None: it is refused.
+    further_terminations
+        Other terminations that are computed as well, written like ``termination``; each is a candidate of every plane.
+    orientation
+        Which plane stands for the phase: that of lowest total, or the first one, pinned; others stay in the ranking.
     """
 
     phase: str
@@ -105,11 +118,22 @@ class PhaseSpec(Record):
     planes: tuple[Plane, ...] = Field(min_length=1)
     termination: str | None = None
     completion: Completion | None = None
+    further_terminations: tuple[str, ...] = Field(default=(), max_length=10)
+    orientation: OrientationPolicy = OrientationPolicy.LOWEST
 
     @model_validator(mode="after")
     def _completion_needs_a_pair(self) -> PhaseSpec:
         if self.completion is not None and "|" not in (self.termination or ""):
             raise ValueError('completion needs the layers of both faces as termination, such as "Pb|Pb"')
+        return self
+
+    @model_validator(mode="after")
+    def _further_terminations_are_others(self) -> PhaseSpec:
+        named = (self.termination, *self.further_terminations)
+        if len(set(named)) < len(named) or (self.further_terminations and self.completion is not None):
+            raise ValueError(
+                "further_terminations must differ from each other and from termination, without completion"
+            )
         return self
 
 
@@ -250,6 +274,21 @@ class UncertaintySpec(Record):
     models: tuple[EngineSpec, ...] = Field(default=(), max_length=10)
 
 
+class EnsembleSpec(Record):
+    """How the candidates of a phase are weighed against each other.
+
+    Parameters
+    ----------
+    temperature_k
+        Temperature of the Boltzmann weights in K.
+    patch_area_ang2
+        Area that grows as one film, with one plane, termination and place, in Å².
+    """
+
+    temperature_k: float = Field(default=300.0, gt=0, le=2000)
+    patch_area_ang2: float = Field(default=400.0, gt=0, le=1e6)
+
+
 class StudySpec(Record):
     """A study: which phase wins on this dot, by how much, and why.
 
@@ -273,6 +312,8 @@ class StudySpec(Record):
         the terms of its films only.
     uncertainty
         What is varied to say how sure the answer is.
+    ensemble
+        How the candidates of a phase are weighed against each other.
     vacuum_ang
         Vacuum above each slab in Å.
     seed
@@ -292,6 +333,7 @@ class StudySpec(Record):
     matching: MatchingSpec = MatchingSpec()
     film: FilmSpec = FilmSpec()
     uncertainty: UncertaintySpec = UncertaintySpec()
+    ensemble: EnsembleSpec = EnsembleSpec()
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
     geometry: EngineSpec | None = None
@@ -322,6 +364,11 @@ class StudySpec(Record):
     def result_id(self, facet: str) -> str:
         """Return the id of the result on a facet, such as ``pbs-fapbi3@111``; the facet is left out if it is alone."""
         return _join_variant(self.name if len(self.dot.facets) == 1 else f"{self.name}@{facet}", self.variant)
+
+    def find_pinned_plane(self, phase: str) -> str | None:
+        """Return the plane that stands for a phase whatever its total, or None."""
+        asked = next((spec for spec in self.phases if spec.phase == phase), None)
+        return asked.planes[0] if asked is not None and asked.orientation is OrientationPolicy.PINNED else None
 
     @property
     def has_competitor(self) -> bool:

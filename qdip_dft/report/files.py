@@ -14,14 +14,17 @@ from tempfile import NamedTemporaryFile
 
 from pydantic import JsonValue
 
+from qdip_dft.analysis.strip import survey_strip
 from qdip_dft.errors import ResultsError
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc, Terms
 from qdip_dft.report.figure import FigureKind, draw_levels, render_figure
 from qdip_dft.report.latex import write_latex
+from qdip_dft.report.strip_figure import draw_strip
 from qdip_dft.report.study_page import render_study_page
 from qdip_dft.report.summary import summarise
 from qdip_dft.report.thickness_figure import draw_thickness, view_thickness
+from qdip_dft.report.words import name_facet
 
 DIFFERENCE_LABEL = "black - competitor"
 
@@ -63,7 +66,7 @@ TABLE_COLUMNS = (
 PAGE, JSON, CSV, LATEX = "report.html", "report.json", "table.csv", "tables.tex"
 """Names of the files; each figure is there as ``NAME.png``, ``NAME.svg`` and ``NAME.pdf``."""
 
-LEVELS, THICKNESS = "levels", "thickness"
+LEVELS, THICKNESS, STRIP = "levels", "thickness", "potentials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class ReportFiles:
     latex
         The tables for LaTeX.
     figures
-        The level diagram and, where a result has one, the line against the thickness, in every format.
+        The level diagram and, where a result has them, the line against the thickness and the films over the strip of
+        chemical potentials, in every format.
     """
 
     folder: Path
@@ -138,6 +142,9 @@ def _render_figures(doc: StabilizationDoc, calculations: Mapping[str, Calculatio
     thickness = view_thickness(doc, calculations)
     if thickness is not None:
         figures[THICKNESS] = draw_thickness(thickness)
+    strip = survey_strip(doc)
+    if strip is not None:
+        figures[STRIP] = draw_strip(strip, facet=name_facet(doc))
     return {f"{n}.{kind.value}": render_figure(figure, kind) for n, figure in figures.items() for kind in FigureKind}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from qdip_dft.analysis.sentence import find_deciding_term, write_signed
+from qdip_dft.analysis.strip import survey_strip
 from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
@@ -17,6 +18,7 @@ from qdip_dft.plan import write_study
 from qdip_dft.report.citations import list_citations, list_structures
 from qdip_dft.report.figure import NARROW, WIDE, FigureKind, draw_levels, list_series, render_figure
 from qdip_dft.report.page import embed_figure, render_page
+from qdip_dft.report.strip_figure import describe_strip, draw_strip
 from qdip_dft.report.structure_view import InterfaceView, view_interface
 from qdip_dft.report.summary import FORMULAE, list_steps
 from qdip_dft.report.tables import Cell, Column, Row, Table, list_tables, write_numbers
@@ -89,6 +91,7 @@ def render_study_page(doc: StabilizationDoc, calculations: Mapping[str, Calculat
         levels=_embed_levels(doc),
         thickness=thickness,
         thickness_figures=() if thickness is None else _embed_thickness(thickness),
+        strip_figures=_embed_strip(doc),
         interfaces=interfaces,
         scenes=[{"name": view.name, "elements": view.elements, **view.scene} for view in interfaces],
         unseen=unseen,
@@ -306,6 +309,22 @@ def describe_levels(doc: StabilizationDoc) -> str:
     ]
     lead = "Energy above the most stable bulk in eV per formula unit as the terms are added up. "
     return lead + ("; ".join(lines) + "." if lines else "No phase has a valid candidate.")
+
+
+def _embed_strip(doc: StabilizationDoc) -> tuple[Markup, ...]:
+    """Return the films over the strip of chemical potentials; nothing where no film depends on it."""
+    strip = survey_strip(doc)
+    if strip is None:
+        return ()
+    return tuple(
+        embed_figure(
+            render_figure(draw_strip(strip, facet=name_facet(doc), shape=shape), FigureKind.SVG),
+            name=name,
+            title="Films over the strip of chemical potentials",
+            description=describe_strip(strip),
+        )
+        for name, shape in (("potentials-wide", WIDE), ("potentials-narrow", NARROW))
+    )
 
 
 def _embed_thickness(view: ThicknessView) -> tuple[Markup, ...]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qdip_dft.analysis.ranking import PhaseRanking, average_stabilization_ev_per_fu, rank_candidates
 from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.strip import PhaseStrip, Strip, survey_strip
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, Stabilization, StabilizationDoc, Terms
+from qdip_dft.model.study import OrientationPolicy
 from qdip_dft.report.summary import count_surface_cells, find_selected
 from qdip_dft.report.words import (
     ROLE_WORDS,
@@ -105,7 +108,12 @@ def list_tables(doc: StabilizationDoc) -> tuple[Table, ...]:
     if not list_selected(doc):
         return (tabulate_terms(doc),)
     bound = () if doc.bx2_rich is None else (tabulate_bx2_rich(doc, doc.bx2_rich),)
-    return tabulate_terms(doc), *bound, tabulate_areas(doc), tabulate_cells(doc)
+    strip = survey_strip(doc)
+    reigns = () if strip is None else (tabulate_strip(strip),)
+    rankings = rank_candidates(doc)
+    has_choice = any(len(ranking.candidates) > 1 for ranking in rankings)
+    ranked = (tabulate_ranking(doc, rankings),) if has_choice else ()
+    return tabulate_terms(doc), *bound, *reigns, *ranked, tabulate_areas(doc), tabulate_cells(doc)
 
 
 def tabulate_terms(doc: StabilizationDoc) -> Table:
@@ -140,6 +148,70 @@ def tabulate_bx2_rich(doc: StabilizationDoc, answer: Stabilization) -> Table:
         f"{ax} + {bx2} lie {write_signed(potentials.window_ev)} eV/f.u. above the most stable bulk of the host.",
         result=difference if doc.study.has_competitor else None,
     )
+
+
+def tabulate_strip(strip: Strip) -> Table:
+    """Return which film of each phase is the lowest where on the strip of chemical potentials."""
+    return Table(
+        title=f"Films over the strip of chemical potentials, Δμ({strip.ax})",
+        heading="lowest film",
+        columns=(Column("from", "eV"), Column("to", "eV"), Column("there", "meV/Å²"), Column("then", "meV/Å²")),
+        rows=tuple(row for phase in strip.phases for row in _list_reigns(phase, strip.width_ev)),
+        note=f"Δμ({strip.ax}): 0 is {strip.ax}-rich, {write_signed(-strip.width_ev)} eV is {strip.bx2}-rich; "
+        "the winner changes where one row ends.\n"
+        "there, then: strain, surfaces and binding per area at both ends of the row, above the most stable bulk.",
+    )
+
+
+def _list_reigns(phase: PhaseStrip, width_ev: float) -> list[Row]:
+    return [
+        Row(
+            f"{ROLE_WORDS[phase.role]} {name_film(reign.line.result)}, {reign.line.result.candidate.termination}",
+            (
+                *write_numbers((reign.start_ev, reign.end_ev)),
+                *write_numbers(
+                    (reign.line.at(1.0 + reign.start_ev / width_ev), reign.line.at(1.0 + reign.end_ev / width_ev)),
+                    decimals=1,
+                ),
+            ),
+        )
+        for reign in phase.reigns
+    ]
+
+
+def tabulate_ranking(doc: StabilizationDoc, rankings: Sequence[PhaseRanking]) -> Table:
+    """Return the valid candidates of every phase, lowest first, with their Boltzmann weights."""
+    ensemble = doc.study.ensemble
+    mean = average_stabilization_ev_per_fu(doc)
+    pinned = [r.phase for r in rankings if r.policy is OrientationPolicy.PINNED]
+    note = (
+        f"weight: of patches of {ensemble.patch_area_ang2:g} Å² at {ensemble.temperature_k:g} K; "
+        "all films of a phase for the formula units per area of the one that stands for it."
+    )
+    note += f"\nPinned to the first plane named: {', '.join(pinned)}." if pinned else ""
+    note += "" if mean is None else f"\nblack − competitor of the weighted means: {write_signed(mean)} eV/f.u."
+    return Table(
+        title="Ranking of the candidates",
+        heading="film",
+        columns=(Column("above lowest", "eV/f.u."), Column("per area", "meV/Å²"), Column("weight", "%")),
+        rows=tuple(row for ranking in rankings for row in _list_ranked(ranking)),
+        note=note,
+    )
+
+
+def _list_ranked(ranking: PhaseRanking) -> list[Row]:
+    return [
+        Row(
+            f"{ROLE_WORDS[ranking.role]} {name_film(ranked.result)}"
+            + (" (stands for it)" if ranked.result.is_selected else ""),
+            (
+                *write_numbers((ranked.above_ev_per_fu,)),
+                *write_numbers((ranked.above_mev_per_ang2,), decimals=1),
+                Cell(f"{100 * ranked.weight:.1f}", ranked.weight),
+            ),
+        )
+        for ranked in ranking.candidates
+    ]
 
 
 def tabulate_areas(doc: StabilizationDoc) -> Table:

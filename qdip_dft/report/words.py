@@ -143,7 +143,9 @@ def say_why_lost(doc: StabilizationDoc, result: CandidateResult) -> str:
     if winner is None or winner.total_ev_per_fu is None or result.total_ev_per_fu is None:
         return total_ev_per_fu
     above_ev_per_fu = result.total_ev_per_fu - winner.total_ev_per_fu
-    return f"{total_ev_per_fu}, {write_signed(above_ev_per_fu)} against {name_film(winner)}"
+    is_pinned = doc.study.find_pinned_plane(result.candidate.phase) not in {None, result.candidate.film_plane}
+    pinned = ", whose plane the study pins" if is_pinned else ""
+    return f"{total_ev_per_fu}, {write_signed(above_ev_per_fu)} against {name_film(winner)}{pinned}"
 
 
 def _list_warnings(doc: StabilizationDoc) -> list[str]:
