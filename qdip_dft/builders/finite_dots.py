@@ -24,10 +24,10 @@ from math import ceil, log, pi, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.builders.bonds import bond_length_ang
 from qdip_dft.builders.interfaces import CONTACT_RADII_ANG, DEFAULT_CONTACT_RADIUS_ANG, check_built
 from qdip_dft.builders.ions import Array, Ion, IonicCrystal, repeat_crystal
 from qdip_dft.errors import ChargeBalanceError, InterfaceError, SlabError
+from qdip_dft.model.bond_valence import bond_length_ang
 
 Integers = NDArray[np.int_]
 Site = tuple[int, int, int]

@@ -20,9 +20,10 @@ from math import sqrt
 
 import numpy as np
 
-from qdip_dft.builders.bonds import bond_length_ang, find_bonds
+from qdip_dft.builders.bonds import find_bonds
 from qdip_dft.builders.ions import Array, Ion, IonicCrystal
 from qdip_dft.errors import ChargeBalanceError
+from qdip_dft.model.bond_valence import bond_length_ang
 
 HALIDES = ("F", "Cl", "Br", "I")
 HYDROXIDE = "OH"

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdip_dft.builders.bonds import bond_length_ang, bond_valence_radius_ang, find_bonds
+from qdip_dft.builders.bonds import find_bonds
 from qdip_dft.builders.ions import IonicCrystal, find_ions, repeat_crystal
 from qdip_dft.errors import StructureError
+from qdip_dft.model.bond_valence import bond_length_ang, bond_valence_radius_ang
 from tests.unit.crystals import TEST_CHARGES, load_ions, make_record
 
 

@@ -7,7 +7,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from qdip_dft.builders.bonds import bond_length_ang
 from qdip_dft.builders.cleavage import LAYER_TOLERANCE_ANG
 from qdip_dft.builders.dots import build_dot_slab, plan_dot_cut
 from qdip_dft.builders.films import in_vacuum
@@ -15,6 +14,7 @@ from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal
 from qdip_dft.builders.passivation import spread_evenly
 from qdip_dft.errors import ChargeBalanceError
+from qdip_dft.model.bond_valence import bond_length_ang
 from qdip_dft.model.slab import DotCut
 from tests.unit.crystals import load_face
 

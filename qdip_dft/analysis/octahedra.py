@@ -1,0 +1,267 @@
+r"""How the octahedra of a film are tilted and stretched, layer by layer, and what binds the film to the dot.
+
+Two metals B that share one halide X form a bridge B-X-B.  In the cubic perovskite every bridge is straight; where the
+octahedra tilt it bends, and the tilt of the two octahedra against the line between their metals is
+
+.. math:: \varphi = (180° - \angle_{\mathrm{BXB}}) / 2.
+
+Edges and faces that octahedra share (the yellow phases) are bent by their geometry, so only corners count as tilts.
+
+A bond's valence is s = exp[(R0 − d) / b] (`qdip_dft.model.bond_valence`); the valences around a divalent metal add up
+to about 2 where it has all its neighbours, and to less on a bare surface.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdip_dft.analysis.phases import HALIDES, LONGEST_BOND_ANG, METALS
+from qdip_dft.model.bond_valence import SOFTNESS_ANG, bond_valence_radius_ang
+from qdip_dft.model.neighbours import find_pairs
+from qdip_dft.model.structure import StructureRecord
+
+ANIONS = HALIDES | {"F", "O", "S", "Se", "Te"}
+MOLECULAR = frozenset({"H", "C", "N"})
+"""Elements of organic ions: what their contacts with halides are worth, bond valences do not say."""
+
+LONGEST_CONTACT_ANG = 4.5
+"""Longer contacts add less than 0.01 to a valence sum."""
+
+LEAST_BOND_VALENCE = 0.05
+"""A weaker contact across the interface is no bond: a sixth of a Pb–I bond in an octahedron."""
+
+LAYER_GAP_ANG = 1.5
+"""Metals whose heights differ by less belong to one layer."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The octahedra of some metals.
+
+    Parameters
+    ----------
+    n_metals
+        How many metals.
+    bond_ang, bond_spread_ang
+        Mean metal–halide distance and its standard deviation in Å; None without bonds.
+    bridge_deg
+        Mean angle B-X-B over shared corners in degrees; None without shared corners.
+    valence
+        Mean bond-valence sum of the metals, all anions counted.
+    """
+
+    n_metals: int
+    bond_ang: float | None
+    bond_spread_ang: float | None
+    bridge_deg: float | None
+    valence: float
+
+    @property
+    def tilt_deg(self) -> float | None:
+        """Return the mean tilt φ in degrees."""
+        return None if self.bridge_deg is None else 0.5 * (180.0 - self.bridge_deg)
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """Two metals that share one halide.
+
+    Parameters
+    ----------
+    metals
+        Their sites.
+    angle_deg
+        B-X-B in degrees.
+    """
+
+    metals: tuple[int, int]
+    angle_deg: float
+
+
+@dataclass(frozen=True, slots=True)
+class CrossBond:
+    """The bonds of one kind between film and dot.
+
+    Parameters
+    ----------
+    pair
+        Such as ``Pb-I``, the cation first.
+    count
+        How many in the cell.
+    shortest_ang, mean_ang
+        Lengths in Å.
+    valence
+        Sum of their valences.
+    """
+
+    pair: str
+    count: int
+    shortest_ang: float
+    mean_ang: float
+    valence: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Bonds:
+    """Contacts of cations with anions: sites, distances in Å, vectors from the cation to the anion, valences."""
+
+    cations: NDArray[np.int64]
+    anions: NDArray[np.int64]
+    vectors_ang: Array
+    distances_ang: Array
+    valences: Array
+
+
+def measure_shape(structure: StructureRecord, *, sites: Iterable[int] | None = None) -> Shape:
+    """Return the shape of the octahedra around the metals among some sites.
+
+    Parameters
+    ----------
+    structure
+        A bulk, slab or interface; halides of other parts count as neighbours.
+    sites
+        Indices of the sites; None: all.
+    """
+    chosen = set(range(structure.n_atoms) if sites is None else sites)
+    return _shape_of([site for site in find_metals(structure) if site in chosen], structure)
+
+
+def measure_layers(structure: StructureRecord, *, sites: Iterable[int] | None = None) -> tuple[Shape, ...]:
+    """Return the shape of every layer of metals along the third axis, lowest first; see `measure_shape`."""
+    chosen = set(range(structure.n_atoms) if sites is None else sites)
+    metals = [site for site in find_metals(structure) if site in chosen]
+    return tuple(_shape_of(layer, structure) for layer in group_layers(structure, metals))
+
+
+def find_metals(structure: StructureRecord) -> list[int]:
+    """Return the sites of the metals that sit in octahedra."""
+    return [site for site, symbol in enumerate(structure.species) if symbol in METALS]
+
+
+def group_layers(structure: StructureRecord, sites: Iterable[int]) -> list[list[int]]:
+    """Return sites in layers, lowest first: a gap in their heights begins a new one."""
+    heights = _positions_ang(structure)[:, 2]
+    ordered = sorted(sites, key=lambda site: float(heights[site]))
+    layers: list[list[int]] = []
+    for site in ordered:
+        if layers and heights[site] - heights[layers[-1][-1]] < LAYER_GAP_ANG:
+            layers[-1].append(site)
+        else:
+            layers.append([site])
+    return layers
+
+
+def find_bridges(structure: StructureRecord) -> tuple[Bridge, ...]:
+    """Return every shared corner: pairs of metals, or a metal and its image, with exactly one halide in common."""
+    bonds = _halide_bonds(structure)
+    around: dict[int, list[tuple[int, Array]]] = defaultdict(list)
+    for metal, halide, vector in zip(bonds.cations, bonds.anions, bonds.vectors_ang, strict=True):
+        around[int(halide)].append((int(metal), -vector))
+    links = [
+        (first, second, one, other)
+        for metals in around.values()
+        for (first, one), (second, other) in combinations(metals, 2)
+    ]
+    shared = Counter(_name_link(*link) for link in links)
+    return tuple(
+        Bridge((first, second), _angle_deg(one, other))
+        for first, second, one, other in links
+        if shared[_name_link(first, second, one, other)] == 1
+    )
+
+
+def _name_link(first: int, second: int, one: Array, other: Array) -> tuple[int, int, tuple[float, ...]]:
+    """Return what two halides between the same two metals have in common: the metals and the vector between them."""
+    between = np.round(other - one, 3) + 0.0
+    if first > second or (first == second and tuple(between) < tuple(-between)):
+        first, second, between = second, first, -between + 0.0
+    return first, second, tuple(between.tolist())
+
+
+def find_cross_bonds(structure: StructureRecord, *, n_dot: int) -> tuple[CrossBond, ...]:
+    """Return the bonds between the first sites of an interface, its dot, and the others, its film.
+
+    Parameters
+    ----------
+    structure
+        The interface.
+    n_dot
+        Number of sites of the dot.
+    """
+    bonds = _find_bonds(structure)
+    crosses = ((bonds.cations < n_dot) != (bonds.anions < n_dot)) & (bonds.valences >= LEAST_BOND_VALENCE)
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for index in np.flatnonzero(crosses).tolist():
+        kinds[f"{structure.species[bonds.cations[index]]}-{structure.species[bonds.anions[index]]}"].append(index)
+    return tuple(
+        CrossBond(
+            pair=pair,
+            count=len(found),
+            shortest_ang=float(bonds.distances_ang[found].min()),
+            mean_ang=float(bonds.distances_ang[found].mean()),
+            valence=float(bonds.valences[found].sum()),
+        )
+        for pair, found in sorted(kinds.items())
+    )
+
+
+def _shape_of(metals: list[int], structure: StructureRecord) -> Shape:
+    halides, all_bonds, own = _halide_bonds(structure), _find_bonds(structure), set(metals)
+    lengths = halides.distances_ang[np.isin(halides.cations, metals)]
+    ends = [(b.angle_deg, sum(metal in own for metal in b.metals)) for b in find_bridges(structure)]
+    weight = sum(count for _, count in ends)
+    valence = all_bonds.valences[np.isin(all_bonds.cations, metals)].sum()
+    return Shape(
+        n_metals=len(metals),
+        bond_ang=float(lengths.mean()) if len(lengths) else None,
+        bond_spread_ang=float(lengths.std()) if len(lengths) else None,
+        bridge_deg=sum(angle * count for angle, count in ends) / weight if weight else None,
+        valence=float(valence) / len(metals) if metals else 0.0,
+    )
+
+
+def _halide_bonds(structure: StructureRecord) -> _Bonds:
+    """Return the bonds that make octahedra: metal and halide within the longest bond."""
+    bonds, species = _find_bonds(structure), structure.species
+    limits = np.array([LONGEST_BOND_ANG.get(species[anion], 0.0) for anion in bonds.anions])
+    is_metal = np.array([species[cation] in METALS for cation in bonds.cations], dtype=bool)
+    keep = is_metal & (bonds.distances_ang <= limits)
+    return _Bonds(
+        bonds.cations[keep],
+        bonds.anions[keep],
+        bonds.vectors_ang[keep],
+        bonds.distances_ang[keep],
+        bonds.valences[keep],
+    )
+
+
+def _find_bonds(structure: StructureRecord) -> _Bonds:
+    pairs = find_pairs(_positions_ang(structure), np.array(structure.lattice_ang), cutoff_ang=LONGEST_CONTACT_ANG)
+    is_anion = np.array([symbol in ANIONS for symbol in structure.species])
+    is_cation = np.array([symbol not in ANIONS | MOLECULAR for symbol in structure.species])
+    forward = is_cation[pairs.first] & is_anion[pairs.second]
+    backward = is_anion[pairs.first] & is_cation[pairs.second]
+    cations = np.concatenate([pairs.first[forward], pairs.second[backward]])
+    anions = np.concatenate([pairs.second[forward], pairs.first[backward]])
+    vectors = np.concatenate([pairs.vectors_ang[forward], -pairs.vectors_ang[backward]])
+    distances = np.linalg.norm(vectors, axis=1)
+    species = structure.species
+    radii = np.array([bond_valence_radius_ang(species[c], species[a]) for c, a in zip(cations, anions, strict=True)])
+    return _Bonds(cations, anions, vectors, distances, np.exp((radii - distances) / SOFTNESS_ANG))
+
+
+def _positions_ang(structure: StructureRecord) -> Array:
+    return np.asarray(np.array(structure.frac_coords) @ np.array(structure.lattice_ang))
+
+
+def _angle_deg(one: Array, other: Array) -> float:
+    cosine = one @ other / (np.linalg.norm(one) * np.linalg.norm(other))
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
