@@ -26,7 +26,7 @@ from qdip_dft.builders.variants import list_half_turns
 from qdip_dft.cache import screening_key
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.jobs.screen import Checkpoint, screen
+from qdip_dft.jobs.screening import Checkpoint, screen
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.registry import RegistryScreening, ScreeningTask
 from qdip_dft.model.structure import StructureRecord

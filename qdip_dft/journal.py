@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +33,21 @@ def read_entries(path: Path) -> Iterator[list[Any]]:
             yield json.loads(line)
         except ValueError:
             continue
+
+
+_recordings: ContextVar[Path | None] = ContextVar("recordings", default=None)
+
+
+@contextmanager
+def recording_in(folder: Path) -> Iterator[None]:
+    """Let what runs inside keep its journals in a folder; it is created when it is needed."""
+    token = _recordings.set(folder)
+    try:
+        yield
+    finally:
+        _recordings.reset(token)
+
+
+def recordings() -> Path | None:
+    """Return the folder that `recording_in` has named."""
+    return _recordings.get()

@@ -11,9 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +23,7 @@ from qdip_dft.deadline import current_deadline
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
 from qdip_dft.errors import OutOfTime
-from qdip_dft.journal import append_entry, read_entries
+from qdip_dft.journal import append_entry, read_entries, recordings
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.structure import StructureRecord
 
@@ -33,22 +31,9 @@ SCRATCH_VARIABLE = "QDIP_SCRATCH"
 """Environment variable with the folder where codes run; the default is ``qdip-scratch`` in the working directory."""
 
 
-_recordings: ContextVar[Path | None] = ContextVar("recordings", default=None)
-
-
-@contextmanager
-def recording_in(folder: Path) -> Iterator[None]:
-    """Let the potentials that run inside keep their evaluations in a folder; it is created when it is needed."""
-    token = _recordings.set(folder)
-    try:
-        yield
-    finally:
-        _recordings.reset(token)
-
-
 def recording_folder(engine: Engine, structure: StructureRecord, freedom: Freedom) -> Path | None:
     """Return where a relaxation with a potential is recorded; None if nobody has said where."""
-    chosen = _recordings.get() or os.environ.get(SCRATCH_VARIABLE)
+    chosen = recordings() or os.environ.get(SCRATCH_VARIABLE)
     return None if chosen is None else Path(chosen).absolute() / _name_run(engine, structure, freedom)
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qdip_dft.engines.recorded import recording_in
 from qdip_dft.errors import EngineError
 from qdip_dft.execution.progress import ProgressDisplay
 from qdip_dft.execution.results_folder import ResultsFolder
 from qdip_dft.execution.run_notes import NotedRun
-from qdip_dft.jobs.screen import checkpoint_file
+from qdip_dft.jobs.screening import checkpoint_file
+from qdip_dft.journal import recording_in
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.plan import StudyPlan
 from qdip_dft.results.archive import Archive

@@ -1,25 +1,17 @@
-"""The one job that runs an engine: a task in, a calculation record out."""
+"""The one job that runs an engine; what it does stands in `qdip_dft.jobs.calculating`."""
 
 from __future__ import annotations
 
-import logging
-import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobflow import CURRENT_JOB, Job, JobConfig, job
 
 from qdip_dft.cache import job_id
-from qdip_dft.deadline import Deadline, working_until
-from qdip_dft.errors import OutOfTime
-from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
-from qdip_dft.model.progress import ProgressEvent, ProgressKind
+from qdip_dft.jobs.calculating import calculate_task
+from qdip_dft.model.calculation import CalculationTask
 
 if TYPE_CHECKING:
-    from qdip_dft.engines.base import Engine, RelaxationStep
-
-logger = logging.getLogger("qdip_dft.progress")
+    from qdip_dft.engines.base import Engine
 
 
 def calculation_job(task: CalculationTask, engine: Engine, *, key: str, attempt: int = 0) -> Job:
@@ -32,44 +24,9 @@ def calculation_job(task: CalculationTask, engine: Engine, *, key: str, attempt:
 
 @job(config=JobConfig(expose_store=True))
 def calculate(task: dict[str, Any], engine: Engine, key: str, attempt: int) -> dict[str, Any]:
-    """Calculate a task, or return what is stored under the same id already.
-
-    The outcome is plain data.  A failure is a record as well, so that the terms it belongs to can say why they are
-    missing; a later attempt has another id.
-
-    Parameters
-    ----------
-    task
-        A `CalculationTask` as plain data.
-    engine
-        The engine that calculates.
-    key
-        The calculation key.
-    attempt
-        Number of the attempt.
-
-    Raises
-    ------
-    OutOfTime
-        If the allocation ends before the calculation would; the next run of the job goes on from there.
-    """
+    """Return what is stored under the same id already, or else what `calculate_task` finds."""
     stored = find_stored_output()
-    if stored is not None:
-        return stored
-    asked = CalculationTask.model_validate(task)
-    with working_until(Deadline.from_environment()):
-        result, failure = _run_engine(asked, engine)
-    record = CalculationRecord(
-        key=key,
-        attempt=attempt,
-        task=asked,
-        theory=engine.theory(),
-        result=result,
-        failure=failure,
-        pseudopotentials=None if result is None else engine.pseudopotentials(asked.structure.species),
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    return record.model_dump(mode="json")
+    return calculate_task(task, engine, key, attempt) if stored is None else stored
 
 
 def find_stored_output() -> dict[str, Any] | None:
@@ -78,52 +35,3 @@ def find_stored_output() -> dict[str, Any] | None:
         return None
     found = CURRENT_JOB.store.query_one({"uuid": CURRENT_JOB.job.uuid}, {"output": 1}, load=True)
     return None if found is None else found["output"]
-
-
-def _run_engine(task: CalculationTask, engine: Engine) -> tuple[EngineResult | None, str | None]:
-    progress = _Progress(task, engine)
-    progress.report(ProgressKind.STARTED)
-    try:
-        if task.freedom is Freedom.NONE:
-            result = engine.static(task.structure)
-        else:
-            result = engine.relax(task.structure, task.freedom, on_step=progress.report_step)
-    except OutOfTime:
-        raise
-    except Exception as error:
-        # The boundary to foreign codes: whatever goes wrong there is recorded, not hidden and not fatal to the study.
-        logger.exception("%s failed", task.label)
-        progress.report(ProgressKind.FAILED)
-        return None, f"{type(error).__name__}: {error}"
-    progress.report(ProgressKind.FINISHED, step=result.n_steps, force=result.max_force_ev_per_ang)
-    return result, None
-
-
-@dataclass
-class _Progress:
-    """Tells the log where a calculation stands; a terminal may listen."""
-
-    task: CalculationTask
-    engine: Engine
-
-    def __post_init__(self) -> None:
-        self.started = time.monotonic()
-
-    def report_step(self, step: RelaxationStep) -> None:
-        self.report(ProgressKind.STEP, step=step.step, force=step.max_force_ev_per_ang, energy=step.energy_ev)
-
-    def report(
-        self, kind: ProgressKind, *, step: int = 0, force: float | None = None, energy: float | None = None
-    ) -> None:
-        event = ProgressEvent(
-            kind=kind,
-            label=self.task.label,
-            n_atoms=self.task.structure.n_atoms,
-            step=step,
-            max_steps=self.engine.relaxation.max_steps if self.task.freedom is not Freedom.NONE else 0,
-            max_force_ev_per_ang=force,
-            force_threshold_ev_per_ang=self.engine.relaxation.force_threshold_ev_per_ang,
-            energy_ev=energy,
-            elapsed_s=time.monotonic() - self.started,
-        )
-        logger.info("%s: %s", kind.value, self.task.label, extra={"progress": event})

@@ -26,7 +26,8 @@ from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.execution.local import open_archive, run_study
 from qdip_dft.execution.results_folder import ResultsFolder
-from qdip_dft.jobs.screen import Checkpoint, checkpoint_file, screen, screening_job
+from qdip_dft.jobs.screen import screening_job
+from qdip_dft.jobs.screening import Checkpoint, checkpoint_file, screen
 from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.registry import RegistryScreening, ScreeningTask

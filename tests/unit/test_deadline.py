@@ -22,11 +22,12 @@ from qdip_dft.deadline import (
 )
 from qdip_dft.engines.base import Engine, Feature
 from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
-from qdip_dft.engines.recorded import RecordedPotential, recording_in
+from qdip_dft.engines.recorded import RecordedPotential
 from qdip_dft.engines.registry import ENGINES, engine_from_spec
 from qdip_dft.engines.testing import TestingEngine, evaluate_morse
 from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.jobs.calculate import calculation_job
+from qdip_dft.journal import recording_in
 from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.engine import EngineSpec
 from tests.unit.crystals import load

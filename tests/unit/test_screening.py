@@ -21,7 +21,7 @@ from qdip_dft.flows.assembly import assemble_documents
 from qdip_dft.flows.resolution import Resolution, preview_screenings, preview_structures
 from qdip_dft.flows.screening import count_positions
 from qdip_dft.flows.steps import Part, StudySteps
-from qdip_dft.jobs.screen import Checkpoint, screen
+from qdip_dft.jobs.screening import Checkpoint, screen
 from qdip_dft.model.calculation import EngineResult, Level
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScreening, ScreeningTask
 from qdip_dft.model.stabilization import CandidateResult
