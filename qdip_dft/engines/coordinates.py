@@ -195,13 +195,25 @@ def _invariant_strains(lattice_ang: FloatArray) -> FloatArray:
 
 def _lattice_rotations(lattice_ang: FloatArray) -> FloatArray:
     """Return the Cartesian rotations of the empty lattice, shape (rotations, 3, 3)."""
-    from pymatgen.core import Lattice, Structure
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+    import spglib
 
-    empty = Structure(Lattice(lattice_ang), ["H"], [[0.0, 0.0, 0.0]])
+    one_atom = (lattice_ang.tolist(), [[0.0, 0.0, 0.0]], [1])
     # The default angle tolerance of 5 degrees would call a slightly sheared lattice cubic; -1 leaves lengths to decide.
-    symmetry = SpacegroupAnalyzer(empty, symprec=LATTICE_TOLERANCE_ANG, angle_tolerance=-1.0)
-    return np.array([each.rotation_matrix for each in symmetry.get_symmetry_operations(cartesian=True)])
+    found = spglib.get_symmetry(one_atom, symprec=LATTICE_TOLERANCE_ANG, angle_tolerance=-1.0)
+    if found is None:
+        raise _no_symmetry(lattice_ang)
+    to_cartesian = lattice_ang.T
+    rotations: FloatArray = to_cartesian @ (found["rotations"] @ np.linalg.inv(to_cartesian))
+    return rotations
+
+
+def _no_symmetry(lattice_ang: FloatArray) -> EngineError:
+    return EngineError(
+        f"no symmetry is found for a cell of {abs(np.linalg.det(lattice_ang)):.3g} Å³",
+        limit="three independent vectors of some Å",
+        why="the crystal system that a relaxation must keep is unknown",
+        remedy="check the lattice of the structure",
+    )
 
 
 def _require_in_plane(lattice_ang: FloatArray) -> None:
