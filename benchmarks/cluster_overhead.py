@@ -1,30 +1,44 @@
-"""What a trivial job costs, one after the other: jobflow on this machine, plain FireWorks, and ours on FireWorks.
+"""What a trivial job costs beside its own time: jobflow on this machine, plain FireWorks, and ours, in every mode.
 
-    python benchmarks/cluster_overhead.py [--jobs 200]
+    python benchmarks/cluster_overhead.py [--jobs 100] [--blocks 6] [--batch-jobs 6]
 
-The trivial job of FireWorks is a bare PyTask; ours is a single-point energy of two atoms with the toy potential, whose
-own time is measured and taken off.  Both run with `launch_rocket` in launch folders of their own, in turns, on a
-private MongoDB (`make mongod`) with authentication.  Medians in ms.
+The trivial job of plain FireWorks is a bare PyTask run by ``rlaunch``; ours is a single-point energy of two atoms with
+the toy potential (0.2 ms) run by our worker, with claim, look-up and the result on disk before it is stored.  Plain and
+ours take turns, job by job or block by block, on one private MongoDB with authentication (`make mongod`) and, in the
+last two modes, one private Slurm of two nodes (as root).  Medians over jobs or blocks.
+
+    in one process      one job after the other in a running Python
+    rapidfire           a worker process as it stands in a packed allocation: the time from job to job
+    start-up            from the start of that process to its first job
+    Slurm, packed       one allocation, two workers in each of two nodes: time per job
+    Slurm, single       a batch job for each: time per job, several in the queue at once
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "cluster")]
+
+KINDS = ("plain", "mlip")
+LIMIT_S = 120.0
 
 
-def make_jobs(count: int) -> list[Any]:
+def make_jobs(count: int, *, first: int = 0) -> list[Any]:
     """Return jobs of two atoms, each another question."""
     from qdip_dft.cache import calculation_key
     from qdip_dft.engines.registry import engine_from_spec
@@ -35,7 +49,7 @@ def make_jobs(count: int) -> list[Any]:
 
     engine = engine_from_spec(EngineSpec(name="testing"))
     jobs = []
-    for number in range(count):
+    for number in range(first, first + count):
         edge = 8.0 + number * 1e-3
         structure = StructureRecord(
             lattice_ang=((edge, 0.0, 0.0), (0.0, edge, 0.0), (0.0, 0.0, edge)),
@@ -51,9 +65,9 @@ def time_each(action: Callable[[Any], Any], arguments: list[Any]) -> list[float]
     """Return the time of an action on each argument in ms."""
     times = []
     for argument in arguments:
-        start = perf_counter()
+        start = time.perf_counter()
         action(argument)
-        times.append(1e3 * (perf_counter() - start))
+        times.append(1e3 * (time.perf_counter() - start))
     return times
 
 
@@ -75,75 +89,196 @@ def run_locally_in(folder: Path) -> Callable[[Any], Any]:
     return lambda job: run_locally(job, store=store, log=False)
 
 
-def add_plain(launchpad: Any, _: Any) -> None:
-    """Submit a bare PyTask."""
-    from fireworks import Firework, PyTask
+@dataclass
+class Bench:
+    """A queue of trivial jobs of both kinds, and the ways to run them."""
 
-    launchpad.add_wf(Firework([PyTask(func="time.time")], spec={"_category": "plain"}))
+    folder: Path
+    launchpad: Any
+    n_made: int = 0
+    figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def note(self, mode: str, kind: str, value_ms: float) -> None:
+        """Keep a figure."""
+        self.figures.setdefault(mode, {}).setdefault(kind, []).append(value_ms)
+
+    def add(self, kind: str, count: int) -> None:
+        """Put jobs into the queue; ours are claimed, as `qdip submit` does."""
+        from fireworks import Firework, PyTask
+
+        from qdip_dft.execution.fireworks.database import ClusterDatabase
+        from qdip_dft.execution.fireworks.stage import Orders, make_firework
+        from qdip_dft.model.engine import PresetName
+
+        if kind == "plain":
+            for _ in range(count):
+                self.launchpad.add_wf(Firework([PyTask(func="time.time")], spec={"_category": kind}))
+            return
+        orders = Orders(submission="overhead", study="overhead", preset=PresetName.FAST)
+        jobs = make_jobs(count, first=self.n_made)
+        self.n_made += count
+        ClusterDatabase(self.launchpad.db).claims.claim([job.uuid for job in jobs], owner="overhead")
+        for job in jobs:
+            self.launchpad.add_wf(make_firework(job, orders))
+
+    def run_in_one_process(self, count: int) -> None:
+        """Run jobs of both kinds in turns."""
+        from fireworks import FWorker
+        from fireworks.core.rocket_launcher import launch_rocket
+
+        from qdip_dft.execution.fireworks.worker import Worker, open_queue, read_worker
+
+        for kind in KINDS:
+            self.add(kind, count)
+        queue = open_queue(self.folder / "my_launchpad.yaml")
+        ours = Worker(queue, read_worker(self.folder / "mlip.yaml"), self.folder)
+        for number in range(count):
+            place = self.folder / f"plain-{number}"
+            place.mkdir()
+            os.chdir(place)
+            worker = FWorker("plain", category="plain")
+            (plain_ms,) = time_each(lambda _, w=worker: launch_rocket(self.launchpad, w, strm_lvl="CRITICAL"), [None])
+            (ours_ms,) = time_each(lambda _: ours._run_next(is_waiting=False), [None])  # noqa: SLF001 (one job)
+            self.note("in one process", "plain", plain_ms)
+            self.note("in one process", "mlip", ours_ms)
+        queue.connection.close()
+
+    def command(self, kind: str, mode: str) -> list[str]:
+        """Return the worker process of a kind."""
+        files = ["-l", str(self.folder / "my_launchpad.yaml"), "-w", str(self.folder / f"{kind}.yaml")]
+        if kind == "plain":
+            options = ["rapidfire", "--nlaunches", "infinite", "--max_loops", "1", "--sleep", "1"]
+            module = "fireworks.scripts.rlaunch_run"
+            return [sys.executable, "-m", module, "-s", *files, *(options if mode == "rapidfire" else [mode])]
+        options = ["rapidfire", "--idle", "1"] if mode == "rapidfire" else [mode]
+        return [sys.executable, "-m", "qdip_dft.execution.fireworks.worker", *files, *options]
+
+    def run_rapidfire(self, kind: str, count: int) -> None:
+        """Let one worker process empty the queue."""
+        self.add(kind, count)
+        started = time.time()
+        place = Path(tempfile.mkdtemp(dir=self.folder))
+        subprocess.run(self.command(kind, "rapidfire"), cwd=place, check=True, capture_output=True)
+        begun, ended = self.times(kind, started)
+        self.note("start-up", kind, 1e3 * (begun[0] - started))
+        self.note("rapidfire", kind, 1e3 * (ended[-1] - begun[0]) / count)
+
+    def times(self, kind: str, since_s: float) -> tuple[list[float], list[float]]:
+        """Return when the launches of a kind began and ended, in order."""
+        moments: dict[str, list[float]] = {"RUNNING": [], "COMPLETED": []}
+        for launch in self.launchpad.launches.find({"fworker.name": kind}, {"state_history": 1}):
+            for entry in launch["state_history"]:
+                moment = datetime.fromisoformat(f"{entry['created_on'][:26]}+00:00").timestamp()
+                if entry["state"] in moments and moment > since_s:
+                    moments[entry["state"]].append(moment)
+        return sorted(moments["RUNNING"]), sorted(moments["COMPLETED"])
+
+    def run_packed(self, slurm: Any, kind: str, count: int) -> None:
+        """Let four workers in one allocation of two nodes empty the queue."""
+        self.add(kind, count)
+        started = time.time()
+        self.submit(slurm, ["srun", "--ntasks=4", *self.command(kind, "rapidfire")], "--nodes=2", "--ntasks=4")
+        self.wait(slurm)
+        begun, ended = self.times(kind, started)
+        self.note("Slurm, packed", kind, 1e3 * (ended[-1] - begun[0]) / count)
+
+    def run_single(self, slurm: Any, kind: str, count: int) -> None:
+        """Give each job a batch job of its own."""
+        self.add(kind, count)
+        started = time.time()
+        for _ in range(count):
+            self.submit(slurm, self.command(kind, "singleshot"), "--ntasks=1")
+        self.wait(slurm)
+        _, ended = self.times(kind, started)
+        assert len(ended) == count
+        self.note("Slurm, single", kind, 1e3 * (ended[-1] - started) / count)
+
+    def submit(self, slurm: Any, command: list[str], *options: str) -> None:
+        """Submit a batch job."""
+        place = Path(tempfile.mkdtemp(dir=self.folder))
+        script = place / "job.sh"
+        script.write_text(f"#!/bin/bash\ncd {place}\n{' '.join(command)}\n", encoding="utf-8")
+        slurm.call("sbatch", *options, f"--chdir={place}", "--output=out", "--error=error", str(script))
+
+    def wait(self, slurm: Any) -> None:
+        """Wait until Slurm is idle."""
+        end = time.monotonic() + LIMIT_S
+        while slurm.call("squeue", "--noheader").strip():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+    def print_table(self) -> None:
+        """Print the medians side by side."""
+        print(f"{'ms per job':<18}{'FireWorks':>11}{'ours':>9}{'more':>8}   quarter to three quarters of the ratios")
+        for mode, values in self.figures.items():
+            plain, ours = (median(values[kind]) for kind in KINDS)
+            ratios = sorted(b / a for a, b in zip(values["plain"], values["mlip"], strict=True))
+            spread = f"{ratios[len(ratios) // 4]:.2f} to {ratios[(3 * len(ratios)) // 4]:.2f}"
+            print(f"{mode:<18}{plain:>11.1f}{ours:>9.1f}{ours / plain - 1:>+8.0%}   {spread} of {len(ratios)}")
 
 
-def add_ours(launchpad: Any, job: Any) -> None:
-    """Submit one of our jobs."""
-    from qdip_dft.execution.fireworks.stage import Orders, make_firework
-    from qdip_dft.model.engine import PresetName
+def prepare(folder: Path, server: Any) -> Any:
+    """Write the files of the workers and return the queue."""
+    from fireworks import LaunchPad
 
-    orders = Orders(submission="overhead", study="overhead", preset=PresetName.FAST)
-    launchpad.add_wf(make_firework(job, orders))
+    from qdip_dft.execution.fireworks.database import ClusterDatabase
+
+    address = {"host": server.database_uri("overhead"), "uri_mode": True, "name": "overhead", "strm_lvl": "ERROR"}
+    (folder / "my_launchpad.yaml").write_text(json.dumps(address), encoding="utf-8")
+    for kind in KINDS:
+        places = {"outbox": str(folder / "outbox"), "scratch": str(folder / "scratch")}
+        worker = {"name": kind, "category": [kind], "query": "{}", "env": places}
+        (folder / f"{kind}.yaml").write_text(json.dumps(worker), encoding="utf-8")
+    launchpad = LaunchPad(**address)
+    ClusterDatabase(launchpad.db).prepare()
+    return launchpad
 
 
-def launch_in(folder: Path, launchpad: Any, category: str) -> Callable[[Any], Any]:
-    """Return how a worker of a category runs its next job."""
-    from fireworks import FWorker
-    from fireworks.core.rocket_launcher import launch_rocket
+def measure_on_slurm(bench: Bench, *, blocks: int, batch_jobs: int) -> None:
+    """Run the two modes that need a batch system."""
+    from private_slurm import PrivateSlurm
 
-    worker = FWorker(category, category=category, env={"outbox": str(folder / "outbox")})
-
-    def launch(number: int) -> None:
-        place = folder / f"{category}-{number}"
-        place.mkdir()
-        os.chdir(place)
-        assert launch_rocket(launchpad, worker, strm_lvl="CRITICAL")
-
-    return launch
+    place = Path(tempfile.mkdtemp(prefix="slurm-"))
+    place.chmod(0o755)
+    slurm = PrivateSlurm(place / "s")
+    try:
+        slurm.start()
+        for block in range(blocks):
+            for kind in KINDS if block % 2 else KINDS[::-1]:
+                bench.run_packed(slurm, kind, 10 * batch_jobs)
+                bench.run_single(slurm, kind, batch_jobs)
+    finally:
+        slurm.stop()
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=200)
-    count = parser.parse_args().jobs
+    parser.add_argument("--jobs", type=int, default=100)
+    parser.add_argument("--blocks", type=int, default=6)
+    parser.add_argument("--batch-jobs", type=int, default=6)
+    given = parser.parse_args()
     import private_mongod
-    from fireworks import LaunchPad
-
-    from qdip_dft.execution.fireworks.database import ClusterDatabase
 
     logging.disable(logging.CRITICAL)
-    jobs = make_jobs(count)
     program = private_mongod.find_mongod()
     assert program is not None, "make mongod"
     with tempfile.TemporaryDirectory() as name, private_mongod.start_private_mongod(program) as server:
         folder = Path(name)
-        launchpad = LaunchPad(host=server.database_uri("overhead"), uri_mode=True, name="overhead")
-        ClusterDatabase(launchpad.db).prepare()
+        bench = Bench(folder, prepare(folder, server))
+        jobs = make_jobs(given.jobs)
         engine_ms = median(time_each(calculate_alone, jobs))
-        local_ms = median(time_each(run_locally_in(folder), make_jobs(count)))
-        submit = {"plain": add_plain, "mlip": add_ours}
-        for add in submit.values():
-            for job in jobs:
-                add(launchpad, job)
-        launch = {category: launch_in(folder, launchpad, category) for category in submit}
-        times: dict[str, list[float]] = {category: [] for category in submit}
-        for number in range(count):  # in turns: both meet the same disturbances
-            for category in submit:
-                times[category] += time_each(launch[category], [number])
+        local_ms = median(time_each(run_locally_in(folder), jobs))
+        bench.n_made = given.jobs
+        bench.run_in_one_process(given.jobs)
+        for block in range(given.blocks):
+            for kind in KINDS if block % 2 else KINDS[::-1]:
+                bench.run_rapidfire(kind, given.jobs // 2)
+        measure_on_slurm(bench, blocks=given.blocks, batch_jobs=given.batch_jobs)
         os.chdir(ROOT)
-        launchpad.connection.close()
-    plain_ms, ours_ms = median(times["plain"]), median(times["mlip"])
-    added_ms = ours_ms - engine_ms - plain_ms
-    print(f"the engine alone              {engine_ms:7.2f} ms")
-    print(f"jobflow run_locally           {local_ms - engine_ms:7.2f} ms more")
-    print(f"FireWorks, bare PyTask        {plain_ms:7.2f} ms")
-    print(f"ours on FireWorks             {ours_ms - engine_ms:7.2f} ms = {added_ms / plain_ms:+.1%}")
+        bench.launchpad.connection.close()
+    print(f"the engine alone {engine_ms:.2f} ms, jobflow run_locally {local_ms:.2f} ms")
+    bench.print_table()
 
 
 if __name__ == "__main__":

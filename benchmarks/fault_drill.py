@@ -1,12 +1,14 @@
 """Break everything at random moments and see whether every study still ends, once, with the same numbers.
 
-    python benchmarks/fault_drill.py [--faults 100] [--minutes 30] [--seed 1]
+    python benchmarks/fault_drill.py [--faults 100] [--walltimes 2] [--minutes 40] [--seed 1]
 
 Studies of the toy potential run on a private MongoDB and a private Slurm of two nodes (Debian's slurm-wlm and munge,
 and `make mongod`; as root), fed and reconciled as `docs/cluster.md` describes, with shorter times.  Meanwhile, every
 second or so, something is killed.  Each study must end by itself; the table says what was done and what came of it.
 
-A walltime is played with the signals that Slurm sends then, since Slurm counts walltimes in minutes.
+In most studies a walltime is played with the signals that Slurm sends then, since Slurm counts walltimes in minutes.
+In the last two (`--walltimes`) the evaluations are slow, nothing else is broken, and every allocation really has one
+minute: in one study the workers know when it ends and stop, in the other they do not and are killed.
 """
 
 from __future__ import annotations
@@ -34,15 +36,16 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "cluster")]
 
 STUDY_LIMIT_S = 300.0
+SLOW_STUDY_LIMIT_S = 900.0
+SLOW_VARIABLE = "QDIP_DRILL_EVALUATION_S"
 OUTAGES_S = (0.5, 2.0, 8.0)
 LONG_OUTAGE_S = 35.0
 
 
 def run_worker(log: Path) -> None:
-    """Be rlaunch, and note every calculation that has ended."""
-    from fireworks.scripts.rlaunch_run import rlaunch
-
-    from qdip_dft.execution.fireworks import outbox
+    """Be a worker, and note every calculation that has ended."""
+    from qdip_dft.engines.testing import TestingEngine
+    from qdip_dft.execution.fireworks import outbox, worker
 
     write = outbox.Outbox._write  # noqa: SLF001 (the moment after which a result must not be lost)
 
@@ -53,7 +56,14 @@ def run_worker(log: Path) -> None:
         return path
 
     outbox.Outbox._write = write_and_note  # type: ignore[method-assign]  # noqa: SLF001
-    rlaunch()
+    load, slow_s = TestingEngine.load_potential, float(os.environ.get(SLOW_VARIABLE, "0"))
+
+    def load_slow(engine: Any) -> Any:
+        potential = load(engine)
+        return lambda arrangement: (time.sleep(slow_s), potential(arrangement))[1]
+
+    TestingEngine.load_potential = load_slow  # type: ignore[method-assign]
+    worker.main()
 
 
 @dataclass
@@ -99,15 +109,20 @@ class Drill:
     chance: random.Random
     faults: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
+    killed: set[str] = field(default_factory=set)
 
-    def run_study(self, number: int, n_faults: int) -> dict[str, Any]:
-        """Run one study through so many faults and return what came of it."""
+    def run_study(self, number: int, n_faults: int, *, walltime: bool | None = None) -> dict[str, Any]:
+        """Run one study through so many faults and return what came of it.
+
+        With ``walltime`` given allocations end after a minute, and the workers know it or do not.
+        """
         from qdip_dft.execution.fireworks.database import ClusterDatabase
         from qdip_dft.execution.fireworks.submission import submit_study
         from qdip_dft.plan import plan_study, read_study
 
         cluster, log = self._make_cluster(number), self.folder / f"ended-{number}.log"
-        script = self._write_script(cluster, log)
+        script = self._write_script(cluster, log, walltime=walltime)
+        limit_s = STUDY_LIMIT_S if walltime is None else SLOW_STUDY_LIMIT_S
         plan = plan_study(read_study(str(ROOT / "tests" / "data" / "toy-study.yaml")))
         with cluster.open_launchpad() as launchpad:
             launchpad.m_logger.setLevel(logging.CRITICAL)
@@ -115,7 +130,7 @@ class Drill:
             database.prepare()
             submit_study(plan, launchpad, resources=cluster.read_resources())
             started, left = time.monotonic(), n_faults
-            while time.monotonic() - started < STUDY_LIMIT_S:
+            while time.monotonic() - started < limit_s:
                 with suppress_outage():
                     self._feed(script)
                     self._reconcile(launchpad, cluster)
@@ -126,7 +141,18 @@ class Drill:
                     left -= self._break_something()
                 time.sleep(0.1)
             self.slurm.call("scancel", "--full", f"--partition={self.slurm.partition}")
+            self._count_walltimes(database, walltime=walltime)
             return {**self._judge(database, log), "seconds": round(time.monotonic() - started, 1)}
+
+    def _count_walltimes(self, database: Any, *, walltime: bool | None) -> None:
+        """Count the allocations that Slurm has killed at their limit, and the jobs that stopped before it."""
+        killed = self.slurm.call("squeue", "--noheader", "--states=TIMEOUT", "--format=%A").split()
+        fresh = set(killed) - self.killed
+        self.killed |= fresh
+        self.faults["walltime of a minute, killed by Slurm (TIMEOUT)"] += len(fresh)
+        if walltime:
+            stopped = database.fireworks.count_documents({"spec.qdip.term": "continued"})
+            self.faults["walltime of a minute, stopped before and put back"] += stopped
 
     def _make_cluster(self, number: int) -> Any:
         from qdip_dft.execution.fireworks.folder import ClusterSettings, write_cluster_folder
@@ -142,8 +168,8 @@ class Drill:
         )
         return write_cluster_folder(self.folder / f"cluster-{number}", settings)
 
-    def _write_script(self, cluster: Any, log: Path) -> Path:
-        """Write the batch script that qlaunch would write, with this file in rlaunch's place."""
+    def _write_script(self, cluster: Any, log: Path, *, walltime: bool | None) -> Path:
+        """Write the batch script that qlaunch would write, with this file in the worker's place."""
         from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
         worker = cluster.path / "mlip"
@@ -151,7 +177,7 @@ class Drill:
             "my_fworker.yaml": {"patience_s: 600": "patience_s: 20", "report_s: 30": "report_s: 1"},
             "FW_config.yaml": {"RAPIDFIRE_SLEEP_SECS: 10": "RAPIDFIRE_SLEEP_SECS: 1",
                                "WFLOCK_EXPIRATION_SECS: 20": "WFLOCK_EXPIRATION_SECS: 5"},
-            "my_qadapter.yaml": {"-m fireworks.scripts.rlaunch_run": f"{__file__} worker {log}"},
+            "my_qadapter.yaml": {"-m qdip_dft.execution.fireworks.worker": f"{__file__} worker {log}"},
         }.items():  # fmt: skip
             text = (worker / name).read_text(encoding="utf-8")
             for old, new in changes.items():
@@ -163,6 +189,10 @@ class Drill:
         launchpad_file.write_text(text.replace("TimeoutMS: 10000", "TimeoutMS: 2000"), encoding="utf-8")
         script = cluster.path / "launches" / "job.sh"
         adapter = CommonAdapter.from_file(str(worker / "my_qadapter.yaml"))
+        if walltime is not None:
+            slow = f"export {SLOW_VARIABLE}=0.25 QDIP_WALLTIME_MARGIN=15"
+            unknown = "" if walltime else "; unset QDIP_BATCH"
+            adapter.update(walltime="0:01:00", pre_rocket=f"{adapter['pre_rocket']}; {slow}{unknown}")
         script.write_text(adapter.get_script_str(str(script.parent)), encoding="utf-8")
         return script
 
@@ -261,13 +291,13 @@ class Drill:
 
     def __post_init__(self) -> None:
         kinds: dict[str, Callable[[Drill], bool]] = {
-            "kill -9 of one rlaunch (and the calculation in it)": Drill._kill_worker,
-            "kill -9 of all rlaunch": Drill._kill_all_workers,
+            "kill -9 of one worker (and the calculation in it)": Drill._kill_worker,
+            "kill -9 of all workers": Drill._kill_all_workers,
             "kill -9 of mongod, back after 0.5 to 8 s": Drill._restart_server,
             "kill -9 of mongod, back after 35 s": Drill._restart_server_late,
             "node down, back after 0.5 to 3 s": Drill._lose_node,
             "scancel": Drill._scancel,
-            "walltime": Drill._end_walltime,
+            "walltime (the signals that Slurm sends then)": Drill._end_walltime,
         }
         self._faults = kinds
 
@@ -312,7 +342,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--faults-per-study", type=int, default=8)
-    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--walltimes", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     from private_slurm import PrivateSlurm
@@ -332,9 +363,13 @@ def main() -> None:
         slurm.start()
         os.environ.update(slurm.environment)
         drill = Drill(folder, server, slurm, random.Random(given.seed))
-        while drill.faults.total() < given.faults and time.monotonic() < end:
+        n_walltimes = 0
+        while time.monotonic() < end and (drill.faults.total() < given.faults or n_walltimes < given.walltimes):
             left = min(given.faults_per_study, given.faults - drill.faults.total())
-            outcome = drill.run_study(len(outcomes), left)
+            is_slow = left <= 0
+            walltime = n_walltimes % 2 == 0 if is_slow else None
+            n_walltimes += is_slow
+            outcome = drill.run_study(len(outcomes), max(left, 0), walltime=walltime)
             outcome["is_same"] = outcome["total_ev_per_fu"] is not None and (
                 abs(outcome["total_ev_per_fu"] - expected) < 1e-9 and outcome["calculations"] == n_calculations
             )

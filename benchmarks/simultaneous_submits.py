@@ -2,7 +2,7 @@
 
     python benchmarks/simultaneous_submits.py [--repetitions 20]
 
-Each time in an empty database: two processes of `qdip submit` are started together, then two of `rlaunch`, until both
+Each time in an empty database: two processes of `qdip submit` are started together, then two workers, until both
 studies have their result.  Every calculation that ends is noted by the worker that made it; none may be noted twice.
 Needs `make mongod`.
 """
@@ -59,10 +59,10 @@ def repeat_once(folder: Path, server: Any, number: int) -> tuple[int, int, bool]
         submits = [subprocess.Popen([*QDIP, "submit", str(study)], **silent) for study in write_studies(folder)]
         assert [process.wait(120) for process in submits] == [0, 0]
         worker = cluster.worker(JobClass.MLIP) / "my_fworker.yaml"
-        command = [sys.executable, str(ROOT / "benchmarks" / "fault_drill.py"), "worker", str(log), "-s"]
-        command += ["-l", str(cluster.launchpad_file), "-w", str(worker), "rapidfire", "--nlaunches", "infinite"]
+        command = [sys.executable, str(ROOT / "benchmarks" / "fault_drill.py"), "worker", str(log)]
+        command += ["-l", str(cluster.launchpad_file), "-w", str(worker), "rapidfire"]
         place = str(cluster.path / "launches")
-        workers = [subprocess.Popen([*command, "--sleep", "1"], cwd=place, **silent) for _ in range(2)]
+        workers = [subprocess.Popen(command, cwd=place, **silent) for _ in range(2)]
         deadline_s = time.monotonic() + LIMIT_S
         while not (both := database.submissions.count_documents({"state": "finished"}) == 2):
             if time.monotonic() > deadline_s:

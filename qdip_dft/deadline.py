@@ -111,6 +111,24 @@ def current_deadline() -> Deadline:
     return _deadline_of_job.get() or Deadline()
 
 
+def interrupt_job() -> None:
+    """Make the running job stop at once, in the middle of an evaluation; called where a signal is handled.
+
+    Raises
+    ------
+    OutOfTime
+        If a job is running.
+    """
+    if _deadline_of_job.get() is None:
+        return
+    raise OutOfTime(
+        "the batch system ends this job",
+        limit="it kills what does not stop within seconds",
+        why="the evaluation that was running is lost",
+        remedy="run the same again: it goes on where it stopped",
+    )
+
+
 def _read_seconds(variable: str, otherwise_s: float) -> float:
     text = os.environ.get(variable)
     try:

@@ -55,7 +55,7 @@ def check_out(launchpad: Any, state: str, *, batch_job: str | None = None) -> tu
     if batch_job is not None and state == "RESERVED":
         launchpad.set_reservation_id(launch_id, batch_job)
     elif batch_job is not None:
-        launchpad.launches.update_one({"launch_id": launch_id}, {"$set": {"batch_job": batch_job}})
+        launchpad.launches.update_one({"launch_id": launch_id}, {"$set": {"fworker.env.batch_job": batch_job}})
     return firework.fw_id, launch_id
 
 
@@ -168,5 +168,5 @@ def test_a_job_that_is_lost_again_and_again_is_left_for_people(launchpad, mend):
         repairs = mend()
         if "lost jobs started again" in repairs:
             launchpad.checkout_fw(FWorker(category="mlip"), ".", fw_id=fw_id)
-            launchpad.launches.update_many({"fw_id": fw_id}, {"$set": {"batch_job": "1"}})
+            launchpad.launches.update_many({"fw_id": fw_id}, {"$set": {"fworker.env.batch_job": "1"}})
     assert launchpad.get_fw_by_id(fw_id).state == "FIZZLED"

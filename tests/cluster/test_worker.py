@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from typing import Any
 
@@ -11,14 +12,19 @@ import pytest
 from jobflow import JobStore
 from maggma.stores import MemoryStore
 
+from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.fireworks.claims import Claims
 from qdip_dft.execution.fireworks.database import ClusterDatabase
 from qdip_dft.execution.fireworks.outbox import Outbox, insist
 from qdip_dft.execution.fireworks.resources import Resources
-from qdip_dft.execution.fireworks.serial import read_job, write_job
+from qdip_dft.execution.fireworks.serial import StoredJob, _run_with_jobflow, read_job, write_job
 from qdip_dft.execution.fireworks.stage import is_advance
 from qdip_dft.execution.fireworks.submission import submit_study
+from qdip_dft.jobs.calculate import calculation_job
+from qdip_dft.model.calculation import CalculationTask, Freedom
+from qdip_dft.model.engine import EngineSpec
+from tests.unit.crystals import load
 
 JOB = "0c6b9a4e-0000-5000-8000-000000000001"
 DOCUMENT = {"uuid": JOB, "index": 1, "output": {"key": "k", "energy_ev": -1.25}}
@@ -66,8 +72,63 @@ def test_a_job_runs_functions_of_jobs_only(toy_plan):
         read_job(json.dumps(content))
 
 
+@pytest.mark.parametrize("stage", ["calculation", "screening"])
+def test_without_jobflow_a_job_leaves_the_document_that_jobflow_would(toy_plan, toy_screening, stage):
+    job = first_job(toy_plan) if stage == "calculation" else toy_screening
+    ours, theirs = StoredJob(write_job(job)).run(), _run_with_jobflow(read_job(write_job(job)))
+    assert theirs.pop("@version")
+    for document in (ours, theirs):
+        assert document.pop("completed_at")
+        assert document["output"].pop("finished_at")
+        (document["output"] if stage == "screening" else document["output"]["result"]).pop("wall_time_s")
+    assert ours == theirs
+
+
+@pytest.fixture
+def toy_screening(tmp_path) -> Any:
+    from tests.integration.test_registry_screening import job_of, make_task
+
+    task = make_task(grid_spacing_ang=5.0)
+    return job_of(task, checkpoint_folder=str(tmp_path))
+
+
+UNNEEDED = ("atomate2", "jobflow", "maggma", "emmet", "pandas", "matplotlib", "networkx", "torch", "typer", "rich",
+            "pymatgen.core", "pymatgen.io", "boto3")  # fmt: skip
+
+RUN_ONE = """
+import sys
+from qdip_dft.execution.fireworks import task, worker
+from qdip_dft.execution.fireworks.serial import StoredJob
+document = StoredJob(sys.stdin.read()).run()
+assert document["output"]["failure"] is None, document["output"]["failure"]
+print(*sorted(sys.modules))
+"""
+
+
+def run_alone(job: Any) -> set[str]:
+    """Return the modules that a process has imported after it has run a job as a worker does."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ONE], input=write_job(job), capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("freedom", [Freedom.NONE, Freedom.CELL])
+def test_a_testing_job_imports_no_workflow_manager_and_no_heavy_library(freedom):
+    task = CalculationTask(label="bulk PbTe", freedom=freedom, structure=load("PbTe").structure)
+    engine = engine_from_spec(EngineSpec(name="testing"))
+    modules = run_alone(calculation_job(task, engine, key="a" * 64))
+    assert [name for name in UNNEEDED if name in modules] == []
+
+
+def test_a_job_of_a_network_imports_besides_the_network_no_workflow_manager():
+    task = CalculationTask(label="bulk PbTe", freedom=Freedom.NONE, structure=load("PbTe").structure)
+    job = calculation_job(task, engine_from_spec(EngineSpec(potential="chgnet")), key="a" * 64)
+    assert run_alone(job) & {"atomate2", "jobflow", "maggma", "emmet", "typer", "rich"} == set()
+
+
 def test_a_sent_result_is_stored_and_leaves_nothing_behind(store, tmp_path):
-    Outbox(tmp_path).send(DOCUMENT, store)
+    Outbox(tmp_path).send(DOCUMENT, store.update)
     assert store.query_one({"uuid": JOB})["output"] == DOCUMENT["output"]
     assert list(tmp_path.iterdir()) == []
 
@@ -86,23 +147,23 @@ def test_a_result_waits_on_disk_while_the_database_is_away(store, tmp_path):
 
     outbox = Outbox(tmp_path, patience_s=0)
     with pytest.raises(ServerSelectionTimeoutError, match="nobody is there"):
-        outbox.send(DOCUMENT, AwayStore(MemoryStore()))
+        outbox.send(DOCUMENT, AwayStore(MemoryStore()).update)
     assert list(outbox.list_jobs()) == [JOB]
-    assert outbox.deliver(JOB, store)
+    assert outbox.deliver(JOB, store.update)
     assert store.query_one({"uuid": JOB})["output"] == DOCUMENT["output"]
-    assert not outbox.deliver(JOB, store)
+    assert not outbox.deliver(JOB, store.update)
 
 
 def test_a_half_written_result_is_none(store, tmp_path):
     (tmp_path / f"{JOB}.4711.partial").write_text('{"uuid": "0c6b', encoding="utf-8")
     assert list(Outbox(tmp_path).list_jobs()) == []
-    assert not Outbox(tmp_path).deliver(JOB, store)
+    assert not Outbox(tmp_path).deliver(JOB, store.update)
 
 
 def test_a_full_disk_is_named_and_the_result_is_stored_all_the_same(store, tmp_path):
     (tmp_path / f"{JOB}.{os.getpid()}.partial").symlink_to("/dev/full")
     with pytest.raises(ResultsError, match="free some space") as caught:
-        Outbox(tmp_path).send(DOCUMENT, store)
+        Outbox(tmp_path).send(DOCUMENT, store.update)
     assert str(tmp_path) in caught.value.what
     assert store.query_one({"uuid": JOB})["output"] == DOCUMENT["output"]
 
@@ -110,7 +171,7 @@ def test_a_full_disk_is_named_and_the_result_is_stored_all_the_same(store, tmp_p
 @pytest.mark.parametrize("job", ["../../etc/passwd", "0c6b9a4e", f"{JOB}/x"])
 def test_an_id_from_the_database_cannot_leave_the_outbox(store, tmp_path, job):
     with pytest.raises(ResultsError, match="delete this job"):
-        Outbox(tmp_path).deliver(job, store)
+        Outbox(tmp_path).deliver(job, store.update)
 
 
 def test_an_action_is_repeated_until_the_database_is_back():

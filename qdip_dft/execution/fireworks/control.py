@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.fireworks.database import STANDBY, STATUS_INDEX, ClusterDatabase
+from qdip_dft.execution.fireworks.database import CONTINUED, STANDBY, STATUS_INDEX, ClusterDatabase
 from qdip_dft.execution.fireworks.stage import ADVANCE
 from qdip_dft.execution.fireworks.submission import Manager, SubmissionState
 
@@ -58,7 +58,7 @@ def list_statuses(database: ClusterDatabase, *, study: str | None = None, term: 
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for group in _count(database, list(submissions)):
         key = group["_id"]
-        if key["term"] == ADVANCE or term not in (None, key["term"]):
+        if key["term"] in (ADVANCE, CONTINUED) or term not in (None, key["term"]):
             continue
         state = STANDBY if key["category"] == STANDBY and key["state"] in ALIVE else key["state"].lower()
         states = counts.setdefault(key["submission"], {}).setdefault(key["term"], {})

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.execution.fireworks.claims import Claims
-from qdip_dft.results.archive import Archive
 
 if TYPE_CHECKING:
     from jobflow import JobStore
     from pymongo.collection import Collection as MongoCollection
     from pymongo.database import Database
+
+    from qdip_dft.results.archive import Archive
 
 Document = dict[str, Any]
 
@@ -60,6 +61,8 @@ class ClusterDatabase:
         """Return the stored calculations and results."""
         from maggma.stores import MongoStore
 
+        from qdip_dft.results.archive import Archive
+
         stores = [MongoStore.from_collection(self.database[name]) for name in ("calculations", "stabilizations")]
         return Archive(*stores).connect()
 
@@ -85,6 +88,25 @@ class ClusterDatabase:
         found = self.database["calculations"].find({"uuid": {"$in": list(jobs)}}, {"uuid": 1, "_id": 0})
         return frozenset(document["uuid"] for document in found)
 
+    def look_up(self, job: str) -> tuple[bool, str | None]:
+        """Return whether a job has a stored output, and who has claimed it; one round trip."""
+        stored: Document = {"coll": "calculations", "pipeline": [{"$match": {"uuid": job}}, {"$project": {"uuid": 1}}]}
+        claims: list[Document] = [{"$match": {"_id": job}}, {"$project": {"owner": 1}}, {"$unionWith": stored}]
+        found = list(self.claims.collection.aggregate(claims))
+        owner = next((str(document["owner"]) for document in found if "owner" in document), None)
+        return any("uuid" in document for document in found), owner
+
+    def store_output(self, document: Document) -> None:
+        """Store the document of a job in the place of an earlier one."""
+        same = {"uuid": document["uuid"], "index": document["index"]}
+        self.database["calculations"].replace_one(same, document, upsert=True)
+
+    def set_aside(self, fw_id: int) -> str:
+        """Count a firework no longer as a calculation, since its rest follows as another; return its name."""
+        criteria, change = {"fw_id": fw_id}, {"$set": {"spec.qdip.term": CONTINUED}}
+        found = self.fireworks.find_one_and_update(criteria, change, {"name": 1})
+        return "" if found is None else str(found["name"])
+
     def wake(self, jobs: Iterable[str]) -> int:
         """Give the fireworks that stand by for these jobs their own category back; return how many there were."""
         woken = self.fireworks.update_many(
@@ -98,6 +120,9 @@ class ClusterDatabase:
         if self.claims.release(job):
             self.wake([job])
 
+
+CONTINUED = "continued"
+"""Term of a firework that ran out of time and whose rest is another firework."""
 
 STATUS_INDEX = ["spec.qdip.submission", "spec.qdip.term", "state", "spec._category"]
 """Answers how far the studies are without touching a firework."""

@@ -11,12 +11,12 @@
                           FW_config.yaml, my_fworker.yaml and my_qadapter.yaml of the workers of a class
       launches/           FireWorks' launch folders
       outbox/             finished results on their way to the database
+      scratch/            where codes run, and what unfinished calculations have evaluated
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.errors import ResultsError
+from qdip_dft.execution.fireworks.batch_job import BATCH_VARIABLE
 from qdip_dft.execution.fireworks.resources import JobClass, Request, Resources, Scheduler, read_resources
 from qdip_dft.execution.sqlite_errors import explain_file_errors
 from qdip_dft.library.collections import find_collection
@@ -32,10 +33,9 @@ from qdip_dft.library.collections import find_collection
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
+WORKER = "qdip_dft.execution.fireworks.worker"
 PRIVATE = 0o600
 SECONDS_PER_HOUR = 3600
-STOP_BEFORE_WALLTIME_S = 300
-"""A packed worker takes no new job in the last five minutes of its allocation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,11 @@ class ClusterFolder:
         """Where finished results wait for the database."""
         return self.path / "outbox"
 
+    @property
+    def scratch(self) -> Path:
+        """Where codes run, and unfinished calculations keep what they have evaluated."""
+        return self.path / "scratch"
+
     def worker(self, job_class: JobClass) -> Path:
         """Return the folder with the configuration of a class of workers."""
         return self.path / job_class.value
@@ -166,7 +171,7 @@ def write_cluster_folder(path: Path, settings: ClusterSettings) -> ClusterFolder
     values = {**asdict(settings), "scheduler": settings.scheduler.value, "cluster_folder": str(folder.path)}
     values |= {"scheduler_type": settings.scheduler.value.lower(), "python": sys.executable}
     with explain_file_errors(folder.path):
-        for name in ("launches", "outbox", folder.remote_project_file.parent.name):
+        for name in ("launches", "outbox", "scratch", folder.remote_project_file.parent.name):
             (folder.path / name).mkdir(parents=True, exist_ok=True)
         for name in ("resources.yaml", "my_launchpad.yaml", "jobflow.yaml"):
             _fill_in(templates / name, folder.path / name, values)
@@ -196,30 +201,42 @@ def _write_worker(
         "memory_mb": round(memory_gb * 1000),
         "walltime": f"{seconds // SECONDS_PER_HOUR}:{seconds // 60 % 60:02}:00",
         "pre_rocket": f"export FW_CONFIG_FILE={worker}/FW_config.yaml; {settings.pre_rocket}".rstrip("; "),
-        "rocket_launch": _rocket_launch(folder, job_class, settings, timeout_s=seconds - STOP_BEFORE_WALLTIME_S),
+        "rocket_launch": _rocket_launch(folder, job_class, settings),
     }
     worker.mkdir(parents=True, exist_ok=True)
     for name in ("FW_config.yaml", "my_fworker.yaml"):
         _fill_in(templates / name, worker / name, filled)
     _fill_in(templates / f"my_qadapter-{settings.scheduler}.yaml", worker / "my_qadapter.yaml", filled)
-    if settings.scheduler is Scheduler.SGE:
-        shutil.copy(templates / "SGE_template.txt", worker)
+    script = _batch_script(templates, settings.scheduler)
+    (worker / f"{settings.scheduler}_template.txt").write_text(script, encoding="utf-8")
 
 
-def _rocket_launch(folder: ClusterFolder, job_class: JobClass, settings: ClusterSettings, *, timeout_s: int) -> str:
+def _batch_script(templates: Path, scheduler: Scheduler) -> str:
+    """Return the template of the batch script, FireWorks' own or ours, which tells its jobs when the batch job ends."""
+    import fireworks
+
+    name = f"{scheduler}_template.txt"
+    packaged = Path(fireworks.__file__).parent / "user_objects" / "queue_adapters" / name
+    text = (templates / name if (templates / name).exists() else packaged).read_text(encoding="utf-8")
+    announcement = f'export {BATCH_VARIABLE}="{scheduler} $${{walltime}} $(date +%s)"\n'
+    return text.replace("$${pre_rocket}", f"{announcement}$${{pre_rocket}}", 1)
+
+
+def _rocket_launch(folder: ClusterFolder, job_class: JobClass, settings: ClusterSettings) -> str:
     """Return what runs in a batch job: many small jobs side by side, or the one that it was made for."""
-    rlaunch = f"{sys.executable} -m fireworks.scripts.rlaunch_run -s -l {folder.launchpad_file}"
-    rlaunch += f" -w {folder.worker(job_class)}/my_fworker.yaml"
+    command = f"{sys.executable} -m {WORKER} -l {folder.launchpad_file}"
+    command += f" -w {folder.worker(job_class)}/my_fworker.yaml"
     if job_class is not JobClass.MLIP or settings.packed_ranks == 0:
-        return f"{rlaunch} singleshot"
-    # Between two stages of a study there is nothing to run for a moment: a worker leaves after ten idle minutes only.
-    packed = f"{rlaunch} rapidfire --nlaunches infinite --max_loops 60 --timeout {timeout_s}"
+        return f"{command} singleshot"
+    packed = f'{command} rapidfire -d "$PWD"'
     if settings.packed_ranks == 1:
         return packed
+    # Started on other nodes by these two a process has neither the script's environment nor its working directory.
+    kept = " ".join(f'"{name}=${name}"' for name in (BATCH_VARIABLE, "FW_CONFIG_FILE", "LD_LIBRARY_PATH", "PATH"))
     start = {
         Scheduler.SLURM: f"srun --ntasks={settings.packed_ranks}",
-        Scheduler.PBS: "pbsdsh --",
-        Scheduler.SGE: f"mpirun -np {settings.packed_ranks}",
+        Scheduler.PBS: f"pbsdsh -- env {kept}",
+        Scheduler.SGE: f"mpirun -np {settings.packed_ranks} env {kept}",
     }
     return f"{start[settings.scheduler]} {packed}"
 

@@ -13,19 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.document_codec import decode_value, encode_document
 from qdip_dft.execution.sqlite_errors import explain_file_errors
 
-if TYPE_CHECKING:
-    from jobflow import JobStore
-
 logger = logging.getLogger("qdip_dft.cluster")
 
 Answer = TypeVar("Answer")
 Document = dict[str, Any]
+StoreOutput = Callable[[Document], object]
+"""What puts a job's document into the database, in the place of an earlier one of the same job."""
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 20.0
@@ -48,7 +47,7 @@ class Outbox:
     folder: Path
     patience_s: float = 600.0
 
-    def send(self, document: Document, store: JobStore) -> None:
+    def send(self, document: Document, store: StoreOutput) -> None:
         """Keep a job's document on disk, store it in the database, and remove the file.
 
         Raises
@@ -64,7 +63,7 @@ class Outbox:
         self._store(document, store)
         path.unlink(missing_ok=True)
 
-    def deliver(self, job: str, store: JobStore) -> bool:
+    def deliver(self, job: str, store: StoreOutput) -> bool:
         """Send what an earlier run of a job has left here, and return whether there was anything."""
         path = self._path(job)
         if not path.exists():
@@ -98,8 +97,8 @@ class Outbox:
             partial.replace(path)
         return path
 
-    def _store(self, document: Document, store: JobStore) -> None:
-        insist(lambda: store.update(document, key=["uuid", "index"]), patience_s=self.patience_s)
+    def _store(self, document: Document, store: StoreOutput) -> None:
+        insist(lambda: store(document), patience_s=self.patience_s)
 
 
 def insist(action: Callable[[], Answer], *, patience_s: float) -> Answer:

@@ -82,7 +82,7 @@ class Reconciler:
             path = self.outbox.folder / f"{job}.json"
             if path.exists() and datetime.now(UTC).timestamp() - path.stat().st_mtime < self.grace_s:
                 continue
-            if self.outbox.deliver(job, self._database.job_store()):
+            if self.outbox.deliver(job, self._database.store_output):
                 self._database.settle(job)
                 self._note("results delivered", job)
 
@@ -171,7 +171,7 @@ class Reconciler:
         return self._database.fireworks.find_one(worker, {"_id": 1}) is not None
 
     def _launches(self, state: str) -> Iterator[Document]:
-        fields = {"launch_id": 1, "fw_id": 1, "state_history": 1, "batch_job": 1}
+        fields = {"launch_id": 1, "fw_id": 1, "state_history": 1, "fworker.env.batch_job": 1}
         for launch in list(self.launchpad.launches.find({"state": state}, fields)):
             firework = self._database.fireworks.find_one({"fw_id": launch["fw_id"], "state": state}, {"_id": 1})
             if firework is not None:
@@ -189,7 +189,8 @@ class Reconciler:
 
 
 def find_batch_job(launch: Document) -> str | None:
-    """Return the number of the batch job that a launch runs in by its own report, or was reserved for."""
+    """Return the number of the batch job that a launch runs in by its worker's report, or was reserved for."""
     reserved = (entry.get("reservation_id") for entry in reversed(launch["state_history"]))
-    number = launch.get("batch_job") or next((number for number in reserved if number), None)
+    reported = launch.get("fworker", {}).get("env", {}).get("batch_job")
+    number = reported or next((number for number in reserved if number), None)
     return None if number is None else str(number)

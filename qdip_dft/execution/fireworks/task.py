@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fireworks import FiretaskBase, FWAction, explicit_serialize
+from fireworks import FiretaskBase, Firework, FWAction, explicit_serialize
 
-from qdip_dft.errors import ResultsError
+from qdip_dft.engines.recorded import SCRATCH_VARIABLE
+from qdip_dft.errors import OutOfTime, ResultsError
 from qdip_dft.execution.fireworks.alive import REPORT_INTERVAL_S, report_alive
 from qdip_dft.execution.fireworks.database import ClusterDatabase
 from qdip_dft.execution.fireworks.outbox import Outbox, insist
-from qdip_dft.execution.fireworks.serial import read_job
+from qdip_dft.execution.fireworks.serial import StoredJob
+from qdip_dft.journal import recording_in
+
+MOST_CONTINUATIONS = 50
+"""A job that was put back so often is left for people: with 24 h each it has had 50 days."""
 
 
 @explicit_serialize
@@ -33,54 +41,61 @@ class RunJob(FiretaskBase):  # type: ignore[misc]
         """Run the job and do what follows from its response."""
         environment = fw_spec.get("_fw_env") or {}
         interval_s = float(environment.get("report_s", REPORT_INTERVAL_S))
+        database = ClusterDatabase(self.launchpad.db)
         with report_alive(self.launchpad, self.fw_id, interval_s=interval_s):
-            self._run(fw_spec, environment)
+            if self.get("orders") is None:
+                return _calculate(self, fw_spec, database, Places.from_environment(environment))
+            _advance(self, database)
         return FWAction()
 
-    def _run(self, fw_spec: dict[str, Any], environment: dict[str, Any]) -> None:
-        database = ClusterDatabase(self.launchpad.db)
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a worker keeps what is not in the database yet; all workers of a cluster see these folders.
+
+    Parameters
+    ----------
+    outbox
+        Finished results.
+    recordings
+        What unfinished calculations have evaluated, a folder for each job.
+    """
+
+    outbox: Outbox
+    recordings: Path
+
+    @classmethod
+    def from_environment(cls, environment: dict[str, Any]) -> Places:
+        """Return the places that ``my_fworker.yaml`` names; codes run beside the recordings."""
+        folder = Path(environment.get("scratch", "scratch")).absolute()
+        os.environ.setdefault(SCRATCH_VARIABLE, str(folder))
         outbox = Outbox(Path(environment.get("outbox", "outbox")), float(environment.get("patience_s", 600)))
-        if self.get("orders") is None:
-            _calculate(self["job"], fw_spec["qdip"], database, outbox)
-        else:
-            _advance(self, database)
+        return cls(outbox, folder)
 
 
-def _calculate(text: str, note: dict[str, Any], database: ClusterDatabase, outbox: Outbox) -> None:
-    """Calculate, unless the result is stored or lies in the outbox."""
-    job, store = note["job"], database.job_store()
-    is_there = outbox.deliver(job, store) or insist(lambda: database.list_stored([job]), patience_s=outbox.patience_s)
+def _calculate(task: RunJob, fw_spec: dict[str, Any], database: ClusterDatabase, places: Places) -> FWAction:
+    """Calculate, unless the result is stored or lies in the outbox; what runs out of time goes on in a new launch."""
+    note, outbox = fw_spec["qdip"], places.outbox
+    job = note["job"]
+    is_there = outbox.deliver(job, database.store_output) or _is_stored(note, database, outbox.patience_s)
     if not is_there:
-        _require_claim(note, database)
-        outbox.send(_run(text), store)
+        try:
+            with recording_in(places.recordings / job):
+                outbox.send(StoredJob(task["job"]).run(), database.store_output)
+        except OutOfTime as error:
+            return _go_on_later(task, fw_spec, database, error)
     insist(lambda: database.settle(job), patience_s=outbox.patience_s)
+    shutil.rmtree(places.recordings / job, ignore_errors=True)
+    return FWAction()
 
 
-def _run(text: str) -> dict[str, Any]:
-    """Return the document of a job without storing it."""
-    from jobflow import JobStore
-    from maggma.stores import MemoryStore
-    from monty.json import jsanitize
-
-    class Catch(JobStore):
-        """A store that keeps the one document of a job for us."""
-
-        def query_one(self, *_: Any, **__: Any) -> None:
-            """Find nothing: whether the job is stored was asked before."""
-
-        def update(self, docs: Any, *_: Any, **__: Any) -> None:
-            """Keep the document."""
-            self.caught = jsanitize(docs, strict=True, allow_bson=True)
-
-    catch = Catch(MemoryStore())
-    read_job(text).run(store=catch)
-    return dict(catch.caught)
-
-
-def _require_claim(note: dict[str, Any], database: ClusterDatabase) -> None:
-    owner = database.claims.find_owner(note["job"])
-    if owner == note["submission"] or database.claims.claim([note["job"]], owner=note["submission"]):
-        return
+def _is_stored(note: dict[str, Any], database: ClusterDatabase, patience_s: float) -> bool:
+    """Return whether a job is stored; if not it must be this submission's to make."""
+    is_stored, owner = insist(lambda: database.look_up(note["job"]), patience_s=patience_s)
+    if is_stored or owner == note["submission"]:
+        return is_stored
+    if database.claims.claim([note["job"]], owner=note["submission"]):
+        return False
     raise ResultsError(
         f"job {note['job']} belongs to submission {database.claims.find_owner(note['job'])}",
         limit="one submission makes a calculation, the others wait for it",
@@ -89,10 +104,39 @@ def _require_claim(note: dict[str, Any], database: ClusterDatabase) -> None:
     )
 
 
+def _go_on_later(task: RunJob, fw_spec: dict[str, Any], database: ClusterDatabase, reason: OutOfTime) -> FWAction:
+    """Return the action that lets the rest of a job follow as a firework of its own, before all that wait for it.
+
+    Raises
+    ------
+    ResultsError
+        If it has been put back too often: its allocations are too short for a single evaluation.
+    """
+    task.launchpad.is_over = True  # a worker of ours takes no other job: it would be this one again
+    note = fw_spec["qdip"]
+    n_launches = note.get("n_continued", 0) + 1
+    if n_launches > MOST_CONTINUATIONS:
+        raise _too_short(note["job"], reason)
+    name = database.set_aside(task.fw_id)
+    spec = {key: value for key, value in fw_spec.items() if key not in ("_fw_env", "_tasks")}
+    rest = Firework([RunJob(job=task["job"])], spec={**spec, "qdip": {**note, "n_continued": n_launches}}, name=name)
+    return FWAction(stored_data={"continued": str(reason)}, detours=[rest])
+
+
+def _too_short(job: str, reason: OutOfTime) -> ResultsError:
+    return ResultsError(
+        f"job {job} was put back {MOST_CONTINUATIONS} times without coming to its end",
+        limit=str(reason),
+        why="each launch must get further than the one before",
+        remedy="give its class a longer walltime (resources.yaml, my_qadapter.yaml), then qdip rerun",
+    )
+
+
 def _advance(task: RunJob, database: ClusterDatabase) -> None:
     """Build the next stage from what is calculated, or keep the results of the finished study."""
     from jobflow import Flow
 
+    from qdip_dft.execution.fireworks.serial import read_job
     from qdip_dft.execution.fireworks.stage import Orders, append_stage, build_stage
     from qdip_dft.execution.fireworks.submission import finish_submission
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qdip_dft.engines.recorded import recording_in
 from qdip_dft.execution.fireworks.serial import require_known_job
+from qdip_dft.journal import recording_in
 
 LOCK = "qdip.lock"
 DATA = "remote_job_data.json"
