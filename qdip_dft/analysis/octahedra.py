@@ -126,19 +126,25 @@ def measure_shape(structure: StructureRecord, *, sites: Iterable[int] | None = N
     Parameters
     ----------
     structure
-        A bulk, slab or interface; halides of other parts count as neighbours.
+        A bulk, slab or interface; anions of other parts count as neighbours, but only metals among the sites are linked
+        by corners: a halide between film and dot is no tilt of the film.
     sites
         Indices of the sites; None: all.
     """
-    chosen = set(range(structure.n_atoms) if sites is None else sites)
-    return _shape_of([site for site in find_metals(structure) if site in chosen], structure)
+    metals = _choose_metals(structure, sites)
+    return _Octahedra(structure, frozenset(metals)).describe(metals)
 
 
 def measure_layers(structure: StructureRecord, *, sites: Iterable[int] | None = None) -> tuple[Shape, ...]:
     """Return the shape of every layer of metals along the third axis, lowest first; see `measure_shape`."""
+    metals = _choose_metals(structure, sites)
+    octahedra = _Octahedra(structure, frozenset(metals))
+    return tuple(octahedra.describe(layer) for layer in group_layers(structure, metals))
+
+
+def _choose_metals(structure: StructureRecord, sites: Iterable[int] | None) -> list[int]:
     chosen = set(range(structure.n_atoms) if sites is None else sites)
-    metals = [site for site in find_metals(structure) if site in chosen]
-    return tuple(_shape_of(layer, structure) for layer in group_layers(structure, metals))
+    return [site for site in find_metals(structure) if site in chosen]
 
 
 def find_metals(structure: StructureRecord) -> list[int]:
@@ -213,19 +219,26 @@ def find_cross_bonds(structure: StructureRecord, *, n_dot: int) -> tuple[CrossBo
     )
 
 
-def _shape_of(metals: list[int], structure: StructureRecord) -> Shape:
-    halides, all_bonds, own = _halide_bonds(structure), _find_bonds(structure), set(metals)
-    lengths = halides.distances_ang[np.isin(halides.cations, metals)]
-    ends = [(b.angle_deg, sum(metal in own for metal in b.metals)) for b in find_bridges(structure)]
-    weight = sum(count for _, count in ends)
-    valence = all_bonds.valences[np.isin(all_bonds.cations, metals)].sum()
-    return Shape(
-        n_metals=len(metals),
-        bond_ang=float(lengths.mean()) if len(lengths) else None,
-        bond_spread_ang=float(lengths.std()) if len(lengths) else None,
-        bridge_deg=sum(angle * count for angle, count in ends) / weight if weight else None,
-        valence=float(valence) / len(metals) if metals else 0.0,
-    )
+class _Octahedra:
+    """The octahedra around some metals of a structure."""
+
+    def __init__(self, structure: StructureRecord, metals: frozenset[int]) -> None:
+        self.halides, self.bonds = _halide_bonds(structure), _find_bonds(structure)
+        self.bridges = [bridge for bridge in find_bridges(structure) if metals.issuperset(bridge.metals)]
+
+    def describe(self, metals: list[int]) -> Shape:
+        """Return the shape around some of the metals; a bridge to another layer counts half for either."""
+        lengths = self.halides.distances_ang[np.isin(self.halides.cations, metals)]
+        ends = [(b.angle_deg, sum(metal in metals for metal in b.metals)) for b in self.bridges]
+        weight = sum(count for _, count in ends)
+        valence = self.bonds.valences[np.isin(self.bonds.cations, metals)].sum()
+        return Shape(
+            n_metals=len(metals),
+            bond_ang=float(lengths.mean()) if len(lengths) else None,
+            bond_spread_ang=float(lengths.std()) if len(lengths) else None,
+            bridge_deg=sum(angle * count for angle, count in ends) / weight if weight else None,
+            valence=float(valence) / len(metals) if metals else 0.0,
+        )
 
 
 def _halide_bonds(structure: StructureRecord) -> _Bonds:

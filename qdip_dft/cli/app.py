@@ -14,6 +14,7 @@ from qdip_dft.cli import (
     database,
     doctor,
     dot,
+    explain,
     export,
     match,
     query,
@@ -45,6 +46,7 @@ app.command("run", short_help="Carry out a study and report it.")(studies.run)
 app.command("converge", short_help="Refine a setting until the answer stays.")(converge.converge)
 app.command("status", short_help="Say how far a study is.")(status.status)
 app.command("report", short_help="Show a stored result: four terms, one answer.")(studies.report)
+app.command("explain", short_help="Say why a phase wins.")(explain.explain)
 app.command("query", short_help="Find stored results.")(query.query)
 app.command("export", short_help="Write a bundle, a training set or OPTIMADE.")(export.export)
 app.command("import-bundle", short_help="Restore the results of a bundle.")(export.import_bundle)

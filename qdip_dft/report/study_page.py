@@ -16,6 +16,7 @@ from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
 from qdip_dft.plan import write_study
 from qdip_dft.report.citations import list_citations, list_structures
+from qdip_dft.report.explanation import explain, list_explanation_tables
 from qdip_dft.report.figure import NARROW, WIDE, FigureKind, draw_levels, list_series, render_figure
 from qdip_dft.report.page import embed_figure, render_page
 from qdip_dft.report.strip_figure import describe_strip, draw_strip
@@ -75,6 +76,7 @@ def render_study_page(doc: StabilizationDoc, calculations: Mapping[str, Calculat
     calculations
         Stored calculations by key; those that are missing leave their structure or line out.
     """
+    explanation = explain(doc, calculations)
     interfaces, unseen = _view_interfaces(doc, calculations)
     thickness = view_thickness(doc, calculations)
     remarks = {remark.title: remark.lines for remark in list_remarks(doc)}
@@ -92,6 +94,8 @@ def render_study_page(doc: StabilizationDoc, calculations: Mapping[str, Calculat
         thickness=thickness,
         thickness_figures=() if thickness is None else _embed_thickness(thickness),
         strip_figures=_embed_strip(doc),
+        decision=explanation.decision,
+        reasons=list_explanation_tables(explanation),
         interfaces=interfaces,
         scenes=[{"name": view.name, "elements": view.elements, **view.scene} for view in interfaces],
         unseen=unseen,

@@ -298,3 +298,15 @@ def test_a_full_disk_is_explained_and_keeps_what_is_stored(tmp_path: Path) -> No
     assert kept
     qdip("run", TOY_STUDY, "--results", results)
     assert {key: stored_times(results)[key] for key in kept} == kept
+
+
+def test_a_result_is_explained(finished_results: Path) -> None:
+    shown = qdip("explain", "toy-study", "--results", finished_results).stdout
+    assert "What would turn the answer round" in shown
+    assert "layer 1, at the dot" in shown
+    assert "balanced" in shown
+    summary = json.loads(qdip("explain", "toy-study", "--results", finished_results, "--json").stdout)
+    assert [film["candidate"] for film in summary["films"]] == [
+        "PbTe(100)//CsPbI3-alpha(100)",
+        "PbTe(100)//CsPbI3-beta(001)",
+    ]
