@@ -157,7 +157,7 @@ class _Budget:
         )
 
     def _numerics(self) -> tuple[ErrorComponent, ...]:
-        is_dft, finer = self.document.level is Level.DFT, self.steps.study.uncertainty.preset
+        is_dft, finer = self.document.level in (Level.DFT, Level.COMPOSITE), self.steps.study.uncertainty.preset
         by_preset = None
         if finer is not None:
             words = f"change of black − competitor with the preset {finer.value}, all calculations made anew"
@@ -173,7 +173,7 @@ class _Budget:
         found = {film.candidate.role: self._error_of_forces(film) for film in self.films}
         black, competitor = (found.get(role, TermErrors()) for role in PhaseRole)
         finding = (
-            "bound F²/(2k) on what the forces left by each relaxation are worth, "
+            "bound F²/(2k) on what the forces left at each relaxed structure are worth, "
             f"k = {errors.SOFTEST_SPRING_EV_PER_ANG2} eV/Å²"
         )
         return errors.bound_component("geometry", black=black, competitor=competitor, finding=finding)
@@ -183,7 +183,7 @@ class _Budget:
         geometry = self._geometry(film)
         residuals = {
             part.value: errors.bound_residual_ev(record.result.forces_ev_per_ang)
-            for part, name in self.steps.relaxations_of(film.candidate).items()
+            for part, name in self.steps.parts_of(film.candidate).items()
             if (record := self.resolution.usable(name)) is not None and record.result is not None
         }
         counts = {

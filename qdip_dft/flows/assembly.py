@@ -189,7 +189,7 @@ def describe_candidate(
             *_check_interface(steps, resolution, candidate, mesh),
             *check_starts(steps, resolution, candidate),
             *check_lattices(steps, resolution, (candidate.dot, candidate.phase)),
-            *check_slabs(resolution, candidate),
+            *check_slabs(steps, resolution, candidate),
             *_check_terms(terms),
             *_check_potentials(candidate, reservoirs),
         ),

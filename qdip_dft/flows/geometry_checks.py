@@ -26,11 +26,11 @@ def check_starts(steps: StudySteps, resolution: Resolution, candidate: Candidate
     return (check_prerelaxation(found),)
 
 
-def check_slabs(resolution: Resolution, candidate: Candidate) -> tuple[Check, ...]:
+def check_slabs(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> tuple[Check, ...]:
     """Return how far the slabs of a candidate that were relaxed at another level are from their minimum."""
     forces = {}
     for part in (Part.DOT_SLAB, Part.FILM_SLAB, Part.INTERFACE):
-        name = f"{part} {candidate.label}"
+        name = steps.name(part, candidate.label)
         relaxed, static = resolution.usable(name), resolution.usable(static_name(name))
         if relaxed is not None and static is not None and static.result is not None and relaxed.theory != static.theory:
             forces[part.value] = static.result.max_force_ev_per_ang
