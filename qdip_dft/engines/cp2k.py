@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil, pi, sqrt
 from pathlib import Path
 from typing import Any, ClassVar
@@ -112,7 +112,7 @@ class Cp2kEngine(DftEngine):
     functionals: ClassVar[frozenset[str]] = frozenset({"PBE"})
     default_functional: ClassVar[str] = "PBE"
     extra_settings: ClassVar[frozenset[str]] = frozenset({"relative_cutoff_ev", "basis_set"})
-    features: ClassVar[frozenset[Feature]] = DftEngine.features | {Feature.DIPOLE}
+    features: ClassVar[frozenset[Feature]] = DftEngine.features | {Feature.DIPOLE, Feature.RESTART_DENSITY}
 
     def code_version(self) -> str:
         """Return the version that ``cp2k --version`` prints."""
@@ -187,8 +187,8 @@ class Cp2kRun(HandledRun):
     engine: Cp2kEngine
     data: Path
     command: list[str]
-    has_density: bool = field(default=False, init=False)
 
+    restart_files: ClassVar[tuple[str, ...]] = (f"{PROJECT}-RESTART.wfn", f"{PROJECT}-RESTART.kp")
     code: ClassVar[str] = "CP2K"
     handlers: ClassVar[tuple[Handler, ...]] = HANDLERS
 
@@ -201,15 +201,13 @@ class Cp2kRun(HandledRun):
         words = [*self.command, "-i", "cp2k.inp", "-o", output.name]
         code = run_command(words, folder=folder, stdin=None, stdout=folder / "run.out")
         text = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
-        self.has_density = code == 0 and "SCF run converged" in text
-        if self.has_density and "PROGRAM ENDED AT" in text:
+        self.n_iterations += len(re.findall(r"^ +\d+ +\S+/Diag", text, flags=re.MULTILINE))
+        self.has_restart = self.setting.has_fixed_cell and code == 0
+        if "exceeded requested execution time" in text:
+            raise self.out_of_time()
+        if code == 0 and "SCF run converged" in text and "PROGRAM ENDED AT" in text:
             return read_evaluation(output, arrangement, has_stress=self.setting.vacuum is None)
         return Failure(said=text, summary=_summary(text, code), output=output)
-
-    def clean(self) -> None:
-        """Delete wavefunctions and density matrices."""
-        for path in [*self.setting.folder.glob("*.wfn*"), *self.setting.folder.glob("*.kp*")]:
-            path.unlink()
 
     def input_text(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> str:
         """Return the input file."""
@@ -221,6 +219,7 @@ class Cp2kRun(HandledRun):
                     "RUN_TYPE": "ENERGY_FORCE",
                     "PRINT_LEVEL": "MEDIUM",
                     "PREFERRED_DIAG_LIBRARY": "SL",
+                    **({} if self.usable_s is None else {"WALLTIME": int(self.usable_s)}),
                 },
                 "FORCE_EVAL": {
                     "METHOD": "QS",
@@ -252,7 +251,7 @@ class Cp2kRun(HandledRun):
         return content
 
     def _self_consistency(self, n_electrons: int, numerics: Mapping[str, Any]) -> Content:
-        is_restarted = self.has_density and numerics.get("restart", True)
+        is_restarted = self.is_restarted and numerics.get("restart", True)
         return {
             "SCF_GUESS": "RESTART" if is_restarted else "ATOMIC",
             "EPS_SCF": DENSITY_THRESHOLD,
@@ -260,6 +259,7 @@ class Cp2kRun(HandledRun):
             "CHOLESKY": numerics["cholesky"],
             "ADDED_MOS": max(4, ceil(SPARE_BANDS * n_electrons / 2)),
             "DIAGONALIZATION": {},
+            "PRINT": {"RESTART": {"BACKUP_COPIES": 0, "EACH": {"QS_SCF": 1}}},
             "MIXING": {name.upper(): numerics[name] for name in ("method", "alpha", "nbroyden")},
             "SMEAR": {"METHOD": "FERMI_DIRAC", "ELECTRONIC_TEMPERATURE": self.engine.electronic_temperature_k},
         }

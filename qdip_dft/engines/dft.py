@@ -46,17 +46,21 @@ from qdip_dft.engines.potential import (
 )
 from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
 from qdip_dft.engines.recorded import RecordedPotential, scratch_folder
-from qdip_dft.engines.relaxation import OPTIMISER, relax_structure
+from qdip_dft.engines.relaxation import OPTIMISER_ON_A_GRID, relax_structure
+from qdip_dft.engines.restart import FEATURES_OF_RESTART, Shelf
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult, Freedom, Level, LevelOfTheory
-from qdip_dft.model.engine import Dispersion, EngineSpec
+from qdip_dft.model.engine import Dispersion, EngineSpec, Restart
 from qdip_dft.model.structure import StructureRecord
 
-DFT_SETTINGS = RELAXATION_SETTINGS | {"k_spacing_per_ang", "smearing_width_ev", "cutoff_ev"}
+DFT_SETTINGS = RELAXATION_SETTINGS | {"k_spacing_per_ang", "smearing_width_ev", "cutoff_ev", "restart"}
 """The settings that a study may give to every code."""
 
 LEAST_VACUUM_ANG = 6.0
 """A gap along the third vector without atoms that makes a structure a slab; crystals have none."""
+
+GRID_NOISE_EV_PER_ATOM = 1e-3
+"""Energies rise and fall by this when atoms move against the grid and the number of plane waves jumps with the cell."""
 
 ENERGY_CONVERGENCE_EV_PER_ATOM = 1e-8
 """A density is self-consistent when the energy is known to this."""
@@ -89,12 +93,15 @@ class Setting:
         The empty part of a slab; None for a crystal.
     has_fixed_cell
         Whether the cell stays, so that an earlier density fits.
+    restart
+        What may be reused of an earlier calculation.
     """
 
     folder: Path
     k_mesh: tuple[int, int, int]
     vacuum: Vacuum | None
     has_fixed_cell: bool
+    restart: Restart = Restart.NONE
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,8 @@ class DftEngine(Engine):
         Width of the Gaussian occupation in eV.
     cutoff_ev
         Kinetic-energy cutoff of the plane waves in eV.
+    restart
+        What may be reused of an earlier calculation; not part of the level of theory.
     """
 
     functional: str
@@ -122,6 +131,7 @@ class DftEngine(Engine):
     k_spacing_per_ang: float
     smearing_width_ev: float
     cutoff_ev: float
+    restart: str
 
     code: ClassVar[str]
     """The code's name in papers."""
@@ -150,13 +160,27 @@ class DftEngine(Engine):
         if functional not in cls.functionals:
             raise _unknown_functional(cls.name, functional, cls.functionals)
         return cls(
-            relaxation=relaxation_settings_of(preset, optimiser=OPTIMISER),
+            relaxation=relaxation_settings_of(preset, optimiser=OPTIMISER_ON_A_GRID),
             functional=functional,
             dispersion=(spec.dispersion or preset.dispersion).value,
             k_spacing_per_ang=preset.k_spacing_per_ang,
             smearing_width_ev=preset.smearing_width_ev,
             cutoff_ev=preset.cutoff_ev[cls.name],
+            restart=cls.usable_restart(preset.restart).value,
             **{name: getattr(preset, name) for name in sorted(cls.extra_settings)},
+        )
+
+    @classmethod
+    def usable_restart(cls, restart: Restart) -> Restart:
+        """Return what a study wants to be reused, or refuse what the code cannot reuse."""
+        feature = FEATURES_OF_RESTART[restart]
+        if feature is None or feature in cls.features:
+            return restart
+        raise EngineError(
+            f"engine {cls.name!r} cannot restart from {restart.value}",
+            limit=f"it can {', '.join(sorted(each.value for each in cls.features if 'restart' in each.value))}",
+            why="every calculation would start anew although the study says otherwise",
+            remedy="write `restart: full` (whatever the code can reuse) or `restart: none`",
         )
 
     @abstractmethod
@@ -209,17 +233,22 @@ class DftEngine(Engine):
         run = self._open(structure, Freedom.NONE)
         evaluation = require_finite(evaluate_apart(run, arrangement_of(structure)))
         run.finish()
-        return result_of(
-            structure, evaluation, is_converged=True, n_steps=0, start_s=start_s, corrections=tuple(run.corrections)
-        )
+        return run.note(result_of(structure, evaluation, is_converged=True, n_steps=0, start_s=start_s))
 
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:
         """Return the relaxed structure with its energy."""
         self.require_freedom(freedom)
         run = self._open(structure, freedom)
-        result = relax_structure(structure, freedom, potential=run, settings=self.relaxation, on_step=on_step)
+        result = relax_structure(
+            structure,
+            freedom,
+            potential=run,
+            settings=self.relaxation,
+            on_step=on_step,
+            noise_ev_per_atom=GRID_NOISE_EV_PER_ATOM,
+        )
         run.finish()
-        return result.model_copy(update={"corrections": tuple(run.corrections)})
+        return run.note(result)
 
     def _open(self, structure: StructureRecord, freedom: Freedom) -> RecordedRun:
         setting = Setting(
@@ -227,9 +256,15 @@ class DftEngine(Engine):
             k_mesh=count_k_points(structure, self.k_spacing_per_ang),
             vacuum=find_vacuum(structure),
             has_fixed_cell=freedom in (Freedom.NONE, Freedom.POSITIONS),
+            restart=Restart(self.restart),
         )
         setting.folder.mkdir(parents=True, exist_ok=True)
-        return RecordedRun(self.start(setting), self._add_dispersion, setting.folder)
+        recorded = RecordedRun(self.start(setting), setting, self._add_dispersion, self._shelf)
+        recorded.take_restart_files(arrangement_of(structure))
+        return recorded
+
+    def _shelf(self, setting: Setting, arrangement: Arrangement) -> Shelf:
+        return Shelf.of(setting.folder.parent, self, arrangement, setting.k_mesh)
 
     def _add_dispersion(self, arrangement: Arrangement, evaluation: Evaluation) -> Evaluation:
         if self.dispersion != Dispersion.D3BJ.value:
@@ -268,15 +303,24 @@ def find_vacuum(structure: StructureRecord) -> Vacuum | None:
 class CodeRun:
     """A started code: one evaluation after the other, and what had to be corrected on the way."""
 
+    setting: Setting
     corrections: list[str]
+    n_iterations: int = 0
+    """Steps to self-consistency so far."""
+    has_restart: bool = False
+    """Whether files of an earlier calculation lie in the folder."""
+    restart_files: ClassVar[tuple[str, ...]] = ()
+    """Patterns of the files that a later calculation may reuse, relative to the folder."""
 
     @abstractmethod
     def evaluate(self, arrangement: Arrangement) -> Evaluation:
         """Return what the code says about an arrangement, without dispersion."""
 
-    @abstractmethod
     def clean(self) -> None:
         """Delete restart files, which are large; inputs and outputs stay."""
+        for pattern in self.restart_files:
+            for path in self.setting.folder.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @dataclass
@@ -287,32 +331,52 @@ class RecordedRun:
     ----------
     run
         The code.
+    setting
+        Its folder holds ``evaluations.jsonl``; a line cut short by a kill is evaluated again.
     add_dispersion
         From the code's evaluation to the complete one.
-    folder
-        Where ``evaluations.jsonl`` lies; a line cut short by a kill is evaluated again.
+    shelf_of
+        Where the restart files of an arrangement are kept.
     """
 
     run: CodeRun
+    setting: Setting
     add_dispersion: Callable[[Arrangement, Evaluation], Evaluation]
-    folder: Path
+    shelf_of: Callable[[Setting, Arrangement], Shelf]
     recorded: RecordedPotential = field(init=False)
+    last: Arrangement | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.recorded = RecordedPotential(self.run.evaluate, self.folder)
+        self.recorded = RecordedPotential(self._evaluate, self.setting.folder)
 
-    @property
-    def corrections(self) -> list[str]:
-        """Return the numerical corrections after failures, in words."""
-        return self.run.corrections
+    def _evaluate(self, arrangement: Arrangement) -> Evaluation:
+        self.last = arrangement
+        return self.run.evaluate(arrangement)
 
     def __call__(self, arrangement: Arrangement) -> Evaluation:
         """Return the evaluation, from the file if this arrangement was met before."""
         return self.add_dispersion(arrangement, self.recorded(arrangement))
 
+    def take_restart_files(self, arrangement: Arrangement) -> None:
+        """Let the code begin with what an earlier calculation left."""
+        if self.setting.restart is not Restart.NONE and self.setting.has_fixed_cell:
+            shelf = self.shelf_of(self.setting, arrangement)
+            self.run.has_restart = shelf.take(self.setting.folder, self.run.restart_files)
+
     def finish(self) -> None:
-        """Delete what only a restart needs."""
+        """Leave what the next calculation may reuse; delete the rest of what only a restart needs."""
+        if self.setting.restart is not Restart.NONE and self.last is not None:
+            self.shelf_of(self.setting, self.last).keep(self.setting.folder, self.run.restart_files)
         self.run.clean()
+
+    def note(self, result: EngineResult) -> EngineResult:
+        """Return the result with what happened on the way to it."""
+        notes = {
+            "corrections": tuple(self.run.corrections),
+            "restart": self.setting.restart.value,
+            "n_scf_steps": self.run.n_iterations,
+        }
+        return result.model_copy(update=notes)
 
 
 def require_same_atoms(species: Sequence[str], arrangement: Arrangement, output: Path) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from qdip_dft.engines.potential import Arrangement, Evaluation
 from qdip_dft.engines.pseudopotentials import describe_files
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
+from qdip_dft.model.engine import Restart
 from qdip_dft.units import HARTREE_IN_EV
 
 RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
@@ -60,9 +60,21 @@ DIPOLE_WIDTH = 0.05
 NUMERICS: dict[str, Any] = {"mixing_beta": 0.7, "electron_maxstep": 100}
 """What a handler may change; the ground state does not depend on it."""
 
+STARTS: dict[Restart, dict[str, Any]] = {
+    Restart.DENSITY: {"startingpot": "file"},
+    Restart.WAVEFUNCTIONS: {"startingwfc": "file"},
+    Restart.FULL: {"startingpot": "file", "startingwfc": "file"},
+}
+"""What ``pw.x`` reads of an earlier calculation."""
+
 UNCONVERGED = "convergence NOT achieved"
 
 HANDLERS = (
+    Handler(
+        symptom=r"read_wfc|wfc\d* for reading",
+        changes={"startingwfc": "atomic+random"},
+        words="wavefunctions of an earlier calculation did not fit and were left out",
+    ),
     Handler(
         symptom=r"(?i)(error|wrong).*(read_rhog|read_scf|read_file|charge-density|\bxml\b|fft grid|read_collected)",
         changes={"restart": False},
@@ -94,7 +106,11 @@ class EspressoEngine(DftEngine):
     code: ClassVar[str] = "Quantum ESPRESSO"
     functionals: ClassVar[frozenset[str]] = frozenset({"PBE", "PBEsol"})
     default_functional: ClassVar[str] = "PBEsol"
-    features: ClassVar[frozenset[Feature]] = DftEngine.features | {Feature.DIPOLE, Feature.RESTART_DENSITY}
+    features: ClassVar[frozenset[Feature]] = DftEngine.features | {
+        Feature.DIPOLE,
+        Feature.RESTART_DENSITY,
+        Feature.RESTART_WAVEFUNCTIONS,
+    }
 
     def code_version(self) -> str:
         """Return the version that ``pw.x`` prints."""
@@ -237,8 +253,8 @@ class EspressoRun(HandledRun):
     engine: EspressoEngine
     pseudopotentials: Path
     command: list[str]
-    has_density: bool = False
 
+    restart_files: ClassVar[tuple[str, ...]] = ("out",)
     code: ClassVar[str] = "Quantum ESPRESSO"
     handlers: ClassVar[Sequence[Handler]] = HANDLERS
 
@@ -249,15 +265,13 @@ class EspressoRun(HandledRun):
         output = folder / "pw.out"
         code = run_command(self.command, folder=folder, stdin=folder / "pw.in", stdout=output)
         text = output.read_text(encoding="utf-8", errors="replace")
+        self.n_iterations += len(re.findall(r"^ +iteration # ", text, flags=re.MULTILINE))
+        self.has_restart = self.setting.has_fixed_cell and code == 0
+        if "Maximum CPU time exceeded" in text:
+            raise self.out_of_time()
         if code != 0 or "JOB DONE" not in text or UNCONVERGED in text:
-            self.has_density = False
             return Failure(said=text, summary=_summary(text, code), output=output)
-        self.has_density = self.setting.has_fixed_cell
         return _read_evaluation(output, arrangement)
-
-    def clean(self) -> None:
-        """Delete densities and wavefunctions."""
-        shutil.rmtree(self.setting.folder / "out", ignore_errors=True)
 
     def _write_input(self, path: Path, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
         from ase import Atoms
@@ -292,9 +306,11 @@ class EspressoRun(HandledRun):
             "degauss": self.engine.smearing_width_ev / RYDBERG_IN_EV,
             "input_dft": self.engine.functional.upper(),
         }
-        electrons = {"conv_thr": threshold_ry, **NUMERICS, **numerics}
-        if electrons.pop("restart", True) and self.has_density:
-            electrons["startingpot"] = "file"
+        starts = STARTS[self.setting.restart] if self.is_restarted and numerics.get("restart", True) else {}
+        electrons = {"conv_thr": threshold_ry, **NUMERICS, **starts, **numerics}
+        electrons.pop("restart", None)
+        if self.usable_s is not None:
+            control["max_seconds"] = self.usable_s
         if self.setting.vacuum is not None:
             control["tefield"] = control["dipfield"] = True
             system |= _dipole_correction(self.setting.vacuum)

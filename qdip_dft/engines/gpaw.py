@@ -36,10 +36,14 @@ from qdip_dft.engines.potential import Arrangement, Evaluation
 from qdip_dft.engines.pseudopotentials import describe_files
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
+from qdip_dft.model.engine import Restart
 
 COMMAND_VARIABLE = "QDIP_GPAW_CMD"
 
 INSTALL_LINE = 'install it with `pip install "qdip-dft[gpaw]"` (needs libxc and a BLAS: docs/installation.md)'
+
+WAVEFUNCTIONS = "gpaw.gpw"
+"""The file with density and wavefunctions; GPAW does not start from a density alone."""
 
 WORKER = Path(__file__).with_name("gpaw_worker.py")
 """The script that runs inside GPAW's own processes."""
@@ -47,9 +51,14 @@ WORKER = Path(__file__).with_name("gpaw_worker.py")
 NUMERICS: dict[str, Any] = {"maxiter": 333}
 """What a handler may change; the ground state does not depend on it."""
 
-UNCONVERGED = "(?i)did not converge"
+UNCONVERGED = "KohnShamConvergenceError"
 
 HANDLERS = (
+    Handler(
+        symptom=r"SymmetryBrokenError|InvalidULMFileError|read_gpw|ulm\.py",
+        changes={"restart": False},
+        words="wavefunctions of an earlier calculation did not fit and were left out",
+    ),
     Handler(
         symptom=UNCONVERGED,
         changes={"mixer": {"backend": "pulay", "beta": 0.05, "nmaxold": 5, "weight": 50.0}, "maxiter": 333},
@@ -84,7 +93,7 @@ class GpawEngine(DftEngine):
     code: ClassVar[str] = "GPAW"
     functionals: ClassVar[frozenset[str]] = frozenset(DATA_SETS)
     default_functional: ClassVar[str] = "PBE"
-    features: ClassVar[frozenset[Feature]] = DftEngine.features | {Feature.DIPOLE}
+    features: ClassVar[frozenset[Feature]] = DftEngine.features | {Feature.DIPOLE, Feature.RESTART_WAVEFUNCTIONS}
 
     def code_version(self) -> str:
         """Return the version of the installed package."""
@@ -210,6 +219,7 @@ class GpawRun(HandledRun):
     engine: GpawEngine
     command: list[str]
 
+    restart_files: ClassVar[tuple[str, ...]] = (WAVEFUNCTIONS,)
     code: ClassVar[str] = "GPAW"
     handlers: ClassVar[Sequence[Handler]] = HANDLERS
 
@@ -222,6 +232,10 @@ class GpawRun(HandledRun):
         words = [*self.command, str(WORKER), question.name, answer.name]
         code = run_command(words, folder=folder, stdin=None, stdout=log)
         content = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
+        self.n_iterations += content.get("n_iterations", 0)
+        self.has_restart = self.setting.has_fixed_cell and "n_iterations" in content
+        if content.get("is_out_of_time"):
+            raise self.out_of_time()
         if "energy_ev" in content:
             return Evaluation(
                 energy_ev=content["energy_ev"],
@@ -231,9 +245,6 @@ class GpawRun(HandledRun):
         said = content.get("failure") or log.read_text(encoding="utf-8", errors="replace")
         return Failure(said=said, summary=f"exit code {code}: {' '.join(said[-300:].split())}", output=log)
 
-    def clean(self) -> None:
-        """Delete nothing: only small texts are kept."""
-
     def _question(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "species": arrangement.species,
@@ -241,6 +252,9 @@ class GpawRun(HandledRun):
             "lattice_ang": arrangement.lattice_ang.tolist(),
             "data_sets": DATA_SETS[self.engine.functional],
             "vacuum_centre": None if self.setting.vacuum is None else self.setting.vacuum.centre,
+            "restart_from": WAVEFUNCTIONS if self.is_restarted and not numerics else None,
+            "save_to": WAVEFUNCTIONS if self.setting.restart is not Restart.NONE else None,
+            "usable_s": self.usable_s,
             "parameters": {
                 "mode": {"name": "pw", "ecut": self.engine.cutoff_ev},
                 "xc": self.engine.functional,
@@ -249,6 +263,6 @@ class GpawRun(HandledRun):
                 "occupations": {"name": "methfessel-paxton", "order": 0, "width": self.engine.smearing_width_ev},
                 "convergence": {"energy": ENERGY_CONVERGENCE_EV_PER_ATOM * arrangement.n_atoms},
                 **NUMERICS,
-                **numerics,
+                **{name: value for name, value in numerics.items() if name != "restart"},
             },
         }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +34,56 @@ def answer_question(question: dict[str, Any]) -> dict[str, Any]:
         atoms.wrap()
         atoms.pbc = (True, True, False)
         parameters["poissonsolver"] = {"dipolelayer": "xy"}
-    atoms.calc = GPAW(**parameters, txt="gpaw.txt")
+    saved = question["restart_from"]
+    atoms.calc = (
+        GPAW(saved, txt="gpaw.txt", legacy_gpaw=False)
+        if saved
+        else GPAW(**parameters, txt="gpaw.txt", legacy_gpaw=False)
+    )
+    atoms.calc.hooks["scf_step"] = _stop_after(question["usable_s"])
     try:
         energy_ev = atoms.get_potential_energy(force_consistent=True)
     except KohnShamConvergenceError as error:
-        return {"failure": str(error)}
+        return {"failure": f"{type(error).__name__}: {error}", "n_iterations": _iterations_of(atoms.calc)}
+    except _OutOfTimeError:
+        _save(atoms.calc, question["save_to"])
+        return {"is_out_of_time": True, "n_iterations": _iterations_of(atoms.calc)}
+    _save(atoms.calc, question["save_to"])
     return {
+        "n_iterations": _iterations_of(atoms.calc),
         "energy_ev": float(energy_ev),
         "forces_ev_per_ang": atoms.get_forces().tolist(),
         "stress_ev_per_ang3": atoms.get_stress(voigt=False).tolist(),
     }
+
+
+class _OutOfTimeError(Exception):
+    """The allocation ends."""
+
+
+def _stop_after(usable_s: float | None) -> Callable[[Any], None]:
+    """Return what GPAW calls after each step to self-consistency."""
+    from gpaw.mpi import world
+
+    end_s = inf if usable_s is None else time.monotonic() + usable_s
+
+    def stop(_: Any) -> None:
+        if usable_s is not None and world.sum_scalar(float(time.monotonic() > end_s)) > 0:  # type: ignore[no-untyped-call]
+            raise _OutOfTimeError
+
+    return stop
+
+
+def _iterations_of(calculator: Any) -> int:
+    """Return the steps to self-consistency; none if the saved state was that of these very atoms."""
+    return int(getattr(calculator.dft.scf_loop, "niter", 0))
+
+
+def _save(calculator: Any, path: str | None) -> None:
+    """Write density and wavefunctions, in one piece."""
+    if path is not None:
+        calculator.write(f"part-{path}", mode="all")
+        Path(f"part-{path}").replace(path)
 
 
 def main(question_path: str, answer_path: str) -> None:

@@ -13,12 +13,15 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isinf
 from pathlib import Path
 from typing import Any, ClassVar
 
+from qdip_dft.deadline import current_deadline
 from qdip_dft.engines.dft import CodeRun, Setting
 from qdip_dft.engines.potential import Arrangement, Evaluation
-from qdip_dft.errors import EngineError
+from qdip_dft.errors import EngineError, OutOfTime
+from qdip_dft.model.engine import Restart
 
 NUMERICS = frozenset(
     {
@@ -108,9 +111,35 @@ class HandledRun(CodeRun):
     code: ClassVar[str]
     handlers: ClassVar[Sequence[Handler]]
 
+    @property
+    def is_restarted(self) -> bool:
+        """Return whether the next attempt may begin with what lies in the folder."""
+        return self.has_restart and self.setting.restart is not Restart.NONE
+
+    @property
+    def usable_s(self) -> float | None:
+        """Return for how long the code may run, in s; None if there is no hurry."""
+        usable_s = current_deadline().usable_s
+        return None if isinf(usable_s) else max(1.0, usable_s)
+
+    def out_of_time(self) -> OutOfTime:
+        """Return what is raised when the code has stopped itself; its restart files stay for the next run."""
+        return OutOfTime(
+            f"{self.code} stopped itself before its density was self-consistent",
+            limit="the allocation ends",
+            why="it would have been killed in the middle",
+            remedy="run the same again with more time: it goes on where it stopped",
+        )
+
     @abstractmethod
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
-        """Return what the code says, run once with some numerical settings."""
+        """Return what the code says, run once with some numerical settings.
+
+        Raises
+        ------
+        OutOfTime
+            If the code stopped itself because the allocation ends.
+        """
 
     def evaluate(self, arrangement: Arrangement) -> Evaluation:
         """Return what the code says; the numerics that finally worked are recorded."""

@@ -12,7 +12,7 @@ from pydantic import JsonValue, PositiveFloat, PositiveInt, ValidationError
 from qdip_dft.engines.base import RelaxationSettings
 from qdip_dft.errors import EngineError
 from qdip_dft.model.base import Record
-from qdip_dft.model.engine import Dispersion, PresetName
+from qdip_dft.model.engine import Dispersion, PresetName, Restart
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
 
 
@@ -36,6 +36,8 @@ class Preset(Record):
         Family of basis sets.  Used by ``cp2k`` alone.
     dispersion
         Correction for van der Waals attraction.
+    restart
+        What a code may reuse of an earlier calculation.  Not part of the level of theory.
     force_threshold_ev_per_ang
         Largest force of a relaxed structure in eV/Å.
     stress_threshold_gpa
@@ -51,6 +53,7 @@ class Preset(Record):
     relative_cutoff_ev: PositiveFloat
     basis_set: str
     dispersion: Dispersion
+    restart: Restart
     force_threshold_ev_per_ang: PositiveFloat
     stress_threshold_gpa: PositiveFloat
     max_steps: PositiveInt

@@ -7,6 +7,10 @@ from soft octahedral tilts at once, where a plain BFGS must learn the difference
 Preconditioned geometry optimisation: Packwood et al., J. Chem. Phys. 2016, 144, 164109.
 Model Hessians: Lindh et al., Chem. Phys. Lett. 1995, 241, 423.
 L-BFGS: Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 7.4.
+
+The energies of a code on a grid are rougher than its forces: they change when atoms pass between the points of the grid
+and when the number of plane waves jumps with the cell.  Where two energies differ by less than that noise, the slopes
+at both ends of the step say whether it led downwards: Hager and Zhang, SIAM J. Optim. 2005, 16, 170.
 """
 
 from __future__ import annotations
@@ -34,6 +38,9 @@ from qdip_dft.model.structure import StructureRecord
 
 OPTIMISER = "model-hessian-lbfgs-1"
 """Name and version of the algorithm: another version may end in another minimum."""
+
+OPTIMISER_ON_A_GRID = "model-hessian-lbfgs-slopes-1"
+"""The same for codes whose energies are noisy."""
 
 MEMORY = 100
 """Number of past steps from which the curvature is learned."""
@@ -84,6 +91,7 @@ def relax_structure(
     potential: Potential,
     settings: RelaxationSettings,
     on_step: OnStep | None = None,
+    noise_ev_per_atom: float = 0.0,
 ) -> EngineResult:
     """Return the relaxed structure, converged or not.
 
@@ -99,6 +107,8 @@ def relax_structure(
         When the relaxation is done.
     on_step
         Called after each force evaluation.
+    noise_ev_per_atom
+        Energies that differ by less are compared by their slopes; 0 for a smooth potential.
 
     Raises
     ------
@@ -106,7 +116,7 @@ def relax_structure(
         If the potential has no finite energy for the starting structure, or the cell does not suit the freedom.
     """
     start_s = perf_counter()
-    descent = _Descent(coordinates_of(structure, freedom), potential, settings, on_step, start_s)
+    descent = _Descent(coordinates_of(structure, freedom), potential, settings, on_step, start_s, noise_ev_per_atom)
     final = descent.run()
     return result_of(
         descent.coordinates.record(final.q),
@@ -127,6 +137,7 @@ class _Descent:
     settings: RelaxationSettings
     on_step: OnStep | None
     start_s: float
+    noise_ev_per_atom: float
     n_evaluations: int = 0
     n_refused: int = 0
     step_scale: float = 1.0
@@ -210,10 +221,17 @@ class _Descent:
 
     def choose(self, here: Point, trial: Point) -> Point:
         """Return the trial if it gains enough, else stay and shorten the next step."""
-        noise_ev = ENERGY_NOISE_EV_PER_ATOM * self.coordinates.n_atoms
-        promised_ev = SUFFICIENT_DECREASE * (here.gradient @ (trial.q - here.q))
-        is_lower = trial.evaluation.is_finite and trial.energy_ev <= here.energy_ev + promised_ev + noise_ev
+        is_lower = trial.evaluation.is_finite and self.gained_ev(here, trial) >= 0.0
         is_progress = is_lower and np.abs(trial.q - here.q).max() > SHORTEST_STEP_ANG
         self.n_refused = 0 if is_progress else self.n_refused + 1
         self.step_scale = min(1.0, self.step_scale / STEP_REDUCTION) if is_lower else self.step_scale * STEP_REDUCTION
         return trial if is_lower else here
+
+    def gained_ev(self, here: Point, trial: Point) -> float:
+        """Return by how much the energy fell below what a step must gain, in eV."""
+        step = trial.q - here.q
+        promised_ev = SUFFICIENT_DECREASE * (here.gradient @ step)
+        rise_ev = trial.energy_ev - here.energy_ev
+        if abs(rise_ev) < self.noise_ev_per_atom * self.coordinates.n_atoms:
+            rise_ev = 0.5 * float((here.gradient + trial.gradient) @ step)
+        return float(promised_ev + ENERGY_NOISE_EV_PER_ATOM * self.coordinates.n_atoms - rise_ev)

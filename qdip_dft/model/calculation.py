@@ -144,6 +144,11 @@ class EngineResult(Record):
         Numerical corrections made after a failure, in words.
     warnings
         What a careful reader should know.
+    restart
+        What a density-functional code was allowed to reuse of an earlier calculation; None for potentials.
+    n_scf_steps
+        Steps to self-consistency of all evaluations of this run, those repeated after a kill not counted; None for
+        potentials.
     """
 
     structure: StructureRecord
@@ -156,6 +161,8 @@ class EngineResult(Record):
     wall_time_s: float
     corrections: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    restart: str | None = None
+    n_scf_steps: int | None = None
 
 
 class CalculationTask(Record):

@@ -29,6 +29,19 @@ class Dispersion(StrEnum):
     """No correction."""
 
 
+class Restart(StrEnum):
+    """What a calculation may reuse of an earlier one; it decides how fast the ground state is found, not which."""
+
+    NONE = "none"
+    """Nothing."""
+    DENSITY = "density"
+    """The density alone, or its matrix."""
+    WAVEFUNCTIONS = "wavefunctions"
+    """The wavefunctions alone."""
+    FULL = "full"
+    """Whatever the code can reuse."""
+
+
 class EngineSpec(Record):
     """The engine of a study, as ``engine: {name: mlip, preset: fast}``.
 

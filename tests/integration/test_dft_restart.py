@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from qdip_dft.deadline import Deadline, working_until
 from qdip_dft.engines.recorded import SCRATCH_VARIABLE
-from tests.dft_codes import CODES, require_code, silicon, spec_of
+from qdip_dft.errors import OutOfTime
+from tests.dft_codes import CODES, coarse_engine, require_code, silicon, spec_of
 
 RUN = """
 import json, sys
@@ -69,3 +71,54 @@ def wait_for_evaluations(scratch: Path, *, n: int) -> None:
     while len(evaluations(scratch)) < n:
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.fixture(params=CODES)
+def name(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "scratch"))
+    require_code(request.param)
+    return str(request.param)
+
+
+def test_a_restart_gives_the_same_energy_in_fewer_steps(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = silicon(rattle_ang=0.02)
+    coarse_engine(name).static(silicon(rattle_ang=0.04))
+    restarted = coarse_engine(name).static(near)
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "other"))
+    scratch = coarse_engine(name, restart="none").static(near)
+    assert restarted.energy_ev == pytest.approx(scratch.energy_ev, abs=1e-5)
+    assert restarted.n_scf_steps is not None
+    assert scratch.n_scf_steps is not None
+    assert restarted.n_scf_steps < scratch.n_scf_steps
+    assert (restarted.restart, scratch.restart) == ("full", "none")
+    assert coarse_engine(name).theory() == coarse_engine(name, restart="none").theory()
+
+
+def test_a_code_stops_itself_before_its_allocation_ends_and_the_next_run_gives_the_answer(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structure = silicon(rattle_ang=0.1)
+    slow = coarse_engine(name, k_spacing_per_ang=0.5)
+    with (
+        working_until(Deadline(end_s=time.time() + 2.0, margin_s=0.0)),
+        pytest.raises(OutOfTime, match="run the same again"),
+    ):
+        slow.static(structure)
+    continued = slow.static(structure)
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "other"))
+    straight = coarse_engine(name, k_spacing_per_ang=0.5, restart="none").static(structure)
+    assert continued.energy_ev == pytest.approx(straight.energy_ev, abs=1e-5)
+
+
+def test_files_that_do_not_fit_are_left_out_and_the_record_says_so(name: str, tmp_path: Path) -> None:
+    coarse_engine(name).static(silicon(rattle_ang=0.04))
+    for path in (tmp_path / "scratch" / "restart").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"cut short" + path.read_bytes()[:100])
+    near = silicon(rattle_ang=0.02)
+    result = coarse_engine(name).static(near)
+    assert any("left out" in words for words in result.corrections)
+    straight = coarse_engine(name, restart="none", k_spacing_per_ang=1.2000001).static(near)
+    assert result.energy_ev == pytest.approx(straight.energy_ev, abs=1e-5)

@@ -30,6 +30,7 @@ from qdip_dft.engines.preset import load_preset
 from qdip_dft.engines.recorded import SCRATCH_VARIABLE, scratch_folder
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation import relax_structure
+from qdip_dft.engines.restart import Shelf
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Freedom
@@ -174,7 +175,8 @@ class Dying(CodeRun):
 
 
 def recorded(run: CodeRun, folder: Path) -> RecordedRun:
-    return RecordedRun(run, lambda _, evaluation: evaluation, folder)
+    setting = Setting(folder=folder, k_mesh=(1, 1, 1), vacuum=None, has_fixed_cell=True)
+    return RecordedRun(run, setting, lambda _, evaluation: evaluation, lambda _, __: Shelf(folder / "shelf"))
 
 
 def test_a_killed_relaxation_goes_on_where_it_stopped_and_ends_at_the_same_place(tmp_path: Path) -> None:

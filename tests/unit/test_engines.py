@@ -535,6 +535,27 @@ def test_forces_that_contradict_the_energy_end_as_not_converged() -> None:
     assert result.warnings == ("no step lowers the energy further although forces remain",)
 
 
+def rough(arrangement: Arrangement) -> Evaluation:
+    """Return the toy energy as on a grid: 0.2 meV per atom of ripples that the forces know nothing of."""
+    evaluation = engine_from_spec(EngineSpec(name="testing")).load_potential()(arrangement)
+    ripples = np.sin(2 * np.pi * arrangement.positions_ang / 0.011).sum() / arrangement.n_atoms
+    return replace(evaluation, energy_ev=evaluation.energy_ev + 2e-4 * arrangement.n_atoms * float(ripples))
+
+
+def test_ripples_of_a_grid_in_the_energy_do_not_end_a_relaxation() -> None:
+    rippled = relax_structure(cubic_cspbi3(), Freedom.CELL, potential=rough, settings=STRICT, noise_ev_per_atom=1e-3)
+    smooth = relax_structure(
+        cubic_cspbi3(),
+        Freedom.CELL,
+        potential=engine_from_spec(EngineSpec(name="testing")).load_potential(),
+        settings=STRICT,
+    )
+    assert rippled.is_converged
+    assert np.allclose(rippled.structure.lattice_ang, smooth.structure.lattice_ang, atol=1e-4)
+    trusting = relax_structure(cubic_cspbi3(), Freedom.CELL, potential=rough, settings=STRICT)
+    assert not trusting.is_converged
+
+
 def test_infinite_energy_on_the_way_is_stepped_back_from() -> None:
     potential = engine_from_spec(EngineSpec(name="testing")).load_potential()
     calls: list[int] = []
