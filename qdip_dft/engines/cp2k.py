@@ -70,7 +70,7 @@ NUMERICS: dict[str, Any] = {
 
 HANDLERS = (
     Handler(
-        symptom=r"(?i)(end of file|read|restart).*(wfn|\.kp\b)|cp_fm_types.*read|wrong number of .*restart",
+        symptom=r"READ RESTART|kpoint_io\.F|qs_mo_io\.F|[Ee]nd of file",
         changes={"restart": False},
         words="a broken restart file was left out",
     ),

@@ -21,25 +21,22 @@ def answer_question(question: dict[str, Any]) -> dict[str, Any]:
     """
     from ase import Atoms
     from gpaw import GPAW, KohnShamConvergenceError
-    from gpaw.xc import XC
 
     atoms = Atoms(question["species"], positions=question["positions_ang"], cell=question["lattice_ang"], pbc=True)
     parameters = dict(question["parameters"])
-    functional: Any = XC(parameters["xc"])
-    functional.get_setup_name = lambda: question["data_sets"]  # a functional asks for data sets of its own name
-    parameters["xc"] = functional
+    functional = _functional_on(question["data_sets"])
+    parameters["xc"] = functional(parameters["xc"])
     if question["vacuum_centre"] is not None:
         # The dipole layer lies at the cell's edge: the slab is moved so that its vacuum is there.
         atoms.positions -= question["vacuum_centre"] * atoms.cell[2]
         atoms.wrap()
         atoms.pbc = (True, True, False)
         parameters["poissonsolver"] = {"dipolelayer": "xy"}
-    saved = question["restart_from"]
-    atoms.calc = (
-        GPAW(saved, txt="gpaw.txt", legacy_gpaw=False)
-        if saved
-        else GPAW(**parameters, txt="gpaw.txt", legacy_gpaw=False)
-    )
+    if question["restart_from"] is not None:
+        hooks = {"xc": lambda content: functional(**content)}
+        atoms.calc = GPAW(question["restart_from"], txt="gpaw.txt", legacy_gpaw=False, object_hooks=hooks)
+    else:
+        atoms.calc = GPAW(**parameters, txt="gpaw.txt", legacy_gpaw=False)
     atoms.calc.hooks["scf_step"] = _stop_after(question["usable_s"])
     try:
         energy_ev = atoms.get_potential_energy(force_consistent=True)
@@ -55,6 +52,19 @@ def answer_question(question: dict[str, Any]) -> dict[str, Any]:
         "forces_ev_per_ang": atoms.get_forces().tolist(),
         "stress_ev_per_ang3": atoms.get_stress(voigt=False).tolist(),
     }
+
+
+def _functional_on(data_sets: str) -> type:
+    """Return GPAW's functionals, except that they take data sets of one name: else each asks for those of its own."""
+    from gpaw.dft import XC
+
+    class Functional(XC):
+        def functional(self, **keywords: Any) -> Any:
+            functional = super().functional(**keywords)
+            functional.get_setup_name = lambda: data_sets
+            return functional
+
+    return Functional
 
 
 class _OutOfTimeError(Exception):

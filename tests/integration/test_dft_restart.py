@@ -83,8 +83,9 @@ def name(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_restart_gives_the_same_energy_in_fewer_steps(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    near = silicon(rattle_ang=0.02)
-    coarse_engine(name).static(silicon(rattle_ang=0.04))
+    """Two arrangements as they follow each other at the end of a relaxation."""
+    near = silicon(rattle_ang=0.101)
+    coarse_engine(name).static(silicon(rattle_ang=0.1))
     restarted = coarse_engine(name).static(near)
     monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "other"))
     scratch = coarse_engine(name, restart="none").static(near)
