@@ -1,8 +1,9 @@
 """How sure a stabilization is: every source of error as a standard uncertainty, and their combination.
 
 Definitions follow the Guide to the Expression of Uncertainty in Measurement (JCGM 100:2008).  Repeated choices (type
-A) give the sample standard deviation of what they change, because a study makes one of the choices at random; a change
-that can only be bounded (type B) gives its size.  Independent components add in quadrature.
+A) give the sample standard deviation of what they change, because a study makes one of the choices at random.  A series
+that leads somewhere, such as ever thicker films, begins with the study's own value, which is no mean of it: it gives
+the root mean square of the changes from that value.  Independent components add in quadrature.
 
 Errors of black and competitor are *correlated* where one change is made to both (one more layer, a finer preset,
 another model): the change of the *difference* is taken, so that what is common cancels.  Where the choices are made
@@ -100,8 +101,8 @@ def _complete(terms: Sequence[float], *, density: float) -> Vector:
     return np.array([*terms, sum(terms), bulk + strain, MEV_PER_EV * density * (surface + binding)])
 
 
-def spread_together(compared: Compared, kind: SampleKind, *, name: str, words: str) -> ErrorComponent:
-    """Return the error from changes that are made to both films at once: the scatter of the difference.
+def change_together(compared: Compared, kind: SampleKind, *, name: str, words: str) -> ErrorComponent:
+    """Return the error from changes that are made to both films at once: what they do to the difference.
 
     Parameters
     ----------
@@ -122,10 +123,10 @@ def spread_together(compared: Compared, kind: SampleKind, *, name: str, words: s
         name=name,
         is_sampled=True,
         n_values=len(differences),
-        black=deviate(sides[PhaseRole.BLACK]),
-        competitor=deviate(sides[PhaseRole.COMPETITOR]),
-        difference=deviate(differences),
-        finding=f"standard deviation of {len(differences)} values: {words}",
+        black=measure_changes(sides[PhaseRole.BLACK]),
+        competitor=measure_changes(sides[PhaseRole.COMPETITOR]),
+        difference=measure_changes(differences),
+        finding=f"root mean square of {len(differences) - 1} changes: {words}",
     )
 
 
@@ -170,24 +171,6 @@ def lower_choice(compared: Compared, kind: SampleKind, *, name: str, words: str)
 def _excess_over(base: Vector, others: Sequence[Vector]) -> TermErrors:
     lowest = min((base, *others), key=lambda terms: float(terms[TOTAL]))
     return _errors(np.abs(base - lowest))
-
-
-def change_of(compared: Compared, kind: SampleKind, *, name: str, words: str) -> ErrorComponent:
-    """Return the error that a finer calculation of both films removes: the size of the change of the difference."""
-    differences = compared.differences(kind)
-    if len(differences) < 2:
-        return not_sampled(name, _say_why(kind))
-    sides = {role: [compared.base(role), *compared.changed(role, kind).values()] for role in PhaseRole}
-    black, competitor = (_errors(np.abs(values[-1] - values[0])) for values in sides.values())
-    return ErrorComponent(
-        name=name,
-        is_sampled=True,
-        n_values=len(differences),
-        black=black,
-        competitor=competitor,
-        difference=_errors(np.abs(differences[-1] - differences[0])),
-        finding=words,
-    )
 
 
 def _say_why(kind: SampleKind) -> str:
@@ -245,6 +228,14 @@ def residual_errors(residuals_ev: Mapping[str, float], *, counts: Mapping[str, i
         strained_ev_per_fu=strained,
         interface_mev_per_ang2=MEV_PER_EV * counts["film"] / area_ang2 * sqrt(interface**2 + dot**2 + strained**2),
     )
+
+
+def measure_changes(values: Sequence[Vector]) -> TermErrors:
+    """Return the root mean square of the changes from the first value; zero for one value."""
+    if len(values) < 2:
+        return TermErrors()
+    changes = np.array(values[1:]) - values[0]
+    return _errors(np.sqrt((changes**2).mean(axis=0)))
 
 
 def deviate(values: Sequence[Vector]) -> TermErrors:

@@ -101,13 +101,13 @@ class _Budget:
         """Return every source of error, sampled or not."""
         compared = self.compared
         return (
-            errors.spread_together(
+            errors.change_together(
                 compared,
                 SampleKind.FILM_THICKNESS,
                 name="film thickness",
                 words="black − competitor with interface energies of thicker films",
             ),
-            errors.spread_together(
+            errors.change_together(
                 compared,
                 SampleKind.DOT_THICKNESS,
                 name="dot thickness",
@@ -162,7 +162,7 @@ class _Budget:
         if finer is not None:
             words = f"change of black − competitor with the preset {finer.value}, all calculations made anew"
             name = "k-points, cutoff and geometry" if is_dft else "geometry"
-            by_preset = errors.change_of(self.compared, SampleKind.PRESET, name=name, words=words)
+            by_preset = errors.change_together(self.compared, SampleKind.PRESET, name=name, words=words)
             if is_dft and by_preset.is_sampled:
                 return (by_preset,)
         why = "not sampled: give uncertainty.preset" if is_dft else "a potential has neither"
@@ -201,7 +201,7 @@ class _Budget:
 
     def _models(self) -> ErrorComponent:
         words = "black − competitor of the same films with other models; stated beside the error bar, not part of it"
-        found = errors.spread_together(self.compared, SampleKind.MODEL, name="model", words=words)
+        found = errors.change_together(self.compared, SampleKind.MODEL, name="model", words=words)
         return found.model_copy(update={"is_combined": False})
 
     def find_critical(self, difference: TermErrors) -> CriticalSize | None:

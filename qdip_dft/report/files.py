@@ -20,6 +20,7 @@ from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc, Terms
 from qdip_dft.report.figure import FigureKind, draw_levels, render_figure
 from qdip_dft.report.latex import write_latex
+from qdip_dft.report.size_map import draw_size_map, view_size_map
 from qdip_dft.report.strip_figure import draw_strip
 from qdip_dft.report.study_page import render_study_page
 from qdip_dft.report.summary import summarise
@@ -66,7 +67,7 @@ TABLE_COLUMNS = (
 PAGE, JSON, CSV, LATEX = "report.html", "report.json", "table.csv", "tables.tex"
 """Names of the files; each figure is there as ``NAME.png``, ``NAME.svg`` and ``NAME.pdf``."""
 
-LEVELS, THICKNESS, STRIP = "levels", "thickness", "potentials"
+LEVELS, THICKNESS, STRIP, SIZE_MAP = "levels", "thickness", "potentials", "size-map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,8 @@ class ReportFiles:
     latex
         The tables for LaTeX.
     figures
-        The level diagram and, where a result has them, the line against the thickness and the films over the strip of
-        chemical potentials, in every format.
+        The level diagram and, where a result has them, the line against the thickness, the films over the strip of
+        chemical potentials and the map of dots in a host, in every format.
     """
 
     folder: Path
@@ -145,6 +146,9 @@ def _render_figures(doc: StabilizationDoc, calculations: Mapping[str, Calculatio
     strip = survey_strip(doc)
     if strip is not None:
         figures[STRIP] = draw_strip(strip, facet=name_facet(doc))
+    size_map = view_size_map(doc)
+    if size_map is not None:
+        figures[SIZE_MAP] = draw_size_map(size_map)
     return {f"{n}.{kind.value}": render_figure(figure, kind) for n, figure in figures.items() for kind in FigureKind}
 
 

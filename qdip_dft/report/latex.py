@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.report.citations import escape_latex
-from qdip_dft.report.tables import Row, Table, list_tables
+from qdip_dft.report.error_tables import list_report_tables
+from qdip_dft.report.tables import Row, Table
 from qdip_dft.report.words import LEVEL_NOTICES, describe
 
 
@@ -21,7 +22,7 @@ def write_latex(doc: StabilizationDoc) -> str:
         f"% {' '.join(describe(doc).split())}",
         f"% {LEVEL_NOTICES[doc.level]}",
     ]
-    return "\n\n".join(["\n".join(lines), *(_write_float(table) for table in list_tables(doc))]) + "\n"
+    return "\n\n".join(["\n".join(lines), *(_write_float(table) for table in list_report_tables(doc))]) + "\n"
 
 
 def _write_float(table: Table) -> str:

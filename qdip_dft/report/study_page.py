@@ -16,13 +16,15 @@ from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
 from qdip_dft.plan import write_study
 from qdip_dft.report.citations import list_citations, list_structures
+from qdip_dft.report.error_tables import list_report_tables
 from qdip_dft.report.explanation import explain, list_explanation_tables
 from qdip_dft.report.figure import NARROW, WIDE, FigureKind, draw_levels, list_series, render_figure
 from qdip_dft.report.page import embed_figure, render_page
+from qdip_dft.report.size_map import describe_size_map, draw_size_map, view_size_map
 from qdip_dft.report.strip_figure import describe_strip, draw_strip
 from qdip_dft.report.structure_view import InterfaceView, view_interface
 from qdip_dft.report.summary import FORMULAE, list_steps
-from qdip_dft.report.tables import Cell, Column, Row, Table, list_tables, write_numbers
+from qdip_dft.report.tables import Cell, Column, Row, Table, write_numbers
 from qdip_dft.report.thickness_figure import ThicknessView, describe_thickness, draw_thickness, view_thickness
 from qdip_dft.report.words import (
     LEVEL_NOTICES,
@@ -89,13 +91,15 @@ def render_study_page(doc: StabilizationDoc, calculations: Mapping[str, Calculat
         facts=list_facts(doc, thickness),
         notice=LEVEL_NOTICES[doc.level],
         method=describe(doc),
-        tables=list_tables(doc),
+        tables=list_report_tables(doc),
         levels=_embed_levels(doc),
         thickness=thickness,
         thickness_figures=() if thickness is None else _embed_thickness(thickness),
         strip_figures=_embed_strip(doc),
         decision=explanation.decision,
         reasons=list_explanation_tables(explanation),
+        size_map_figures=_embed_size_map(doc),
+        how_sure=remarks.get("How sure", ()),
         interfaces=interfaces,
         scenes=[{"name": view.name, "elements": view.elements, **view.scene} for view in interfaces],
         unseen=unseen,
@@ -123,16 +127,18 @@ def list_facts(doc: StabilizationDoc, thickness: ThicknessView | None) -> list[F
     facts = []
     difference = doc.stabilization
     if difference.total_ev_per_fu is not None:
-        facts.append(
-            Fact(f"{write_signed(difference.total_ev_per_fu)} eV/f.u.", "black − competitor; negative favours black")
-        )
+        stated = doc.uncertainty
+        error = f" ± {stated.difference.total_ev_per_fu:.3f}" if stated is not None and stated.is_asked else ""
+        value = f"{write_signed(difference.total_ev_per_fu)}{error} eV/f.u."
+        facts.append(Fact(value, "black − competitor; negative favours black"))
     deciding = find_deciding_term(difference)
     if deciding is not None and not _is_too_close(doc):
-        value = getattr(difference, f"{deciding}_ev_per_fu")
-        facts.append(Fact(deciding, f"decides, with {write_signed(value)} eV/f.u."))
+        term_ev_per_fu = getattr(difference, f"{deciding}_ev_per_fu")
+        facts.append(Fact(deciding, f"decides, with {write_signed(term_ev_per_fu)} eV/f.u."))
     if thickness is not None:
         words = f"{thickness.critical_nm:.1f} nm" if thickness.is_reached else "none"
-        facts.append(Fact(words, "critical thickness of the black film, from one thickness each"))
+        basis = "from one thickness each" if thickness.errors is None else "interval below"
+        facts.append(Fact(words, f"critical thickness of the black film, {basis}"))
     facts.append(Fact(str(len(doc.candidates)), f"interfaces compared, {len(doc.dropped)} not built"))
     return facts
 
@@ -340,4 +346,19 @@ def _embed_thickness(view: ThicknessView) -> tuple[Markup, ...]:
             description=describe_thickness(view),
         )
         for name, shape in (("thickness-wide", WIDE), ("thickness-narrow", NARROW))
+    )
+
+
+def _embed_size_map(doc: StabilizationDoc) -> tuple[Markup, ...]:
+    view = view_size_map(doc)
+    if view is None:
+        return ()
+    return tuple(
+        embed_figure(
+            render_figure(draw_size_map(view, shape=shape), FigureKind.SVG),
+            name=name,
+            title="Dots in a host",
+            description=describe_size_map(view),
+        )
+        for name, shape in (("size-map-wide", WIDE), ("size-map-narrow", NARROW))
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.report.tables import Row, Table, list_tables
+from qdip_dft.report.error_tables import list_report_tables
+from qdip_dft.report.tables import Row, Table
 from qdip_dft.report.words import LEVEL_NOTICES, describe, list_remarks, name_facet
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def print_report(doc: StabilizationDoc, console: Console) -> None:
     console.print(Text(f"{doc.id}: {doc.study.question}" if doc.study.question else doc.id, style="bold"))
     console.print(Text(f"Dot facet {name_facet(doc)}, host {doc.study.host}, {doc.created_at}"))
     console.print(Text(describe(doc)))
-    for table in list_tables(doc):
+    for table in list_report_tables(doc):
         console.print()
         console.print(lay_out_table(table))
         console.print(Text(table.note))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import hypot
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,14 @@ import numpy as np
 
 from qdip_dft.analysis.sentence import write_signed
 from qdip_dft.analysis.thickness import ThicknessLine, find_thickness_line
+from qdip_dft.analysis.uncertainty import measure_density
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
+from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.uncertainty import CriticalSize, SampleKind, Uncertainty
 from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
 from qdip_dft.report.words import find_compared, name_facet, name_film
+from qdip_dft.units import MEV_PER_EV
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +50,12 @@ class ThicknessView:
         The two sides.
     facet
         Dot and facet.
+    errors
+        Standard uncertainties of both ends of the line: in eV per formula unit and in eV/Å²; None: not known.
+    points
+        Formula units per Å² and difference in eV per formula unit of every thickness that was computed for both films.
+    critical_words
+        The critical thickness with its interval; empty where that is not known.
     """
 
     line: ThicknessLine
@@ -52,6 +63,9 @@ class ThicknessView:
     black: str
     competitor: str
     facet: str
+    errors: tuple[float, float] | None = None
+    points: tuple[tuple[float, float], ...] = ()
+    critical_words: str = ""
 
     @property
     def critical_nm(self) -> float | None:
@@ -77,6 +91,24 @@ class ThicknessView:
     def to_nm(self, n_per_ang2: float) -> float:
         """Return the thickness of the black film in nm for formula units per Å² of interface."""
         return n_per_ang2 * self.volume_ang3_per_fu / ANG_PER_NM
+
+    def error_ev_per_fu(self, inverse_per_nm: float) -> float:
+        """Return the standard uncertainty of the line at one over a thickness; zero where it is not known."""
+        strained, interface = self.errors or (0.0, 0.0)
+        return hypot(strained, interface * inverse_per_nm * self.volume_ang3_per_fu / ANG_PER_NM)
+
+    @property
+    def caption(self) -> str:
+        """Return how to read the figure."""
+        lead = "ΔE(n) = Δe_strained + Δσ / n for n formula units per area of interface; thickness of the black film."
+        if self.errors is None:
+            return (
+                f"{lead} Circles: the films that were computed. One thickness of each phase, so there is no error bar."
+            )
+        return (
+            f"{lead} Line: strained bulks and mean interface energy. Circles: each computed thickness. Band: twice the "
+            "standard uncertainty of what was sampled."
+        )
 
     def sentence(self) -> str:
         """Return what the line says about thin and thick films."""
@@ -118,7 +150,42 @@ def view_thickness(doc: StabilizationDoc, calculations: Mapping[str, Calculation
     if line is None or volume_ang3 is None:
         return None
     name = name_film(competitor) if isinstance(competitor, CandidateResult) else competitor.label
-    return ThicknessView(line, volume_ang3, name_film(compared[0]), name, name_facet(doc))
+    view = ThicknessView(line, volume_ang3, name_film(compared[0]), name, name_facet(doc))
+    stated = doc.uncertainty
+    if stated is None or not stated.is_asked or stated.critical is None:
+        return view
+    return _add_errors(view, stated, stated.critical)
+
+
+def _add_errors(view: ThicknessView, stated: Uncertainty, critical: CriticalSize) -> ThicknessView:
+    """Return the view with the line through all thicknesses, its error and its points."""
+    line = replace(
+        view.line,
+        strained_ev_per_fu=critical.strained_ev_per_fu,
+        interface_ev_per_ang2=critical.interface_mev_per_ang2 / MEV_PER_EV,
+    )
+    errors = critical.strained_uncertainty_ev_per_fu, critical.interface_uncertainty_mev_per_ang2 / MEV_PER_EV
+    points = _list_points(stated, critical.strained_ev_per_fu, view.line.interface_ev_per_ang2, view)
+    return replace(view, line=line, errors=errors, points=points, critical_words=critical.finding)
+
+
+def _list_points(
+    stated: Uncertainty, strained_ev_per_fu: float, base_ev_per_ang2: float, view: ThicknessView
+) -> tuple[tuple[float, float], ...]:
+    """Return Δe + Δσ/n with the interface energies of each thickness, at that of its black film."""
+    films = [s for s in stated.samples if s.kind is SampleKind.FILM_THICKNESS and not s.faults]
+    sigma: dict[PhaseRole, dict[int, float]] = {role: {} for role in PhaseRole}
+    density: dict[int, float] = {}
+    for film in films:
+        n = measure_density(film)
+        sigma[film.role][film.index] = n * ((film.surface_ev_per_fu or 0.0) + (film.binding_ev_per_fu or 0.0))
+        if film.role is PhaseRole.BLACK:
+            density[film.index] = n
+    has_film = any(film.role is PhaseRole.COMPETITOR for film in films)
+    others = sigma[PhaseRole.COMPETITOR] if has_film else dict.fromkeys(density, 0.0)
+    points = [(view.line.computed_per_ang2[0], base_ev_per_ang2)]
+    points += [(n, sigma[PhaseRole.BLACK][i] - others[i]) for i, n in density.items() if i in others]
+    return tuple((n, strained_ev_per_fu + interface / n) for n, interface in points)
 
 
 def _find_volume_ang3_per_fu(result: CandidateResult, calculations: Mapping[str, CalculationRecord]) -> float | None:
@@ -178,14 +245,19 @@ def _difference(view: ThicknessView, inverse_per_nm: float) -> float:
 def _draw_line(axes: Axes, view: ThicknessView) -> None:
     end = _find_end_per_nm(view)
     axes.axhline(0.0, color=_ZERO_COLOUR, linewidth=0.8, zorder=1)
+    if view.errors is not None:
+        places = np.linspace(0.0, end, 60)
+        middle = np.array([_difference(view, place) for place in places])
+        width = 2.0 * np.array([view.error_ev_per_fu(place) for place in places])
+        axes.fill_between(places, middle - width, middle + width, color=_LINE_COLOUR, alpha=0.15, linewidth=0, zorder=2)
     axes.plot((0.0, end), (_difference(view, 0.0), _difference(view, end)), color=_LINE_COLOUR, linewidth=2.0, zorder=3)
     axes.set_xlim(0.0, end)
 
 
 def _mark_thicknesses(axes: Axes, view: ThicknessView) -> None:
     """Mark the computed films by open circles and the critical thickness by a diamond with its value."""
-    for thickness_nm in view.computed_nm:
-        place = (1.0 / thickness_nm, _difference(view, 1.0 / thickness_nm))
+    computed = [(1.0 / thickness, _difference(view, 1.0 / thickness)) for thickness in view.computed_nm]
+    for place in [(1.0 / view.to_nm(n), value) for n, value in view.points] or computed:
         axes.plot(*place, marker="o", markersize=6, color=_LINE_COLOUR, markerfacecolor="#ffffff", zorder=4)
     critical_nm = view.critical_nm
     if critical_nm is None or not view.is_reached:
@@ -207,7 +279,8 @@ def _label_axes(axes: Axes, view: ThicknessView, shape: FigureShape) -> None:
     thicknesses = _choose_ticks_nm(end)
     inverse.set_xticks([0.0, *(1 / t for t in thicknesses)], ["∞", *(f"{t:g}" for t in thicknesses)])
     inverse.set_xlabel("thickness (nm)")
-    favoured = f"on {view.facet}, below 0: {typeset_film(view.black)}; one thickness each, no error bar"
+    favoured = f"on {view.facet}, below 0: {typeset_film(view.black)}; "
+    favoured += "one thickness each, no error bar" if view.errors is None else "band: twice the standard uncertainty"
     axes.set_title(fill(favoured, shape.line_length), fontsize=7, color="#555555", loc="left")
 
 

@@ -5,7 +5,7 @@ Terminal, figure and page say the same because they take it from here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qdip_dft.analysis.checks import describe_place
@@ -110,6 +110,7 @@ def find_relative_total(result: CandidateResult | DecompositionResult) -> float 
 def list_remarks(doc: StabilizationDoc) -> tuple[Remark, ...]:
     """Return what stands beside the tables: absent phases, losers, what was not built, where films lie, warnings."""
     remarks = (
+        ("How sure", list(say_how_sure(doc))),
         ("Phases without a valid candidate", _list_absent_phases(doc)),
         ("Other candidates", _list_losers(doc)),
         ("Candidates that were not built", [f"{dropped.label}: {dropped.reason}" for dropped in doc.dropped]),
@@ -117,6 +118,35 @@ def list_remarks(doc: StabilizationDoc) -> tuple[Remark, ...]:
         ("Warnings", _list_warnings(doc)),
     )
     return tuple(Remark(title, tuple(lines)) for title, lines in remarks if lines)
+
+
+def say_how_sure(doc: StabilizationDoc) -> Iterator[str]:
+    """Yield what a reader must know about the error bar: what is not in it, and what follows from it."""
+    stated = doc.uncertainty
+    if stated is None:
+        return
+    missing = [
+        component.name for component in stated.components if not component.is_sampled and component.is_applicable
+    ]
+    if not stated.is_asked:
+        yield f"no error bar: not sampled are {', '.join(missing)} (film.thicknesses and uncertainty of the study)"
+        return
+    if missing:
+        yield f"not sampled, and so not in the error bar: {', '.join(missing)}"
+    yield from (f"{sample.film.rpartition('//')[2]}, {sample.tag}, is left out: {sample.faults[0]}"
+                for sample in stated.samples if sample.faults)  # fmt: skip
+    layer = stated.one_more_layer
+    if layer is not None:
+        yield (
+            f"one more layer changes black − competitor by {write_signed(layer.change_ev_per_fu)} eV/f.u. at the "
+            f"study's thickness; the error bar is {stated.difference.total_ev_per_fu:.3f}. The thicker films "
+            f"themselves differ by {write_signed(layer.total_ev_per_fu)}, as more formula units share their faces"
+        )
+    yield from (
+        f"{model.name}: black − competitor {write_signed(model.total_ev_per_fu)} eV/f.u." for model in stated.models
+    )
+    if stated.critical is not None:
+        yield stated.critical.finding
 
 
 def _list_places(doc: StabilizationDoc) -> list[str]:

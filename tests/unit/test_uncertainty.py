@@ -15,14 +15,13 @@ from qdip_dft.analysis.uncertainty import (
     QUANTITIES,
     Compared,
     bound_residual_ev,
-    change_of,
+    change_together,
     combine,
     combine_components,
     lower_choice,
     not_sampled,
     residual_errors,
     spread_apart,
-    spread_together,
 )
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
 from qdip_dft.model.study import PhaseRole
@@ -67,11 +66,20 @@ def test_an_error_that_both_films_share_cancels(shifts: list[float]) -> None:
     kind = SampleKind.DOT_THICKNESS
     films = (make_black(), make_yellow())
     both = [sample(film, i, kind, bulk=shift) for i, shift in enumerate(shifts, start=1) for film in films]
-    found = spread_together(compare(*both), kind, name="dot thickness", words="")
+    found = change_together(compare(*both), kind, name="dot thickness", words="")
     assert found.difference is not None
     assert found.black is not None
     assert found.difference.total_ev_per_fu == pytest.approx(0.0, abs=1e-9)
-    assert found.black.total_ev_per_fu == pytest.approx(float(np.std([0.0, *shifts], ddof=1)), abs=1e-9)
+    assert found.black.total_ev_per_fu == pytest.approx(float(np.sqrt(np.mean(np.square(shifts)))), abs=1e-9)
+
+
+def test_a_series_that_leads_away_counts_from_the_value_that_is_reported() -> None:
+    kind = SampleKind.FILM_THICKNESS
+    drift = [sample(make_black(), i, kind, layers=i, binding=0.01 * i) for i in (1, 2)]
+    level = [sample(make_yellow(), i, kind, layers=i) for i in (1, 2)]
+    found = change_together(compare(*drift, *level), kind, name="film thickness", words="")
+    assert found.difference is not None
+    assert found.difference.total_ev_per_fu == pytest.approx(sqrt((0.01**2 + 0.02**2) / 2))
 
 
 @given(shifts=st.lists(CHANGE, min_size=2, max_size=5))
@@ -100,7 +108,7 @@ def test_independent_choices_add_in_quadrature() -> None:
 def test_faces_that_do_not_see_each_other_leave_no_error_of_thickness(layers: int) -> None:
     kind = SampleKind.FILM_THICKNESS
     both = [sample(film, i, kind, layers=i) for i in range(1, layers + 1) for film in (make_black(), make_yellow())]
-    found = spread_together(compare(*both), kind, name="film thickness", words="")
+    found = change_together(compare(*both), kind, name="film thickness", words="")
     assert found.difference is not None
     assert all(getattr(found.difference, name) == pytest.approx(0.0, abs=1e-9) for name in QUANTITIES)
 
@@ -112,7 +120,7 @@ def test_doubling_the_cell_changes_no_error() -> None:
         black = make_black(n_formula_units=18 * size, area_ang2=230.0 * size)
         yellow = make_yellow(n_formula_units=16 * size, area_ang2=244.0 * size)
         films = Compared(black, yellow, (sample(black, 1, kind, binding=0.01), sample(yellow, 1, kind, surface=0.02)))
-        found.append(spread_together(films, kind, name="", words="").difference)
+        found.append(change_together(films, kind, name="", words="").difference)
     assert found[0] is not None
     assert found[1] is not None
     for name in QUANTITIES:
@@ -131,13 +139,13 @@ def test_a_termination_that_costs_more_is_no_error_and_a_cheaper_one_is() -> Non
 def test_a_finer_preset_counts_by_what_it_changes_of_the_difference() -> None:
     kind = SampleKind.PRESET
     samples = (sample(make_black(), 1, kind, bulk=-0.05), sample(make_yellow(), 1, kind, bulk=-0.04))
-    found = change_of(compare(*samples), kind, name="geometry", words="")
+    found = change_together(compare(*samples), kind, name="geometry", words="")
     assert found.difference is not None
     assert found.difference.total_ev_per_fu == pytest.approx(0.01)
 
 
 def test_what_was_not_sampled_has_no_number() -> None:
-    found = spread_together(compare(), SampleKind.MODEL, name="model", words="")
+    found = change_together(compare(), SampleKind.MODEL, name="model", words="")
     assert not found.is_sampled
     assert found.difference is None
     assert "not sampled" in found.finding
@@ -145,7 +153,7 @@ def test_what_was_not_sampled_has_no_number() -> None:
 
 def test_the_spread_between_models_stays_out_of_the_error_bar() -> None:
     kind = SampleKind.MODEL
-    models = spread_together(compare(*(sample(film, 1, kind, bulk=shift) for film, shift in (
+    models = change_together(compare(*(sample(film, 1, kind, bulk=shift) for film, shift in (
         (make_black(), 0.3), (make_yellow(), 0.0)))), kind, name="model", words="")  # fmt: skip
     kept_out = models.model_copy(update={"is_combined": False})
     assert combine_components([kept_out, not_sampled("termination", "nobody looked")], "difference") == TermErrors()
@@ -167,7 +175,7 @@ def test_bulk_compounds_have_the_errors_of_nobody() -> None:
     )  # fmt: skip
     kind = SampleKind.FILM_THICKNESS
     films = Compared(make_black(), products, (sample(make_black(), 1, kind, layers=1, binding=0.02),))
-    found = spread_together(films, kind, name="film thickness", words="")
+    found = change_together(films, kind, name="film thickness", words="")
     assert found.difference is not None
     assert found.black is not None
     assert found.difference.total_ev_per_fu == pytest.approx(found.black.total_ev_per_fu, abs=1e-12)

@@ -1,0 +1,128 @@
+"""The stability map of dots in a host: black − competitor over their radius and loading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.uncertainty import CriticalSize, EmbeddedInterface
+from qdip_dft.report.error_tables import evaluate_dots
+from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
+from qdip_dft.report.words import find_compared, name_facet, name_film
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_RADII_ANG = np.linspace(8.0, 60.0, 53)
+_LOADINGS = np.linspace(0.01, 0.40, 40)
+_AXES_INCH, _TOP_INCH, _BOTTOM_INCH, _LEFT_INCH, _RIGHT_INCH = 2.3, 0.5, 0.5, 0.6, 0.85
+_N_LEVELS = 11
+_COLOURS = "PuOr_r"
+"""Orange favours the competitor, purple the black phase; told apart without red and green."""
+
+_ANG_PER_NM = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SizeMap:
+    """Black − competitor of a host with spherical dots.
+
+    Parameters
+    ----------
+    critical, embedded
+        The line and the interface energy of embedded dots.
+    black, facet
+        The black film; dot and facet.
+    """
+
+    critical: CriticalSize
+    embedded: EmbeddedInterface
+    black: str
+    facet: str
+
+    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return difference and standard uncertainty, rows: loadings, columns: radii, in eV per formula unit."""
+        values = np.array(
+            [
+                [evaluate_dots(self.critical, self.embedded, radius_ang=r, loading=x) for r in _RADII_ANG]
+                for x in _LOADINGS
+            ]
+        )
+        return values[..., 0], values[..., 1]
+
+
+def view_size_map(doc: StabilizationDoc) -> SizeMap | None:
+    """Return the map of a result whose study asked how sure it is; None otherwise."""
+    stated = doc.uncertainty
+    if stated is None or not stated.is_asked or stated.critical is None or stated.embedded is None:
+        return None
+    return SizeMap(stated.critical, stated.embedded, name_film(find_compared(doc)[0]), name_facet(doc))
+
+
+def draw_size_map(view: SizeMap, *, shape: FigureShape = WIDE) -> Figure:
+    """Draw the map with its zero (solid) and the lines where it exceeds twice its uncertainty (dashed).
+
+    Parameters
+    ----------
+    view
+        The map.
+    shape
+        The room that the figure has.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height_inch = _TOP_INCH + _AXES_INCH + _BOTTOM_INCH
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(shape.width_inch, height_inch))
+        FigureCanvasAgg(figure)
+        width = 1.0 - (_LEFT_INCH + _RIGHT_INCH) / shape.width_inch
+        left, bottom = _LEFT_INCH / shape.width_inch, _BOTTOM_INCH / height_inch
+        axes = figure.add_axes((left, bottom, width, _AXES_INCH / height_inch))
+        _fill(axes, view, figure, (left + width + 0.02, bottom, 0.025, _AXES_INCH / height_inch))
+        axes.set_xlabel("radius of the dots (nm)")
+        axes.set_ylabel("loading (volume %)")
+        favoured = f"{view.facet} in a host, below 0: {typeset_film(view.black)}"
+        heading = f"{favoured}; solid: 0, dashed: beyond it twice the standard uncertainty is exceeded"
+        axes.set_title(fill(heading, shape.line_length - 12), fontsize=7, color="#555555", loc="left")
+    return figure
+
+
+def _fill(axes: Axes, view: SizeMap, figure: Figure, bar: tuple[float, float, float, float]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    differences, errors = view.evaluate()
+    largest = float(np.quantile(np.abs(differences), 0.98)) or 1.0
+    grid = _RADII_ANG / _ANG_PER_NM, 100.0 * _LOADINGS
+    levels = MaxNLocator(_N_LEVELS, symmetric=True).tick_values(-largest, largest)
+    filled = axes.contourf(*grid, differences, levels=levels, cmap=_COLOURS, extend="both")
+    _outline(axes, grid, differences, style="solid")
+    for sign in (-1.0, 1.0):
+        _outline(axes, grid, sign * differences - 2.0 * errors, style="dashed")
+    colour_bar = figure.colorbar(filled, cax=figure.add_axes(bar))
+    colour_bar.set_label("ΔE (eV/f.u.)", fontsize=8)
+    colour_bar.ax.tick_params(labelsize=7)
+
+
+def _outline(axes: Axes, grid: tuple[np.ndarray, np.ndarray], values: np.ndarray, *, style: str) -> None:
+    """Draw where values change their sign, if they do."""
+    if values.min() < 0 < values.max():
+        axes.contour(*grid, values, levels=[0.0], colors="#1a1a1a", linewidths=1.1, linestyles=style)
+
+
+def describe_size_map(view: SizeMap) -> str:
+    """Say in words what the map shows."""
+    corners = [(10.0, 0.3), (50.0, 0.02)]
+    values = [evaluate_dots(view.critical, view.embedded, radius_ang=r, loading=x) for r, x in corners]
+    spoken = " and ".join(
+        f"{write_signed(value)} ± {error:.3f} for dots of {radius / _ANG_PER_NM:.0f} nm at {loading:.0%}"
+        for (radius, loading), (value, error) in zip(corners, values, strict=True)
+    )
+    return f"Map of black minus competitor over radius and loading of the dots, in eV per formula unit: {spoken}."
