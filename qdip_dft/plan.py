@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +15,7 @@ from pydantic import ValidationError
 
 from qdip_dft.analysis.stability import balance_decomposition
 from qdip_dft.builders.candidates import find_candidates
+from qdip_dft.cache import calculation_key, screening_key
 from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import StudyError
@@ -24,10 +27,10 @@ from qdip_dft.flows.screening import ScreeningStep, count_positions, screening_o
 from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import Stage, Step, StudySteps
 from qdip_dft.library import find_study, load_crystal
-from qdip_dft.model.calculation import Freedom
+from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.engine import EngineSpec
-from qdip_dft.model.registry import ENERGIES_PER_POSITION
+from qdip_dft.model.registry import ENERGIES_PER_POSITION, ScreeningTask
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
@@ -70,6 +73,9 @@ class PlannedCalculation:
         Estimated time in s; 0 when stored.
     stage
         Pre-relaxation, relaxation or static calculation of the part; None for registry screenings.
+    identity
+        The same for calculations of several studies that will be one: the key or, while there is none, what it follows
+        from, with the structure before any relaxation.
     """
 
     name: str
@@ -83,6 +89,7 @@ class PlannedCalculation:
     estimated_s: float
     n_positions: int | None = None
     stage: Stage | None = None
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,37 @@ class StudyPlan:
     @cached_property
     def _screening_sizes(self) -> dict[str, tuple[int, int]]:
         """Return atoms and positions of each registry screening, counted with unrelaxed bulks."""
-        tasks = preview_screenings(self.steps, self._previews)
-        return {name: (task.n_atoms, count_positions(task)) for name, task in tasks.items()}
+        return {name: (task.n_atoms, count_positions(task)) for name, task in self._screening_previews.items()}
+
+    @cached_property
+    def _screening_previews(self) -> dict[str, ScreeningTask]:
+        """Return the task of each registry screening with unrelaxed bulks."""
+        return preview_screenings(self.steps, self._previews)
+
+    @cached_property
+    def _method(self) -> str:
+        """Return everything that the engines of the study enter keys with."""
+        content = {
+            "energy": self.engine.theory().model_dump(mode="json"),
+            "others": {name: engine.theory().model_dump(mode="json") for name, engine in self.engines.by_purpose()},
+            "relaxation": self.engines.relaxing.relaxation_settings(),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _identify(self, step: Step, preview: StructureRecord, key: str | None) -> str:
+        """Return what two studies have in common that will ask for the same calculation."""
+        if key is not None:
+            return key
+        task = CalculationTask(label=step.name, freedom=step.freedom, structure=preview)
+        engine = self.engines.of(step)
+        start = calculation_key(task, engine.theory(), engine.relaxation_settings())
+        return ":".join((self._method, step.stage.value, step.tag, start))
+
+    def _identify_screening(self, name: str, key: str | None) -> str:
+        if key is not None:
+            return key
+        start = screening_key(self._screening_previews[name], self.engines.screening_engine.theory())
+        return f"{self._method}:{start}"
 
     def resolve(self, look_up: LookUp) -> Resolution:
         """Return which steps are done, given a look-up of stored calculations."""
@@ -153,11 +189,11 @@ class StudyPlan:
             screening = screening_of(self.steps, step)
             if screening is not None:
                 planned.setdefault(screening.name, self._describe_screening(screening, resolution))
-            planned[step.name] = self._describe(step, self._previews[step.name].n_atoms, resolution)
+            planned[step.name] = self._describe(step, self._previews[step.name], resolution)
         for sample in self.list_samples(resolution):
             previews = preview_structures(sample.steps, earlier=self._previews)
             for step in sample.steps.steps:
-                planned[step.name] = self._describe(step, previews[step.name].n_atoms, resolution)
+                planned[step.name] = self._describe(step, previews[step.name], resolution)
         return list(planned.values())
 
     def _describe_screening(self, screening: ScreeningStep, resolution: Resolution) -> PlannedCalculation:
@@ -175,22 +211,25 @@ class StudyPlan:
             state=_state(screening.name, resolution),
             estimated_s=0.0 if is_stored else seconds,
             n_positions=n_positions,
+            identity=self._identify_screening(screening.name, resolution.keys.get(screening.name)),
         )
 
-    def _describe(self, step: Step, n_atoms: int, resolution: Resolution) -> PlannedCalculation:
+    def _describe(self, step: Step, preview: StructureRecord, resolution: Resolution) -> PlannedCalculation:
         is_stored = step.name in resolution.records
-        seconds = estimate_seconds(self.engines.of(step), step.freedom, n_atoms)
+        seconds = estimate_seconds(self.engines.of(step), step.freedom, preview.n_atoms)
+        key = resolution.keys.get(step.name)
         return PlannedCalculation(
             name=step.name,
             part=step.part.value,
             subject=step.subject,
-            n_atoms=n_atoms,
+            n_atoms=preview.n_atoms,
             freedom=step.freedom,
-            key=resolution.keys.get(step.name),
+            key=key,
             is_stored=is_stored,
             state=_state(step.name, resolution),
             estimated_s=0.0 if is_stored else seconds,
             stage=step.stage,
+            identity=self._identify(step, preview, key),
         )
 
     def make_flow(

@@ -151,12 +151,16 @@ def study_texts() -> list[str]:
 def test_every_yaml_block_can_be_read_and_every_study_is_valid(block: Block) -> None:
     import yaml
 
+    from qdip_dft.campaign import expand
+    from qdip_dft.model.campaign import CampaignSpec
     from qdip_dft.model.study import StudySpec
 
     content = yaml.safe_load(block.text)
     assert content is not None
     if "phases" in content:
         StudySpec.model_validate(content)
+    if "dots" in content:
+        assert list(expand(CampaignSpec.model_validate(content)))
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qdip_dft.cli.campaigns import describe_counts, print_left_out
 from qdip_dft.cli.options import AsJson
 from qdip_dft.cli.output import console, write_json
 from qdip_dft.errors import ResultsError
@@ -89,7 +90,9 @@ def init_cluster(
 
 
 def submit(
-    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Study files or names in workflows/.")],
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY...", help="Studies or campaigns: files, or names in workflows/.")
+    ],
     cluster: Cluster = DEFAULT_CLUSTER,
     manager: ManagerName = "fireworks",
     priority: Annotated[int, typer.Option("--priority", help="Higher ones run first.")] = 0,
@@ -104,21 +107,26 @@ def submit(
 
     Example: qdip submit pbs-fapbi3 pbs-cspbi3 --cluster ~/qdip-cluster --dry-run
     """
+    from qdip_dft.campaign import plan_all
     from qdip_dft.execution.fireworks.resources import read_resources
-    from qdip_dft.execution.fireworks.submission import submit_through
+    from qdip_dft.execution.fireworks.submission import count_together, submit_through
     from qdip_dft.execution.managers import open_queue
-    from qdip_dft.plan import plan_study, read_study
 
     folder = _folder(cluster)
     chosen = folder.read_resources() if resources is None else read_resources(resources)
-    plans = [plan_study(read_study(study)) for study in studies]
+    found = plan_all(studies)
     chosen_manager = _manager(manager)
     with open_queue(folder, chosen_manager) as queue:
         options: dict[str, Any] = {"priority": priority, "is_retry": is_retry, "is_dry_run": is_dry_run}
-        summaries = [submit_through(queue, plan, resources=chosen, **options) for plan in plans]
+        counts = count_together(queue.database, found.plans) if len(found.plans) > 1 else None
+        summaries = [submit_through(queue, plan, resources=chosen, **options) for plan in found.plans]
     if as_json:
-        write_json([asdict(summary) for summary in summaries])
+        studies_as_json = [asdict(summary) for summary in summaries]
+        write_json(studies_as_json if counts is None else {"studies": studies_as_json, "counts": asdict(counts)})
         return
+    if counts is not None:
+        console().print(describe_counts(counts), markup=False, soft_wrap=True)
+    print_left_out(found)
     for summary in summaries:
         console().print(_describe(summary, chosen_manager), markup=False, soft_wrap=True)
 

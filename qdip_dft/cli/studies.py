@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qdip_dft.cli.campaigns import plan_campaign, print_left_out
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
 from qdip_dft.cli.output import console, write_json
 from qdip_dft.cli.stored import find_results, make_look_up, open_archive_of, open_folder
 
 if TYPE_CHECKING:
+    from qdip_dft.campaign import Planned
     from qdip_dft.engines.base import Engine
     from qdip_dft.execution.results_folder import ResultsFolder
     from qdip_dft.model.stabilization import StabilizationDoc
@@ -29,9 +31,15 @@ def plan(
 ) -> None:
     """List every calculation of a study with atoms, freedom, state and estimated time; runs nothing.
 
+    Of a campaign: every study, and how many calculations they share.
+
     Example: qdip plan pbs-fapbi3
     """
-    planned = make_plan(study, engine, preset)
+    found = make_plans(study, engine, preset)
+    if len(found.plans) > 1 or found.left_out:
+        plan_campaign(found, results, as_json=as_json)
+        return
+    planned = found.plans[0]
     calculations = planned.list_calculations(make_look_up(results))
     if as_json:
         write_json(_plan_as_json(planned, calculations))
@@ -51,7 +59,7 @@ def run(
     """Carry out a study and report it; what is stored already is not calculated again.
 
     Terms in eV per formula unit of the host; stabilization = black - competitor, negative: black favoured.
-    An interrupted run continues with the same command.
+    An interrupted run continues with the same command.  The studies of a campaign are carried out one after the other.
 
     Example: qdip run pbs-fapbi3 --results ./qdip-results
     """
@@ -59,16 +67,18 @@ def run(
 
     from qdip_dft.execution.local import run_study
 
-    planned = make_plan(study, engine, preset)
     progress = None if is_quiet else Console(stderr=True, highlight=False)
-    summary = run_study(planned, results=results, console=progress, is_retry=is_retry)
+    found = make_plans(study, engine, preset)
+    summaries = [run_study(planned, results=results, console=progress, is_retry=is_retry) for planned in found.plans]
+    documents = [document for summary in summaries for document in summary.documents]
     if as_json:
-        _write_documents(list(summary.documents))
-    else:
-        _print_documents(list(summary.documents), open_folder(results))
-        console().print(
-            f"{summary.n_calculated} calculations made, {summary.n_reused} found in {results}.", markup=False
-        )
+        _write_documents(documents)
+        return
+    _print_documents(documents, open_folder(results))
+    print_left_out(found)
+    n_calculated = sum(summary.n_calculated for summary in summaries)
+    n_reused = sum(summary.n_reused for summary in summaries)
+    console().print(f"{n_calculated} calculations made, {n_reused} found in {results}.", markup=False)
 
 
 def report(
@@ -86,6 +96,13 @@ def report(
         _write_documents(documents)
     else:
         _print_documents(documents, folder)
+
+
+def make_plans(name: str, engine: str | None, preset: str | None) -> Planned:
+    """Return the plan of a study, or those of a campaign, with another engine or preset if one is given."""
+    from qdip_dft.campaign import plan_all
+
+    return plan_all([name], engine=engine, preset=preset)
 
 
 def make_plan(name: str, engine: str | None, preset: str | None) -> StudyPlan:

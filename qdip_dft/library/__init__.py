@@ -6,6 +6,7 @@ from qdip_dft.library.checks import Finding, check_crystal
 from qdip_dft.library.collections import (
     find_structure,
     find_study,
+    list_campaigns,
     list_studies,
     load_catalogue,
     load_molecule,
@@ -23,6 +24,7 @@ __all__ = [
     "check_crystal",
     "find_structure",
     "find_study",
+    "list_campaigns",
     "list_studies",
     "load_catalogue",
     "load_crystal",

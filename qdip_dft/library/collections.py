@@ -79,8 +79,13 @@ def list_studies() -> tuple[Path, ...]:
     return tuple(sorted(find_collection("workflows").glob("*.yaml")))
 
 
+def list_campaigns() -> tuple[Path, ...]:
+    """Return the files of all ready-made campaigns, in alphabetical order."""
+    return tuple(sorted((find_collection("workflows") / "campaigns").glob("*.yaml")))
+
+
 def find_study(name_or_path: str | Path) -> Path:
-    """Return the file of a study: the user's own file if there is one of that path, else the library's of that name.
+    """Return the file of a study or campaign: the user's own of that path, else the library's of that name.
 
     Raises
     ------
@@ -90,6 +95,7 @@ def find_study(name_or_path: str | Path) -> Path:
     if Path(name_or_path).is_file():
         return Path(name_or_path)
     studies = {path.stem: path for path in list_studies()}
+    studies |= {f"{path.parent.name}/{path.stem}": path for path in list_campaigns()}
     name = str(name_or_path).removesuffix(".yaml")
     if name not in studies:
         raise StudyError(

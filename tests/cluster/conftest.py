@@ -20,6 +20,7 @@ from tests.cluster.private_slurm import PrivateSlurm, find_program
 from tests.conftest import skip_or_fail
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
+TOY_CAMPAIGN = TOY_STUDY.with_name("toy-campaign.yaml")
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
+from qdip_dft.campaign import plan_all
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.fireworks.control import cancel_study, list_statuses, pause_study, rerun_failed, resume_study
 from qdip_dft.execution.fireworks.database import STANDBY, ClusterDatabase
 from qdip_dft.execution.fireworks.resources import Resources
-from qdip_dft.execution.fireworks.submission import SubmitSummary, submit_study
+from qdip_dft.execution.fireworks.submission import SubmitSummary, count_together, submit_study
 from qdip_dft.execution.local import run_study
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.plan import StudyPlan, plan_study
+from tests.cluster.conftest import TOY_CAMPAIGN
 
 N_CALCULATIONS = 24  # 22 of the terms and two registry screenings
 N_STAGES = 5
@@ -85,6 +87,27 @@ def test_a_second_dot_on_the_host_repeats_no_calculation_of_the_host(
     work()
     assert max(Counter(engine_starts(listening)).values()) == 1
     assert not any(label.startswith("bulk") for label in engine_starts(listening)[N_CALCULATIONS:])
+
+
+def test_a_campaign_makes_as_many_calculations_as_it_announced(launchpad, database, work):
+    """Announced before anything has relaxed; afterwards a larger campaign pays for its third dot alone."""
+    plans = plan_all([str(TOY_CAMPAIGN)]).plans
+    counts = count_together(database, plans)
+    assert (counts.n_total, counts.n_stored) == (2 * N_CALCULATIONS, 0)
+    for plan in plans:
+        submit(plan, launchpad)
+    work()
+    assert database.database["calculations"].count_documents({"output.key": {"$exists": True}}) == counts.n_new
+    assert counts.n_new == counts.n_total - counts.n_shared
+    again = count_together(database, plans)
+    assert (again.n_stored, again.n_new) == (counts.n_new, 0)
+    assert sum(submit(plan, launchpad).n_fireworks for plan in plans) == 0
+
+
+def test_what_others_are_making_is_counted_as_theirs(toy_plan, launchpad, database):
+    submit(toy_plan, launchpad)
+    counts = count_together(database, [toy_plan])
+    assert (counts.n_claimed, counts.n_new) == (3, N_CALCULATIONS - 3)
 
 
 def test_a_second_study_waits_for_what_the_first_is_calculating(  # noqa: PLR0917 (fixtures)

@@ -7,11 +7,13 @@ import hashlib
 import json
 import socket
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from qdip_dft.campaign import Counts, count_calculations
 from qdip_dft.execution.fireworks.database import ClusterDatabase
 from qdip_dft.execution.fireworks.resources import Resources
 from qdip_dft.execution.fireworks.stage import Orders, build_stage, classify_job, is_advance, wake_stored
@@ -203,6 +205,13 @@ def submit_through(
         n_later=len(resolution.waiting),
         classes=inserted.classes,
     )
+
+
+def count_together(database: ClusterDatabase, plans: Iterable[StudyPlan]) -> Counts:
+    """Return what several studies ask for together, what is stored and what others are making left out of the new."""
+    find = database.archive().find_record
+    claimed = {claim["_id"] for claim in database.claims.collection.find({}, {"_id": 1})}
+    return count_calculations([plan.list_calculations(find) for plan in plans], claimed=claimed)
 
 
 def _read_attempts(flow: Flow) -> dict[str, int]:
