@@ -39,7 +39,7 @@ def converge(
     preset: PresetWord = None,
     max_steps: Annotated[int, typer.Option("--max-steps", min=3, max=20, help="Largest number of values.")] = 6,
     file: Annotated[
-        Path | None, typer.Option("--write", help="Study file to write; NAME-converged.yaml if not given.")
+        Path | None, typer.Option("--write", help="Study file to write; NAME-WHAT.yaml if not given.")
     ] = None,
     is_quiet: Annotated[bool, typer.Option("--quiet", help="No progress of the calculations.")] = False,
     as_json: AsJson = False,
@@ -59,7 +59,7 @@ def converge(
     target_ev = read_target(target)
     for setting in SETTINGS_OF[what]:
         require_setting(planned, what, setting)
-    path = choose_file(study, planned.study, file)
+    path = choose_file(study, planned.study, what, file)
     progress = None if is_quiet else Console(stderr=True, highlight=False)
     ladders = []
     for setting in SETTINGS_OF[what]:
@@ -68,7 +68,7 @@ def converge(
         ladders.append(_follow(refinement, steps, is_silent=as_json))
     is_converged = all(ladder.converged_value is not None for ladder in ladders)
     if is_converged:
-        _write_study(path, planned.study, ladders)
+        _write_study(path, planned.study, what, ladders)
     _report(ladders, path if is_converged else None, as_json=as_json)
     if not is_converged:
         sys.exit(NOT_CONVERGED)
@@ -94,7 +94,7 @@ def read_target(text: str) -> float:
     )
 
 
-def choose_file(name_or_path: str, study: StudySpec, file: Path | None) -> Path:
+def choose_file(name_or_path: str, study: StudySpec, what: Quantity, file: Path | None) -> Path:
     """Return where the converged study goes: beside the study file, or into the working directory.
 
     Raises
@@ -103,7 +103,7 @@ def choose_file(name_or_path: str, study: StudySpec, file: Path | None) -> Path:
         If the file exists: nothing is overwritten.
     """
     folder = Path(name_or_path).parent if Path(name_or_path).is_file() else Path()
-    path = file or folder / f"{study.id}-converged.yaml"
+    path = file or folder / f"{study.id.replace('+', '-')}-{what}.yaml"
     if not path.exists():
         return path
     raise ResultsError(
@@ -176,7 +176,7 @@ def _as_json(ladder: Ladder) -> dict[str, Any]:
     }
 
 
-def _write_study(path: Path, study: StudySpec, ladders: list[Ladder]) -> None:
+def _write_study(path: Path, study: StudySpec, what: Quantity, ladders: list[Ladder]) -> None:
     """Write the study with the converged values; the result of it has an id of its own."""
     from qdip_dft.execution.convergence import set_value
     from qdip_dft.plan import write_study
@@ -185,7 +185,7 @@ def _write_study(path: Path, study: StudySpec, ladders: list[Ladder]) -> None:
     for ladder in ladders:
         if ladder.converged_value is not None:
             study = set_value(study, ladder.setting, ladder.converged_value)
-    converged = study.model_copy(update={"variant": "-".join(filter(None, [study.variant, "converged"]))})
+    converged = study.model_copy(update={"variant": "-".join(filter(None, [study.variant, what.value]))})
     notes = "".join(f"# {ladder.describe()}\n" for ladder in ladders)
     with open_whole(path) as stream:
         stream.write(f"{notes}{write_study(converged)}".encode())

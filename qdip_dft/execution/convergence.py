@@ -79,11 +79,11 @@ class Refinement:
                 return
 
     def list_variants(self) -> Iterator[StudySpec]:
-        """Yield the study with finer and finer values, its own first; without end."""
-        plan = plan_study(self.study)
-        value = find_value(plan, self.setting)
+        """Yield the study with finer and finer values, its own first; without end, and without its error bars."""
+        bare = leave_out_samples(self.study)
+        value = find_value(plan_study(bare), self.setting)
         while True:
-            variant = change_setting(self.study, self.setting, value)
+            variant = change_setting(bare, self.setting, value)
             yield variant
             value = find_next_value(plan_study(variant), self.setting, value)
 
@@ -162,6 +162,20 @@ def _next_spacing(plan: StudyPlan, spacing_per_ang: float) -> float:
 
 def _has_other_mesh(structure: StructureRecord, one_per_ang: float, other_per_ang: float) -> bool:
     return count_k_points(structure, one_per_ang) != count_k_points(structure, other_per_ang)
+
+
+def leave_out_samples(study: StudySpec) -> StudySpec:
+    """Return a study that computes its films once: what is varied for error bars does not tell whether they converge.
+
+    It is a variant with a result of its own, unless the study varies nothing anyway.
+    """
+    content = study.model_dump(mode="json", exclude={"uncertainty"})
+    content["film"].pop("thicknesses")
+    content["dot"].pop("thicknesses")
+    bare = validate_study(content, source=study.name)
+    if bare == study:
+        return study
+    return bare.model_copy(update={"variant": "-".join(filter(None, [study.variant, "bare"]))})
 
 
 def read_setting(study: StudySpec, setting: Setting) -> float:

@@ -152,3 +152,10 @@ def _make_plan() -> StudyPlan:
 
 
 PLAN = _make_plan()
+
+
+def test_error_bars_are_left_out_while_a_setting_is_refined() -> None:
+    varied = make_study(film={"min_thickness_ang": 6, "thicknesses": 3}, uncertainty={"preset": "balanced"})
+    first = next(Refinement(varied, VACUUM, TARGET_EV, 3).list_variants())
+    assert (first.film.thicknesses, first.uncertainty.preset) == (1, None)
+    assert first.id == "tiny+bare"
