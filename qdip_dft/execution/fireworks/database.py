@@ -51,11 +51,12 @@ class ClusterDatabase:
         return Claims(self.database["claims"])
 
     def job_store(self) -> JobStore:
-        """Return jobflow's view of the calculations."""
-        from jobflow import JobStore
+        """Return jobflow's view of the calculations, which imports nothing that they name."""
         from maggma.stores import MongoStore
 
-        return JobStore(MongoStore.from_collection(self.database["calculations"]))
+        from qdip_dft.execution.fireworks.plain_store import PlainJobStore
+
+        return PlainJobStore(MongoStore.from_collection(self.database["calculations"]))
 
     def archive(self) -> Archive:
         """Return the stored calculations and results."""

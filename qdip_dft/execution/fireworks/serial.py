@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
@@ -18,6 +19,13 @@ ALLOWED_PACKAGES = ("qdip_dft", "jobflow")
 
 FUNCTIONS = "qdip_dft.jobs."
 """Where the function of a stored job must be defined."""
+
+CLASS_MARKS = ("@module", "@class", "@callable", "_fw_name")
+"""Where monty and FireWorks read which class to import."""
+
+TASK_MARK = "_fw_name"
+OUR_TASK = "{{qdip_dft.execution.fireworks.task.RunJob}}"
+"""The one task of our fireworks, in FireWorks' words."""
 
 DONE_BY = {
     ("qdip_dft.jobs.calculate", "calculate"): ("qdip_dft.jobs.calculating", "calculate_task"),
@@ -144,6 +152,40 @@ def require_known_job(content: dict[str, Any]) -> None:
     function = content["function"]
     if not str(function["@module"]).startswith(FUNCTIONS):
         raise _foreign(f"the function {function['@module']}.{function['@callable']}")
+
+
+def require_plain(content: Any, *, what: str, marks: Sequence[str] = CLASS_MARKS, known: str | None = None) -> None:
+    """Refuse stored data that names classes, which jobflow and FireWorks would import on reading.
+
+    Parameters
+    ----------
+    content
+        A document or a part of it.
+    what
+        What it is, for the message.
+    marks
+        Keys whose values name classes.
+    known
+        The one name that may stand there.
+
+    Raises
+    ------
+    ResultsError
+        If it names another one; nothing is imported.
+    """
+    if isinstance(content, dict):
+        named = next((content[mark] for mark in marks if content.get(mark, known) != known), None)
+        if named is not None:
+            raise ResultsError(
+                f"{what} names {str(named)[:80]!r}",
+                limit="results are plain numbers and texts, and fireworks hold our own task",
+                why="reading it would import somebody else's code",
+                remedy="find out who may write to the database; delete the document and submit the study again",
+            )
+        content = list(content.values())
+    if isinstance(content, list | tuple):
+        for value in content:
+            require_plain(value, what=what, marks=marks, known=known)
 
 
 def _require_allowed(content: Any) -> None:

@@ -23,13 +23,19 @@ import yaml
 from fireworks import FWorker, LaunchPad
 from fireworks.core.rocket import Rocket
 from fireworks.fw_config import RAPIDFIRE_SLEEP_SECS
+from fireworks.utilities import fw_serializers
 from pymongo.errors import ConnectionFailure
 
 from qdip_dft.deadline import Deadline, interrupt_job
+from qdip_dft.errors import ResultsError
 from qdip_dft.execution.fireworks.batch_job import announce_end, find_batch_job_number
 from qdip_dft.execution.fireworks.outbox import FIRST_PAUSE_S
+from qdip_dft.execution.fireworks.serial import OUR_TASK, TASK_MARK, require_plain
 
 logger = logging.getLogger("qdip_dft.cluster")
+
+FOREIGN = "foreign"
+"""Category of fireworks that hold another task than ours."""
 
 LEAST_TIME_S = 60.0
 """With less time left before it would have to stop, a further job is not worth its start."""
@@ -53,6 +59,25 @@ class WorkerQueue(LaunchPad):  # type: ignore[misc]
 
     def ping_launch(self, *_: Any, **__: Any) -> None:
         """Report nothing."""
+
+    def get_fw_dict_by_id(self, fw_id: int) -> dict[str, Any]:
+        """Return a firework as it is stored, if it holds our own task and no other.
+
+        FireWorks imports the task that a firework names; what else it could import is switched off (`main`).
+
+        Raises
+        ------
+        ResultsError
+            If it holds anything else; its category is changed, so that no worker of ours meets it again.
+        """
+        stored: dict[str, Any] = super().get_fw_dict_by_id(fw_id)
+        try:
+            require_plain(stored, what=f"firework {fw_id}", marks=[TASK_MARK], known=OUR_TASK)
+        except ResultsError:
+            logger.exception("firework %s is left alone", fw_id)
+            self.fireworks.update_one({"fw_id": fw_id}, {"$set": {"spec._category": FOREIGN}})
+            raise
+        return stored
 
 
 @dataclass
@@ -114,7 +139,7 @@ class Worker:
             return (not is_waiting or self.queue.run_exists(self.fworker)) and self._run_in_new_folder()
         except ConnectionFailure as error:
             logger.warning("the database cannot be reached: %s", error)
-            return False
+        return False
 
     def _run_in_new_folder(self) -> bool:
         launch = self.folder / f"launcher_{datetime.now():%Y-%m-%d-%H-%M-%S-%f}-{os.getpid()}"
@@ -146,6 +171,7 @@ def main() -> None:
     """Run one job, or one after the other."""
     given = _read_arguments()
     announce_end()
+    fw_serializers.DECODE_MONTY = False  # nothing in a firework of ours is to become an object
     queue = open_queue(given.launchpad)
     with queue.connection:
         worker = Worker(queue, read_worker(given.worker), given.folder.absolute(), given.idle)
