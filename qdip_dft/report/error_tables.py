@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import hypot
 
-from qdip_dft.analysis.dot_size import count_host_per_area, find_critical_radius_ang
+from qdip_dft.analysis.dot_size import count_host_per_area, find_critical_loading, find_critical_radius_ang
 from qdip_dft.analysis.sentence import write_signed
 from qdip_dft.analysis.uncertainty import measure_density
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
@@ -162,8 +162,9 @@ def tabulate_dots(critical: CriticalSize, embedded: EmbeddedInterface) -> Table:
             )
             for loading in LOADINGS
         ),
-        note="loading: volume fraction of the dots; negative: black phase favoured; *: above twice its error.\n"
-        f"{embedded.finding}.",
+        note="loading: volume fraction of the dots; negative: black phase favoured; *: above twice its error;\n"
+        f"critical: where the sign changes.\n{embedded.finding}.",
+        result=Row("critical", (*(_write_critical_loading(critical, embedded, r) for r in RADII_ANG), Cell(""))),
     )
 
 
@@ -181,6 +182,14 @@ def _write_dot(critical: CriticalSize, embedded: EmbeddedInterface, *, radius_an
     difference, error = evaluate_dots(critical, embedded, radius_ang=radius_ang, loading=loading)
     is_decided = abs(difference) > 2 * error
     return Cell(f"{write_signed(difference)}{'*' if is_decided else ''}", difference, is_marked=is_decided)
+
+
+def _write_critical_loading(critical: CriticalSize, embedded: EmbeddedInterface, radius_ang: float) -> Cell:
+    e, sigma = critical.strained_ev_per_fu, embedded.difference_mev_per_ang2 / MEV_PER_EV
+    if e * sigma >= 0:
+        return Cell("none")
+    loading = find_critical_loading(-sigma / e, radius_ang, volume_ang3_per_fu=critical.volume_ang3_per_fu)
+    return Cell(f"{loading:.0%}", loading)
 
 
 def _write_critical_radius(critical: CriticalSize, embedded: EmbeddedInterface, loading: float) -> Cell:

@@ -27,7 +27,8 @@ def export_training_set(archive: Archive, result_id: str, path: Path) -> int:
     """Write one frame for each geometry of a result that has a converged energy; return how many there are.
 
     A relaxation's last geometry and the static calculation at the same geometry are one frame, that of the static one.
-    The steps of a relaxation are not stored.
+    The steps of a relaxation are not stored.  Calculations of other models, asked for the uncertainty of a study, and
+    relaxations at another level than the energies are left out.
 
     Parameters
     ----------
@@ -45,7 +46,9 @@ def export_training_set(archive: Archive, result_id: str, path: Path) -> int:
     LevelOfTheoryError
         If its facets were calculated at different levels of theory.
     """
-    records = _choose_frames(gather_evidence(archive, result_id).calculations)
+    evidence = gather_evidence(archive, result_id)
+    theories = [document.theory for document in evidence.documents]
+    records = _choose_frames([record for record in evidence.calculations if record.theory in theories])
     if not records:
         raise ResultsError(
             f"{result_id} has no converged calculation",
