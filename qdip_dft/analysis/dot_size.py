@@ -14,7 +14,10 @@ the strain field's decay are left out; dots do not touch; the host between them 
 
 from __future__ import annotations
 
+from itertools import product
 from math import sqrt
+
+import numpy as np
 
 from qdip_dft.errors import StudyError
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
@@ -39,6 +42,34 @@ def count_host_per_area(radius_ang: float, loading: float, *, volume_ang3_per_fu
     """
     _require_physical(radius_ang=radius_ang, loading=loading)
     return radius_ang * (1.0 - loading) / (3.0 * loading * volume_ang3_per_fu * shape)
+
+
+def measure_wulff_shape(energy_ratio: float) -> float:
+    """Return f, the surface of a rock-salt dot's Wulff shape over that of the sphere of equal volume.
+
+    The shape is bounded by {100} planes at a distance of 1 and {111} planes at that of the ratio: an octahedron below
+    1/√3, a cube above √3, truncated between.
+
+    Parameters
+    ----------
+    energy_ratio
+        γ(111)/γ(100) of the passivated facets.
+    """
+    if energy_ratio <= 0:
+        raise StudyError(
+            f"a ratio of surface energies of {energy_ratio:g}",
+            limit="γ(111)/γ(100) must be positive",
+            why="a surface that costs nothing has no shape",
+            remedy="give 0.6 for an octahedron, 1 for a truncated one, 1.7 for a cube",
+        )
+    from scipy.spatial import ConvexHull, HalfspaceIntersection
+
+    cube = np.vstack([np.eye(3), -np.eye(3)])
+    octahedron = np.array(list(product((-1.0, 1.0), repeat=3))) / sqrt(3.0)
+    distances = np.concatenate([np.ones(6), np.full(8, energy_ratio)])
+    planes = np.column_stack([np.vstack([cube, octahedron]), -distances])
+    hull = ConvexHull(HalfspaceIntersection(planes, np.zeros(3)).intersections)
+    return float(hull.area / (36.0 * np.pi * hull.volume**2) ** (1 / 3))
 
 
 def _require_physical(*, radius_ang: float, loading: float) -> None:

@@ -19,6 +19,7 @@ from qdip_dft.cli import (
     match,
     query,
     show,
+    size,
     status,
     structures,
     studies,
@@ -47,6 +48,7 @@ app.command("converge", short_help="Refine a setting until the answer stays.")(c
 app.command("status", short_help="Say how far a study is.")(status.status)
 app.command("report", short_help="Show a stored result: four terms, one answer.")(studies.report)
 app.command("explain", short_help="Say why a phase wins.")(explain.explain)
+app.command("size", short_help="Convert a film's result to dots in a host.")(size.size)
 app.command("query", short_help="Find stored results.")(query.query)
 app.command("export", short_help="Write a bundle, a training set or OPTIMADE.")(export.export)
 app.command("import-bundle", short_help="Restore the results of a bundle.")(export.import_bundle)

@@ -169,13 +169,35 @@ def tabulate_dots(critical: CriticalSize, embedded: EmbeddedInterface) -> Table:
 
 
 def evaluate_dots(
-    critical: CriticalSize, embedded: EmbeddedInterface, *, radius_ang: float, loading: float
+    critical: CriticalSize, embedded: EmbeddedInterface, *, radius_ang: float, loading: float, shape: float = 1.0
 ) -> tuple[float, float]:
-    """Return black − competitor of a host with dots and its standard uncertainty, in eV per formula unit."""
-    n = count_host_per_area(radius_ang, loading, volume_ang3_per_fu=critical.volume_ang3_per_fu)
+    """Return black − competitor of a host with dots and its standard uncertainty, in eV per formula unit.
+
+    Parameters
+    ----------
+    critical, embedded
+        The line and the interface energy of embedded dots.
+    radius_ang, loading, shape
+        As for `count_host_per_area`.
+    """
+    n = count_host_per_area(radius_ang, loading, volume_ang3_per_fu=critical.volume_ang3_per_fu, shape=shape)
     difference = critical.strained_ev_per_fu + embedded.difference_mev_per_ang2 / MEV_PER_EV / n
     error = hypot(critical.strained_uncertainty_ev_per_fu, embedded.uncertainty_mev_per_ang2 / MEV_PER_EV / n)
     return difference, error
+
+
+def find_critical_dots(
+    critical: CriticalSize, embedded: EmbeddedInterface, *, radius_ang: float, loading: float, shape: float = 1.0
+) -> tuple[float | None, float | None]:
+    """Return the critical radius in Å at a loading and the critical loading for a radius; None where there is none."""
+    e, sigma = critical.strained_ev_per_fu, embedded.difference_mev_per_ang2 / MEV_PER_EV
+    if e * sigma >= 0:
+        return None, None
+    volume = critical.volume_ang3_per_fu
+    return (
+        find_critical_radius_ang(-sigma / e, loading, volume_ang3_per_fu=volume, shape=shape),
+        find_critical_loading(-sigma / e, radius_ang, volume_ang3_per_fu=volume, shape=shape),
+    )
 
 
 def _write_dot(critical: CriticalSize, embedded: EmbeddedInterface, *, radius_ang: float, loading: float) -> Cell:
@@ -185,16 +207,10 @@ def _write_dot(critical: CriticalSize, embedded: EmbeddedInterface, *, radius_an
 
 
 def _write_critical_loading(critical: CriticalSize, embedded: EmbeddedInterface, radius_ang: float) -> Cell:
-    e, sigma = critical.strained_ev_per_fu, embedded.difference_mev_per_ang2 / MEV_PER_EV
-    if e * sigma >= 0:
-        return Cell("none")
-    loading = find_critical_loading(-sigma / e, radius_ang, volume_ang3_per_fu=critical.volume_ang3_per_fu)
-    return Cell(f"{loading:.0%}", loading)
+    _, loading = find_critical_dots(critical, embedded, radius_ang=radius_ang, loading=LOADINGS[0])
+    return Cell("none") if loading is None else Cell(f"{loading:.0%}", loading)
 
 
 def _write_critical_radius(critical: CriticalSize, embedded: EmbeddedInterface, loading: float) -> Cell:
-    e, sigma = critical.strained_ev_per_fu, embedded.difference_mev_per_ang2 / MEV_PER_EV
-    if e * sigma >= 0:
-        return Cell("none")
-    radius_ang = find_critical_radius_ang(-sigma / e, loading, volume_ang3_per_fu=critical.volume_ang3_per_fu)
-    return Cell(f"{radius_ang:.1f}", radius_ang)
+    radius_ang, _ = find_critical_dots(critical, embedded, radius_ang=RADII_ANG[0], loading=loading)
+    return Cell("none") if radius_ang is None else Cell(f"{radius_ang:.1f}", radius_ang)

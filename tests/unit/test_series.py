@@ -15,6 +15,7 @@ from qdip_dft.analysis.dot_size import (
     embedded_difference_ev_per_fu,
     find_critical_loading,
     find_critical_radius_ang,
+    measure_wulff_shape,
 )
 from qdip_dft.analysis.series import find_critical_size, find_fieller_interval, fit_line, fit_thicknesses
 from qdip_dft.errors import StudyError
@@ -155,6 +156,21 @@ def test_the_host_around_one_dot_is_what_the_loading_leaves() -> None:
     assert n == pytest.approx(host_ang3 / VOLUME_ANG3 / surface_ang2)
     cube = (6 / np.pi) ** (1 / 3)  # surface of a cube over that of the sphere of equal volume
     assert count_host_per_area(radius, loading, volume_ang3_per_fu=VOLUME_ANG3, shape=cube) == pytest.approx(n / cube)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "volume", "surface"),
+    [(5.0, 8.0, 24.0), (0.2, 0.2**3 * sqrt(3) ** 3 * 4 / 3, 0.2**2 * 12 * sqrt(3))],
+    ids=["cube", "octahedron"],
+)
+def test_wulff_shapes_have_more_surface_than_the_sphere(ratio: float, volume: float, surface: float) -> None:
+    assert measure_wulff_shape(ratio) == pytest.approx(surface / (36 * np.pi * volume**2) ** (1 / 3))
+    assert 1.0 < measure_wulff_shape(1.0) < measure_wulff_shape(ratio)
+
+
+def test_a_shape_without_surface_energy_is_refused() -> None:
+    with pytest.raises(StudyError, match="for a cube"):
+        measure_wulff_shape(0.0)
 
 
 @pytest.mark.parametrize(("radius", "loading"), [(0.0, 0.1), (20.0, 0.0), (20.0, 1.0), (20.0, 15.0)])
