@@ -1,12 +1,16 @@
-"""Do the codes agree with each other and with the literature?  PbS with the preset `balanced`, PBE-D3(BJ).
+"""Do the codes agree with each other and with the literature?  PbS with the preset `balanced`.
 
-The Δ gauge is the root mean square of the difference of two energy-volume curves, minima aligned, over ±6 % around
-the mean of their volumes: Lejaeghere et al., Science 2016, 351, aad3000.  Codes that compute the same physics reach
-1 meV per atom with the best pseudopotentials; 5 meV per atom is what different families differ by.
+The Δ gauge is the root mean square of the difference of two energy-volume curves of PBE, minima aligned, over
+±6 % around the mean of their volumes: Lejaeghere et al., Science 2016, 351, aad3000.  Codes that do the same reach
+1 meV per atom with the best pseudopotentials; Quantum ESPRESSO and GPAW do here.  CP2K's pseudopotential of lead keeps
+5d in the core, which makes PbS 0.4 % wider: neither a larger basis set nor a finer grid changes that.
+
+The lattice constant is that of PBE-D3(BJ): dispersion, the same number in all codes, is added to the same energies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +19,21 @@ import pytest
 import yaml
 from ase.eos import EquationOfState, birchmurnaghan
 
+from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
+from qdip_dft.engines.potential import arrangement_of
 from qdip_dft.engines.recorded import SCRATCH_VARIABLE
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.model.engine import EngineSpec, PresetName
+from qdip_dft.model.engine import Dispersion, EngineSpec, PresetName
 from tests.dft_codes import CODES, require_code, rock_salt
 
 VOLUMES = np.linspace(0.94, 1.06, 7)
-"""In units of the volume at the reference lattice constant."""
+"""In units of the volume at the middle."""
+
+MIDDLE_ANG = 5.975
+"""Between the minima with and without dispersion."""
+
+MESH = {"k_spacing_per_ang": 0.31}
+"""6 x 6 x 6 points, not the 9 x 9 x 9 of the preset: a third of the time; the gauge changes by 0.05 meV per atom."""
 
 AGREEMENT_ANG = 0.03
 AGREEMENT_MEV_PER_ATOM = 5.0
@@ -61,18 +73,30 @@ def reference_ang(request: pytest.FixtureRequest) -> float:
 
 
 @pytest.fixture(scope="module")
-def curves(reference_ang: float, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Curve]:
+def energies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(SCRATCH_VARIABLE, str(tmp_path_factory.mktemp("scratch")))
-        return {name: fitted_curve(name, reference_ang) for name in CODES}
+        return {name: energies_ev(name) for name in CODES}
 
 
-def fitted_curve(name: str, reference_ang: float) -> Curve:
+CRYSTALS = [rock_salt(MIDDLE_ANG * float(v) ** (1 / 3)) for v in VOLUMES]
+
+
+def energies_ev(name: str) -> np.ndarray:
     require_code(name)
-    engine = engine_from_spec(EngineSpec(name=name, preset=PresetName.BALANCED, functional="PBE"))
-    crystals = [rock_salt(reference_ang * float(v) ** (1 / 3)) for v in VOLUMES]
-    volumes = [abs(np.linalg.det(each.lattice_ang)) for each in crystals]
-    fit = EquationOfState(volumes, [engine.static(each).energy_ev for each in crystals], eos="birchmurnaghan")
+    spec = EngineSpec(
+        name=name, preset=PresetName.BALANCED, functional="PBE", dispersion=Dispersion.NONE, settings=MESH
+    )
+    engine = engine_from_spec(spec)
+    return np.array([engine.static(crystal).energy_ev for crystal in CRYSTALS])
+
+
+def dispersion_ev() -> np.ndarray:
+    return np.array([evaluate_d3(arrangement_of(crystal), PBE_D3BJ).energy_ev for crystal in CRYSTALS])
+
+
+def fit_curve(energies: np.ndarray) -> Curve:
+    fit = EquationOfState([arrangement_of(each).volume_ang3 for each in CRYSTALS], energies, eos="birchmurnaghan")
     volume, _, modulus = fit.fit()
     return Curve(float(volume), float(modulus), float(fit.eos_parameters[2]))
 
@@ -80,12 +104,18 @@ def fitted_curve(name: str, reference_ang: float) -> Curve:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CODES)
 def test_the_lattice_constant_of_lead_sulphide_is_that_of_the_literature(
-    name: str, curves: dict[str, Curve], reference_ang: float
+    name: str, energies: dict[str, np.ndarray], reference_ang: float, record_property: Callable[[str, object], None]
 ) -> None:
-    assert curves[name].lattice_constant_ang == pytest.approx(reference_ang, abs=AGREEMENT_ANG)
+    curve = fit_curve(energies[name] + dispersion_ev())
+    record_property("lattice_constant_ang", curve.lattice_constant_ang)
+    assert curve.lattice_constant_ang == pytest.approx(reference_ang, abs=AGREEMENT_ANG)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("one", "other"), [("espresso", "gpaw"), ("gpaw", "cp2k"), ("cp2k", "espresso")])
-def test_two_codes_have_the_same_energy_volume_curve(one: str, other: str, curves: dict[str, Curve]) -> None:
-    assert delta_mev_per_atom(curves[one], curves[other]) < AGREEMENT_MEV_PER_ATOM
+def test_two_codes_have_the_same_energy_volume_curve(
+    one: str, other: str, energies: dict[str, np.ndarray], record_property: Callable[[str, object], None]
+) -> None:
+    delta = delta_mev_per_atom(fit_curve(energies[one]), fit_curve(energies[other]))
+    record_property("delta_mev_per_atom", delta)
+    assert delta < AGREEMENT_MEV_PER_ATOM

@@ -1,0 +1,124 @@
+"""Write docs/codes.md: what each engine can do, and which law was tested on which code.
+
+Run it after a change of an engine or of its tests:  python scripts/write_codes_table.py [--output FILE]
+Features come from the engines, laws from the names of the tests that start the real programs; nothing is calculated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from qdip_dft.engines.base import Engine, Feature
+from qdip_dft.engines.cp2k import Cp2kEngine
+from qdip_dft.engines.espresso import EspressoEngine
+from qdip_dft.engines.gpaw import GpawEngine
+from qdip_dft.engines.mlip import MlipEngine
+from qdip_dft.engines.vasp import VaspEngine
+
+ROOT = Path(__file__).resolve().parents[1]
+
+ENGINES: tuple[type[Engine], ...] = (EspressoEngine, GpawEngine, Cp2kEngine, VaspEngine, MlipEngine)
+
+REAL = ("espresso", "gpaw", "cp2k")
+"""The codes whose programs the tests start."""
+
+INTRODUCTION = """# The codes
+
+The same study runs with `--engine espresso`, `gpaw`, `cp2k` or `vasp`. The presets mean the same k-spacing, smearing,
+force threshold and dispersion in all of them, one algorithm moves the atoms
+([0016](decisions/0016-one-relaxation-for-every-code.md)), and D3(BJ) is one library. Both tables are written by
+`scripts/write_codes_table.py`, the first from the engines, the second from the tests that start the real programs; a
+test keeps them current.
+
+## What an engine can do
+
+A plan that needs what its engine lacks fails before anything runs.
+
+"""
+
+BETWEEN = """
+Restart from `full` (the default) takes whatever the code can reuse. CP2K keeps the matrix of its density. With the
+dipole correction of a slab, `espresso` and `cp2k` give no stress; a slab's cell is held, so none is needed.
+
+## What was run for real
+
+`espresso` is pw.x 6.7, `gpaw` GPAW 26.7, `cp2k` CP2K 2023.1. VASP is licensed: its inputs are compared with golden
+files, and its runs are replayed ([VASP](vasp.md)).
+
+"""
+
+OUTLOOK = """
+## Where the codes differ
+
+* **Pseudopotentials.** PbS with PBE: Quantum ESPRESSO and GPAW, both with 5d of lead in the valence, agree to 1 meV
+  per atom (Δ gauge, Lejaeghere et al., Science 2016, 351, aad3000). CP2K's lead has four electrons and is 4 to 5 meV
+  per atom away, its lattice 0.4 % wider. A larger basis set (TZV2PX, other TZV2P) changes its pressure by less than
+  0.1 GPa, a grid of 600 instead of 400 Ry not at all, where 0.8 GPa separate it from the others: what is left is the
+  core. Energies of different codes never meet in one difference.
+* **Occupation.** CP2K 2023.1 has Fermi and Dirac's only; its temperature spreads it as wide as the Gaussian of the
+  other codes. With a gap wider than the smearing all give the same energy.
+* **Basis sets.** CP2K's functions sit on atoms. An interface has more of them than its two slabs apart, so binding
+  comes out too strong by the superposition error; compare `fast` and `balanced` before a binding energy is published.
+* **Vacuum.** CP2K's dipole correction stops with *needs more vacuum space* where the density nowhere falls below 1e-5
+  per cubic bohr; the 15 Å of `vacuum_ang` are enough.
+* **Hard atoms.** C, N, O and H need more than `fast`: at 700 eV the energy of a layer of CO in pw.x jumps by 14 meV
+  with the height of its cell, at 1100 eV by 0.04 meV.
+
+## After a failure
+
+Numerics are changed and every change is recorded in the calculation: mixing, number of iterations, diagonaliser,
+restart files. Smearing, k-points, cutoff, functional, charge and spin are never touched: the answer is a difference
+of energies.
+"""
+
+
+def write_page() -> str:
+    """Return the page."""
+    return "".join([INTRODUCTION, *feature_table(), BETWEEN, *law_table(), OUTLOOK])
+
+
+def feature_table() -> Iterator[str]:
+    """Return one row for each feature."""
+    yield f"| feature | {' | '.join(engine.name for engine in ENGINES)} |\n"
+    yield f"|---|{'---|' * len(ENGINES)}\n"
+    for feature in Feature:
+        marks = ["✓" if feature in engine.features else "–" for engine in ENGINES]
+        yield f"| {feature.value.replace('_', ' ')} | {' | '.join(marks)} |\n"
+
+
+def law_table() -> Iterator[str]:
+    """Return one row for each test that starts real programs."""
+    yield f"| tested with the real program | {' | '.join(REAL)} |\n"
+    yield f"|---|{'---|' * len(REAL)}\n"
+    for path in sorted((ROOT / "tests" / "integration").glob("test_dft_*.py")):
+        for test in _tests_of(path):
+            marks = ["✓" if name in _codes_of(test) else "–" for name in REAL]
+            yield f"| {test.name.removeprefix('test_').replace('_', ' ')} | {' | '.join(marks)} |\n"
+
+
+def _tests_of(path: Path) -> Iterator[ast.FunctionDef]:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield node
+
+
+def _codes_of(test: ast.FunctionDef) -> set[str]:
+    """Return the codes that a test runs: those that it names, or all if it takes one as an argument."""
+    named = {node.value for node in ast.walk(test) if isinstance(node, ast.Constant) and node.value in REAL}
+    arguments = {argument.arg for argument in test.args.args}
+    is_general = bool(arguments & {"engine", "name"}) or not named
+    return set(REAL) if is_general else named
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "codes.md")
+    parser.parse_args().output.write_text(write_page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
