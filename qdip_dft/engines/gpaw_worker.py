@@ -10,6 +10,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+SYMMETRY_TOLERANCE_ANG = 1e-4
+"""Atoms that are this near to the image of another one are symmetric."""
+
 
 def answer_question(question: dict[str, Any]) -> dict[str, Any]:
     """Return energy in eV, forces in eV/Å and stress in eV/Å³, or why there are none.
@@ -32,6 +35,7 @@ def answer_question(question: dict[str, Any]) -> dict[str, Any]:
         atoms.wrap()
         atoms.pbc = (True, True, False)
         parameters["poissonsolver"] = {"dipolelayer": "xy"}
+    parameters["symmetry"] = choose_symmetry(atoms)
     if question["restart_from"] is not None:
         hooks = {"xc": lambda content: functional(**content)}
         atoms.calc = GPAW(question["restart_from"], txt="gpaw.txt", legacy_gpaw=False, object_hooks=hooks)
@@ -52,6 +56,26 @@ def answer_question(question: dict[str, Any]) -> dict[str, Any]:
         "forces_ev_per_ang": atoms.get_forces().tolist(),
         "stress_ev_per_ang3": atoms.get_stress(voigt=False).tolist(),
     }
+
+
+def choose_symmetry(atoms: Any) -> dict[str, Any]:
+    """Return GPAW's words for the symmetry of a structure.
+
+    Relaxed atoms are symmetric to some 1e-5 Å, near GPAW's own tolerance: operations that it half finds are no group,
+    and it gives up.  At the rounding of the keys it finds all of them; where even that is ambiguous, none is used.
+
+    Parameters
+    ----------
+    atoms
+        The structure as GPAW gets it.
+    """
+    from gpaw.new.symmetry import SymmetryAnalysisBug, create_symmetries_object
+
+    try:
+        create_symmetries_object(atoms, tolerance=SYMMETRY_TOLERANCE_ANG)
+    except SymmetryAnalysisBug:
+        return {"point_group": False}
+    return {"tolerance": SYMMETRY_TOLERANCE_ANG}
 
 
 def _functional_on(data_sets: str) -> type:

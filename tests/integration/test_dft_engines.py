@@ -10,11 +10,12 @@ import pytest
 
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
+from qdip_dft.engines.gpaw_worker import choose_symmetry
 from qdip_dft.engines.potential import arrangement_of
 from qdip_dft.engines.recorded import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.structure import StructureRecord
-from tests.dft_codes import CODES, coarse_engine, silicon
+from tests.dft_codes import CODES, coarse_engine, require_code, silicon
 
 STEP_ANG = 0.02
 """Displacement of the finite differences: their error is of the order of 1e-4 eV/Å, that of the codes below it."""
@@ -115,3 +116,16 @@ def test_dispersion_is_the_same_number_in_every_code(engine: DftEngine) -> None:
     expected = evaluate_d3(arrangement_of(structure), PBE_D3BJ).energy_ev
     assert with_d3.energy_ev - alone.energy_ev == pytest.approx(expected, abs=1e-6)
     assert with_d3.energy_ev < alone.energy_ev
+
+
+@pytest.mark.parametrize("noise_ang", [0.0, 1e-6, 1e-5, 3e-5, 1e-4, 1e-3])
+def test_gpaw_finds_the_symmetry_of_atoms_relaxed_to_a_threshold(noise_ang: float, rng: np.random.Generator) -> None:
+    require_code("gpaw")
+    from ase import Atoms
+    from gpaw.new.symmetry import create_symmetries_object
+
+    sites = [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
+    atoms = Atoms("CsPbI3", scaled_positions=sites, cell=[6.3, 6.3, 6.3], pbc=True)
+    atoms.positions += rng.uniform(-noise_ang, noise_ang, size=(5, 3))
+    found = len(create_symmetries_object(atoms, **choose_symmetry(atoms)))
+    assert found == 48 or noise_ang > 3e-5

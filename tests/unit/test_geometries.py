@@ -126,6 +126,24 @@ def test_results_at_different_geometries_are_not_subtracted(composite):
     assert "geometry code: morse and stiff morse" in obstacle.what
 
 
+@pytest.mark.parametrize("stage", ["", " (static)"])
+def test_one_record_of_another_level_among_them_leaves_its_terms_missing(composite, stage):
+    steps, engines, state = composite
+    name = f"film slab {BLACK}{stage}"
+
+    def change(step_name: str, record: CalculationRecord) -> CalculationRecord:
+        other = record.theory.model_copy(update={"settings": {"cutoff_ev": 450}})
+        return record.model_copy(update={"theory": other}) if step_name == name else record
+
+    changed = finish(steps, engines, spoil=change)
+    assert changed.keys[name] == state.keys[name]
+    black, _ = document(steps, changed, engines).candidates
+    assert black.strain_ev_per_fu is not None
+    assert (black.surface_ev_per_fu, black.binding_ev_per_fu, black.total_ev_per_fu) == (None, None, None)
+    assert "film slab energy missing because" in black.missing[0]
+    assert "another level of theory than the study (cutoff_ev: 450 and not set)" in black.missing[0]
+
+
 @pytest.mark.parametrize(
     ("energies", "geometries", "combined"),
     [
