@@ -1,11 +1,12 @@
 """How planning, submitting and asking grow with the size of a campaign.
 
-    python benchmarks/campaign.py [--studies 8 84]
+    python benchmarks/campaign.py [--dots 9 28 84] [--plot docs/pictures/campaign-growth.svg]
 
-Every study is the toy study of the tests with another vacuum: 24 calculations, of which bulks and strained bulks are
-shared.  The calculations are synthetic, the numbers mean nothing.  A submission inserts the first stage of each study;
-before the status is asked, the queue is filled up to all calculations, as if every stage had been built.  Needs
-`make mongod`.
+A campaign file with so many dots on one host, each study 24 calculations of the toy potential; the numbers mean
+nothing.  The dots are one crystal in files of different lattice constants, so that every dot is new and the host is
+shared.  A submission queues the first stage of each study; before the status is asked, the queue is filled up to all
+calculations, as if every stage had been built.  Seconds of the clock and, in brackets, of this process, which does not
+count what else runs on the machine.  Needs `make mongod`.
 """
 
 from __future__ import annotations
@@ -13,23 +14,50 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-N_CALCULATIONS = 24
+LATTICE_STEP_ANG = 0.002
+"""Each dot is so much larger than the one before: another crystal for the keys, the same cells for the interfaces."""
 
 
-def make_studies(count: int) -> list[Any]:
-    """Return studies that differ in their vacuum."""
-    from qdip_dft.plan import read_study
+@dataclass(frozen=True)
+class Times:
+    """Seconds of the clock and of the process for one size of the campaign."""
 
-    study = read_study(str(ROOT / "tests" / "data" / "toy-study.yaml"))
-    changes = ({"name": f"campaign-{number}", "vacuum_ang": 12.0 + 0.01 * number} for number in range(count))
-    return [study.model_copy(update=change) for change in changes]
+    n_calculations: int
+    n_different: int
+    plan_s: tuple[float, float]
+    submit_s: tuple[float, float]
+    queue_s: tuple[float, float]
+
+
+def write_campaign(folder: Path, n_dots: int) -> Path:
+    """Write the campaign of the tests with so many dots."""
+    import yaml
+
+    content = yaml.safe_load((ROOT / "tests" / "data" / "toy-campaign.yaml").read_text(encoding="utf-8"))
+    content["dots"] = [{"material": str(write_dot(folder, i)), "min_thickness_ang": 6} for i in range(n_dots)]
+    path = folder / f"campaign-{n_dots}.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def write_dot(folder: Path, number: int) -> Path:
+    """Write rock salt of another lattice constant."""
+    from qdip_dft.library import load_crystal
+
+    structure = load_crystal("PbTe").structure.copy()
+    structure.apply_strain(number * LATTICE_STEP_ANG / structure.lattice.a)
+    path = folder / f"dot{number}.cif"
+    structure.to(filename=str(path), symprec=1e-3)
+    return path
 
 
 def fill_up(database: Any, count: int) -> None:
@@ -40,34 +68,66 @@ def fill_up(database: Any, count: int) -> None:
     database.fireworks.insert_many(copies)
 
 
-def measure(launchpad: Any, count: int) -> tuple[float, float, float]:
-    """Return the seconds for planning, submitting and asking for the status of so many studies."""
+def measure(launchpad: Any, path: Path) -> Times:
+    """Return the seconds for planning, submitting and asking for the status of a campaign."""
+    from qdip_dft.campaign import plan_all
     from qdip_dft.execution.fireworks.control import list_statuses
     from qdip_dft.execution.fireworks.database import ClusterDatabase
     from qdip_dft.execution.fireworks.resources import Resources
-    from qdip_dft.execution.fireworks.submission import submit_study
-    from qdip_dft.plan import plan_study
+    from qdip_dft.execution.fireworks.submission import count_together, submit_study
 
     database = ClusterDatabase(launchpad.db)
     database.prepare()
-    start = perf_counter()
-    plans = [plan_study(study) for study in make_studies(count)]
-    for plan in plans:
-        plan.resolve(lambda _: None)
-    planned = perf_counter()
+    start = now()
+    plans = plan_all([str(path)]).plans
+    counts = count_together(database, plans)
+    planned = now()
     for plan in plans:
         submit_study(plan, launchpad, resources=Resources())
-    submitted = perf_counter()
-    fill_up(database, count * N_CALCULATIONS)
-    filled = perf_counter()
-    assert len(list_statuses(database)) == count
-    return planned - start, submitted - planned, perf_counter() - filled
+    submitted = now()
+    fill_up(database, counts.n_total)
+    filled = now()
+    assert len(list_statuses(database)) == len(plans)
+    n_different = counts.n_total - counts.n_shared
+    answered = now()
+    spent = (since(start, planned), since(planned, submitted), since(filled, answered))
+    return Times(counts.n_total, n_different, *spent)
+
+
+def now() -> tuple[float, float]:
+    """Return the clock and the time that this process has used."""
+    return perf_counter(), process_time()
+
+
+def since(start: tuple[float, float], end: tuple[float, float]) -> tuple[float, float]:
+    """Return both differences."""
+    return end[0] - start[0], end[1] - start[1]
+
+
+def draw(times: list[Times], path: Path) -> None:
+    """Draw the processor times on logarithmic axes, with lines of slope 1 through the smallest size."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
+    sizes = [each.n_calculations for each in times]
+    for name, label in (("plan_s", "plan"), ("submit_s", "submit, first stages"), ("queue_s", "qdip queue")):
+        seconds = [getattr(each, name)[1] for each in times]
+        (line,) = axes.loglog(sizes, seconds, "o-", label=label)
+        axes.loglog(sizes, [seconds[0] * size / sizes[0] for size in sizes], ":", color=line.get_color())
+    axes.set(xlabel="calculations in the campaign", ylabel="processor time / s", title="Dotted: linear growth")
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, nargs="+", default=[8, 84])
+    parser.add_argument("--dots", type=int, nargs="+", default=[9, 28, 84])
+    parser.add_argument("--plot", type=Path, default=None)
     given = parser.parse_args()
     import private_mongod
     from fireworks import LaunchPad
@@ -75,15 +135,20 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     program = private_mongod.find_mongod()
     assert program is not None, "make mongod"
-    print("| calculations | plan | submit | status |\n|---|---|---|---|")
-    with private_mongod.start_private_mongod(program) as server:
-        for count in given.studies:
+    times = []
+    print("| calculations | different | plan | submit (first stages) | `qdip queue` |\n|---|---|---|---|---|")
+    with private_mongod.start_private_mongod(program) as server, tempfile.TemporaryDirectory() as folder:
+        for count in given.dots:
             name = f"campaign_{count}"
             launchpad = LaunchPad(host=server.database_uri(name), uri_mode=True, name=name)
-            planning_s, submitting_s, asking_s = measure(launchpad, count)
+            times.append(measure(launchpad, write_campaign(Path(folder), count)))
             launchpad.connection.close()
-            row = f"| {count * N_CALCULATIONS} | {planning_s:.1f} s | {submitting_s:.1f} s | {asking_s:.3f} s |"
+            spent = (times[-1].plan_s, times[-1].submit_s, times[-1].queue_s)
+            cells = [f"{clock:.2g} s ({used:.2g} s)" for clock, used in spent]
+            row = f"| {times[-1].n_calculations} | {times[-1].n_different} | {' | '.join(cells)} |"
             print(row, flush=True)
+    if given.plot is not None:
+        draw(times, given.plot)
 
 
 if __name__ == "__main__":

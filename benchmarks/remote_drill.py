@@ -1,6 +1,6 @@
 """Kill jobflow-remote's runner at random moments and see whether every study still ends, once, with the same numbers.
 
-    python benchmarks/remote_drill.py [--kills 20] [--minutes 15] [--seed 1]
+    python benchmarks/remote_drill.py [--kills 20] [--life 8] [--minutes 15] [--seed 1]
 
 Studies of the toy potential run on a private MongoDB and through jobflow-remote's Slurm worker on a private Slurm of
 two nodes (Debian's slurm-wlm and munge, and `make mongod`; as root).  The runner, in rounds of one second, is killed
@@ -11,6 +11,7 @@ is noted by the batch job that made it; none may be noted twice.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import random
 import shutil
@@ -27,9 +28,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "cluster")]
 
-LONGEST_LIFE_S = 8.0
-"""A runner lives for a random time of at most this; its start takes about two seconds."""
-
 
 @dataclass
 class Drill:
@@ -39,6 +37,7 @@ class Drill:
     cluster: Any
     environment: dict[str, str]
     chance: random.Random
+    longest_life_s: float
     n_kills: int = 0
 
     @property
@@ -56,7 +55,7 @@ class Drill:
             submit_through(queue, make_plan(number), resources=self.cluster.read_resources())
             finished = {"study": f"drill-{number}", "state": "finished"}
             while time.monotonic() < end_s and not queue.database.submissions.count_documents(finished):
-                left -= self._live(self.chance.uniform(0.5, LONGEST_LIFE_S), is_killed=left > 0)
+                left -= self._live(self.chance.uniform(0.0, self.longest_life_s), is_killed=left > 0)
             return bool(queue.database.submissions.count_documents(finished))
 
     def _live(self, seconds: float, *, is_killed: bool) -> int:
@@ -65,11 +64,23 @@ class Drill:
         with (self.folder / "runner.log").open("ab") as file:
             command += ["--cluster", str(self.cluster.path)]
             process = subprocess.Popen(command, env=self.environment, stdout=file, stderr=file)
-            time.sleep(seconds if is_killed else 2 * LONGEST_LIFE_S)
+            self._wait_until_at_work()
+            time.sleep(seconds if is_killed else 2 * self.longest_life_s)
             process.send_signal(signal.SIGKILL if is_killed else signal.SIGTERM)
             process.wait()
         self.n_kills += is_killed
         return int(is_killed)
+
+    def _wait_until_at_work(self) -> None:
+        """Wait for the end of the imports: a runner at work holds the lock of its folder."""
+        with (self.cluster.path / "runner.lock").open("a") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return
+                fcntl.flock(file, fcntl.LOCK_UN)
+                time.sleep(0.5)
 
     def compare(self, numbers: list[int]) -> int:
         """Return how many studies have the numbers of an undisturbed local run."""
@@ -120,7 +131,7 @@ def drill(folder: Path, server: Any, slurm: Any, given: argparse.Namespace) -> N
     from qdip_dft.execution.managers import open_queue
 
     environment = {**os.environ, **slurm.environment, "OMP_NUM_THREADS": "1"}
-    drilled = Drill(folder, write_cluster(folder, server), environment, random.Random(given.seed))
+    drilled = Drill(folder, write_cluster(folder, server), environment, random.Random(given.seed), given.life)
     end_s, finished, number = time.monotonic() + 60 * given.minutes, [], 0
     while drilled.n_kills < given.kills and time.monotonic() < end_s:
         left = given.kills - drilled.n_kills
@@ -131,18 +142,19 @@ def drill(folder: Path, server: Any, slurm: Any, given: argparse.Namespace) -> N
     ended = Counter(drilled.log.read_text(encoding="utf-8").split())
     with open_queue(drilled.cluster, Manager.REMOTE) as queue:
         stored = {record["uuid"] for record in queue.database.database["calculations"].find({}, {"uuid": 1})}
-    n_batch_jobs = len(slurm.call("squeue", "--noheader", "--states=all", "--format=%i").split())
+    numbers = slurm.call("squeue", "--noheader", "--states=all", "--format=%i").split()  # recent ones
     print(f"seed {given.seed}: runner killed {drilled.n_kills} times")
     print(f"studies finished: {len(finished)} of {number}; with local numbers: {drilled.compare(finished)}")
     print(f"calculations: {len(ended)} ended, {sum(count > 1 for count in ended.values())} twice, ", end="")
     print(f"{len(set(ended) - {uuid + '_1' for uuid in stored} - stored)} lost")
-    print(f"batch jobs: {n_batch_jobs}")
+    print(f"batch jobs: {max(map(int, numbers), default=0)}")
 
 
 def main() -> None:
     """Drill and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--life", type=float, default=8, help="a runner works for a random time of at most so many s")
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()

@@ -252,8 +252,9 @@ def _reconcile_once(folder: ClusterFolder, *, silence_s: float, grace_s: float) 
     from qdip_dft.execution.fireworks.scheduler import list_live_jobs
 
     live_jobs = list_live_jobs(folder.read_resources().scheduler)
+    options: dict[str, Any] = {"silence_s": silence_s, "grace_s": grace_s, "cluster": folder.read_mark()}
     with folder.open_launchpad() as launchpad:
-        return Reconciler(launchpad, Outbox(folder.outbox), live_jobs, silence_s=silence_s, grace_s=grace_s).run()
+        return Reconciler(launchpad, Outbox(folder.outbox), live_jobs, **options).run()
 
 
 def _folder(path: Path) -> ClusterFolder:

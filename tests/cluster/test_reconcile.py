@@ -31,9 +31,9 @@ def submitted(toy_plan: Any, launchpad: Any, database: ClusterDatabase) -> Clust
 def mend(launchpad: Any, tmp_path: Path) -> Any:
     """One round of repairs; nothing is too young for it."""
 
-    def run(live_jobs: frozenset[str] | None = frozenset(), *, silence_s: float = 240.0) -> dict[str, int]:
+    def run(live_jobs: frozenset[str] | None = frozenset(), **options: Any) -> dict[str, int]:
         outbox = Outbox(tmp_path / "outbox")
-        return Reconciler(launchpad, outbox, live_jobs, silence_s=silence_s, grace_s=-60.0, lock_s=0.0).run()
+        return Reconciler(launchpad, outbox, live_jobs, grace_s=-60.0, lock_s=0.0, **options).run()
 
     return run
 
@@ -79,6 +79,15 @@ def test_a_run_whose_batch_job_is_gone_starts_again(submitted, launchpad, mend, 
     assert mend(frozenset({"17"})) == {}
     assert mend(frozenset({"18"})) == {"lost runs found": 1, "lost jobs started again": 1}
     assert_it_goes_on(submitted, work, starts)
+
+
+@pytest.mark.usefixtures("submitted")
+def test_a_run_on_another_cluster_is_left_to_that_ones_reconciler(launchpad, mend):
+    """Batch job 7 is unknown here and may run there; a launch without mark is from before there were marks."""
+    _, launch_id = check_out(launchpad, "RUNNING", batch_job="7")
+    launchpad.launches.update_one({"launch_id": launch_id}, {"$set": {"fworker.env.cluster": "there"}})
+    assert mend(frozenset({"1"}), cluster="here") == {}
+    assert mend(frozenset({"1"}), cluster="there")["lost runs found"] == 1
 
 
 def test_a_silent_run_of_no_batch_job_starts_again(submitted, launchpad, mend, work, starts):

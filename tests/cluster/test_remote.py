@@ -21,6 +21,8 @@ from maggma.stores import MemoryStore
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.fireworks.folder import ClusterFolder, ClusterSettings, write_cluster_folder
+from qdip_dft.execution.fireworks.outbox import Outbox
+from qdip_dft.execution.fireworks.reconcile import Reconciler
 from qdip_dft.execution.fireworks.resources import Resources
 from qdip_dft.execution.fireworks.serial import write_job
 from qdip_dft.execution.fireworks.submission import FireworksQueue, SubmitSummary, submit_through
@@ -108,6 +110,16 @@ def test_both_managers_share_their_calculations(toy_plan, other_dot_plan, queue,
     assert sorted(job["job"]["name"] for job in list_jobs(queue)) == [
         "bulk CsPbI3-alpha (static)", "bulk CsPbI3-beta (static)", "dot bulk PbSe",
     ]  # fmt: skip
+
+
+def test_the_repairs_of_fireworks_leave_the_claims_of_the_other_manager_alone(
+    toy_plan, other_dot_plan, queue, launchpad, tmp_path
+):
+    submit(toy_plan, queue)
+    submit(other_dot_plan, FireworksQueue(launchpad))
+    before = list(queue.database.claims.collection.find({}))
+    assert Reconciler(launchpad, Outbox(tmp_path), frozenset(), grace_s=-60.0, lock_s=0.0).run() == {}
+    assert list(queue.database.claims.collection.find({})) == before
 
 
 def test_a_cancelled_study_leaves_its_calculations_to_the_next(toy_plan, other_dot_plan, queue, folder):

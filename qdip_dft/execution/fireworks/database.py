@@ -46,6 +46,11 @@ class ClusterDatabase:
         return self.database["submissions"]
 
     @property
+    def remote_jobs(self) -> MongoCollection[Document]:
+        """jobflow-remote's jobs, as its project file names them."""
+        return self.database["jf_jobs"]
+
+    @property
     def claims(self) -> Claims:
         """Who makes which calculation."""
         return Claims(self.database["claims"])

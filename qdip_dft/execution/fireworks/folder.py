@@ -17,12 +17,15 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.fireworks.batch_job import BATCH_VARIABLE
@@ -112,6 +115,14 @@ class ClusterFolder:
         """Return the folder with the configuration of a class of workers."""
         return self.path / job_class.value
 
+    def read_mark(self) -> str | None:
+        """Return what tells the workers of this folder from those of other clusters; older folders have none."""
+        worker = self.worker(JobClass.MLIP) / "my_fworker.yaml"
+        if not worker.exists():
+            return None
+        mark = (yaml.safe_load(worker.read_text(encoding="utf-8")).get("env") or {}).get("cluster")
+        return None if mark is None else str(mark)
+
     def read_resources(self) -> Resources:
         """Return what the job classes ask for."""
         return read_resources(self.path / "resources.yaml")
@@ -170,6 +181,7 @@ def write_cluster_folder(path: Path, settings: ClusterSettings) -> ClusterFolder
     templates = find_collection("fireworks_config")
     values = {**asdict(settings), "scheduler": settings.scheduler.value, "cluster_folder": str(folder.path)}
     values |= {"scheduler_type": settings.scheduler.value.lower(), "python": sys.executable}
+    values["cluster_mark"] = secrets.token_hex(4)
     with explain_file_errors(folder.path):
         for name in ("launches", "outbox", "scratch", folder.remote_project_file.parent.name):
             (folder.path / name).mkdir(parents=True, exist_ok=True)

@@ -43,6 +43,8 @@ class Reconciler:
         States younger than this are left alone: a worker may be in the middle of changing them.
     lock_s
         A workflow that stays locked without a change for so long has lost the process that locked it.
+    cluster
+        Mark of the workers whose batch system was asked; launches of another cluster are left to its own reconciler.
     max_restarts
         A firework that was lost this often is left for `qdip rerun`: the cause is not the weather.
     """
@@ -54,6 +56,7 @@ class Reconciler:
     grace_s: float = 30.0
     lock_s: float = 5.0
     max_restarts: int = 5
+    cluster: str | None = None
     repairs: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> dict[str, int]:
@@ -167,12 +170,18 @@ class Reconciler:
             self._note("claims passed on", claim["_id"])
 
     def _is_worked_on(self, claim: Document) -> bool:
+        """Return whether a firework of the owner, or a job in jobflow-remote's queue, makes this calculation."""
         worker = {"spec.qdip.job": claim["_id"], "spec.qdip.submission": claim["owner"], "state": {"$in": ALIVE}}
-        return self._database.fireworks.find_one(worker, {"_id": 1}) is not None
+        if self._database.fireworks.find_one(worker, {"_id": 1}) is not None:
+            return True
+        return self._database.remote_jobs.find_one({"uuid": claim["_id"]}, {"_id": 1}) is not None
 
     def _launches(self, state: str) -> Iterator[Document]:
         fields = {"launch_id": 1, "fw_id": 1, "state_history": 1, "fworker.env.batch_job": 1}
-        for launch in list(self.launchpad.launches.find({"state": state}, fields)):
+        criteria: Document = {"state": state}
+        if self.cluster is not None:
+            criteria["fworker.env.cluster"] = {"$in": [self.cluster, None]}
+        for launch in list(self.launchpad.launches.find(criteria, fields)):
             firework = self._database.fireworks.find_one({"fw_id": launch["fw_id"], "state": state}, {"_id": 1})
             if firework is not None:
                 yield launch

@@ -13,9 +13,6 @@ from qdip_dft.execution.remote.studies import LOST_STATES
 
 Document = dict[str, Any]
 
-JOBS = "jf_jobs"
-"""jobflow-remote's collection of jobs, as the project file of `qdip init-cluster` names it."""
-
 UNSTARTED = ("READY", "PAUSED", "WAITING")
 
 
@@ -32,7 +29,7 @@ def list_statuses(database: ClusterDatabase, *, study: str | None = None, term: 
 
 def _list_states(database: ClusterDatabase, jobs: list[str]) -> dict[str, str]:
     """Return the state of each job: jobflow-remote's own in lower case, or completed once its result is stored."""
-    queued = database.database[JOBS].find({"uuid": {"$in": jobs}}, {"_id": 0, "uuid": 1, "state": 1})
+    queued = database.remote_jobs.find({"uuid": {"$in": jobs}}, {"_id": 0, "uuid": 1, "state": 1})
     states = {job["uuid"]: job["state"].lower() for job in queued}
     return states | dict.fromkeys(database.list_stored(jobs), "completed")
 

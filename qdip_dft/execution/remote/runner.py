@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ def run_runner(folder: ClusterFolder, *, interval_s: float, n_rounds: int | None
     from jobflow_remote.jobs.runner import Runner
     from pymongo.errors import PyMongoError
 
-    with _being_the_only_one(folder), open_controller(folder) as controller:
+    with _being_the_only_one(folder), _without_noise(), open_controller(folder) as controller:
         _unlock(controller)
         runner, studies = Runner(PROJECT, log_level=project.log_level), Studies(RemoteQueue(controller))
         try:
@@ -56,7 +57,17 @@ def run_runner(folder: ClusterFolder, *, interval_s: float, n_rounds: int | None
                 n_rounds = None if n_rounds is None else n_rounds - 1
                 time.sleep(max(interval_s - 1.0, 0.0))  # a tick is one second
         finally:
-            runner.cleanup()
+            for host in runner.hosts.values():
+                host.close()
+            runner.job_controller.close()
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Hide what third parties will have to change one day."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="(cd|makedirs_p) is deprecated", category=FutureWarning)
+        yield
 
 
 def _unlock(controller: JobController) -> None:
