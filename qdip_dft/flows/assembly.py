@@ -19,6 +19,7 @@ from qdip_dft.analysis.checks import (
     check_strain,
     check_strain_term,
 )
+from qdip_dft.analysis.hull import find_hull, place_above_hull
 from qdip_dft.analysis.phases import measure_connectivity
 from qdip_dft.analysis.sentence import answer_in_words, join_bounds
 from qdip_dft.analysis.stability import (
@@ -45,6 +46,7 @@ from qdip_dft.model.stabilization import (
     CandidateResult,
     Check,
     DecompositionResult,
+    Hull,
     Stabilization,
     StabilizationDoc,
     Terms,
@@ -80,7 +82,9 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
     results = [describe_candidate(steps, resolution, candidate, reservoirs) for candidate in candidates]
     decomposition = describe_decomposition(steps, resolution)
     lowest = _lowest_bulk(decomposition, results)
-    results = _check_coverages(_select_lowest(study, [_above(result, lowest) for result in results]))
+    hull = _find_hull(steps, results, decomposition, reservoirs)
+    placed = [place_above_hull(_above(result, lowest), hull) for result in results]
+    results = _check_coverages(_select_lowest(study, placed))
     decomposition = None if decomposition is None else _above(decomposition, lowest)
     answer, bx2_rich = _answer_at_bounds(
         study, results, decomposition, dot=f"{study.dot.material}({facet})", level=level, reservoirs=reservoirs
@@ -100,6 +104,7 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
         stabilization=answer,
         chemical_potentials=None if bx2_rich is None else reservoirs.potentials,
         bx2_rich=bx2_rich,
+        hull=hull,
         calculations=_list_keys(steps, resolution, candidates),
         versions=_list_versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -369,6 +374,23 @@ def describe_decomposition(steps: StudySteps, resolution: Resolution) -> Decompo
                       if _product_step(steps, name) in resolution.keys},
         checks=check_lattices(steps, resolution, steps.products),
     )  # fmt: skip
+
+
+def _find_hull(
+    steps: StudySteps,
+    results: list[CandidateResult],
+    decomposition: DecompositionResult | None,
+    reservoirs: Reservoirs,
+) -> Hull | None:
+    """Return the most stable way to be the host: a phase, the products of a decomposition, or the reservoirs."""
+    bulks = {result.candidate.phase: result.bulk_ev_per_fu for result in results}
+    if decomposition is not None:
+        bulks[decomposition.label] = decomposition.bulk_ev_per_fu
+    potentials = reservoirs.potentials
+    if potentials is not None:
+        bulks[f"{potentials.ax} + {potentials.bx2}"] = potentials.host_ev_per_fu + potentials.window_ev
+    host = steps.crystals[steps.study.phases[0].phase]
+    return find_hull(bulks, n_atoms_per_fu=sum(host.composition_per_fu.values()))
 
 
 def _lowest_bulk(decomposition: DecompositionResult | None, results: list[CandidateResult]) -> float | None:

@@ -131,6 +131,9 @@ class CandidateResult(Terms):
     bx2_rich
         The terms at the BX2-rich bound of the chemical potentials; all other numbers are at the AX-rich bound.  None
         for a stoichiometric film, which does not depend on them.
+    strained_above_hull_ev_per_fu, strained_above_hull_mev_per_atom
+        Strained bulk above the hull of the document: what the host in the film could gain by falling apart or turning
+        into another phase, were it not for the dot.
     """
 
     candidate: Candidate
@@ -153,6 +156,8 @@ class CandidateResult(Terms):
     checks: tuple[Check, ...]
     calculations: dict[str, str]
     bx2_rich: Terms | None = None
+    strained_above_hull_ev_per_fu: float | None = None
+    strained_above_hull_mev_per_atom: float | None = None
 
     @property
     def is_valid(self) -> bool:
@@ -190,6 +195,27 @@ class DecompositionResult(Terms):
     bulk_above_lowest_ev_per_fu: float | None
     calculations: dict[str, str]
     checks: tuple[Check, ...] = ()
+
+
+class Hull(Record):
+    """The most stable way to be the host, among what the study has computed.
+
+    Parameters
+    ----------
+    lowest
+        The phase, or the compounds, of lowest energy.
+    energy_ev_per_fu
+        Its bulk energy in eV per formula unit of the host.
+    n_atoms_per_fu
+        Atoms in a formula unit.
+    above_ev_per_fu
+        By how much every phase and every set of compounds lies above, as relaxed bulks.
+    """
+
+    lowest: str
+    energy_ev_per_fu: float
+    n_atoms_per_fu: float
+    above_ev_per_fu: dict[str, float]
 
 
 class Stabilization(Terms):
@@ -241,6 +267,8 @@ class StabilizationDoc(Record):
         The difference at the BX2-rich bound, where another candidate may stand for a phase.
     uncertainty
         How sure the answer is, with the critical size; None where a side is missing, and in documents before version 3.
+    hull
+        The most stable way to be the host; None where no bulk is complete, and in documents before version 3.
     calculations
         Calculation key of everything that was calculated for it, relaxations included, by step; empty in documents
         written before the field existed.
@@ -266,6 +294,7 @@ class StabilizationDoc(Record):
     stabilization: Stabilization
     chemical_potentials: ChemicalPotentials | None = None
     bx2_rich: Stabilization | None = None
+    hull: Hull | None = None
     uncertainty: Uncertainty | None = None
     calculations: dict[str, str] = {}
     relaxation_settings: dict[str, JsonValue] = {}

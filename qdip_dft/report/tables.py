@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from qdip_dft.analysis.ranking import PhaseRanking, average_stabilization_ev_per_fu, rank_candidates
 from qdip_dft.analysis.sentence import write_signed
 from qdip_dft.analysis.strip import PhaseStrip, Strip, survey_strip
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, Stabilization, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import (
+    CandidateResult,
+    DecompositionResult,
+    Hull,
+    Stabilization,
+    StabilizationDoc,
+    Terms,
+)
 from qdip_dft.model.study import OrientationPolicy
 from qdip_dft.report.summary import count_surface_cells, find_selected
 from qdip_dft.report.words import (
@@ -113,7 +120,8 @@ def list_tables(doc: StabilizationDoc) -> tuple[Table, ...]:
     rankings = rank_candidates(doc)
     has_choice = any(len(ranking.candidates) > 1 for ranking in rankings)
     ranked = (tabulate_ranking(doc, rankings),) if has_choice else ()
-    return tabulate_terms(doc), *bound, *reigns, *ranked, tabulate_areas(doc), tabulate_cells(doc)
+    hull = () if doc.hull is None else (tabulate_hull(doc, doc.hull),)
+    return tabulate_terms(doc), *bound, *reigns, *ranked, *hull, tabulate_areas(doc), tabulate_cells(doc)
 
 
 def tabulate_terms(doc: StabilizationDoc) -> Table:
@@ -223,6 +231,35 @@ def tabulate_areas(doc: StabilizationDoc) -> Table:
         columns=tuple(Column(name, unit) for name in names for unit in ("meV/Å²", "J/m²")),
         rows=tuple(Row(name_film(result), _write_areas(result)) for result in list_selected(doc)),
         note="surface: both faces of the film; separation: work of separation, positive when bound.",
+    )
+
+
+def tabulate_hull(doc: StabilizationDoc, hull: Hull) -> Table:
+    """Return how far bulks and strained bulks lie above the most stable way to be the host."""
+    rows = [
+        Row(
+            f"{ROLE_WORDS[result.candidate.role]} {name_film(result)}",
+            (
+                *write_numbers(
+                    (hull.above_ev_per_fu.get(result.candidate.phase), result.strained_above_hull_ev_per_fu)
+                ),
+                *write_numbers((result.strained_above_hull_mev_per_atom,), decimals=1),
+            ),
+        )
+        for result in list_selected(doc)
+    ]
+    films = {result.candidate.phase for result in list_selected(doc)}
+    others = [
+        Row(name, write_numbers((above, None, None)))
+        for name, above in hull.above_ev_per_fu.items()
+        if name not in films
+    ]
+    return Table(
+        title="Energy above the hull",
+        heading="host as",
+        columns=(Column("bulk", "eV/f.u."), Column("strained", "eV/f.u."), Column("strained", "meV/atom")),
+        rows=(*rows, *others),
+        note=f"hull: {hull.lowest}, lowest of what this study computes; strained: the film's bulk on the dot's cell.",
     )
 
 
