@@ -6,10 +6,10 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from qdip_dft.analysis.sentence import write_signed
-from qdip_dft.analysis.strip import FilmLine, PhaseStrip, Strip
+from qdip_dft.analysis.strip import PhaseStrip, Strip
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
-from qdip_dft.report.words import ROLE_WORDS, name_film
+from qdip_dft.report.words import ROLE_WORDS, name_film_and_termination
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,10 @@ _LEGEND_ROW_INCH = 0.17
 _LEFT_INCH, _RIGHT_INCH = 0.66, 0.15
 _COLOURS = {PhaseRole.BLACK: "#1a1a1a", PhaseRole.COMPETITOR: "#e69f00"}
 _DASHES = ("-", "--", ":", "-.")
-_REIGN_WIDTH, _LINE_WIDTH = 3.0, 1.1
+_REIGN_WIDTHS = {PhaseRole.BLACK: 2.2, PhaseRole.COMPETITOR: 5.0}
+"""The yellow line is the thicker one and lies below: two equal films stay visible."""
+
+_LINE_WIDTH = 1.1
 
 
 def draw_strip(strip: Strip, *, facet: str, shape: FigureShape = WIDE) -> Figure:
@@ -47,7 +50,7 @@ def draw_strip(strip: Strip, *, facet: str, shape: FigureShape = WIDE) -> Figure
         width = 1.0 - (_LEFT_INCH + _RIGHT_INCH) / shape.width_inch
         bottom = (_BOTTOM_INCH + legend_inch) / height_inch
         axes = figure.add_axes((_LEFT_INCH / shape.width_inch, bottom, width, _AXES_INCH / height_inch))
-        for phase in strip.phases:
+        for phase in sorted(strip.phases, key=lambda phase: phase.role is PhaseRole.BLACK):
             _draw_phase(axes, phase, strip.width_ev)
         _label_axes(axes, strip, fill(f"on {facet}; bold: lowest of its phase", shape.line_length))
         axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.5 / _AXES_INCH), frameon=False, fontsize=7)
@@ -59,11 +62,17 @@ def _draw_phase(axes: Axes, phase: PhaseStrip, width_ev: float) -> None:
     for number, line in enumerate(phase.lines):
         axes.plot(
             (-width_ev, 0.0), (line.at(0.0), line.at(1.0)), color=colour, linewidth=_LINE_WIDTH,
-            linestyle=_DASHES[number % len(_DASHES)], label=name_line(phase, line),
+            linestyle=_DASHES[number % len(_DASHES)],
+            label=f"{ROLE_WORDS[phase.role]} {typeset_film(name_film_and_termination(line.result))}",
         )  # fmt: skip
     for reign in phase.reigns:
         ends = (reign.start_ev, reign.end_ev)
-        axes.plot(ends, [reign.line.at(1.0 + end / width_ev) for end in ends], color=colour, linewidth=_REIGN_WIDTH)
+        axes.plot(
+            ends,
+            [reign.line.at(1.0 + end / width_ev) for end in ends],
+            color=colour,
+            linewidth=_REIGN_WIDTHS[phase.role],
+        )
     for reign in phase.reigns[1:]:
         energy = reign.line.at(1.0 + reign.start_ev / width_ev)
         axes.plot(reign.start_ev, energy, marker="D", markersize=6, color=colour, markerfacecolor="#ffffff", zorder=5)
@@ -77,16 +86,11 @@ def _label_axes(axes: Axes, strip: Strip, title: str) -> None:
     axes.set_title(title, fontsize=7, color="#555555", loc="left")
 
 
-def name_line(phase: PhaseStrip, line: FilmLine) -> str:
-    """Return role, film and termination of a line."""
-    return f"{ROLE_WORDS[phase.role]} {typeset_film(name_film(line.result))}, {line.result.candidate.termination}"
-
-
 def describe_strip(strip: Strip) -> str:
     """Say in words what the figure shows."""
     words = [
-        f"{name_film(reign.line.result)} {reign.line.result.candidate.termination} from {write_signed(reign.start_ev)} "
-        f"to {write_signed(reign.end_ev)} eV"
+        f"{name_film_and_termination(reign.line.result)} from {write_signed(reign.start_ev)} to "
+        f"{write_signed(reign.end_ev)} eV"
         for phase in strip.phases
         for reign in phase.reigns
     ]

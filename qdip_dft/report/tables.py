@@ -25,6 +25,7 @@ from qdip_dft.report.words import (
     list_selected,
     name_facet,
     name_film,
+    name_film_and_termination,
     write_strains,
 )
 
@@ -174,7 +175,7 @@ def tabulate_strip(strip: Strip) -> Table:
 def _list_reigns(phase: PhaseStrip, width_ev: float) -> list[Row]:
     return [
         Row(
-            f"{ROLE_WORDS[phase.role]} {name_film(reign.line.result)}, {reign.line.result.candidate.termination}",
+            f"{ROLE_WORDS[phase.role]} {name_film_and_termination(reign.line.result)}",
             (
                 *write_numbers((reign.start_ev, reign.end_ev)),
                 *write_numbers(

@@ -74,6 +74,12 @@ def name_film(result: CandidateResult) -> str:
     return result.candidate.label.rpartition("//")[2]
 
 
+def name_film_and_termination(result: CandidateResult) -> str:
+    """Return the film with its termination, such as ``CsPbI3-alpha(100), PbI2|CsI``; once where the label has it."""
+    film, termination = name_film(result), result.candidate.termination
+    return film if termination in film else f"{film}, {termination}"
+
+
 def list_selected(doc: StabilizationDoc) -> tuple[CandidateResult, ...]:
     """Return the candidates that stand for the phases, black ones first."""
     return (*doc.selected(PhaseRole.BLACK), *doc.selected(PhaseRole.COMPETITOR))
