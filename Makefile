@@ -33,7 +33,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e ".[mlip,fireworks,remote,dev]"
+	$(INSTALL) -e ".[mlip,phonons,fireworks,remote,dev]"
 	@$(COMPILE)
 	@touch $(VENV)/.installed-demo $@
 

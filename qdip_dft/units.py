@@ -18,7 +18,10 @@ BOHR_IN_ANG = 0.529177210903
 """1 Bohr in Å (CODATA 2018)."""
 
 BOLTZMANN_EV_PER_K = 8.617333262e-5
-"""k in eV/K (CODATA 2018)."""
+"""Boltzmann's constant in eV/K (exact: k and e are defined constants)."""
+
+THZ_IN_EV = 4.135667696e-3
+"""Energy hν of 1 THz in eV (exact likewise)."""
 
 MEV_PER_EV = 1000.0
 """1 eV in meV."""

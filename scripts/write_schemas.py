@@ -15,6 +15,7 @@ from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.registry import RegistryScreening
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import StudySpec
+from qdip_dft.model.temperature import TemperatureDoc
 from qdip_dft.results.migrations import newest_version
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schemas"
@@ -28,7 +29,7 @@ def describe_documents() -> dict[str, str]:
         "stabilization": StabilizationDoc,
     }
     schemas = {f"{name}-{newest_version(kind)}.json": _describe(kind) for name, kind in kinds.items()}
-    return {**schemas, "study-1.json": _describe(StudySpec)}
+    return {**schemas, "study-1.json": _describe(StudySpec), "temperature-1.json": _describe(TemperatureDoc)}
 
 
 def _describe(kind: type[Record]) -> str:

@@ -23,6 +23,7 @@ from qdip_dft.cli import (
     status,
     structures,
     studies,
+    temperature,
 )
 from qdip_dft.cli.output import write_error
 from qdip_dft.errors import QdipError
@@ -54,6 +55,7 @@ app.command("export", short_help="Write a bundle, a training set or OPTIMADE.")(
 app.command("import-bundle", short_help="Restore the results of a bundle.")(export.import_bundle)
 app.command("compare", short_help="Show results side by side.")(compare.compare)
 app.command("atlas", short_help="Draw all results on one page.")(atlas.atlas)
+app.command("temperature", short_help="Add harmonic free energies to a result.")(temperature.temperature)
 app.command("doctor", short_help="Check the installation.")(doctor.doctor)
 app.command("init-cluster", short_help="Write the configuration of a cluster.")(cluster.init_cluster)
 app.command("submit", short_help="Submit studies to the group's queue.")(cluster.submit)

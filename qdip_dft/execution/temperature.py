@@ -1,0 +1,125 @@
+"""Running the phonons of a study on this machine: every calculation once, continued after any interruption."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qdip_dft.execution.local import open_archive
+from qdip_dft.execution.progress import ProgressDisplay
+from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.flows.temperature import assemble_temperature, list_crystals
+from qdip_dft.flows.vibrations import VibratingCrystal, VibrationSurvey, survey_vibrations, tighten
+from qdip_dft.jobs.calculate import calculation_job
+from qdip_dft.model.calculation import CalculationTask
+from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.temperature import TemperatureDoc
+from qdip_dft.plan import StudyPlan, estimate_seconds
+from qdip_dft.results.archive import Archive
+from qdip_dft.results.temperatures import save_temperature
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qdip_dft.engines.base import Engine
+
+Key = tuple[str, bool]
+"""Side of a result, and whether the crystal is strained."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemperatureRun:
+    """What is asked.
+
+    Parameters
+    ----------
+    temperatures_k
+        The temperatures in K.
+    min_length_ang
+        Least thickness of the supercells in Å.
+    """
+
+    temperatures_k: Sequence[float]
+    min_length_ang: float
+
+
+def run_temperature(
+    plan: StudyPlan,
+    document: StabilizationDoc,
+    asked: TemperatureRun,
+    *,
+    folder: ResultsFolder,
+    console: Console | None = None,
+) -> TemperatureDoc:
+    """Calculate the vibrations of what a result compares, and store its answer against temperature.
+
+    Parameters
+    ----------
+    plan
+        The study of the result.
+    document
+        The result, complete.
+    asked
+        Temperatures and supercells.
+    folder
+        The results folder that holds the result and its calculations.
+    console
+        Where to show progress; None: silent.
+
+    Raises
+    ------
+    StudyError
+        If the result compares no two films.
+    ResultsError
+        If the folder is in use by another run.
+    """
+    with folder.lock_for_run():
+        archive = open_archive(folder)
+        crystals = list_crystals(plan.steps, plan.resolve(archive.find_record), document)
+        engine = tighten(plan.engines.relaxing)
+        surveys = _calculate_all(crystals, engine, asked, folder=folder, console=console)
+        result = assemble_temperature(
+            document,
+            {key: survey.describe(asked.temperatures_k) for key, survey in surveys.items()},
+            level=plan.engines.level,
+            theory=engine.theory(),
+            temperatures_k=asked.temperatures_k,
+            min_length_ang=asked.min_length_ang,
+        )
+        save_temperature(folder.collection("temperatures"), result)
+    return result
+
+
+def _calculate_all(
+    crystals: dict[Key, VibratingCrystal],
+    engine: Engine,
+    asked: TemperatureRun,
+    *,
+    folder: ResultsFolder,
+    console: Console | None,
+) -> dict[Key, VibrationSurvey]:
+    """Return the finished surveys: relaxations first, then the displaced supercells that follow from them."""
+    archive = open_archive(folder)
+    while True:
+        surveys = {key: _survey(crystal, engine, archive, asked) for key, crystal in crystals.items()}
+        tasks = {key: task for survey in surveys.values() if not survey.failure for key, task in survey.ready.items()}
+        if not tasks:
+            return surveys
+        _run(tasks, engine, folder, console)
+
+
+def _survey(crystal: VibratingCrystal, engine: Engine, archive: Archive, asked: TemperatureRun) -> VibrationSurvey:
+    return survey_vibrations(crystal, engine, archive.find_calculation, min_length_ang=asked.min_length_ang)
+
+
+def _run(tasks: dict[str, CalculationTask], engine: Engine, folder: ResultsFolder, console: Console | None) -> None:
+    from jobflow import Flow, run_locally
+
+    jobs = [calculation_job(task, engine, key=key) for key, task in tasks.items()]
+    seconds = {task.label: estimate_seconds(engine, task.freedom, task.structure.n_atoms) for task in tasks.values()}
+    with warnings.catch_warnings(), ProgressDisplay(seconds, console=console):
+        warnings.filterwarnings("ignore", message="cd is deprecated", category=FutureWarning)  # jobflow on monty 2026
+        warnings.filterwarnings("ignore", message="Some jobs are not connected", category=UserWarning)  # nor need be
+        run_locally(Flow([*jobs]), store=folder.job_store(), log=False, raise_immediately=True)
