@@ -77,12 +77,16 @@ HANDLERS = (
 )
 
 
-DATA_SETS = {"PBE": "PBE", "PBEsol": "PBE"}
-"""The PAW data sets that a functional is used with: the package has none of its own for PBEsol.
+DATA_SETS = {"PBE": "PBE", "PBEsol": "PBE", "r2SCAN": "PBE"}
+"""The PAW data sets that a functional is used with: the package has none of its own for PBEsol and r2SCAN.
 
 Core states and partial waves are then those of PBE; valence energies, and exchange and correlation of the frozen core
-density, those of PBEsol.  The usual approximation: what it misses is the answer of the core to the functional.
+density, those of the functional.  The usual approximation: what it misses is the answer of the core to the functional.
 """
+
+
+NAMES_IN_LIBXC = {"r2SCAN": "MGGA_X_R2SCAN+MGGA_C_R2SCAN"}
+"""Functionals that GPAW knows by other names."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +261,7 @@ class GpawRun(HandledRun):
             "usable_s": self.usable_s,
             "parameters": {
                 "mode": {"name": "pw", "ecut": self.engine.cutoff_ev},
-                "xc": self.engine.functional,
+                "xc": NAMES_IN_LIBXC.get(self.engine.functional, self.engine.functional),
                 "kpts": {"size": self.setting.k_mesh, "gamma": True},
                 # Methfessel-Paxton of order 0 is the Gaussian occupation.
                 "occupations": {"name": "methfessel-paxton", "order": 0, "width": self.engine.smearing_width_ev},

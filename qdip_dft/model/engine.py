@@ -57,7 +57,7 @@ class EngineSpec(Record):
         a release of the PAW potentials (``PBE_54``, …) for ``vasp``.  None takes the engine's default.
     functional
         Exchange-correlation functional of a DFT engine: ``PBE``, ``PBEsol`` or
-        ``r2SCAN`` (``vasp``).  None takes the engine's default.
+        ``r2SCAN`` (``vasp``, ``gpaw``).  None takes the engine's default.
     dispersion
         The dispersion correction.  None takes that of the preset where the engine has one.
     settings
