@@ -123,7 +123,7 @@ class StudyPlan:
         return replace(engines, screening=choose_screening_engine(self.study, engines))
 
     @cached_property
-    def _previews(self) -> dict[str, StructureRecord]:
+    def previews(self) -> dict[str, StructureRecord]:
         """Return the structure of each step built from unrelaxed parents."""
         for step in self.steps.steps:
             self.engines.of(step).require_freedom(step.freedom)
@@ -137,7 +137,7 @@ class StudyPlan:
     @cached_property
     def _screening_previews(self) -> dict[str, ScreeningTask]:
         """Return the task of each registry screening with unrelaxed bulks."""
-        return preview_screenings(self.steps, self._previews)
+        return preview_screenings(self.steps, self.previews)
 
     @cached_property
     def _method(self) -> str:
@@ -189,9 +189,9 @@ class StudyPlan:
             screening = screening_of(self.steps, step)
             if screening is not None:
                 planned.setdefault(screening.name, self._describe_screening(screening, resolution))
-            planned[step.name] = self._describe(step, self._previews[step.name], resolution)
+            planned[step.name] = self._describe(step, self.previews[step.name], resolution)
         for sample in self.list_samples(resolution):
-            previews = preview_structures(sample.steps, earlier=self._previews)
+            previews = preview_structures(sample.steps, earlier=self.previews)
             for step in sample.steps.steps:
                 planned[step.name] = self._describe(step, previews[step.name], resolution)
         return list(planned.values())

@@ -16,6 +16,7 @@ from qdip_dft.cli import (
     dot,
     explain,
     export,
+    inputs,
     match,
     query,
     show,
@@ -44,6 +45,7 @@ app.command("match", short_help="List the common cells of two planes.")(match.ma
 app.command("show", short_help="Draw, describe or write a structure.")(show.show)
 app.command("dot", short_help="Cut a finite dot and put it into a host.")(dot.dot)
 app.command("plan", short_help="List the calculations of a study; runs nothing.")(studies.plan)
+app.command("inputs", short_help="Write every input file; runs nothing.")(inputs.inputs)
 app.command("run", short_help="Carry out a study and report it.")(studies.run)
 app.command("converge", short_help="Refine a setting until the answer stays.")(converge.converge)
 app.command("status", short_help="Say how far a study is.")(status.status)

@@ -191,12 +191,13 @@ class Cp2kRun(HandledRun):
     restart_files: ClassVar[tuple[str, ...]] = (f"{PROJECT}-RESTART.wfn", f"{PROJECT}-RESTART.kp")
     code: ClassVar[str] = "CP2K"
     handlers: ClassVar[tuple[Handler, ...]] = HANDLERS
+    by_hand: ClassVar[str] = "cp2k -i cp2k.inp -o cp2k.out"
 
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
         """Return what CP2K says, run once."""
         folder = self.setting.folder
         output = folder / "cp2k.out"
-        (folder / "cp2k.inp").write_text(self.input_text(arrangement, numerics), encoding="utf-8")
+        self.write_inputs(arrangement, numerics)
         output.unlink(missing_ok=True)
         words = [*self.command, "-i", "cp2k.inp", "-o", output.name]
         code = run_command(words, folder=folder, stdin=None, stdout=folder / "run.out")
@@ -208,6 +209,11 @@ class Cp2kRun(HandledRun):
         if code == 0 and "SCF run converged" in text and "PROGRAM ENDED AT" in text:
             return read_evaluation(output, arrangement, has_stress=self.setting.vacuum is None)
         return Failure(said=text, summary=_summary(text, code), output=output)
+
+    def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
+        """Write ``cp2k.inp``."""
+        text = self.input_text(arrangement, numerics)
+        (self.setting.folder / "cp2k.inp").write_text(text, encoding="utf-8")
 
     def input_text(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> str:
         """Return the input file."""

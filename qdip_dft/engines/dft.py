@@ -24,12 +24,12 @@ import signal
 import subprocess
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from time import perf_counter
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import JsonValue
@@ -199,6 +199,26 @@ class DftEngine(Engine):
     def start(self, setting: Setting) -> CodeRun:
         """Return the code, ready to evaluate one arrangement after the other."""
 
+    def draft(self, setting: Setting) -> CodeRun:
+        """Return the code, able to write its inputs also where its program or its potentials are not."""
+        return self.start(setting)
+
+    def write_inputs(self, structure: StructureRecord, freedom: Freedom, folder: Path) -> CodeRun:
+        """Write the inputs of the first evaluation of a calculation; starts nothing.
+
+        Parameters
+        ----------
+        structure, freedom
+            What is to be calculated.
+        folder
+            Where the files go.
+        """
+        return _write_first(self.start(self._setting(structure, freedom, folder)), structure)
+
+    def write_draft(self, structure: StructureRecord, freedom: Freedom, folder: Path) -> CodeRun:
+        """Write the same where the program or its potentials are not, naming the potentials as far as is known."""
+        return _write_first(self.draft(self._setting(structure, freedom, folder)), structure)
+
     def theory(self) -> LevelOfTheory:
         """Return the level of theory; asks the code for its version and reads the pseudopotentials once."""
         settings: dict[str, JsonValue] = {
@@ -251,17 +271,20 @@ class DftEngine(Engine):
         return run.note(result)
 
     def _open(self, structure: StructureRecord, freedom: Freedom) -> RecordedRun:
-        setting = Setting(
-            folder=scratch_folder(self, structure, freedom),
+        setting = self._setting(structure, freedom, scratch_folder(self, structure, freedom))
+        recorded = RecordedRun(self.start(setting), setting, self._add_dispersion, self._shelf)
+        recorded.take_restart_files(arrangement_of(structure))
+        return recorded
+
+    def _setting(self, structure: StructureRecord, freedom: Freedom, folder: Path) -> Setting:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Setting(
+            folder=folder,
             k_mesh=count_k_points(structure, self.k_spacing_per_ang),
             vacuum=find_vacuum(structure),
             has_fixed_cell=freedom in (Freedom.NONE, Freedom.POSITIONS),
             restart=Restart(self.restart),
         )
-        setting.folder.mkdir(parents=True, exist_ok=True)
-        recorded = RecordedRun(self.start(setting), setting, self._add_dispersion, self._shelf)
-        recorded.take_restart_files(arrangement_of(structure))
-        return recorded
 
     def _shelf(self, setting: Setting, arrangement: Arrangement) -> Shelf:
         return Shelf.of(setting.folder.parent, self, arrangement, setting.k_mesh)
@@ -270,6 +293,11 @@ class DftEngine(Engine):
         if self.dispersion != Dispersion.D3BJ.value:
             return evaluation
         return evaluation + evaluate_d3(arrangement, D3BJ_OF_FUNCTIONAL[self.functional])
+
+
+def _write_first(run: CodeRun, structure: StructureRecord) -> CodeRun:
+    run.write_inputs(arrangement_of(structure), {})
+    return run
 
 
 def _unknown_functional(engine: str, functional: str, known: Iterable[str]) -> EngineError:
@@ -311,6 +339,21 @@ class CodeRun:
     """Whether files of an earlier calculation lie in the folder."""
     restart_files: ClassVar[tuple[str, ...]] = ()
     """Patterns of the files that a later calculation may reuse, relative to the folder."""
+
+    by_hand: ClassVar[str]
+    """What a person types in the folder with the inputs."""
+
+    @abstractmethod
+    def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
+        """Write every input file of an evaluation; what `evaluate` runs is written by this.
+
+        Parameters
+        ----------
+        arrangement
+            The atoms.
+        numerics
+            Numerical settings of a further attempt; empty for the first.
+        """
 
     @abstractmethod
     def evaluate(self, arrangement: Arrangement) -> Evaluation:

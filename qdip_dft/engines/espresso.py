@@ -138,6 +138,10 @@ class EspressoEngine(DftEngine):
         """Return ``pw.x`` in its folder."""
         return EspressoRun(setting, self, pseudopotential_folder(self.functional), configured_command())
 
+    def draft(self, setting: Setting) -> CodeRun:
+        """Return ``pw.x`` without pseudopotentials: the input names ``Pb.upf`` and so on."""
+        return EspressoRun(setting, self, None, [])
+
 
 def configured_command() -> list[str]:
     """Return the command of ``pw.x`` as words.
@@ -245,23 +249,24 @@ class EspressoRun(HandledRun):
     engine
         The settings.
     pseudopotentials
-        Their folder.
+        Their folder; None in a draft.
     command
         The command as words.
     """
 
     engine: EspressoEngine
-    pseudopotentials: Path
+    pseudopotentials: Path | None
     command: list[str]
 
     restart_files: ClassVar[tuple[str, ...]] = ("out",)
     code: ClassVar[str] = "Quantum ESPRESSO"
     handlers: ClassVar[Sequence[Handler]] = HANDLERS
+    by_hand: ClassVar[str] = "pw.x -in pw.in > pw.out"
 
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
         """Return what ``pw.x`` says, run once."""
         folder = self.setting.folder
-        self._write_input(folder / "pw.in", arrangement, numerics)
+        self.write_inputs(arrangement, numerics)
         output = folder / "pw.out"
         code = run_command(self.command, folder=folder, stdin=folder / "pw.in", stdout=output)
         text = output.read_text(encoding="utf-8", errors="replace")
@@ -273,21 +278,24 @@ class EspressoRun(HandledRun):
             return Failure(said=text, summary=_summary(text, code), output=output)
         return _read_evaluation(output, arrangement)
 
-    def _write_input(self, path: Path, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
+    def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
+        """Write ``pw.in``."""
         from ase import Atoms
         from ase.io.espresso import write_espresso_in
 
         atoms = Atoms(arrangement.species, positions=arrangement.positions_ang, cell=arrangement.lattice_ang, pbc=True)
-        with path.open("w", encoding="utf-8") as file:
+        with (self.setting.folder / "pw.in").open("w", encoding="utf-8") as file:
             write_espresso_in(
                 file,
                 atoms,
                 input_data=self._namelists(arrangement, numerics),
-                pseudopotentials={
-                    s: find_pseudopotential(self.pseudopotentials, s).name for s in set(arrangement.species)
-                },
+                pseudopotentials={symbol: self._name_pseudopotential(symbol) for symbol in set(arrangement.species)},
                 kpts=self.setting.k_mesh,
             )
+
+    def _name_pseudopotential(self, symbol: str) -> str:
+        folder = self.pseudopotentials
+        return f"{symbol}.upf" if folder is None else find_pseudopotential(folder, symbol).name
 
     def _namelists(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         threshold_ry = ENERGY_CONVERGENCE_EV_PER_ATOM * arrangement.n_atoms / RYDBERG_IN_EV
@@ -297,7 +305,7 @@ class EspressoRun(HandledRun):
             "tstress": self.setting.vacuum is None,  # with the dipole correction of a slab pw.x gives none
             "outdir": "./out",
             "disk_io": "low",
-            "pseudo_dir": str(self.pseudopotentials),
+            "pseudo_dir": "." if self.pseudopotentials is None else str(self.pseudopotentials),
         }
         system = {
             "ecutwfc": self.engine.cutoff_ev / RYDBERG_IN_EV,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -226,14 +227,15 @@ class GpawRun(HandledRun):
     restart_files: ClassVar[tuple[str, ...]] = (WAVEFUNCTIONS,)
     code: ClassVar[str] = "GPAW"
     handlers: ClassVar[Sequence[Handler]] = HANDLERS
+    by_hand: ClassVar[str] = f"gpaw python {WORKER.name} question.json answer.json"
 
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
         """Return what GPAW says, run once."""
         folder = self.setting.folder
-        question, answer, log = folder / "question.json", folder / "answer.json", folder / "run.out"
+        answer, log = folder / "answer.json", folder / "run.out"
         answer.unlink(missing_ok=True)
-        question.write_text(json.dumps(self._question(arrangement, numerics)), encoding="utf-8")
-        words = [*self.command, str(WORKER), question.name, answer.name]
+        self.write_inputs(arrangement, numerics)
+        words = [*self.command, WORKER.name, "question.json", answer.name]
         code = run_command(words, folder=folder, stdin=None, stdout=log)
         content = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
         self.n_iterations += content.get("n_iterations", 0)
@@ -248,6 +250,13 @@ class GpawRun(HandledRun):
             )
         said = content.get("failure") or log.read_text(encoding="utf-8", errors="replace")
         return Failure(said=said, summary=f"exit code {code}: {' '.join(said[-300:].split())}", output=log)
+
+    def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
+        """Write the question and the script that answers it."""
+        folder = self.setting.folder
+        question = json.dumps(self._question(arrangement, numerics))
+        (folder / "question.json").write_text(question, encoding="utf-8")
+        shutil.copyfile(WORKER, folder / WORKER.name)
 
     def _question(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -52,7 +52,7 @@ from qdip_dft.engines.vasp_potentials import (
 )
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
-from qdip_dft.model.engine import EngineSpec
+from qdip_dft.model.engine import EngineSpec, Restart
 
 if TYPE_CHECKING:
     from atomate2.settings import Atomate2Settings
@@ -149,6 +149,10 @@ class VaspEngine(DftEngine):
         """Return VASP in its folder."""
         return VaspRun(setting, self)
 
+    def draft(self, setting: Setting) -> CodeRun:
+        """Return VASP without its potentials: their names stand in ``POTCAR.spec``."""
+        return VaspDraft(setting, self)
+
 
 def settings_of_machine() -> Atomate2Settings:
     """Return atomate2's settings, read from the environment and its configuration file."""
@@ -220,17 +224,22 @@ class VaspRun(HandledRun):
 
     code: ClassVar[str] = "VASP"
     handlers: ClassVar[Sequence[Handler]] = HANDLERS
+    by_hand: ClassVar[str] = "vasp_std > vasp.out"
+    restart_files: ClassVar[tuple[str, ...]] = ("WAVECAR", "CHGCAR")
 
-    @property
-    def has_wavefunctions(self) -> bool:
-        """Return whether those of an earlier arrangement, or of a run that had to stop, fit the next one."""
-        path = self.setting.folder / "WAVECAR"
-        return self.setting.has_fixed_cell and path.is_file() and path.stat().st_size > 0
+    def start_tags(self) -> dict[str, int]:
+        """Return where a density begins: what an earlier arrangement, or a run that had to stop, left, if it fits."""
+        has = {name: self.setting.has_fixed_cell and _holds(self.setting.folder / name) for name in self.restart_files}
+        restart = self.setting.restart
+        takes_wavefunctions = has["WAVECAR"] and restart is not Restart.DENSITY
+        takes_density = has["CHGCAR"] and restart in (Restart.DENSITY, Restart.FULL)
+        return {"ISTART": int(takes_wavefunctions), "ICHARG": 1 if takes_density else 2 * (not takes_wavefunctions)}
 
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
         """Return what VASP says, run once, or more often if custodian mends an error."""
         self.write_inputs(arrangement, numerics)
         output = self._run()
+        self.n_iterations += len(output.ionic_steps[-1]["electronic_steps"])
         if output.converged_electronic:
             return read_evaluation(output, arrangement, is_slab=self.setting.vacuum is not None)
         self.clean()
@@ -255,7 +264,7 @@ class VaspRun(HandledRun):
         Incar(self.tags(arrangement, numerics)).write_file(folder / "INCAR")
         Kpoints.gamma_automatic(self.setting.k_mesh).write_file(folder / "KPOINTS")
         Poscar(structure).write_file(folder / "POSCAR", significant_figures=16)
-        (folder / "POTCAR").write_text(self._potentials(species), encoding="utf-8")
+        self.write_potentials(list(dict.fromkeys(species)))
 
     def tags(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> dict[str, Any]:
         """Return the INCAR of an arrangement."""
@@ -272,8 +281,7 @@ class VaspRun(HandledRun):
             "NSW": 0,
             "IBRION": -1,
             "ISIF": 2,
-            "ISTART": 1 if self.has_wavefunctions else 0,
-            "ICHARG": 0 if self.has_wavefunctions else 2,
+            **self.start_tags(),
             "LWAVE": True,
             "LCHARG": True,
             "LORBIT": 0,
@@ -281,10 +289,11 @@ class VaspRun(HandledRun):
             **numerics,
         }
 
-    def _potentials(self, species: list[str]) -> str:
-        folder = release_folder(self.engine.potentials)
-        elements = list(dict.fromkeys(species))
-        return "".join(read_potential(folder, symbol) for symbol in choose_potentials(elements))
+    def write_potentials(self, elements: Sequence[str]) -> None:
+        """Write the POTCAR of some elements."""
+        release = release_folder(self.engine.potentials)
+        text = "".join(read_potential(release, symbol) for symbol in choose_potentials(elements))
+        (self.setting.folder / "POTCAR").write_text(text, encoding="utf-8")
 
     def _run(self) -> Vasprun:
         from qdip_dft.engines.vasp_custodian import run_guarded
@@ -298,6 +307,19 @@ class VaspRun(HandledRun):
         output = read_output(folder / "vasprun.xml")
         _require_version(_short_version(output.vasp_version), self.engine.code_version())
         return output
+
+
+def _holds(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+class VaspDraft(VaspRun):
+    """Inputs of VASP for somebody who has its potentials elsewhere."""
+
+    def write_potentials(self, elements: Sequence[str]) -> None:
+        """Write the names of the potentials, as pymatgen's ``potcar_spec`` does."""
+        text = "\n".join(choose_potentials(elements))
+        (self.setting.folder / "POTCAR.spec").write_text(f"{text}\n", encoding="utf-8")
 
 
 def _require_version(found: str, declared: str) -> None:

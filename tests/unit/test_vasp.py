@@ -28,7 +28,7 @@ from qdip_dft.engines.vasp_files import file_order, read_evaluation, read_output
 from qdip_dft.engines.vasp_potentials import hash_of_release
 from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.model.calculation import Freedom, Level
-from qdip_dft.model.engine import Dispersion, EngineSpec
+from qdip_dft.model.engine import Dispersion, EngineSpec, Restart
 from qdip_dft.model.structure import StructureRecord
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden" / "vasp"
@@ -135,6 +135,22 @@ def test_a_relaxation_goes_on_from_the_wavefunctions_and_ends_where_the_toy_pote
     assert starts == ["0"] + ["1"] * (len(starts) - 1)
     assert len(starts) == 4
     assert not list((tmp_path / "scratch").glob("*/WAVECAR"))
+
+
+@pytest.mark.parametrize(
+    ("restart", "istart", "icharg"),
+    [(Restart.NONE, 1, 0), (Restart.DENSITY, 0, 1), (Restart.WAVEFUNCTIONS, 1, 0), (Restart.FULL, 1, 1)],
+)
+def test_what_is_reused_is_what_was_asked(
+    engine: VaspEngine, tmp_path: Path, restart: Restart, istart: int, icharg: int
+) -> None:
+    setting = Setting(tmp_path, (2, 2, 2), None, has_fixed_cell=True, restart=restart)
+    assert VaspRun(setting, engine).start_tags() == {"ISTART": 0, "ICHARG": 2}
+    for name in ("WAVECAR", "CHGCAR"):
+        (tmp_path / name).write_text("something")
+    assert VaspRun(setting, engine).start_tags() == {"ISTART": istart, "ICHARG": icharg}
+    moving = replace(setting, has_fixed_cell=False)
+    assert VaspRun(moving, engine).start_tags() == {"ISTART": 0, "ICHARG": 2}
 
 
 def test_a_cell_that_moves_starts_every_density_anew(engine: VaspEngine, tmp_path: Path) -> None:
