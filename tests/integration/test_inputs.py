@@ -99,7 +99,7 @@ def test_the_files_are_those_of_a_run(name: str, tmp_path: Path, monkeypatch: py
     engine = coarse_engine(name)
     engine.write_inputs(silicon(), Freedom.NONE, tmp_path / "inputs")
     engine.static(silicon())
-    (run,) = (tmp_path / "scratch").iterdir()
+    (run,) = (tmp_path / "scratch").glob(f"{name}-*")
     written = list((tmp_path / "inputs").iterdir())
     assert written
     for path in written:
