@@ -16,6 +16,7 @@ from qdip_dft.cli import (
     dot,
     explain,
     export,
+    imports,
     inputs,
     match,
     query,
@@ -55,6 +56,7 @@ app.command("size", short_help="Convert a film's result to dots in a host.")(siz
 app.command("query", short_help="Find stored results.")(query.query)
 app.command("export", short_help="Write a bundle, a training set or OPTIMADE.")(export.export)
 app.command("import-bundle", short_help="Restore the results of a bundle.")(export.import_bundle)
+app.command("import", short_help="Take energies that were run by hand.")(imports.import_folders)
 app.command("compare", short_help="Show results side by side.")(compare.compare)
 app.command("atlas", short_help="Draw all results on one page.")(atlas.atlas)
 app.command("temperature", short_help="Add harmonic free energies to a result.")(temperature.temperature)

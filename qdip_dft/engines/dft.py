@@ -247,6 +247,25 @@ class DftEngine(Engine):
         """Return what this code does otherwise than the others, where it changes an energy."""
         return {}
 
+    def read_finished(self, structure: StructureRecord, freedom: Freedom, folder: Path) -> Evaluation:
+        """Return the energy of a folder that was run by hand, with dispersion.
+
+        Parameters
+        ----------
+        structure, freedom
+            What was calculated.
+        folder
+            Where the outputs lie.
+
+        Raises
+        ------
+        EngineError
+            If the output is missing, incomplete, not converged, or of another version.
+        """
+        arrangement = arrangement_of(structure)
+        run = self.start(self._setting(structure, freedom, folder))
+        return self._add_dispersion(arrangement, run.read_finished(arrangement))
+
     def static(self, structure: StructureRecord) -> EngineResult:
         """Return energy, forces and stress of a structure as it stands."""
         start_s = perf_counter()
@@ -359,6 +378,16 @@ class CodeRun:
     def evaluate(self, arrangement: Arrangement) -> Evaluation:
         """Return what the code says about an arrangement, without dispersion."""
 
+    def read_finished(self, arrangement: Arrangement) -> Evaluation:
+        """Return what a run by hand left in the folder, without dispersion.
+
+        Raises
+        ------
+        EngineError
+            If this code's folders cannot be read so, or the output may not be used.
+        """
+        raise unusable_output(self.setting.folder, f"{arrangement.n_atoms} atoms of a code without a reader")
+
     def clean(self) -> None:
         """Delete restart files, which are large; inputs and outputs stay."""
         for pattern in self.restart_files:
@@ -420,6 +449,16 @@ class RecordedRun:
             "n_scf_steps": self.run.n_iterations,
         }
         return result.model_copy(update=notes)
+
+
+def unusable_output(output: Path, reason: str) -> EngineError:
+    """Return the error of an output that was not made by a run of the package and may not be taken for one."""
+    return EngineError(
+        f"{output} cannot be imported: {reason}",
+        limit="an output must be complete, converged and of the version that the level of theory names",
+        why="its energy would enter differences in which it does not belong",
+        remedy="run the folder again with this code, or let qdip run do it",
+    )
 
 
 def require_same_atoms(species: Sequence[str], arrangement: Arrangement, output: Path) -> None:

@@ -33,6 +33,7 @@ from qdip_dft.engines.dft import (
     find_command,
     require_same_atoms,
     run_command,
+    unusable_output,
 )
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation
@@ -276,6 +277,19 @@ class EspressoRun(HandledRun):
             raise self.out_of_time()
         if code != 0 or "JOB DONE" not in text or UNCONVERGED in text:
             return Failure(said=text, summary=_summary(text, code), output=output)
+        return _read_evaluation(output, arrangement)
+
+    def read_finished(self, arrangement: Arrangement) -> Evaluation:
+        """Return what ``pw.out`` says."""
+        output = self.setting.folder / "pw.out"
+        text = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
+        version = re.search(r"Program PWSCF v\.?(\S+)", text)
+        if version is None or "JOB DONE" not in text:
+            raise unusable_output(output, "it is missing or cut short")
+        if UNCONVERGED in text:
+            raise unusable_output(output, "its density is not self-consistent")
+        if version[1] != self.engine.code_version():
+            raise unusable_output(output, f"it was written by version {version[1]}")
         return _read_evaluation(output, arrangement)
 
     def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:

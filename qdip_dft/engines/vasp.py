@@ -30,7 +30,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import JsonValue
 
 from qdip_dft.engines.base import Feature
-from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, CodeRun, DftEngine, Setting, find_command
+from qdip_dft.engines.dft import (
+    ENERGY_CONVERGENCE_EV_PER_ATOM,
+    CodeRun,
+    DftEngine,
+    Setting,
+    find_command,
+    unusable_output,
+)
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation
 from qdip_dft.engines.vasp_files import (
@@ -250,6 +257,15 @@ class VaspRun(HandledRun):
         """Delete densities and wavefunctions."""
         for name in RESTART_FILES:
             (self.setting.folder / name).unlink(missing_ok=True)
+
+    def read_finished(self, arrangement: Arrangement) -> Evaluation:
+        """Return what ``vasprun.xml`` says."""
+        path = self.setting.folder / "vasprun.xml"
+        output = read_output(path)
+        if not output.converged_electronic:
+            raise unusable_output(path, "its density is not self-consistent")
+        _require_version(_short_version(output.vasp_version), self.engine.code_version())
+        return read_evaluation(output, arrangement, is_slab=self.setting.vacuum is not None)
 
     def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
         """Write INCAR, KPOINTS, POSCAR and POTCAR."""
