@@ -190,7 +190,7 @@ class Drill:
         script = cluster.path / "launches" / "job.sh"
         adapter = CommonAdapter.from_file(str(worker / "my_qadapter.yaml"))
         if walltime is not None:
-            slow = f"export {SLOW_VARIABLE}=0.25 QDIP_WALLTIME_MARGIN=15"
+            slow = f"export {SLOW_VARIABLE}=1.0 QDIP_WALLTIME_MARGIN=15"
             unknown = "" if walltime else "; unset QDIP_BATCH"
             adapter.update(walltime="0:01:00", pre_rocket=f"{adapter['pre_rocket']}; {slow}{unknown}")
         script.write_text(adapter.get_script_str(str(script.parent)), encoding="utf-8")

@@ -73,6 +73,10 @@ class OutOfTime(QdipError):  # noqa: N818 (no failure: the work goes on in anoth
     """The allocation ends before the next evaluation would."""
 
 
+class ScratchError(QdipError):
+    """The disk where calculations keep what they have found is full or cannot be written; no calculation has failed."""
+
+
 class LevelOfTheoryError(QdipError):
     """Energies of different levels of theory met in one difference."""
 

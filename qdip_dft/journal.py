@@ -9,6 +9,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from qdip_dft.errors import ScratchError
+
+SCRATCH_VARIABLE = "QDIP_SCRATCH"
+"""Environment variable with the folder where codes run; the default is ``qdip-scratch`` in the working directory."""
+
 
 def append_entry(path: Path, entry: Sequence[Any]) -> None:
     """Append an entry, a list of plain data; the file is created when missing.
@@ -19,9 +24,28 @@ def append_entry(path: Path, entry: Sequence[Any]) -> None:
         The file; its folder must exist.
     entry
         What is kept.
+
+    Raises
+    ------
+    ScratchError
+        If the disk is full, or the file cannot be written.
     """
-    with path.open("a", encoding="utf-8") as file:
+    with explain_scratch(path), path.open("a", encoding="utf-8") as file:
         file.write(f"\n{json.dumps(entry)}")  # the line feed comes first: it closes a line that was cut short
+
+
+@contextmanager
+def explain_scratch(path: Path) -> Iterator[None]:
+    """Turn the system's errors about a file into one that names the disk."""
+    try:
+        yield
+    except OSError as error:
+        raise ScratchError(
+            f"{path} cannot be written ({error.strerror or error})",
+            limit=f"the disk of {path.parent} must have space for what calculations keep",
+            why="nothing was wrong with the calculation, and what it has found so far would be lost",
+            remedy=f"free some space there, or choose another disk ({SCRATCH_VARIABLE}), and run the same again",
+        ) from error
 
 
 def read_entries(path: Path) -> Iterator[list[Any]]:

@@ -189,10 +189,12 @@ def cancel(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term
 def rerun(
     study: SubmittedStudy,
     cluster: Cluster = DEFAULT_CLUSTER,
-    _: Annotated[bool, typer.Option("--failed", help="What was lost or ended with an error; the default.")] = True,
+    _: Annotated[bool, typer.Option("--failed", help="What was lost, failed or did not converge; the default.")] = True,
     term: Term = None,
 ) -> None:
-    """Start again what was lost; calculations that did not converge are results: qdip submit --retry.
+    """Start again what was lost; in a study that has its result also what failed or did not converge, as a new attempt.
+
+    With --term only what was lost of that term.
 
     Example: qdip rerun pbs-fapbi3 --failed
     """

@@ -22,13 +22,10 @@ import numpy as np
 from qdip_dft.deadline import current_deadline
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
-from qdip_dft.errors import OutOfTime
-from qdip_dft.journal import append_entry, read_entries, recordings
+from qdip_dft.errors import OutOfTime, ScratchError
+from qdip_dft.journal import SCRATCH_VARIABLE, append_entry, explain_scratch, read_entries, recordings
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.structure import StructureRecord
-
-SCRATCH_VARIABLE = "QDIP_SCRATCH"
-"""Environment variable with the folder where codes run; the default is ``qdip-scratch`` in the working directory."""
 
 
 def recording_folder(engine: Engine, structure: StructureRecord, freedom: Freedom) -> Path | None:
@@ -100,7 +97,8 @@ class RecordedPotential:
         """Write what is not in the file yet."""
         if self.path is None or not self.unwritten:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with explain_scratch(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         for name, evaluation, duration_s in self.unwritten:
             append_entry(self.path, [name, *_numbers_of(evaluation), duration_s])
         self.unwritten, self.unwritten_s = [], 0.0
@@ -111,7 +109,7 @@ class RecordedPotential:
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         """Keep what was evaluated if the run will go on another time; else forget it."""
-        is_failure = isinstance(error, Exception) and not isinstance(error, OutOfTime)
+        is_failure = isinstance(error, Exception) and not isinstance(error, OutOfTime | ScratchError)
         if error is not None and not is_failure:
             self.write()
             return

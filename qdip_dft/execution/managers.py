@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qdip_dft.execution.fireworks import control
 from qdip_dft.execution.fireworks.database import ClusterDatabase
-from qdip_dft.execution.fireworks.submission import FireworksQueue, Manager, Queue
+from qdip_dft.execution.fireworks.stage import Orders
+from qdip_dft.execution.fireworks.submission import FireworksQueue, Manager, Queue, SubmissionState, submit_through
 from qdip_dft.execution.remote import control as remote_control
+from qdip_dft.execution.remote.studies import restore_plan
 
 if TYPE_CHECKING:
     from qdip_dft.execution.fireworks.control import StudyStatus
@@ -81,4 +83,23 @@ def act_on_study(folder: ClusterFolder, action: Action, study: str, *, term: str
     if Manager.REMOTE.value in managers:
         with open_queue(folder, Manager.REMOTE) as queue:
             count += REMOTE_ACTIONS[action](queue, study, term=term)
+    if action is Action.RERUN and term is None:
+        count += retry_ended(folder, study)
+    return count
+
+
+def retry_ended(folder: ClusterFolder, study: str) -> int:
+    """Make a new attempt of what failed or did not converge in a study that has its result; return how many jobs.
+
+    As long as a study goes on nothing is tried again: what depends on the failure is left out, the rest still comes.
+    """
+    with folder.open_launchpad() as launchpad:
+        ended = {"study": study, "state": SubmissionState.FINISHED.value}
+        submissions = list(ClusterDatabase(launchpad.db).submissions.find(ended))
+    count = 0
+    for submission in submissions:
+        orders = Orders.model_validate(submission["orders"])
+        options: dict[str, Any] = {"resources": orders.resources, "priority": orders.priority, "is_retry": True}
+        with open_queue(folder, Manager(submission.get("manager", Manager.FIREWORKS))) as queue:
+            count += submit_through(queue, restore_plan(submission), **options).n_fireworks
     return count

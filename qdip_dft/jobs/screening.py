@@ -29,7 +29,7 @@ from qdip_dft.builders.registry import (
     measure_gap_ang,
 )
 from qdip_dft.deadline import Deadline, working_until
-from qdip_dft.errors import OutOfTime
+from qdip_dft.errors import OutOfTime, ScratchError
 from qdip_dft.journal import append_entry, read_entries, recordings
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.registry import RegistryScreening, ScreenedPoint, ScreeningTask
@@ -196,7 +196,7 @@ class _Screening:
                 tolerance_ev=GAP_ENERGY_TOLERANCE_EV_PER_ANG2 * self.area_ang2,
                 lowest_ev=lowest_ev,
             )
-        except OutOfTime:
+        except (OutOfTime, ScratchError):
             raise
         except Exception as error:
             # The boundary to foreign codes: what goes wrong there is recorded; the other places still count.

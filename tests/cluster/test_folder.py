@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +90,60 @@ def test_fireworks_writes_a_complete_batch_script(folder, tmp_path):
         assert str(folder.launchpad_file) in script
         adapter.update(resources.queue_parameters(job_class, preset=PresetName.PRECISE))
         assert "$$" not in adapter.get_script_str(str(tmp_path))  # warns, and fails, about keys it does not know
+
+
+def script_lines(folder: ClusterFolder, job_class: JobClass) -> list[str]:
+    """Return the batch script that `qlaunch -r` would write, without empty lines."""
+    adapter = CommonAdapter.from_file(str(folder.worker(job_class) / "my_qadapter.yaml"))
+    adapter.update(folder.read_resources().queue_parameters(job_class, preset=PresetName.FAST))
+    return [line for line in adapter.get_script_str("/launch").splitlines() if line.strip()]
+
+
+EXPECTED_REQUESTS = {
+    Scheduler.SLURM: {
+        "#SBATCH --nodes=4", "#SBATCH --ntasks=128", "#SBATCH --time=48:00:00", "#SBATCH --partition=long",
+        "#SBATCH --account=abc123", "#SBATCH --job-name=qdip-dft-large", "#SBATCH --mem=120000M",
+        "#SBATCH --output=qdip-dft-large-%j.out", "#SBATCH --error=qdip-dft-large-%j.error",
+    },
+    Scheduler.PBS: {
+        "#PBS -l nodes=4:ppn=32", "#PBS -l walltime=48:00:00", "#PBS -q long", "#PBS -A abc123",
+        "#PBS -N qdip-dft-large", "#PBS -o FW_job.out", "#PBS -e FW_job.error", "#PBS -l pmem=3750mb",
+    },
+    Scheduler.SGE: {
+        "#$ -q long", "#$ -A abc123", "#$ -N qdip-dft-large", "#$ -pe mpi 128", "#$ -l h_rt=48:00:00",
+        "#$ -l h_vmem=3750M", "#$ -o FW_job.out", "#$ -e FW_job.error",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheduler", list(Scheduler))
+def test_a_batch_script_asks_for_exactly_what_the_class_needs(scheduler, tmp_path):
+    folder = write_cluster_folder(tmp_path / "cluster", settings(scheduler=scheduler))
+    lines = script_lines(folder, JobClass.DFT_LARGE)
+    assert {line for line in lines if line.startswith(("#SBATCH", "#PBS", "#$"))} == EXPECTED_REQUESTS[scheduler]
+    commands = [line for line in lines if not line.startswith("#")]
+    assert commands[0] == f'export QDIP_BATCH="{scheduler} 48:00:00 $(date +%s)"'
+    assert commands[1].startswith("export FW_CONFIG_FILE=")
+    assert commands[2] == "cd /launch"
+    assert commands[3].endswith("my_fworker.yaml singleshot")
+    assert len(commands) == 4
+
+
+@pytest.mark.parametrize("scheduler", list(Scheduler))
+def test_the_shell_accepts_every_batch_script(scheduler, tmp_path):
+    folder = write_cluster_folder(tmp_path / "cluster", settings(scheduler=scheduler, pre_rocket="module load 'x y'"))
+    for job_class in JobClass:
+        script = "\n".join(script_lines(folder, job_class))
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True, capture_output=True)
+
+
+def test_workers_that_pbs_starts_elsewhere_get_the_environment_of_the_script(tmp_path):
+    folder = write_cluster_folder(tmp_path / "cluster", settings(scheduler=Scheduler.PBS, packed_ranks=3))
+    (packed,) = [line for line in script_lines(folder, JobClass.MLIP) if line.startswith("pbsdsh")]
+    shown = packed.replace("pbsdsh -- ", "", 1).split(f"{sys.executable} ")[0] + "printenv QDIP_BATCH FW_CONFIG_FILE"
+    environment = {"PATH": os.environ["PATH"], "QDIP_BATCH": "PBS 4:00:00 7", "FW_CONFIG_FILE": "/c"}
+    done = subprocess.run(["bash", "-c", shown], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["PBS 4:00:00 7", "/c"]
 
 
 def test_what_is_not_given_is_left_to_the_batch_system(tmp_path):

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -158,6 +160,22 @@ def test_a_half_written_result_is_none(store, tmp_path):
     (tmp_path / f"{JOB}.4711.partial").write_text('{"uuid": "0c6b', encoding="utf-8")
     assert list(Outbox(tmp_path).list_jobs()) == []
     assert not Outbox(tmp_path).deliver(JOB, store.update)
+
+
+def test_two_workers_with_the_same_job_calculate_it_one_after_the_other(tmp_path):
+    """The first was taken for lost while it was alive; the second then finds the result."""
+    outbox, order = Outbox(tmp_path), []
+
+    def work(name: str) -> None:
+        with outbox.owning(JOB):
+            order.append(f"{name} begins")
+            time.sleep(0.2)
+            order.append(f"{name} ends")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, ("one", "other")))
+    assert [line.split()[1] for line in order] == ["begins", "ends", "begins", "ends"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_named_and_the_result_is_stored_all_the_same(store, tmp_path):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from qdip_dft.engines import cp2k, espresso, gpaw
-from qdip_dft.engines.recorded import SCRATCH_VARIABLE
 from qdip_dft.errors import EngineError
+from qdip_dft.journal import SCRATCH_VARIABLE
 from tests.dft_codes import CODES, coarse_engine, require_code, silicon
 
 TOO_FEW: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,12 +23,13 @@ from qdip_dft.deadline import (
 )
 from qdip_dft.engines.base import Engine, Feature
 from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
-from qdip_dft.engines.recorded import RecordedPotential
+from qdip_dft.engines.recorded import RecordedPotential, recording_folder
 from qdip_dft.engines.registry import ENGINES, engine_from_spec
 from qdip_dft.engines.testing import TestingEngine, evaluate_morse
-from qdip_dft.errors import EngineError, OutOfTime
+from qdip_dft.errors import EngineError, OutOfTime, ScratchError
 from qdip_dft.jobs.calculate import calculation_job
-from qdip_dft.journal import recording_in
+from qdip_dft.jobs.calculating import calculate_task
+from qdip_dft.journal import SCRATCH_VARIABLE, recording_in
 from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.engine import EngineSpec
 from tests.unit.crystals import load
@@ -171,3 +173,35 @@ def test_a_job_that_is_out_of_time_is_no_failed_calculation(freedom, monkeypatch
         run_job(toy_engine(), freedom)
     monkeypatch.delenv(END_VARIABLE)
     assert run_job(toy_engine(), freedom)["failure"] is None
+
+
+def calculate(engine: Engine, freedom: Freedom) -> Any:
+    """Do what a job does."""
+    task = CalculationTask(label="bulk CsPbI3", freedom=freedom, structure=STRUCTURE)
+    return calculate_task(task.model_dump(mode="json"), engine, "k", 0)
+
+
+def test_a_full_scratch_disk_is_named_and_is_no_failed_relaxation(tmp_path, monkeypatch):
+    monkeypatch.setattr("qdip_dft.engines.potential.UNRECORDED_S", 0.0)
+
+    def fill_the_disk(count: int) -> None:
+        if count == 1:
+            (folder := recording_folder(engine, STRUCTURE, Freedom.POSITIONS)).mkdir()
+            (folder / "evaluations.jsonl").symlink_to("/dev/full")
+
+    engine = engine_with(Counted(fill_the_disk))
+    with recording_in(tmp_path), pytest.raises(ScratchError, match="free some space there") as caught:
+        calculate(engine, Freedom.POSITIONS)
+    assert str(tmp_path) in caught.value.what
+
+
+def test_a_code_that_finds_the_disk_full_has_not_failed(monkeypatch, tmp_path):
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path))
+
+    def write_density(_: int) -> None:
+        with Path("/dev/full").open("w", encoding="utf-8") as file:
+            file.write("density")
+
+    with pytest.raises(ScratchError, match="free some space there") as caught:
+        calculate(engine_with(Counted(write_density)), Freedom.NONE)
+    assert str(tmp_path) in caught.value.limit

@@ -27,12 +27,13 @@ from qdip_dft.engines.gpaw import GpawEngine
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation, arrangement_of
 from qdip_dft.engines.preset import load_preset
-from qdip_dft.engines.recorded import SCRATCH_VARIABLE, scratch_folder
+from qdip_dft.engines.recorded import scratch_folder
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation import relax_structure
 from qdip_dft.engines.restart import Shelf
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import EngineError
+from qdip_dft.journal import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.structure import StructureRecord

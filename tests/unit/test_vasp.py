@@ -19,7 +19,6 @@ from qdip_dft.engines.base import Feature
 from qdip_dft.engines.dft import Setting, Vacuum
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.potential import Arrangement, arrangement_of
-from qdip_dft.engines.recorded import SCRATCH_VARIABLE
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.engines.vasp import VERSION_VARIABLE, VaspEngine, VaspRun
@@ -27,6 +26,7 @@ from qdip_dft.engines.vasp_custodian import require_same_physics
 from qdip_dft.engines.vasp_files import file_order, read_evaluation, read_output
 from qdip_dft.engines.vasp_potentials import hash_of_release
 from qdip_dft.errors import EngineError, OutOfTime
+from qdip_dft.journal import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec, Restart
 from qdip_dft.model.structure import StructureRecord

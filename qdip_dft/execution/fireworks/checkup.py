@@ -78,11 +78,20 @@ def _check_database(folder: ClusterFolder) -> Iterator[Finding]:
     try:
         with folder.open_launchpad() as launchpad:
             yield Finding("database", is_ok=True, finding=f"{launchpad.name} at {launchpad.host.partition('?')[0]}")
+            yield _check_encryption(launchpad)
             yield _check_authentication(launchpad)
             yield _check_writing(launchpad)
             yield _check_clock(launchpad)
     except ResultsError as error:
         yield Finding("database", is_ok=False, finding=f"{error.what}; {error.remedy}")
+
+
+def _check_encryption(launchpad: LaunchPad) -> Finding:
+    """Return whether the connection is encrypted; within a cluster it need not be."""
+    options = launchpad.host.partition("?")[2].lower()
+    is_encrypted = "tls=true" in options or "ssl=true" in options or launchpad.host.startswith("mongodb+srv:")
+    words = "TLS" if is_encrypted else "none; if the connection leaves the cluster, append /?tls=true&tlsCAFile=FILE"
+    return Finding("encryption", is_ok=True, finding=words)
 
 
 def _check_authentication(launchpad: LaunchPad) -> Finding:

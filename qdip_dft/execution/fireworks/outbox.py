@@ -6,11 +6,13 @@ Whatever lies there when the same job starts again is sent instead of calculated
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,6 +74,25 @@ class Outbox:
         path.unlink(missing_ok=True)
         logger.info("delivered the result of an earlier run of job %s", job)
         return True
+
+    @contextmanager
+    def owning(self, job: str) -> Iterator[None]:
+        """Hold a job's lock while it is calculated; another worker that was given the same job waits for its result.
+
+        A worker that the database or the network has kept silent may be taken for lost while it is alive.  The kernel
+        gives the lock back when the process ends, however it ends; where a disk has no locks there is none.
+        """
+        path = self._path(job).with_suffix(".lock")
+        with explain_file_errors(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("a", encoding="utf-8")
+        with file:
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
     def list_jobs(self) -> Iterator[str]:
         """Return the ids of the jobs whose results lie here; files that are still being written are no results."""

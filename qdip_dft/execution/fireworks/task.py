@@ -10,13 +10,12 @@ from typing import Any
 
 from fireworks import FiretaskBase, Firework, FWAction, explicit_serialize
 
-from qdip_dft.engines.recorded import SCRATCH_VARIABLE
 from qdip_dft.errors import OutOfTime, ResultsError
 from qdip_dft.execution.fireworks.alive import REPORT_INTERVAL_S, report_alive
 from qdip_dft.execution.fireworks.database import ClusterDatabase
 from qdip_dft.execution.fireworks.outbox import Outbox, insist
 from qdip_dft.execution.fireworks.serial import StoredJob
-from qdip_dft.journal import recording_in
+from qdip_dft.journal import SCRATCH_VARIABLE, recording_in
 
 MOST_CONTINUATIONS = 50
 """A job that was put back so often is left for people: with 24 h each it has had 50 days."""
@@ -77,13 +76,14 @@ def _calculate(task: RunJob, fw_spec: dict[str, Any], database: ClusterDatabase,
     """Calculate, unless the result is stored or lies in the outbox; what runs out of time goes on in a new launch."""
     note, outbox = fw_spec["qdip"], places.outbox
     job = note["job"]
-    is_there = outbox.deliver(job, database.store_output) or _is_stored(note, database, outbox.patience_s)
-    if not is_there:
-        try:
-            with recording_in(places.recordings / job):
-                outbox.send(StoredJob(task["job"]).run(), database.store_output)
-        except OutOfTime as error:
-            return _go_on_later(task, fw_spec, database, error)
+    with outbox.owning(job):
+        is_there = outbox.deliver(job, database.store_output) or _is_stored(note, database, outbox.patience_s)
+        if not is_there:
+            try:
+                with recording_in(places.recordings / job):
+                    outbox.send(StoredJob(task["job"]).run(), database.store_output)
+            except OutOfTime as error:
+                return _go_on_later(task, fw_spec, database, error)
     insist(lambda: database.settle(job), patience_s=outbox.patience_s)
     shutil.rmtree(places.recordings / job, ignore_errors=True)
     return FWAction()
