@@ -87,6 +87,20 @@ def runner(folder: ClusterFolder, slurm: Any, log: Path) -> Iterator[subprocess.
             process.wait()
 
 
+def wait_until_at_work(folder: ClusterFolder) -> None:
+    """Wait for the end of the imports: a runner at work holds the lock of its folder."""
+    deadline_s = time.monotonic() + LIMIT_S
+    with (folder.path / "runner.lock").open("a") as file:
+        while time.monotonic() < deadline_s:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            fcntl.flock(file, fcntl.LOCK_UN)
+            time.sleep(0.1)
+    raise TimeoutError("the runner did not start")
+
+
 def test_a_second_dot_queues_no_calculation_of_the_host(toy_plan, other_dot_plan, queue):
     assert submit(toy_plan, queue).n_fireworks == 3
     second = submit(other_dot_plan, queue)
@@ -224,8 +238,9 @@ def test_a_study_survives_the_death_of_its_runner_and_gives_the_numbers_of_a_loc
     started = time.monotonic()
     assert submit(toy_plan, queue).n_fireworks == 3
     log = tmp_path / "runner.log"
-    for seconds in (3.0, 4.5, 6.0):
+    for seconds in (0.3, 1.5, 4.0):
         with runner(folder, slurm, log) as process:
+            wait_until_at_work(folder)
             time.sleep(seconds)
             os.kill(process.pid, signal.SIGKILL)
     with runner(folder, slurm, log):
