@@ -64,6 +64,7 @@ def summarise(doc: StabilizationDoc) -> Json:
         "stabilization": doc.stabilization.model_dump(mode="json"),
         "chemical_potentials": doc.chemical_potentials.model_dump(mode="json") if doc.chemical_potentials else None,
         "bx2_rich": doc.bx2_rich.model_dump(mode="json") if doc.bx2_rich else None,
+        "uncertainty": doc.uncertainty.model_dump(mode="json") if doc.uncertainty else None,
         "phases": {phase.phase: _summarise_phase(doc, phase) for phase in doc.study.phases},
         "candidates": [_summarise_candidate(result) for result in doc.candidates],
         "decomposition": doc.decomposition.model_dump(mode="json") if doc.decomposition else None,

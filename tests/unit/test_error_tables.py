@@ -23,6 +23,7 @@ from qdip_dft.report.figure import FigureKind, render_figure
 from qdip_dft.report.files import write_report
 from qdip_dft.report.size_map import SizeMap, describe_size_map, draw_size_map, view_size_map
 from qdip_dft.report.study_page import render_study_page
+from qdip_dft.report.summary import summarise
 from qdip_dft.report.words import list_remarks
 from qdip_dft.results.migrations import read_stabilization
 from tests.unit.report_documents import make_document
@@ -112,3 +113,10 @@ def test_the_page_and_the_folder_hold_the_map_and_the_sources_of_error(tmp_path:
     assert "root mean square" in page
     figures = {path.name for path in write_report(document(), tmp_path).figures}
     assert {"size-map.svg", "size-map.pdf"} <= figures
+
+
+def test_the_numbers_for_programs_hold_the_error_bars() -> None:
+    written = summarise(document())["uncertainty"]
+    assert isinstance(written, dict)
+    assert written["difference"] == stated().difference.model_dump(mode="json")
+    assert summarise(make_document())["uncertainty"] is None
