@@ -28,6 +28,10 @@ _OWN_PARTS = {
 }
 """The parts that a change affects; all others are those of the study itself."""
 
+_THICKER = frozenset({SampleKind.FILM_THICKNESS, SampleKind.DOT_THICKNESS})
+"""One interface at several thicknesses: these start from the study's relaxed one.  What another orientation,
+termination, preset or model finds on its own from the same place is part of what that change is worth."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -90,7 +94,8 @@ def _samples_of(steps: StudySteps, film: Candidate) -> Iterator[Sample]:
             own = _OWN_PARTS[kind]
             if kind is SampleKind.ORIENTATION and film.strain_partition > 0:  # the mesh follows from the film's lattice
                 own = own | {Part.DOT_SLAB}
-            yield Sample(kind, index, film, replace(changed, dropped=(), tag=tag, own=own))
+            thin = film if kind in _THICKER else None
+            yield Sample(kind, index, film, replace(changed, dropped=(), tag=tag, own=own, thin=thin))
 
 
 def _list_changes(steps: StudySteps, film: Candidate) -> dict[SampleKind, list[tuple[str, StudySteps]]]:

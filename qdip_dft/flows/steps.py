@@ -4,7 +4,8 @@
     strained bulk (per candidate)    atoms and the third vector relaxed, on the interface's mesh
     dot slab (per candidate)         atoms relaxed, on the same mesh
     film slab (per candidate)        the relaxed strained bulk with vacuum, atoms relaxed
-    interface (per candidate)        relaxed film on relaxed dot at its place, atoms relaxed
+    interface (per candidate)        relaxed film on relaxed dot at its place, atoms relaxed;
+                                     a thicker version of it starts from the relaxed thinner one
 
 After every relaxation a static calculation at the relaxed geometry gives the energy that enters the terms.  A study may
 ask for a pre-relaxation of every structure, of the same freedom; the relaxation then starts from what it found.
@@ -12,7 +13,7 @@ ask for a pre-relaxation of every structure, of the same freedom; the relaxation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -20,6 +21,7 @@ from functools import cached_property
 import numpy as np
 
 from qdip_dft.builders.candidates import OrientedFace, formula_units_per_cell, orient_face
+from qdip_dft.builders.continuation import continue_interface, match_dot, match_film
 from qdip_dft.builders.dots import build_dot_slab
 from qdip_dft.builders.films import (
     build_strained_bulk,
@@ -151,6 +153,9 @@ class StudySteps:
         What sets these steps apart from those of the study itself, such as ``film +1``; empty: nothing.
     own
         The parts that differ from those of the study itself; the others are its steps and not repeated.
+    thin
+        The film of the study whose relaxed interface those of the (thicker) candidates start from; None: they start
+        from slabs joined at their place.
     """
 
     study: StudySpec
@@ -159,6 +164,7 @@ class StudySteps:
     dropped: tuple[DroppedCandidate, ...] = ()
     tag: str = ""
     own: frozenset[Part] = frozenset(Part)
+    thin: Candidate | None = None
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -222,10 +228,12 @@ class StudySteps:
         structure = self.crystals[crystal_id].structure
         return Step(part, self._tagged(part, crystal_id), Freedom.CELL, (), lambda *_: structure)
 
+    def geometry_of(self, candidate: Candidate) -> CandidateGeometry:
+        """Return what builds the structures of a candidate."""
+        return CandidateGeometry(self.study, candidate, self.crystals[candidate.dot], self.crystals[candidate.phase])
+
     def _candidate_steps(self, candidate: Candidate) -> list[Step]:
-        geometry = CandidateGeometry(
-            self.study, candidate, self.crystals[candidate.dot], self.crystals[candidate.phase]
-        )
+        geometry = self.geometry_of(candidate)
         names = self._relaxations_of(candidate)
         bulks = (self.name(Part.DOT_BULK, candidate.dot), names[Part.BULK])
         reference, dot_slab, film_slab = names[Part.STRAINED_BULK], names[Part.DOT_SLAB], names[Part.FILM_SLAB]
@@ -237,9 +245,19 @@ class StudySteps:
                  lambda s, _: geometry.dot_slab(s[bulks[0]], s[bulks[1]])),
             Step(Part.FILM_SLAB, label[Part.FILM_SLAB], Freedom.POSITIONS, (reference,),
                  lambda s, _: geometry.film_slab(s[reference])),
-            Step(Part.INTERFACE, label[Part.INTERFACE], Freedom.POSITIONS, (dot_slab, film_slab),
-                 lambda s, found: geometry.at_place(found).interface(s[dot_slab], s[film_slab])),
+            self._interface_step(geometry, label[Part.INTERFACE], dot_slab=dot_slab, film_slab=film_slab),
         ]  # fmt: skip
+
+    def _interface_step(self, geometry: CandidateGeometry, label: str, *, dot_slab: str, film_slab: str) -> Step:
+        slabs = (dot_slab, film_slab)
+        if self.thin is None:
+            return Step(Part.INTERFACE, label, Freedom.POSITIONS, slabs,
+                        lambda s, found: geometry.at_place(found).interface(s[dot_slab], s[film_slab]))  # fmt: skip
+        names, thin = replace(self, tag="").relaxations_of(self.thin), self.geometry_of(self.thin)
+        of_thin = (names[Part.DOT_SLAB], names[Part.FILM_SLAB], names[Part.INTERFACE])
+        return Step(Part.INTERFACE, label, Freedom.POSITIONS, tuple(dict.fromkeys([*slabs, *of_thin])),
+                    lambda s, _: geometry.continued_interface(
+                        s[dot_slab], s[film_slab], thin=thin, of_thin=[s[name] for name in of_thin]))  # fmt: skip
 
 
 def _static_of(relaxation: Step) -> Step:
@@ -344,29 +362,75 @@ class CandidateGeometry:
     def film_slab(self, strained_bulk: StructureRecord) -> StructureRecord:
         """Return the film: the relaxed strained bulk with vacuum, and its closing layer where it has one."""
         reference = find_ions(strained_bulk, self.formal_charges)
-        n_planes, n_periods = self.candidate.n_film_planes, self.study.film.reference_periods
+        n_periods = self.study.film.reference_periods
         if not self.candidate.closing:
-            film = stack_film(reference, n_repeats=n_planes // n_periods, vacuum_ang=self.study.vacuum_ang)
+            n_repeats = self.candidate.n_film_planes // n_periods
+            film = stack_film(reference, n_repeats=n_repeats, vacuum_ang=self.study.vacuum_ang)
         else:
-            matrix = self.candidate.film_matrix
-            images = count_images(self.candidate.closing, n_planes=n_planes, matrix=matrix, n_periods=n_periods)
-            film = stack_closed_film(reference, n_images=images, vacuum_ang=self.study.vacuum_ang)
+            film = stack_closed_film(reference, n_images=self.n_images, vacuum_ang=self.study.vacuum_ang)
         if self.candidate.turn.is_flipped:  # its upper face touches the dot: planes are added to the other one
             n_added = self.candidate.n_added_film_planes / n_periods
             film = move_in_plane(film, -n_added * reference.lattice_ang[2, :2])
         return check_built(film, name=f"film slab {self.candidate.label}").to_record()
 
+    @property
+    def n_images(self) -> list[int]:
+        """Return how often the film repeats each ion of its strained-bulk reference."""
+        closing = self.candidate.closing or (0,) * len(self._film_face.oriented.ions)
+        return count_images(
+            closing,
+            n_planes=self.candidate.n_film_planes,
+            matrix=self.candidate.film_matrix,
+            n_periods=self.study.film.reference_periods,
+        )
+
     def interface(self, dot_slab: StructureRecord, film_slab: StructureRecord) -> StructureRecord:
         """Return the relaxed film on the relaxed dot, turned, shifted and raised; the dot's sites come first."""
+        joined = self.join(dot_slab, film_slab)
+        return check_built(joined, name=f"interface {self.candidate.label}").to_record()
+
+    def join(self, dot_slab: StructureRecord, film_slab: StructureRecord) -> IonicCrystal:
+        """Return the interface as it is joined from its slabs, sound or not."""
         dot, film = find_ions(dot_slab, self.formal_charges), find_ions(film_slab, self.formal_charges)
         cell = film.lattice_ang[:2, :2]
         unit = np.linalg.inv(np.array(self.candidate.film_matrix)) @ cell
         shift_x, shift_y = (np.array(self.candidate.shift) @ unit).tolist()
-        joined = join_at_gap(
+        return join_at_gap(
             dot,
             film if self.candidate.turn == AS_CUT else turn_film(film, self.candidate.turn),
             shift_ang=(shift_x, shift_y),
             gap_offset_ang=self.candidate.gap_offset_ang,
             vacuum_ang=self.study.vacuum_ang,
         )
-        return check_built(joined, name=f"interface {self.candidate.label}").to_record()
+
+    def continued_interface(
+        self,
+        dot_slab: StructureRecord,
+        film_slab: StructureRecord,
+        *,
+        thin: CandidateGeometry,
+        of_thin: Sequence[StructureRecord],
+    ) -> StructureRecord:
+        """Return the interface with the displacements that a thinner one took as it relaxed.
+
+        Parameters
+        ----------
+        dot_slab, film_slab
+            The relaxed slabs of this candidate.
+        thin
+            The thinner candidate.
+        of_thin
+            Its relaxed dot slab, film slab and interface.
+        """
+        thin_dot, thin_film, relaxed = of_thin
+        n_ions, n_thin_ions = (len(find_ions(slab, self.formal_charges).ions) for slab in (dot_slab, thin_dot))
+        n_added = self.candidate.dot_cut.n_planes - thin.candidate.dot_cut.n_planes
+        continued = continue_interface(
+            self.join(dot_slab, film_slab),
+            thin=thin.join(thin_dot, thin_film),
+            relaxed=find_ions(relaxed, self.formal_charges),
+            dot=match_dot(n_ions, n_thin_ions, n_added_planes=n_added),
+            film=match_film(self.n_images, thin.n_images, is_flipped=self.candidate.turn.is_flipped),
+            vacuum_ang=self.study.vacuum_ang,
+        )
+        return check_built(continued, name=f"interface {self.candidate.label}").to_record()
