@@ -32,15 +32,11 @@ STUDY = "pbte-cspbi3-dft"
 FILM = "PbTe(100)//CsPbI3-alpha(100)"
 SECOND_STATIC = "bulk CsPbI3-alpha (static)"
 
-STRAIN_AGREEMENT_EV_PER_FU = 0.015
-"""Between two codes at cutoffs for a first look; 2.4 meV were found."""
+AGREEMENT_EV_PER_FU = 0.015
+"""Between two codes, 3 meV per atom of the formula unit."""
 
-BULK_AGREEMENT_EV_PER_FU = 5 * 0.005
-"""5 meV per atom, by which families of pseudopotentials differ (Δ gauge), for the five atoms of a formula unit.
-
-21 meV were found, and again with converged cutoffs: compounds in which the same atoms are bonded otherwise agree less
-than strained cells of one compound.
-"""
+VALENCE_ELECTRONS = {"Cs": 9, "Pb": 14, "I": 7}
+"""Of the pseudopotentials of Quantum ESPRESSO and of GPAW's data sets, packaged or made."""
 
 DAEMON = """
 import sys
@@ -242,11 +238,26 @@ def terms_by_code(finished: Finished, name: str) -> tuple[float, float]:
     return bulk - energy("bulk CsI") - energy("bulk PbI2"), strained - bulk
 
 
+@pytest.fixture
+def made_data_sets(tmp_path: Path) -> Path:
+    """Return a folder with PAW data sets from the generator that GPAW ships: those of gpaw-data are of an older one."""
+    folder = tmp_path / "made-by-gpaw"
+    folder.mkdir()
+    for symbol, n_electrons in VALENCE_ELECTRONS.items():
+        options = [symbol, "--electrons", str(n_electrons), "--xc-functional", "PBE", "--write"]
+        subprocess.run(
+            [sys.executable, "-P", "-m", "gpaw", "dataset", *options], cwd=folder, check=True, capture_output=True
+        )
+    return folder
+
+
 def test_two_codes_agree_on_the_bulk_and_the_strain_term(
-    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Finished, made_data_sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With the packaged data sets the bulk term differs by 18 to 21 meV: docs/dft-study.md."""
     require_code("espresso")
     monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("GPAW_SETUP_PATH", str(made_data_sets))
     (bulk, strain), (other_bulk, other_strain) = (terms_by_code(finished, name) for name in ("gpaw", "espresso"))
-    assert strain == pytest.approx(other_strain, abs=STRAIN_AGREEMENT_EV_PER_FU)
-    assert bulk == pytest.approx(other_bulk, abs=BULK_AGREEMENT_EV_PER_FU)
+    assert strain == pytest.approx(other_strain, abs=AGREEMENT_EV_PER_FU)
+    assert bulk == pytest.approx(other_bulk, abs=AGREEMENT_EV_PER_FU)
