@@ -102,6 +102,25 @@ def test_a_thicker_film_shares_its_bulk_its_reference_and_its_dot() -> None:
         assert not sample.faults
 
 
+def test_a_thicker_film_starts_on_the_dot_as_it_lies_under_the_relaxed_film() -> None:
+    steps, state, _ = star()
+    for film in steps.candidates:
+        names = steps.relaxations_of(film)
+        relaxed, n_dot_atoms = state.relaxed[names[Part.INTERFACE]], state.relaxed[names[Part.DOT_SLAB]].n_atoms
+        start = state.tasks[f"{names[Part.INTERFACE]}, film +2"].structure
+        before, after = (np.array(s.frac_coords) @ np.array(s.lattice_ang) for s in (relaxed, start))
+        raised_ang = after[:n_dot_atoms] - before[:n_dot_atoms]
+        assert np.ptp(raised_ang, axis=0).max() < 1e-6
+
+
+def test_a_second_run_finds_every_thickness_done() -> None:
+    steps, state, _ = star()
+    records: Records = {record.key: record for record in state.stored}
+    again = resolve(steps, records)
+    assert again.keys == state.keys
+    assert not again.unfinished
+
+
 def test_a_thicker_dot_keeps_the_face_under_the_film() -> None:
     steps = make_steps(**{**STAR, "dot": {"material": "PbS", "facets": ["111"], "min_thickness_ang": 6,
                                           "passivation": "I", "thicknesses": 2},
