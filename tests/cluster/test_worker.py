@@ -6,16 +6,21 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from fireworks import Firework, FWorker
 from jobflow import JobStore
 from maggma.stores import MemoryStore
+from pymongo.monitoring import CommandListener
 
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import ResultsError
+from qdip_dft.execution.fireworks.alive import report_alive
 from qdip_dft.execution.fireworks.claims import Claims
 from qdip_dft.execution.fireworks.database import ClusterDatabase
 from qdip_dft.execution.fireworks.outbox import Outbox, insist
@@ -23,6 +28,8 @@ from qdip_dft.execution.fireworks.resources import Resources
 from qdip_dft.execution.fireworks.serial import StoredJob, _run_with_jobflow, read_job, write_job
 from qdip_dft.execution.fireworks.stage import is_advance
 from qdip_dft.execution.fireworks.submission import submit_study
+from qdip_dft.execution.fireworks.task import RunJob
+from qdip_dft.execution.fireworks.worker import Worker, WorkerQueue
 from qdip_dft.jobs.calculate import calculation_job
 from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.engine import EngineSpec
@@ -245,3 +252,71 @@ def test_a_released_claim_is_free(claims):
     assert claims.find_owner(JOB) == "one"
     claims.release(JOB)
     assert claims.find_owner(JOB) is None
+
+
+@pytest.fixture
+def running(launchpad: Any, tmp_path: Any) -> tuple[int, Callable[[], Any]]:
+    """A firework that runs, and what returns when it has reported last."""
+    launchpad.add_wf(Firework(RunJob(job="")))
+    firework, launch_id = launchpad.checkout_fw(FWorker(), str(tmp_path))
+
+    def last_report() -> Any:
+        return launchpad.launches.find_one({"launch_id": launch_id})["state_history"][-1].get("updated_on")
+
+    return firework.fw_id, last_report
+
+
+def test_a_job_reports_while_it_runs_and_no_longer(launchpad, running):
+    fw_id, last_report = running
+    begun, end_s = last_report(), time.monotonic() + 10
+    with report_alive(launchpad, fw_id, interval_s=0.05):
+        while last_report() == begun and time.monotonic() < end_s:
+            time.sleep(0.02)
+    assert last_report() != begun
+    time.sleep(0.5)  # the report that was on its way has arrived
+    ended = last_report()
+    time.sleep(0.3)
+    assert last_report() == ended
+
+
+def test_all_jobs_of_a_process_report_by_one_thread(launchpad):
+    before = threading.active_count()
+    for fw_id in range(1, 20):
+        with report_alive(launchpad, fw_id, interval_s=61.0):
+            assert threading.active_count() <= before + 1
+
+
+class RoundTrips(CommandListener):
+    """Notes what is asked of a database."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def started(self, event: Any) -> None:
+        self.asked.append(f"{event.command_name} {event.command.get(event.command_name)}")
+
+    def succeeded(self, event: Any) -> None: ...
+
+    def failed(self, event: Any) -> None: ...
+
+
+def test_a_calculation_costs_fewer_round_trips_than_fireworks_without_its_result(
+    toy_plan, launchpad, tmp_path, monkeypatch
+):
+    """FireWorks alone makes 34 for a bare task.
+
+    Ours makes 25, with claim, result and release, and one or two more for each firework that waits for it.
+    """
+    submit_study(toy_plan, launchpad, resources=Resources())
+    trips = RoundTrips()
+    monkeypatch.setenv("QDIP_SCRATCH", str(tmp_path / "scratch"))
+    options = {"event_listeners": [trips]}
+    queue = WorkerQueue(launchpad.host, name=launchpad.name, uri_mode=True, mongoclient_kwargs=options)
+    worker = FWorker("tester", category=["mlip"], env={"outbox": str(tmp_path / "outbox")})
+    with queue.connection:
+        monkeypatch.chdir(tmp_path)
+        Worker(queue, worker, tmp_path).run_one(None)
+        trips.asked.clear()
+        Worker(queue, worker, tmp_path).run_one(None)
+    assert len(trips.asked) <= 28, trips.asked
+    assert {"aggregate claims", "update calculations", "findAndModify claims"} <= set(trips.asked)
