@@ -215,8 +215,10 @@ class StudyPlan:
         )
 
     def _describe(self, step: Step, preview: StructureRecord, resolution: Resolution) -> PlannedCalculation:
+        engine = self.engines.of(step)
+        engine.require_elements(preview.species)
         is_stored = step.name in resolution.records
-        seconds = estimate_seconds(self.engines.of(step), step.freedom, preview.n_atoms)
+        seconds = estimate_seconds(engine, step.freedom, preview.n_atoms)
         key = resolution.keys.get(step.name)
         return PlannedCalculation(
             name=step.name,

@@ -199,7 +199,9 @@ def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> N
 
 def _describe_method(engine: Engine) -> str:
     theory = engine.theory()
-    return f"{theory.engine}: {theory.code} ({theory.code_version}), {theory.functional} + {theory.dispersion}"
+    spin_orbit = " + spin-orbit" if theory.settings.get("spin_orbit") else ""
+    words = f"{theory.functional} + {theory.dispersion}{spin_orbit}"
+    return f"{theory.engine}: {theory.code} ({theory.code_version}), {words}"
 
 
 def _describe_moves(calculation: PlannedCalculation) -> str:

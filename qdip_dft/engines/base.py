@@ -133,6 +133,25 @@ class Engine(MSONable, ABC):
         if freedom is not Freedom.NONE:
             self.require(FEATURE_OF_FREEDOM[freedom])
 
+    def require_elements(self, elements: Iterable[str]) -> None:
+        """Refuse elements for which the engine cannot do what it is asked, before anything runs.
+
+        Parameters
+        ----------
+        elements
+            Chemical symbols.
+
+        Raises
+        ------
+        EngineError
+            If an element lacks what its calculation needs.
+        """
+        del elements
+
+    def for_relaxations(self) -> Engine:
+        """Return the engine that relaxes where this one gives energies: the same, without what energies alone have."""
+        return self
+
     def relaxation_settings(self) -> dict[str, JsonValue]:
         """Return what decides where a relaxation ends; part of a relaxation's key, not of the level of theory."""
         return {

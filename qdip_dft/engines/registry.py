@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from difflib import get_close_matches
 
-from qdip_dft.engines.base import Engine
+from qdip_dft.engines.base import Engine, Feature
 from qdip_dft.errors import EngineError
 from qdip_dft.model.engine import EngineSpec
 
@@ -16,10 +16,14 @@ def engine_from_spec(spec: EngineSpec) -> Engine:
     Raises
     ------
     EngineError
-        If the engine, its potential or one of its settings is unknown, or its packages are not installed.
+        If the engine, its potential or one of its settings is unknown, if it lacks the spin-orbit coupling that is
+        asked for, or if its packages are not installed.
     """
     if spec.name in ENGINES:
-        return ENGINES[spec.name](spec)
+        engine = ENGINES[spec.name](spec)
+        if spec.spin_orbit:
+            engine.require(Feature.SOC)
+        return engine
     nearest = get_close_matches(spec.name, ENGINES, n=1, cutoff=0.0)[0]
     raise EngineError(
         f"there is no engine {spec.name!r}",

@@ -24,7 +24,7 @@ class StudyEngines(MSONable):
     energy
         Gives the energies that enter the terms.
     geometry
-        Relaxes; None: the same.
+        Relaxes; None: the same, without spin-orbit coupling.
     prerelaxation
         Relaxes before; None: nothing does.
     screening
@@ -42,7 +42,7 @@ class StudyEngines(MSONable):
     @property
     def relaxing(self) -> Engine:
         """Return the engine of the relaxations."""
-        return self.geometry or self.energy
+        return self.geometry or self.energy.for_relaxations()
 
     @property
     def screening_engine(self) -> Engine:
@@ -59,11 +59,11 @@ class StudyEngines(MSONable):
         if step.stage is Stage.PRERELAXATION and self.prerelaxation is not None:
             return self.prerelaxation
         energy = self.by_tag.get(step.tag, self.energy)
-        return energy if step.stage is Stage.STATIC else self.geometry or energy
+        return energy if step.stage is Stage.STATIC else self.geometry or energy.for_relaxations()
 
     def by_purpose(self) -> Iterator[tuple[str, Engine]]:
         """Yield the engines that differ from that of the energies, with what they are for."""
         if self.prerelaxation is not None:
             yield "pre-relaxation", self.prerelaxation
-        if self.geometry is not None:
-            yield "geometry", self.geometry
+        if self.relaxing is not self.energy:
+            yield "geometry", self.relaxing

@@ -60,6 +60,8 @@ class EngineSpec(Record):
         ``r2SCAN`` (``vasp``, ``gpaw``).  None takes the engine's default.
     dispersion
         The dispersion correction.  None takes that of the preset where the engine has one.
+    spin_orbit
+        Whether the energies of the terms include spin-orbit coupling; relaxations never do.
     settings
         Single values that override the preset, such as ``{max_steps: 500}``.  The engine refuses unknown keys.
     """
@@ -69,4 +71,5 @@ class EngineSpec(Record):
     potential: str | None = None
     functional: str | None = None
     dispersion: Dispersion | None = None
+    spin_orbit: bool = False
     settings: dict[str, JsonValue] = {}

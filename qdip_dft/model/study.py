@@ -352,8 +352,15 @@ class StudySpec(Record):
 
     @model_validator(mode="after")
     def _relaxes_once_per_engine(self) -> StudySpec:
-        if self.prerelaxation is not None and self.prerelaxation == (self.geometry or self.engine):
+        relaxing = self.geometry or self.engine.model_copy(update={"spin_orbit": False})
+        if self.prerelaxation is not None and self.prerelaxation == relaxing:
             raise ValueError("prerelaxation names the engine that relaxes anyway; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _relaxes_without_spin_orbit(self) -> StudySpec:
+        if any(spec is not None and spec.spin_orbit for spec in (self.geometry, self.prerelaxation)):
+            raise ValueError("relaxations are done without spin-orbit coupling; set spin_orbit in engine alone")
         return self
 
     @property

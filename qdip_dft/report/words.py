@@ -61,7 +61,8 @@ def describe(doc: StabilizationDoc) -> str:
 def describe_theory(theory: LevelOfTheory) -> str:
     """Return code, version, functional and dispersion, such as ``SevenNet-0 sevenn 0.13.0 (PBE + D3(BJ))``."""
     dispersion = _DISPERSION_WORDS.get(theory.dispersion, f" + {theory.dispersion}")
-    return f"{theory.code} {theory.code_version} ({theory.functional}{dispersion})"
+    spin_orbit = " + spin-orbit" if theory.settings.get("spin_orbit") else ""
+    return f"{theory.code} {theory.code_version} ({theory.functional}{dispersion}{spin_orbit})"
 
 
 def name_facet(doc: StabilizationDoc) -> str:

@@ -268,6 +268,12 @@ def test_missing_feature_is_refused_before_anything_runs(engine: Engine) -> None
         engine.require(Feature.SOC)
 
 
+@pytest.mark.parametrize("name", ["testing", "cp2k", "gpaw", "vasp"])
+def test_spin_orbit_coupling_is_refused_by_engines_without_it(name: str) -> None:
+    with pytest.raises(EngineError, match="choose another engine"):
+        engine_from_spec(EngineSpec(name=name, spin_orbit=True))
+
+
 def test_atoms_on_top_of_each_other_are_refused(engine: Engine) -> None:
     structure = cubic_cspbi3(rattle_ang=0.0)
     coords = (structure.frac_coords[1], *structure.frac_coords[1:])
