@@ -355,8 +355,13 @@ def test_facets_of_different_levels_of_theory_make_no_training_set(shared: Share
     record = next(r for r in shared.records().values() if r.task.freedom is Freedom.NONE)
     other = record.theory.model_copy(update={"functional": "another"})
     archive.save_records([record.model_copy(update={"theory": other})])
+    (document,) = archive.find_stabilizations("toy-study")
+    study = document.study.model_copy(update={"name": "two-facets"})
+    for facet, theory in (("100", record.theory), ("111", other)):
+        changes = {"id": f"two-facets@{facet}", "study": study, "theory": theory}
+        archive.save_stabilization(document.model_copy(update=changes))
     with pytest.raises(LevelOfTheoryError, match="functional"):
-        export_training_set(archive, "toy-study", tmp_path / "mixed.extxyz")
+        export_training_set(archive, "two-facets", tmp_path / "mixed.extxyz")
     assert not (tmp_path / "mixed.extxyz").exists()
 
 
