@@ -57,7 +57,9 @@ OUTLOOK = """
   per atom (Δ gauge, Lejaeghere et al., Science 2016, 351, aad3000). CP2K's lead has four electrons and is 4 to 5 meV
   per atom away, its lattice 0.4 % wider. A larger basis set (TZV2PX, other TZV2P) changes its pressure by less than
   0.1 GPa, a grid of 600 instead of 400 Ry not at all, where 0.8 GPa separate it from the others: what is left is the
-  core. Energies of different codes never meet in one difference.
+  core. Energies of different codes never meet in one difference. GPAW's packaged lead shifts the energy of CsPbI3
+  against CsI + PbI2 by 10 meV per formula unit; [A study by DFT](dft-study.md#two-codes) shows the cause and the way
+  around it.
 * **Occupation.** CP2K 2023.1 has Fermi and Dirac's only; its temperature spreads it as wide as the Gaussian of the
   other codes. With a gap wider than the smearing all give the same energy.
 * **Basis sets.** CP2K's functions sit on atoms. An interface has more of them than its two slabs apart, so binding
