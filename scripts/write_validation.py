@@ -56,8 +56,20 @@ Masi et al. (ACS Energy Lett. 2020, 5, 418) give no numbers that could be compar
 lower bulk; strain costs it more; binding lowers both, the black phase more; black wins in sum. They hold for the planes
 and cells of its authors. By lattice match alone PbS(111) fits the yellow phase better (δ-FAPbI3(0001), 61 Å² at 3.1 %)
 than the black one (α(100), 229 Å² at 4.8 %), so another choice of planes may well give other signs, and both are
-results. The potential agrees with the first sign (α above δ in the table). For the others see the study `pbs-fapbi3`,
-whose report states planes, cells and strains with the four terms.
+results. The study `pbs-fapbi3` asks on PbS(111), film α(100) in a cell of 228.5 Å² (6:15, strains −4.6 and −0.9 %)
+against δ(100) in 198.0 Å² (3:13, −4.9 and +4.1 %), with SevenNet-0 + D3(BJ), preset `fast`, in eV per formula unit,
+black − yellow:
+
+| term | sign of Masi 2020 | computed | |
+|---|---|---|---|
+| bulk | yellow lower | +0.195 | agrees |
+| strain | costs yellow more | −0.022 | agrees |
+| binding | lowers both, black more | −0.251 and −0.196: −0.056 | agrees |
+| sum, with a surface term of +0.039 | black lower | +0.155 | **disagrees** |
+
+The sum disagrees because the potential's bulk difference, about three times the reference of 0.07, outweighs what
+strain and binding gain. With 0.07 in its place the sum would be +0.03, which is too close to call: one start of a
+hybrid film is uncertain by some 0.02.
 """
 
 
