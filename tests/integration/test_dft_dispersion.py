@@ -63,7 +63,7 @@ def test_quantum_espresso_finds_the_same_dispersion_itself(tmp_path: Path) -> No
     engine = coarse_engine("espresso", cutoff_ev=272)
     code = engine.start(setting(tmp_path))
     assert isinstance(code, EspressoRun)
-    code._write_input(tmp_path / "pw.in", arrangement_of(slab()), {"electron_maxstep": 60})
+    code.write_inputs(arrangement_of(slab()), {"electron_maxstep": 60})
     own = "&SYSTEM\n vdw_corr = 'grimme-d3'\n dftd3_version = 4\n dftd3_threebody = .false.\n"
     text = (tmp_path / "pw.in").read_text().replace("&SYSTEM\n", own)
     (tmp_path / "pw.in").write_text(re.sub(r"conv_thr += \S+", "conv_thr = 1e-4", text))

@@ -47,7 +47,7 @@ def through_input(name: str, arrangement: Arrangement, folder: Path) -> Atoms:
     engine = engine_from_spec(EngineSpec(name=name))
     run = engine.start(Setting(folder=folder, k_mesh=(2, 2, 2), vacuum=None, has_fixed_cell=True))  # type: ignore[attr-defined]
     if isinstance(run, EspressoRun):
-        run._write_input(folder / "pw.in", arrangement, {})
+        run.write_inputs(arrangement, {})
         atoms = read(folder / "pw.in", format="espresso-in")
         assert isinstance(atoms, Atoms)
         return atoms
