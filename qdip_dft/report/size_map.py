@@ -13,6 +13,7 @@ from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.uncertainty import CriticalSize, EmbeddedInterface
 from qdip_dft.report.error_tables import evaluate_dots
 from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
+from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.words import find_compared, name_facet, name_film
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _RADII_ANG = np.linspace(8.0, 60.0, 53)
 _LOADINGS = np.linspace(0.01, 0.40, 40)
-_AXES_INCH, _TOP_INCH, _BOTTOM_INCH, _LEFT_INCH, _RIGHT_INCH = 2.3, 0.5, 0.5, 0.6, 0.85
+_FRAME = FigureFrame(axes_inch=2.3, top_inch=0.5, bottom_inch=0.5, left_inch=0.6, right_inch=0.85)
 _N_LEVELS = 11
 _COLOURS = "PuOr_r"
 """Orange favours the competitor, purple the black phase; told apart without red and green."""
@@ -76,17 +77,11 @@ def draw_size_map(view: SizeMap, *, shape: FigureShape = WIDE) -> Figure:
         The room that the figure has.
     """
     import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    height_inch = _TOP_INCH + _AXES_INCH + _BOTTOM_INCH
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(shape.width_inch, height_inch))
-        FigureCanvasAgg(figure)
-        width = 1.0 - (_LEFT_INCH + _RIGHT_INCH) / shape.width_inch
-        left, bottom = _LEFT_INCH / shape.width_inch, _BOTTOM_INCH / height_inch
-        axes = figure.add_axes((left, bottom, width, _AXES_INCH / height_inch))
-        _fill(axes, view, figure, (left + width + 0.02, bottom, 0.025, _AXES_INCH / height_inch))
+        figure, axes = _FRAME.open_axes(width_inch=shape.width_inch)
+        place = axes.get_position()
+        _fill(axes, view, figure, (place.x1 + 0.02, place.y0, 0.025, place.height))
         axes.set_xlabel("radius of the dots (nm)")
         axes.set_ylabel("loading (volume %)")
         favoured = f"{view.facet} in a host, below 0: {typeset_film(view.black)}"

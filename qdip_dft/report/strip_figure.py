@@ -9,15 +9,15 @@ from qdip_dft.analysis.sentence import write_signed
 from qdip_dft.analysis.strip import PhaseStrip, Strip
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
+from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.words import ROLE_WORDS, name_film_and_termination
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_AXES_INCH, _TOP_INCH, _BOTTOM_INCH = 2.4, 0.35, 0.5
+_FRAME = FigureFrame(axes_inch=2.4, top_inch=0.35, bottom_inch=0.5, left_inch=0.66, right_inch=0.15)
 _LEGEND_ROW_INCH = 0.17
-_LEFT_INCH, _RIGHT_INCH = 0.66, 0.15
 _COLOURS = {PhaseRole.BLACK: "#1a1a1a", PhaseRole.COMPETITOR: "#e69f00"}
 _DASHES = ("-", "--", ":", "-.")
 _REIGN_WIDTHS = {PhaseRole.BLACK: 2.2, PhaseRole.COMPETITOR: 5.0}
@@ -39,21 +39,14 @@ def draw_strip(strip: Strip, *, facet: str, shape: FigureShape = WIDE) -> Figure
         The room that the figure has.
     """
     import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     legend_inch = _LEGEND_ROW_INCH * (1 + sum(len(phase.lines) for phase in strip.phases))
-    height_inch = _TOP_INCH + _AXES_INCH + _BOTTOM_INCH + legend_inch
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(shape.width_inch, height_inch))
-        FigureCanvasAgg(figure)
-        width = 1.0 - (_LEFT_INCH + _RIGHT_INCH) / shape.width_inch
-        bottom = (_BOTTOM_INCH + legend_inch) / height_inch
-        axes = figure.add_axes((_LEFT_INCH / shape.width_inch, bottom, width, _AXES_INCH / height_inch))
+        figure, axes = _FRAME.open_axes(width_inch=shape.width_inch, legend_inch=legend_inch)
         for phase in sorted(strip.phases, key=lambda phase: phase.role is PhaseRole.BLACK):
             _draw_phase(axes, phase, strip.width_ev)
         _label_axes(axes, strip, fill(f"on {facet}; bold: lowest of its phase", shape.line_length))
-        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.5 / _AXES_INCH), frameon=False, fontsize=7)
+        axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.5 / _FRAME.axes_inch), frameon=False, fontsize=7)
     return figure
 
 

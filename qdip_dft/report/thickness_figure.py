@@ -18,6 +18,7 @@ from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.uncertainty import CriticalSize, SampleKind, Uncertainty
 from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
+from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.words import find_compared, name_facet, name_film
 from qdip_dft.units import MEV_PER_EV
 
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ANG_PER_NM = 10.0
-_AXES_INCH, _TOP_INCH, _BOTTOM_INCH = 2.2, 0.75, 0.5
-_LEFT_INCH, _RIGHT_INCH = 0.66, 0.15
+_FRAME = FigureFrame(axes_inch=2.2, top_inch=0.75, bottom_inch=0.5, left_inch=0.66, right_inch=0.15)
 _LINE_COLOUR, _CRITICAL_COLOUR, _ZERO_COLOUR = "#0072b2", "#1a1a1a", "#bbbbbb"
 _STRAINED_BULK, _BULK = "strained bulk", "bulk"
 """Names under which a candidate lists the calculations that give the volume of its formula unit."""
@@ -214,17 +214,9 @@ def draw_thickness(view: ThicknessView, *, shape: FigureShape = WIDE) -> Figure:
         The room that the figure has.
     """
     import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    height_inch = _TOP_INCH + _AXES_INCH + _BOTTOM_INCH
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(shape.width_inch, height_inch))
-        FigureCanvasAgg(figure)
-        width = 1.0 - (_LEFT_INCH + _RIGHT_INCH) / shape.width_inch
-        axes = figure.add_axes(
-            (_LEFT_INCH / shape.width_inch, _BOTTOM_INCH / height_inch, width, _AXES_INCH / height_inch)
-        )
+        figure, axes = _FRAME.open_axes(width_inch=shape.width_inch)
         _draw_line(axes, view)
         _mark_thicknesses(axes, view)
         _label_axes(axes, view, shape)
