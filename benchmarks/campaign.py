@@ -6,22 +6,28 @@ A campaign file with so many dots on one host, each study 24 calculations of the
 nothing.  The dots are one crystal in files of different lattice constants, so that every dot is new and the host is
 shared.  A submission queues the first stage of each study; before the status is asked, the queue is filled up to all
 calculations, as if every stage had been built.  Seconds of the clock and, in brackets, of this process, which does not
-count what else runs on the machine.  Needs `make mongod`.
+count what else runs on the machine; the last column is the command in a process of its own: until its table stands
+there and, in brackets, until the process has ended.  Needs `make mongod`.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
+
+QDIP = [sys.executable, "-c", "import sys; sys.argv[0] = 'qdip'; from qdip_dft.cli import main; main()"]
 
 LATTICE_STEP_ANG = 0.002
 """Each dot is so much larger than the one before: another crystal for the keys, the same cells for the interfaces."""
@@ -36,6 +42,7 @@ class Times:
     plan_s: tuple[float, float]
     submit_s: tuple[float, float]
     queue_s: tuple[float, float]
+    command_s: tuple[float, float]
 
 
 def write_campaign(folder: Path, n_dots: int) -> Path:
@@ -68,7 +75,40 @@ def fill_up(database: Any, count: int) -> None:
     database.fireworks.insert_many(copies)
 
 
-def measure(launchpad: Any, path: Path) -> Times:
+def time_command(cluster: Any) -> tuple[float, float]:
+    """Return the seconds until the table of `qdip queue` stands there and until its process has ended, medians of five.
+
+    The process outlives its answer by half a second, in which the database driver waits for its own threads.
+    """
+    environment = {**os.environ, "QDIP_CLUSTER": str(cluster.path), "PYTHONUNBUFFERED": "1"}
+    answered, ended = [], []
+    for _ in range(5):
+        start = perf_counter()
+        with subprocess.Popen([*QDIP, "queue"], env=environment, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            answered.append(perf_counter() - start)
+            process.stdout.read()
+        assert process.returncode == 0
+        ended.append(perf_counter() - start)
+    return median(answered), median(ended)
+
+
+def make_cluster(folder: Path, server: Any, database: str) -> Any:
+    """Write a cluster folder for a database of the server."""
+    from qdip_dft.execution.fireworks.folder import ClusterSettings, write_cluster_folder
+
+    settings = ClusterSettings(
+        mongodb_uri=f"mongodb://{server.host}:{server.port}",
+        database=database,
+        user=server.username,
+        password=server.password,
+        authentication_database="admin",
+    )
+    return write_cluster_folder(folder / database, settings)
+
+
+def measure(cluster: Any, launchpad: Any, path: Path) -> Times:
     """Return the seconds for planning, submitting and asking for the status of a campaign."""
     from qdip_dft.campaign import plan_all
     from qdip_dft.execution.fireworks.control import list_statuses
@@ -91,7 +131,7 @@ def measure(launchpad: Any, path: Path) -> Times:
     n_different = counts.n_total - counts.n_shared
     answered = now()
     spent = (since(start, planned), since(planned, submitted), since(filled, answered))
-    return Times(counts.n_total, n_different, *spent)
+    return Times(counts.n_total, n_different, *spent, time_command(cluster))
 
 
 def now() -> tuple[float, float]:
@@ -113,7 +153,7 @@ def draw(times: list[Times], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
     sizes = [each.n_calculations for each in times]
-    for name, label in (("plan_s", "plan"), ("submit_s", "submit, first stages"), ("queue_s", "qdip queue")):
+    for name, label in (("plan_s", "plan"), ("submit_s", "submit, first stages"), ("queue_s", "look into the queue")):
         seconds = [getattr(each, name)[1] for each in times]
         (line,) = axes.loglog(sizes, seconds, "o-", label=label)
         axes.loglog(sizes, [seconds[0] * size / sizes[0] for size in sizes], ":", color=line.get_color())
@@ -130,23 +170,23 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, default=None)
     given = parser.parse_args()
     import private_mongod
-    from fireworks import LaunchPad
 
     logging.disable(logging.CRITICAL)
     program = private_mongod.find_mongod()
     assert program is not None, "make mongod"
     times = []
-    print("| calculations | different | plan | submit (first stages) | `qdip queue` |\n|---|---|---|---|---|")
+    print(
+        "| calculations | different | plan | submit (first stages) | queue | `qdip queue` |\n|---|---|---|---|---|---|"
+    )
     with private_mongod.start_private_mongod(program) as server, tempfile.TemporaryDirectory() as folder:
         for count in given.dots:
-            name = f"campaign_{count}"
-            launchpad = LaunchPad(host=server.database_uri(name), uri_mode=True, name=name)
-            times.append(measure(launchpad, write_campaign(Path(folder), count)))
-            launchpad.connection.close()
+            cluster = make_cluster(Path(folder), server, f"campaign_{count}")
+            with cluster.open_launchpad() as launchpad:
+                times.append(measure(cluster, launchpad, write_campaign(Path(folder), count)))
             spent = (times[-1].plan_s, times[-1].submit_s, times[-1].queue_s)
-            cells = [f"{clock:.2g} s ({used:.2g} s)" for clock, used in spent]
-            row = f"| {times[-1].n_calculations} | {times[-1].n_different} | {' | '.join(cells)} |"
-            print(row, flush=True)
+            cells = [str(times[-1].n_calculations), str(times[-1].n_different)]
+            cells += [f"{clock:.2g} s ({used:.2g} s)" for clock, used in (*spent, times[-1].command_s)]
+            print(f"| {' | '.join(cells)} |", flush=True)
     if given.plot is not None:
         draw(times, given.plot)
 

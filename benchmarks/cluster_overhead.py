@@ -1,6 +1,6 @@
 """What a trivial job costs beside its own time: jobflow on this machine, plain FireWorks, and ours, in every mode.
 
-    python benchmarks/cluster_overhead.py [--jobs 100] [--blocks 6] [--batch-jobs 6]
+    python benchmarks/cluster_overhead.py [--jobs 40] [--blocks 8] [--batch-jobs 24]
 
 The trivial job of plain FireWorks is a bare PyTask run by ``rlaunch``; ours is a single-point energy of two atoms with
 the toy potential (0.2 ms) run by our worker, with claim, look-up and the result on disk before it is stored.  Plain and
@@ -254,9 +254,9 @@ def measure_on_slurm(bench: Bench, *, blocks: int, batch_jobs: int) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=100)
-    parser.add_argument("--blocks", type=int, default=6)
-    parser.add_argument("--batch-jobs", type=int, default=6, help="0: without Slurm")
+    parser.add_argument("--jobs", type=int, default=40)
+    parser.add_argument("--blocks", type=int, default=8)
+    parser.add_argument("--batch-jobs", type=int, default=24, help="0: without Slurm")
     given = parser.parse_args()
     import private_mongod
 

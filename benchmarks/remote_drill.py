@@ -47,7 +47,8 @@ class Drill:
 
     def run_study(self, number: int, *, kills: int, limit_s: float) -> bool:
         """Submit a study and let it be carried out through so many kills; return whether it has finished."""
-        from qdip_dft.execution.fireworks.submission import Manager, submit_through
+        from qdip_dft.execution.fireworks.database import Manager
+        from qdip_dft.execution.fireworks.submission import submit_through
         from qdip_dft.execution.managers import open_queue
 
         end_s, left = time.monotonic() + limit_s, kills
@@ -84,7 +85,7 @@ class Drill:
 
     def compare(self, numbers: list[int]) -> int:
         """Return how many studies have the numbers of an undisturbed local run."""
-        from qdip_dft.execution.fireworks.submission import Manager
+        from qdip_dft.execution.fireworks.database import Manager
         from qdip_dft.execution.local import run_study
         from qdip_dft.execution.managers import open_queue
 
@@ -127,7 +128,7 @@ def write_cluster(folder: Path, server: Any) -> Any:
 
 def drill(folder: Path, server: Any, slurm: Any, given: argparse.Namespace) -> None:
     """Run studies until the kills are used up, and print what came of it."""
-    from qdip_dft.execution.fireworks.submission import Manager
+    from qdip_dft.execution.fireworks.database import Manager
     from qdip_dft.execution.managers import open_queue
 
     environment = {**os.environ, **slurm.environment, "OMP_NUM_THREADS": "1"}

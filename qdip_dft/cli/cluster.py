@@ -16,8 +16,9 @@ from qdip_dft.cli.output import console, write_json
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
+    from qdip_dft.execution.fireworks.database import Manager
     from qdip_dft.execution.fireworks.folder import ClusterFolder
-    from qdip_dft.execution.fireworks.submission import Manager, SubmitSummary
+    from qdip_dft.execution.fireworks.submission import SubmitSummary
     from qdip_dft.execution.managers import Action
 
 Cluster = Annotated[
@@ -273,7 +274,7 @@ def _act(cluster: Path, action: Action, study: str, term: str | None) -> None:
 
 
 def _manager(name: str) -> Manager:
-    from qdip_dft.execution.fireworks.submission import Manager
+    from qdip_dft.execution.fireworks.database import Manager
 
     if name in list(Manager):
         return Manager(name)

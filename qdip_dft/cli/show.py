@@ -158,8 +158,7 @@ def _gather_structures(plan: StudyPlan, results: Path) -> tuple[dict[str, Struct
 
     Parts that are not calculated yet are built on the relaxed ones where these exist.
     """
-    from qdip_dft.execution.local import open_archive
-    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.execution.results_folder import ResultsFolder, open_archive
     from qdip_dft.flows.resolution import preview_structures
 
     if not results.exists():

@@ -288,9 +288,8 @@ def _list_run(notes: RunNotes | None) -> list[dict[str, Any]]:
 
 def _describe_result(document: StabilizationDoc) -> dict[str, Any]:
     from qdip_dft.analysis.verdict import judge
-    from qdip_dft.execution.failures import list_left_out
 
-    n_left_out = len({failure.name for failure in list_left_out(document)})
+    n_left_out = sum(bool(result.failed_checks) for result in document.candidates)
     n_missing = sum(bool(result.missing) for result in document.candidates)
     troubles = [f"{n_missing} films without all terms"] if n_missing else []
     troubles += [f"{n_left_out} films left out"] if n_left_out else []

@@ -35,7 +35,7 @@ def open_folder(results: Path) -> ResultsFolder:
 
 def open_archive_of(folder: ResultsFolder) -> Archive:
     """Return the records of a results folder."""
-    from qdip_dft.execution.local import open_archive
+    from qdip_dft.execution.results_folder import open_archive
 
     return open_archive(folder)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.local import open_archive
 from qdip_dft.execution.mongo_address import is_mongo_uri
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.execution.results_folder import ResultsFolder, open_archive
 from qdip_dft.results.archive import Archive
 from qdip_dft.results.fields import INDEXES
 

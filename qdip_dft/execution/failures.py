@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from qdip_dft.flows.resolution import Resolution, explain_failure
 from qdip_dft.flows.screening import screening_of
 from qdip_dft.model.calculation import CalculationRecord
-from qdip_dft.model.stabilization import Check, StabilizationDoc
+from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.plan import StudyPlan
 
 _PATH = re.compile(r"(?<![\w/])/[\w.@+-]+(?:/[\w.@+-]+)+")
@@ -108,13 +108,8 @@ def list_left_out(document: StabilizationDoc) -> tuple[Failure, ...]:
             remedy=_ADVICE_BY_CHECK.get(check.name, "try another plane, termination or cell"),
         )
         for result in document.candidates
-        for check in result.checks
-        if _is_decisive_failure(check)
+        for check in result.failed_checks
     )
-
-
-def _is_decisive_failure(check: Check) -> bool:
-    return check.is_decisive and not check.is_passed
 
 
 def _describe_record(plan: StudyPlan, resolution: Resolution, name: str, *, where: str) -> Failure:

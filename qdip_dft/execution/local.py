@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 from qdip_dft.errors import EngineError
 from qdip_dft.execution.progress import ProgressDisplay
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.execution.results_folder import ResultsFolder, open_archive
 from qdip_dft.execution.run_notes import NotedRun
 from qdip_dft.jobs.screening import checkpoint_file
 from qdip_dft.journal import recording_in
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.plan import StudyPlan
-from qdip_dft.results.archive import Archive
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from qdip_dft.flows.resolution import Resolution
+    from qdip_dft.results.archive import Archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,6 @@ class RunSummary:
     documents: tuple[StabilizationDoc, ...]
     n_calculated: int
     n_reused: int
-
-
-def open_archive(folder: ResultsFolder) -> Archive:
-    """Return the records of a results folder."""
-    return Archive(folder.collection("calculations"), folder.collection("stabilizations")).connect()
 
 
 def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None, is_retry: bool = False) -> RunSummary:

@@ -8,11 +8,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.execution.fireworks import control
-from qdip_dft.execution.fireworks.database import ClusterDatabase
+from qdip_dft.execution.fireworks.database import ClusterDatabase, Manager, SubmissionState
+from qdip_dft.execution.fireworks.queue import FireworksQueue, Queue
 from qdip_dft.execution.fireworks.stage import Orders
-from qdip_dft.execution.fireworks.submission import FireworksQueue, Manager, Queue, SubmissionState, submit_through
 from qdip_dft.execution.remote import control as remote_control
-from qdip_dft.execution.remote.studies import restore_plan
 
 if TYPE_CHECKING:
     from qdip_dft.execution.fireworks.control import StudyStatus
@@ -93,6 +92,9 @@ def retry_ended(folder: ClusterFolder, study: str) -> int:
 
     As long as a study goes on nothing is tried again: what depends on the failure is left out, the rest still comes.
     """
+    from qdip_dft.execution.fireworks.submission import submit_through
+    from qdip_dft.execution.remote.studies import restore_plan
+
     with folder.open_launchpad() as launchpad:
         ended = {"study": study, "state": SubmissionState.FINISHED.value}
         submissions = list(ClusterDatabase(launchpad.db).submissions.find(ended))

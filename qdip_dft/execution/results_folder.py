@@ -32,6 +32,7 @@ from qdip_dft.errors import ResultsError
 from qdip_dft.execution.sqlite_errors import explain_file_errors, explain_sqlite_errors, measure_free_space_mb
 from qdip_dft.execution.sqlite_store import SQLiteStore, open_connection
 from qdip_dft.execution.summary_store import SummaryStore
+from qdip_dft.results.archive import Archive
 from qdip_dft.results.fields import INDEXES, SUMMARY_FIELDS
 
 if TYPE_CHECKING:
@@ -223,6 +224,11 @@ def _require_safe_name(name: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", name) is None:
         raise _unsafe(f"{name!r} cannot name a folder")
     return name
+
+
+def open_archive(folder: ResultsFolder) -> Archive:
+    """Return the records of a results folder."""
+    return Archive(folder.collection("calculations"), folder.collection("stabilizations")).connect()
 
 
 def _unsafe(what: str) -> ResultsError:

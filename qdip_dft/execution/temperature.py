@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qdip_dft.execution.local import open_archive
 from qdip_dft.execution.progress import ProgressDisplay
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.execution.results_folder import ResultsFolder, open_archive
 from qdip_dft.flows.temperature import assemble_temperature, list_crystals
 from qdip_dft.flows.vibrations import VibratingCrystal, VibrationSurvey, survey_vibrations, tighten
 from qdip_dft.jobs.calculate import calculation_job

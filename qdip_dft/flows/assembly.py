@@ -522,6 +522,5 @@ def _reasons_of_absence(
 
 
 def _why_absent(result: CandidateResult) -> str:
-    failed = [f"{check.name}: {check.finding}" for check in result.checks if check.is_decisive and not check.is_passed]
-    reasons = (*result.missing, *failed, "valid, but the study pins another plane of this phase")
+    reasons = (*result.faults, "valid, but the study pins another plane of this phase")
     return f"{result.candidate.label.rpartition('//')[2]}: {reasons[0]}"

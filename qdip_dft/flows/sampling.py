@@ -20,7 +20,7 @@ from qdip_dft.flows.samples import Sample, list_samples
 from qdip_dft.flows.steps import StudySteps
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.interface import Candidate
-from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
+from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.uncertainty import SampledFilm, SampleKind
 
@@ -132,15 +132,10 @@ def describe_sample(sample: Sample, resolution: Resolution, *, steps: StudySteps
         area_ang2=result.area_ang2,
         n_film_planes=candidate.n_film_planes,
         n_dot_planes=candidate.dot_cut.n_planes,
-        faults=(*_list_faults(result), *mixture),
+        faults=(*result.faults, *mixture),
         theory=theory,
         calculations=result.calculations,
     )
 
 
 _TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
-
-
-def _list_faults(result: CandidateResult) -> tuple[str, ...]:
-    failed = (check for check in result.checks if check.is_decisive and not check.is_passed)
-    return (*result.missing, *(f"{check.name}: {check.finding}" for check in failed))

@@ -162,7 +162,17 @@ class CandidateResult(Terms):
     @property
     def is_valid(self) -> bool:
         """Return whether every term is there and no decisive check failed."""
-        return not self.missing and all(check.is_passed or not check.is_decisive for check in self.checks)
+        return not self.missing and not self.failed_checks
+
+    @property
+    def failed_checks(self) -> tuple[Check, ...]:
+        """Return the decisive checks that failed: they keep the candidate out of the comparison."""
+        return tuple(check for check in self.checks if check.is_decisive and not check.is_passed)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Return in words why the candidate is not valid: its missing terms, then its failed checks."""
+        return (*self.missing, *(f"{check.name}: {check.finding}" for check in self.failed_checks))
 
     @property
     def at_bx2_rich(self) -> CandidateResult:

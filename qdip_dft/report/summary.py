@@ -93,16 +93,10 @@ def find_selected(doc: StabilizationDoc, phase: str) -> CandidateResult | None:
     return next((result for result in doc.candidates if result.is_selected and result.candidate.phase == phase), None)
 
 
-def list_faults(result: CandidateResult) -> tuple[str, ...]:
-    """Return why a candidate is not valid: missing terms and decisive checks that failed."""
-    failed = (check for check in result.checks if check.is_decisive and not check.is_passed)
-    return (*result.missing, *(f"{check.name}: {check.finding}" for check in failed))
-
-
 def list_reasons(doc: StabilizationDoc, phase: PhaseSpec) -> tuple[str, ...]:
     """Return why no candidate stands for a phase."""
     tried = (result for result in doc.candidates if result.candidate.phase == phase.phase)
-    invalid = [f"{result.candidate.label}: {fault}" for result in tried for fault in list_faults(result)]
+    invalid = [f"{result.candidate.label}: {fault}" for result in tried for fault in result.faults]
     dropped = (candidate for candidate in doc.dropped if f"//{phase.phase}(" in candidate.label)
     not_built = [f"{candidate.label}: {candidate.reason}" for candidate in dropped]
     return (*invalid, *not_built) or ("no candidate was computed",)

@@ -13,7 +13,7 @@ from qdip_dft.analysis.sentence import write_signed
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.report.summary import find_selected, list_faults
+from qdip_dft.report.summary import find_selected
 
 ROLE_WORDS = {PhaseRole.BLACK: "black", PhaseRole.COMPETITOR: "yellow"}
 """The sides of the comparison as they are called in tables, figures and sentences."""
@@ -174,7 +174,7 @@ def _list_losers(doc: StabilizationDoc) -> list[str]:
 def say_why_lost(doc: StabilizationDoc, result: CandidateResult) -> str:
     """Say how far a candidate lies above the selected one of its phase, or why it is left out."""
     if not result.is_valid:
-        return f"left out: {'; '.join(list_faults(result))}"
+        return f"left out: {'; '.join(result.faults)}"
     total_ev_per_fu = f"total {write_signed(find_relative_total(result))} eV/f.u."
     winner = find_selected(doc, result.candidate.phase)
     if winner is None or winner.total_ev_per_fu is None or result.total_ev_per_fu is None:

@@ -22,10 +22,11 @@ from maggma.stores import MemoryStore
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.fireworks.folder import ClusterFolder, ClusterSettings, write_cluster_folder
 from qdip_dft.execution.fireworks.outbox import Outbox
+from qdip_dft.execution.fireworks.queue import FireworksQueue
 from qdip_dft.execution.fireworks.reconcile import Reconciler
 from qdip_dft.execution.fireworks.resources import Resources
 from qdip_dft.execution.fireworks.serial import write_job
-from qdip_dft.execution.fireworks.submission import FireworksQueue, SubmitSummary, submit_through
+from qdip_dft.execution.fireworks.submission import SubmitSummary, submit_through
 from qdip_dft.execution.local import run_study
 from qdip_dft.execution.managers import Action, Manager, act_on_study, list_all_statuses, open_queue
 from qdip_dft.execution.remote.control import list_statuses

@@ -15,8 +15,7 @@ from qdip_dft.engines.base import OnStep
 from qdip_dft.engines.dft import count_k_points
 from qdip_dft.engines.registry import ENGINES
 from qdip_dft.engines.testing import TestingEngine
-from qdip_dft.execution.local import open_archive
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.execution.results_folder import ResultsFolder, open_archive
 from qdip_dft.model.calculation import EngineResult, Freedom, LevelOfTheory
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import StructureRecord

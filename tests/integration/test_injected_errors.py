@@ -14,8 +14,8 @@ import pytest
 
 from qdip_dft.engines.base import OnStep
 from qdip_dft.engines.testing import TestingEngine
-from qdip_dft.execution.local import open_archive, run_study
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.execution.local import run_study
+from qdip_dft.execution.results_folder import ResultsFolder, open_archive
 from qdip_dft.model.calculation import CalculationRecord, EngineResult, Freedom, LevelOfTheory
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.plan import StudyPlan, plan_study, read_study

@@ -24,8 +24,8 @@ from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError, OutOfTime
-from qdip_dft.execution.local import open_archive, run_study
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.execution.local import run_study
+from qdip_dft.execution.results_folder import ResultsFolder, open_archive
 from qdip_dft.jobs.screen import screening_job
 from qdip_dft.jobs.screening import Checkpoint, checkpoint_file, screen
 from qdip_dft.model.calculation import EngineResult, Freedom

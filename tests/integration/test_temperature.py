@@ -37,8 +37,7 @@ def test_the_toys_cubic_phases_have_imaginary_modes_and_no_free_energy(results: 
 
 
 def test_a_second_run_calculates_nothing(results: Path) -> None:
-    from qdip_dft.execution.local import open_archive
-    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.execution.results_folder import ResultsFolder, open_archive
 
     ask(results)
     before = sum(1 for _ in open_archive(ResultsFolder(results)).list_calculations())

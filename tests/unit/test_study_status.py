@@ -19,8 +19,7 @@ from rich.console import Console
 
 from qdip_dft.cli import status as command
 from qdip_dft.execution.failures import list_failures, list_left_out
-from qdip_dft.execution.local import open_archive
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.execution.results_folder import ResultsFolder, open_archive
 from qdip_dft.execution.run_notes import NOTES_FILE, NotedRun, RunningCalculation, RunNotes, read_run_notes
 from qdip_dft.execution.study_status import Speed, StudyStatus, measure_speed, measure_status
 from qdip_dft.flows.resolution import Resolution

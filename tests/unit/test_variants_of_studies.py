@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from qdip_dft.errors import StudyError
-from qdip_dft.execution.local import open_archive
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.execution.results_folder import ResultsFolder, open_archive
 from qdip_dft.model.study import StudySpec
 from qdip_dft.plan import use_engine
 from tests.unit.report_documents import make_document

@@ -7,9 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.fireworks.database import CONTINUED, STANDBY, STATUS_INDEX, ClusterDatabase
+from qdip_dft.execution.fireworks.database import (
+    CONTINUED,
+    STANDBY,
+    STATUS_INDEX,
+    ClusterDatabase,
+    Manager,
+    SubmissionState,
+)
 from qdip_dft.execution.fireworks.stage import ADVANCE
-from qdip_dft.execution.fireworks.submission import Manager, SubmissionState
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad

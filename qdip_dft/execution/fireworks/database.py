@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.execution.fireworks.claims import Claims
@@ -21,6 +22,23 @@ STANDBY = "standby"
 """Category of a firework that another study's firework makes superfluous: no worker takes it.
 
 It is in the workflow so that its study waits; when the other one is done or given up, it gets its own category back."""
+
+
+class Manager(StrEnum):
+    """Who carries out the jobs of a submission."""
+
+    FIREWORKS = "fireworks"
+    """FireWorks: every worker talks to the database."""
+    REMOTE = "jobflow-remote"
+    """jobflow-remote: one runner talks to the database and to the batch systems."""
+
+
+class SubmissionState(StrEnum):
+    """How a submission stands."""
+
+    ACTIVE = "active"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any
 
 from qdip_dft.campaign import Counts, count_calculations
-from qdip_dft.execution.fireworks.database import ClusterDatabase
+from qdip_dft.execution.fireworks.database import ClusterDatabase, Manager, SubmissionState
+from qdip_dft.execution.fireworks.queue import FireworksQueue, Queue
 from qdip_dft.execution.fireworks.resources import Resources
-from qdip_dft.execution.fireworks.stage import Orders, build_stage, classify_job, is_advance, wake_stored
+from qdip_dft.execution.fireworks.stage import Orders, classify_job, is_advance
 from qdip_dft.model.stabilization import StabilizationDoc
 
 if TYPE_CHECKING:
@@ -28,23 +28,6 @@ if TYPE_CHECKING:
 
 UNSTARTED_AFTER = timedelta(minutes=5)
 """A submission without fireworks of this age was killed before it had any; the study may be submitted again."""
-
-
-class Manager(StrEnum):
-    """Who carries out the jobs of a submission."""
-
-    FIREWORKS = "fireworks"
-    """FireWorks: every worker talks to the database."""
-    REMOTE = "jobflow-remote"
-    """jobflow-remote: one runner talks to the database and to the batch systems."""
-
-
-class SubmissionState(StrEnum):
-    """How a submission stands."""
-
-    ACTIVE = "active"
-    FINISHED = "finished"
-    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,73 +59,6 @@ class SubmitSummary:
     n_later: int = 0
     classes: dict[str, int] | None = None
     note: str = ""
-
-
-class Queue(Protocol):
-    """The small interface of a cluster manager: whatever carries out the jobs of a flow, each once for the group."""
-
-    manager: ClassVar[Manager]
-
-    @property
-    def database(self) -> ClusterDatabase:
-        """The group's database."""
-
-    def insert(self, flow: Flow, orders: Orders) -> Inserted:
-        """Claim what a flow still needs and queue it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inserted:
-    """What came into a queue.
-
-    Parameters
-    ----------
-    n_jobs
-        Entries of the queue made now.
-    n_shared
-        Calculations that another submission makes.
-    n_stored
-        Calculations that were stored meanwhile.
-    classes
-        Number of calculations to be made by job class.
-    """
-
-    n_jobs: int
-    n_shared: int
-    n_stored: int
-    classes: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class FireworksQueue:
-    """FireWorks: a workflow per study, the job that builds the next stage included.
-
-    Parameters
-    ----------
-    launchpad
-        The group's queue; results, claims and submissions lie in the same database.
-    """
-
-    launchpad: LaunchPad
-    manager: ClassVar[Manager] = Manager.FIREWORKS
-
-    @property
-    def database(self) -> ClusterDatabase:
-        """The group's database."""
-        return ClusterDatabase(self.launchpad.db)
-
-    def insert(self, flow: Flow, orders: Orders) -> Inserted:
-        """Insert the first stage of a study."""
-        database = self.database
-        stage = build_stage(flow, orders, database)
-        self.launchpad.add_wf(stage.to_workflow(orders))
-        wake_stored(stage, database)
-        return Inserted(
-            n_jobs=len(stage.fireworks),
-            n_shared=len(stage.standing_by),
-            n_stored=stage.n_stored,
-            classes=dict(Counter(firework.spec["qdip"]["category"] for firework in stage.parents)),
-        )
 
 
 def submit_study(plan: StudyPlan, launchpad: LaunchPad, **options: Any) -> SubmitSummary:

@@ -6,10 +6,8 @@ from collections import Counter
 from typing import Any
 
 from qdip_dft.execution.fireworks.control import StudyStatus, pass_on_claim
-from qdip_dft.execution.fireworks.database import STANDBY, ClusterDatabase
-from qdip_dft.execution.fireworks.submission import Manager, SubmissionState
-from qdip_dft.execution.remote.queue import FIRST_INDEX, RemoteQueue
-from qdip_dft.execution.remote.studies import LOST_STATES
+from qdip_dft.execution.fireworks.database import STANDBY, ClusterDatabase, Manager, SubmissionState
+from qdip_dft.execution.remote.queue import FIRST_INDEX, LOST_STATES, RemoteQueue
 
 Document = dict[str, Any]
 

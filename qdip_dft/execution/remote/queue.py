@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID, uuid5
 
-from qdip_dft.execution.fireworks.database import ClusterDatabase
+from qdip_dft.execution.fireworks.database import ClusterDatabase, Manager
+from qdip_dft.execution.fireworks.queue import Inserted
 from qdip_dft.execution.fireworks.resources import JobClass, Resources
 from qdip_dft.execution.fireworks.stage import Orders, classify_job, find_term, is_advance
-from qdip_dft.execution.fireworks.submission import Inserted, Manager
 
 if TYPE_CHECKING:
     from jobflow import Flow, Job
@@ -30,6 +30,9 @@ FLOW_NAMESPACE = UUID("0f4d0c5e-8a3f-4f0f-9d6a-0b8f7f1f5c64")
 
 FIRST_INDEX = 1
 """jobflow counts repeated runs of a job in an index; ours have a new id for each attempt instead."""
+
+LOST_STATES = ("FAILED", "REMOTE_ERROR")
+"""A calculation that fails is a result; a job in these states was killed, ran out of time, or met a full disk."""
 
 
 @dataclass(frozen=True, slots=True)

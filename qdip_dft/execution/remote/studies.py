@@ -8,18 +8,16 @@ from typing import Any
 
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import QdipError
+from qdip_dft.execution.fireworks.database import Manager, SubmissionState
 from qdip_dft.execution.fireworks.stage import Orders
-from qdip_dft.execution.fireworks.submission import Manager, SubmissionState, finish_submission
-from qdip_dft.execution.remote.queue import RemoteQueue
+from qdip_dft.execution.fireworks.submission import finish_submission
+from qdip_dft.execution.remote.queue import LOST_STATES, RemoteQueue
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.plan import StudyPlan, validate_study
 
 logger = logging.getLogger("jobflow_remote.qdip")  # goes where the runner's own lines go
 
 Document = dict[str, Any]
-
-LOST_STATES = ("FAILED", "REMOTE_ERROR")
-"""A calculation that fails is a result; a job in these states was killed, ran out of time, or met a full disk."""
 
 MAX_RESTARTS = 5
 """A job that was lost so often is left for somebody to look at."""
