@@ -19,8 +19,9 @@ from time import process_time
 import numpy as np
 from pymatgen.analysis.interfaces.zsl import ZSLGenerator
 
-from qdip_dft.builders.matching import list_basis_changes, list_hermite_forms, match_cells
+from qdip_dft.builders.matching import match_cells
 from qdip_dft.builders.planes import Array, SurfaceLattice, primitive_lattice, surface_lattice
+from qdip_dft.builders.sub_lattices import list_basis_changes, list_hermite_forms
 
 REFERENCE = Path(__file__).parents[1] / "tests" / "data" / "lattice_matches.json"
 TOLERANCE = 0.05

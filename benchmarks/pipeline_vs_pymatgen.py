@@ -37,10 +37,11 @@ from qdip_dft.builders.dots import build_dot_slab, plan_dot_cut
 from qdip_dft.builders.films import build_strained_bulk, embed_matrix, in_vacuum, stack_film
 from qdip_dft.builders.interfaces import check_built, join_slabs
 from qdip_dft.builders.ions import IonicCrystal, repeat_crystal, transform_crystal
-from qdip_dft.builders.matching import CellMatch, list_basis_changes, list_hermite_forms, match_cells
+from qdip_dft.builders.matching import CellMatch, match_cells
 from qdip_dft.builders.orientation import in_plane_vectors, orient_crystal, plane_spacing_ang
 from qdip_dft.builders.planes import parse_hkl
 from qdip_dft.builders.strain import Mesh, interface_mesh
+from qdip_dft.builders.sub_lattices import list_basis_changes, list_hermite_forms
 from qdip_dft.plan import load_crystal_record
 
 PAIRS = (

@@ -86,7 +86,8 @@ def _show_dot(built: FiniteDot) -> Exhibit:
 
 
 def _show_embedded(built: FiniteDot, host: str, host_thickness: float, clearance: float) -> Exhibit:
-    from qdip_dft.builders.finite_dots import describe_counts, embed_dot
+    from qdip_dft.builders.embedding import embed_dot
+    from qdip_dft.builders.finite_dots import describe_counts
     from qdip_dft.results.structure_export import label_crystal
 
     embedded = embed_dot(

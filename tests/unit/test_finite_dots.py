@@ -8,17 +8,16 @@ from math import pi, sqrt
 import numpy as np
 import pytest
 
+from qdip_dft.builders.embedding import EmbeddedDot, embed_dot
 from qdip_dft.builders.finite_dots import (
     CUBE_RATIO,
     OCTAHEDRON_RATIO,
     DotPart,
     DotShape,
-    EmbeddedDot,
     FiniteDot,
     build_finite_dot,
     choose_shape,
     describe_counts,
-    embed_dot,
 )
 from qdip_dft.errors import ChargeBalanceError, InterfaceError, SlabError
 from tests.unit.crystals import internal_distances_ang, load_ions

@@ -19,8 +19,6 @@ from qdip_dft.builders.matching import (
     SizeMeasure,
     StrainMeasure,
     find_nearest_cells,
-    list_basis_changes,
-    list_hermite_forms,
     match_cells,
     pareto_front,
     require_matches,
@@ -28,6 +26,7 @@ from qdip_dft.builders.matching import (
 )
 from qdip_dft.builders.planes import CrystalLattice, SurfaceLattice, primitive_lattice, surface_lattice
 from qdip_dft.builders.strain import interface_mesh, principal_strains, von_mises_strain
+from qdip_dft.builders.sub_lattices import list_basis_changes, list_hermite_forms
 from qdip_dft.errors import MatchError
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "lattice_matches.json").read_text(encoding="utf-8"))

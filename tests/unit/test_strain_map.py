@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from qdip_dft.analysis.strain_map import average_in_shells, map_strain
-from qdip_dft.builders.finite_dots import DotPart, build_finite_dot, embed_dot
+from qdip_dft.builders.embedding import embed_dot
+from qdip_dft.builders.finite_dots import DotPart, build_finite_dot
 from qdip_dft.builders.ions import find_ions, repeat_crystal
 from qdip_dft.errors import StructureError
 from qdip_dft.model.structure import StructureRecord
