@@ -31,7 +31,7 @@ def doctor(
     """Check packages, potentials, DFT codes with their pseudopotentials, data and results folder, disk space in GiB.
 
     With a cluster folder also: which FireWorks configuration counts, the database and its authentication, the batch
-    system, folders, and the clocks in s. Exit code 1 if anything is missing.
+    system, folders, jobflow-remote, and the clocks in s. Exit code 1 if anything is missing.
 
     Example: qdip doctor --results ./qdip-results
     """
@@ -55,8 +55,10 @@ def _finding(what: str, *, is_ok: bool, finding: str, is_needed: bool = True) ->
 def _check_cluster(path: Path) -> list[dict[str, Any]]:
     from qdip_dft.execution.fireworks.checkup import check_cluster
     from qdip_dft.execution.fireworks.folder import ClusterFolder
+    from qdip_dft.execution.remote.checkup import check_remote
 
-    found = check_cluster(ClusterFolder(path.absolute()))
+    folder = ClusterFolder(path.absolute())
+    found = [*check_cluster(folder), *check_remote(folder)]
     return [{**asdict(finding), "is_needed": True} for finding in found]
 
 

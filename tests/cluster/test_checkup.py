@@ -66,6 +66,8 @@ def test_a_missing_batch_system_is_found(folder, monkeypatch):
     assert "run this on a machine that submits jobs" in found["scheduler"]
 
 
-def test_a_missing_outbox_is_found(folder):
+def test_missing_folders_are_found(folder):
     folder.outbox.rmdir()
+    folder.scratch.rmdir()
     assert "results would be lost" in problems(folder)["folder outbox"]
+    assert "start anew" in problems(folder)["folder scratch"]

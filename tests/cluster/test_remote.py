@@ -29,10 +29,11 @@ from qdip_dft.execution.fireworks.serial import write_job
 from qdip_dft.execution.fireworks.submission import SubmitSummary, submit_through
 from qdip_dft.execution.local import run_study
 from qdip_dft.execution.managers import Action, Manager, act_on_study, list_all_statuses, open_queue
+from qdip_dft.execution.remote.checkup import check_remote
 from qdip_dft.execution.remote.control import list_statuses
 from qdip_dft.execution.remote.project import read_project
 from qdip_dft.execution.remote.queue import RemoteQueue
-from qdip_dft.execution.remote.runner import run_runner
+from qdip_dft.execution.remote.runner import is_at_work, run_runner
 from qdip_dft.execution.remote.studies import Studies
 from tests.cluster.conftest import TOY_STUDY
 from tests.command_line import assert_four_parts, qdip
@@ -176,8 +177,10 @@ def test_a_run_that_stopped_before_its_walltime_goes_on_without_end(toy_plan, qu
 def test_a_second_runner_is_refused(folder):
     with (folder.path / "runner.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        assert is_at_work(folder)
         with pytest.raises(ResultsError, match="leave it to the other one"):
             run_runner(folder, interval_s=1, n_rounds=1)
+    assert not is_at_work(folder)
 
 
 def test_an_unknown_manager_is_refused(folder):
@@ -192,6 +195,20 @@ def test_a_project_that_was_damaged_is_named_without_its_password(folder, mongod
         read_project(folder)
     assert "workers.mlip" in caught.value.what
     assert mongod.password not in str(caught.value)
+    (finding,) = check_remote(folder)
+    assert not finding.is_ok
+    assert "workers.mlip" in finding.finding
+    assert mongod.password not in finding.finding
+
+
+def test_the_doctor_names_the_workers_and_says_whether_a_runner_is_at_work(folder):
+    project, runner = check_remote(folder)
+    assert project.is_ok
+    assert project.finding == "workers mlip (here), dft-small (here), dft-large (here)"
+    assert runner.finding.startswith("not at work")
+    with (folder.path / "runner.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert check_remote(folder)[1].finding == "at work"
 
 
 class TestInItsFolder:

@@ -65,9 +65,14 @@ def check_configuration(folder: ClusterFolder) -> Finding:
 
 
 def _check_folders(folder: ClusterFolder) -> Iterator[Finding]:
-    for path in (folder.outbox, folder.path / "launches"):
+    losses = {
+        folder.outbox: "results would be lost in an outage",
+        folder.path / "launches": "no batch job could start",
+        folder.scratch: "no code could run, and what was killed would start anew",
+    }
+    for path, loss in losses.items():
         is_writable = path.is_dir() and os.access(path, os.W_OK)
-        words = "writable" if is_writable else "missing or not writable: results would be lost in an outage"
+        words = "writable" if is_writable else f"missing or not writable: {loss}"
         yield Finding(f"folder {path.name}", is_ok=is_writable, finding=f"{path}: {words}")
     missing = [name.value for name in JobClass if not (folder.worker(name) / "my_qadapter.yaml").exists()]
     words = f"missing: {', '.join(missing)}" if missing else "all there"

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from qdip_dft.execution.fireworks.folder import ClusterFolder
 
+LOCK = "runner.lock"
+"""File of the cluster folder that a runner keeps locked."""
+
 logger = logging.getLogger("jobflow_remote.qdip")  # goes where the runner's own lines go
 
 
@@ -77,9 +80,22 @@ def _unlock(controller: JobController) -> None:
         logger.warning("%d locks of a killed runner removed", n_unlocked)
 
 
+def is_at_work(folder: ClusterFolder) -> bool:
+    """Return whether a runner holds the lock of a cluster folder."""
+    path = folder.path / LOCK
+    if not path.exists():
+        return False
+    with path.open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 @contextmanager
 def _being_the_only_one(folder: ClusterFolder) -> Iterator[None]:
-    path = folder.path / "runner.lock"
+    path = folder.path / LOCK
     with path.open("a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
