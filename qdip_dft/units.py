@@ -23,6 +23,9 @@ BOLTZMANN_EV_PER_K = 8.617333262e-5
 THZ_IN_EV = 4.135667696e-3
 """Energy hν of 1 THz in eV (exact likewise)."""
 
+THZ_PER_ROOT_STIFFNESS = 15.633304
+"""Frequency in THz of a mode whose force constant over mass is 1 eV/(Å² u) (CODATA 2018)."""
+
 MEV_PER_EV = 1000.0
 """1 eV in meV."""
 

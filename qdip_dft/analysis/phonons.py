@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qdip_dft.analysis.reference_crystal import ReferenceCrystal, refer_to_harmonic
 from qdip_dft.errors import EngineError
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.temperature import HarmonicFreeEnergy, ImaginaryModes
@@ -107,12 +108,21 @@ class DisplacedCrystal:
 
         The forces that the relaxation left are taken off; the force constants obey the acoustic sum rule.
         """
+        made = self._with_forces(forces_ev_per_ang)
+        return HarmonicCrystal(made, atoms_per_fu=self.structure.n_atoms / self.formula_units)
+
+    def reference(self, forces_ev_per_ang: Sequence[Sequence[Sequence[float]]]) -> ReferenceCrystal:
+        """Return the supercell as a bound harmonic crystal, from the same forces."""
+        made = self._with_forces(forces_ev_per_ang)
+        return refer_to_harmonic(self.supercells[0], np.array(made.force_constants), made.supercell.masses.tolist())
+
+    def _with_forces(self, forces_ev_per_ang: Sequence[Sequence[Sequence[float]]]) -> Phonopy:
         forces = np.array(forces_ev_per_ang)
         made = self._displace()
         made.forces = forces[1:] - forces[0]
         made.produce_force_constants()
         made.symmetrize_force_constants()
-        return HarmonicCrystal(made, atoms_per_fu=self.structure.n_atoms / self.formula_units)
+        return made
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from qdip_dft.analysis.phonons import DisplacedCrystal
 from qdip_dft.cache import adapt_record, calculation_key
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import StructureRecord, Vector
 from qdip_dft.model.temperature import HarmonicFreeEnergy, PhaseVibrations
 from qdip_dft.units import BOLTZMANN_EV_PER_K
 
@@ -96,15 +96,19 @@ class VibrationSurvey:
     ready: dict[str, CalculationTask] = field(default_factory=dict)
     failure: str | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether every calculation is there."""
+        return self.displaced is not None and self.failure is None and not self.ready
+
     def describe(self, temperatures_k: Sequence[float]) -> PhaseVibrations:
         """Return the vibrations, or why they are missing."""
-        complete = self.displaced is not None and self.failure is None and not self.ready
-        rest = self.records.get(_name_supercell(self.crystal, 0)) if complete else None
+        complete = self.is_complete
         w = self.crystal.n_orientations
         return PhaseVibrations(
             subject=self.crystal.subject,
             is_strained=self.crystal.freedom is not Freedom.CELL,
-            static_ev_per_fu=None if rest is None else self._static_ev_per_fu(rest),
+            static_ev_per_fu=self.static_ev_per_fu(),
             space_group=self.displaced.space_group if self.displaced is not None else None,
             supercell=self.displaced.supercell_size if self.displaced is not None else None,
             n_displacements=len(self.displaced.supercells) - 1 if self.displaced is not None else 0,
@@ -115,17 +119,23 @@ class VibrationSurvey:
             calculations={name: record.key for name, record in self.records.items()},
         )
 
-    def _static_ev_per_fu(self, rest: CalculationRecord) -> float | None:
-        if rest.result is None or self.displaced is None:
+    def static_ev_per_fu(self) -> float | None:
+        """Return the potential energy at rest per formula unit; None before all is calculated."""
+        rest = self.records.get(_name_supercell(self.crystal, 0)) if self.is_complete else None
+        if rest is None or rest.result is None or self.displaced is None:
             return None
         return rest.result.energy_ev / (self.crystal.formula_units * math.prod(self.displaced.supercell_size))
+
+    def forces_ev_per_ang(self) -> list[tuple[Vector, ...]]:
+        """Return the forces in every supercell, at rest first."""
+        n_supercells = 0 if self.displaced is None else len(self.displaced.supercells)
+        results = [self.records[_name_supercell(self.crystal, index)].result for index in range(n_supercells)]
+        return [result.forces_ev_per_ang for result in results if result is not None]
 
     def _harmonic(self, temperatures_k: Sequence[float]) -> HarmonicFreeEnergy | None:
         if self.displaced is None:
             return None
-        names = [_name_supercell(self.crystal, index) for index in range(len(self.displaced.supercells))]
-        results = [self.records[name].result for name in names]
-        return self.displaced.harmonic([r.forces_ev_per_ang for r in results if r is not None]).describe(temperatures_k)
+        return self.displaced.harmonic(self.forces_ev_per_ang()).describe(temperatures_k)
 
 
 def survey_vibrations(

@@ -61,3 +61,30 @@ class SampledSegment(Record):
     energies_ev: tuple[float, ...]
     volumes_ang3: tuple[float, ...]
     mean_structure: StructureRecord
+
+
+class CouplingTask(Record):
+    """One run of a thermodynamic integration, at one value of λ.
+
+    Parameters
+    ----------
+    label
+        Where it belongs, for people.  Not part of the key.
+    structure
+        Supercell at rest, whose cell stays.
+    temperature_k
+        Temperature in K.
+    coupling
+        λ: 0 the harmonic reference, 1 the potential.
+    n_steps
+        Steps in all.
+    seed
+        Seed of the random numbers.
+    """
+
+    label: str
+    structure: StructureRecord
+    temperature_k: float = Field(gt=0)
+    coupling: float = Field(ge=0, le=1)
+    n_steps: int = Field(ge=8)
+    seed: int = 0

@@ -71,3 +71,67 @@ def test_a_study_without_a_competing_film_is_refused(tmp_path: Path) -> None:
     qdip("run", tmp_path / "alone.yaml", "--results", tmp_path / "results", "--quiet")
     refused = qdip("temperature", "alone", "--results", tmp_path / "results", "--quiet", check=False)
     assert_four_parts(refused, "complete the study with a competing phase")
+
+
+SAMPLING = ("--sample", "30", "--sample-steps", "100", "--sample-length", "6")
+
+
+def count_segments(results: Path) -> int:
+    from qdip_dft.execution.results_folder import ResultsFolder
+
+    store = ResultsFolder(results).collection("trajectories")
+    store.connect()
+    return int(store.count())
+
+
+def test_sampling_gives_the_cubic_phases_a_free_energy(results: Path) -> None:
+    found = ask(results, *SAMPLING)
+    alpha = next(phase for phase in found["phases"] if phase["subject"] == "CsPbI3-alpha" and not phase["is_strained"])
+    (sampled,) = alpha["sampled"]
+    assert alpha["harmonic"]["missing"]
+    assert sampled["n_replaced"] > 0
+    parts = ("static_ev_per_fu", "reference_ev_per_fu", "anharmonic_ev_per_fu", "quantum_ev_per_fu")
+    assert sampled["free_energy_ev_per_fu"] == pytest.approx(sum(sampled[part] for part in parts))
+    # Both toy perovskites fall into the same tilted crystal, so their free energies agree.
+    (difference,), (error,) = (found["sampled_off_dot"][name] for name in ("difference_ev_per_fu", "error_ev_per_fu"))
+    assert difference == pytest.approx(0.0, abs=4 * error)
+
+
+def test_sampling_again_runs_no_trajectory(results: Path) -> None:
+    found = ask(results, *SAMPLING)
+    # 400 steps of dynamics in segments of 250, and five times 100 steps in segments of 50, for two crystals.
+    assert count_segments(results) == 2 * (2 + 5 * 2)
+    assert ask(results, *SAMPLING)["sampled_off_dot"] == found["sampled_off_dot"]
+    assert count_segments(results) == 2 * (2 + 5 * 2)
+
+
+def test_a_run_of_sampling_that_was_killed_goes_on(results: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from qdip_dft.execution.results_folder import ResultsFolder
+
+    found = ask(results, *SAMPLING)
+    cut = shutil.copytree(results, tmp_path / "cut")
+    store = ResultsFolder(cut).collection("trajectories")
+    store.connect()
+    store.remove_docs({"index": 1})
+    assert count_segments(cut) == 2 * (1 + 5)
+    again = ask(cut, *SAMPLING)["sampled_off_dot"]["difference_ev_per_fu"]
+    assert again == pytest.approx(found["sampled_off_dot"]["difference_ev_per_fu"], abs=1e-6)
+
+
+def test_the_plan_of_sampling_runs_nothing(results: Path) -> None:
+    before = count_segments(results)
+    shown = qdip("temperature", "toy-study", "--results", results, "--sample", "500", "--plan").stdout
+    assert "CsPbI3-alpha at 500 K: 40 atoms, 3600 evaluations" in shown
+    assert count_segments(results) == before
+
+
+def test_a_density_functional_code_is_not_asked_to_sample() -> None:
+    from qdip_dft.engines.registry import engine_from_spec
+    from qdip_dft.errors import EngineError
+    from qdip_dft.execution.sampling import require_potential
+    from qdip_dft.model.engine import EngineSpec
+
+    with pytest.raises(EngineError, match="leave --sample out"):
+        require_potential(engine_from_spec(EngineSpec(name="gpaw")))
