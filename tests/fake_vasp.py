@@ -6,6 +6,10 @@ that everything around VASP is run for real: its inputs, custodian, the parsers,
 
 ``FAKE_VASP`` changes its behaviour by words: ``version=6.3.2``, ``unconverged=N`` (the first N runs end at NELM),
 ``error=TEXT`` (the first run prints TEXT and ends without results), ``slow`` (waits for a STOPCAR).
+
+Started with ``--ncl`` it stands for ``vasp_ncl``, without for ``vasp_std``: as the real programs do, it takes ``LSORBIT``
+only in the first case, and wavefunctions only of its own kind.  Spin-orbit coupling lowers its energy by a fixed amount
+for each atom of lead, which is no physics but shows that the energy with it has come back.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +27,9 @@ from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
 
 WORDS = dict(word.partition("=")[::2] for word in os.environ.get("FAKE_VASP", "").split(";") if word)
+IS_NONCOLLINEAR = "--ncl" in sys.argv
+KIND = "spinors" if IS_NONCOLLINEAR else "scalars"
+SPIN_ORBIT_EV = -0.3
 VERSION = WORDS.get("version", "6.3.2")
 
 
@@ -99,6 +107,8 @@ def energies(energy_ev: float) -> str:
 def write_outputs(arrangement: Arrangement, incar: dict[str, str], n_electronic: int) -> None:
     answer = evaluate_morse(arrangement)
     assert answer.stress_ev_per_ang3 is not None
+    if incar.get("LSORBIT") == "True":
+        answer = replace(answer, energy_ev=answer.energy_ev + SPIN_ORBIT_EV * arrangement.species.count("Pb"))
     steps = "".join(
         f"<scstep>\n{energies(answer.energy_ev + 0.1 / (step + 1) * (step + 1 < n_electronic))}</scstep>\n"
         for step in range(n_electronic)
@@ -145,7 +155,7 @@ def write_outputs(arrangement: Arrangement, incar: dict[str, str], n_electronic:
     Path("OSZICAR").write_text(f"   1 F= {answer.energy_ev:.8E} E0= {answer.energy_ev + 0.01:.8E}  d E =0.0\n")
     Path("CONTCAR").write_text(Path("POSCAR").read_text())
     for name in ("WAVECAR", "CHGCAR"):
-        Path(name).write_text("restart data of the stand-in\n")
+        Path(name).write_text(f"{KIND} of the stand-in\n")
 
 
 def say(text: str) -> None:
@@ -170,10 +180,19 @@ def main() -> int:
     runs = Path("runs-of-the-stand-in")
     n_earlier = len(runs.read_text().splitlines()) if runs.exists() else 0
     incar = read_incar()
+    arrangement = read_poscar()
+    if IS_NONCOLLINEAR:
+        assert incar["MAGMOM"].split() == ["0"] * 3 * len(arrangement.species), "a moment along each axis of each atom"
     with runs.open("a") as file:
-        file.write(f"ISTART = {incar['ISTART']} ALGO = {incar['ALGO']} ISYM = {incar.get('ISYM', 'default')}\n")
-    if incar["ISTART"] == "1" and not Path("WAVECAR").exists():
-        say(" ERROR: there is no WAVECAR")
+        file.write(f"ISTART = {incar['ISTART']} ICHARG = {incar['ICHARG']} ALGO = {incar['ALGO']} ISYM = {incar.get('ISYM', 'default')}\n")
+    if incar.get("LSORBIT") == "True" and not IS_NONCOLLINEAR:
+        say(" ERROR: non collinear calculations require that VASP is compiled without the flag -DNGXhalf and -DNGZhalf")
+        return 1
+    if incar["ISTART"] == "1" and not (Path("WAVECAR").exists() and KIND in Path("WAVECAR").read_text()):
+        say(f" ERROR: there is no WAVECAR of {KIND}")
+        return 1
+    if incar["ICHARG"] == "1" and not Path("CHGCAR").exists():
+        say(" ERROR: there is no CHGCAR")
         return 1
     if "error" in WORDS and n_earlier == 0:
         say(WORDS["error"])
@@ -181,7 +200,7 @@ def main() -> int:
     if "slow" in WORDS:
         wait_for_stop()
     is_unconverged = n_earlier < int(WORDS.get("unconverged", 0)) or "slow" in WORDS
-    write_outputs(read_poscar(), incar, int(incar["NELM"]) if is_unconverged else 5)
+    write_outputs(arrangement, incar, int(incar["NELM"]) if is_unconverged else 5)
     return 0
 
 

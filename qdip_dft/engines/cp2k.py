@@ -191,7 +191,11 @@ class Cp2kRun(HandledRun):
     restart_files: ClassVar[tuple[str, ...]] = (f"{PROJECT}-RESTART.wfn", f"{PROJECT}-RESTART.kp")
     code: ClassVar[str] = "CP2K"
     handlers: ClassVar[tuple[Handler, ...]] = HANDLERS
-    by_hand: ClassVar[str] = "cp2k -i cp2k.inp -o cp2k.out"
+
+    @property
+    def by_hand(self) -> str:
+        """Return what a person types."""
+        return "cp2k -i cp2k.inp -o cp2k.out"
 
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
         """Return what CP2K says, run once."""

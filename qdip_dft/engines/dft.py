@@ -25,7 +25,7 @@ import subprocess
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from time import perf_counter
@@ -124,6 +124,8 @@ class DftEngine(Engine):
         Kinetic-energy cutoff of the plane waves in eV.
     restart
         What may be reused of an earlier calculation; not part of the level of theory.
+    spin_orbit
+        Whether spin-orbit coupling is part of the energy.
     """
 
     functional: str
@@ -132,6 +134,7 @@ class DftEngine(Engine):
     smearing_width_ev: float
     cutoff_ev: float
     restart: str
+    spin_orbit: bool = field(default=False, kw_only=True)
 
     code: ClassVar[str]
     """The code's name in papers."""
@@ -167,6 +170,7 @@ class DftEngine(Engine):
             smearing_width_ev=preset.smearing_width_ev,
             cutoff_ev=preset.cutoff_ev[cls.name],
             restart=cls.usable_restart(preset.restart).value,
+            spin_orbit=spec.spin_orbit,
             **{name: getattr(preset, name) for name in sorted(cls.extra_settings)},
         )
 
@@ -182,6 +186,10 @@ class DftEngine(Engine):
             why="every calculation would start anew although the study says otherwise",
             remedy="write `restart: full` (whatever the code can reuse) or `restart: none`",
         )
+
+    def for_relaxations(self) -> DftEngine:
+        """Return the engine without spin-orbit coupling."""
+        return replace(self, spin_orbit=False) if self.spin_orbit else self
 
     @abstractmethod
     def code_version(self) -> str:
@@ -230,6 +238,8 @@ class DftEngine(Engine):
             "slab_dipole_correction": True,
         }
         settings |= self.theory_settings()
+        if self.spin_orbit:  # nothing without it, as in calculations that knew of none
+            settings["spin_orbit"] = True
         if self.dispersion == Dispersion.D3BJ.value:
             settings |= D3BJ_OF_FUNCTIONAL[self.functional].as_settings()
         return LevelOfTheory(
@@ -359,8 +369,10 @@ class CodeRun:
     restart_files: ClassVar[tuple[str, ...]] = ()
     """Patterns of the files that a later calculation may reuse, relative to the folder."""
 
-    by_hand: ClassVar[str]
-    """What a person types in the folder with the inputs."""
+    @property
+    @abstractmethod
+    def by_hand(self) -> str:
+        """Return what a person types in the folder with the inputs."""
 
     @abstractmethod
     def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version as package_version
 from importlib.util import find_spec
@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import JsonValue
 
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.dft import (
@@ -45,7 +44,7 @@ from qdip_dft.engines.potential import Arrangement, Evaluation
 from qdip_dft.engines.pseudopotentials import describe_files, require_spin_orbit
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
-from qdip_dft.model.engine import EngineSpec, Restart
+from qdip_dft.model.engine import Restart
 from qdip_dft.units import HARTREE_IN_EV
 
 RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
@@ -106,17 +105,7 @@ HANDLERS = (
 
 @dataclass(frozen=True)
 class EspressoEngine(DftEngine):
-    """Quantum ESPRESSO's ``pw.x``.
-
-    Parameters
-    ----------
-    relaxation, functional, dispersion, k_spacing_per_ang, smearing_width_ev, cutoff_ev, restart
-        As in `DftEngine`.
-    spin_orbit
-        Whether spin-orbit coupling is part of the Hamiltonian.
-    """
-
-    spin_orbit: bool = False
+    """Quantum ESPRESSO's ``pw.x``."""
 
     name: ClassVar[str] = "espresso"
     code: ClassVar[str] = "Quantum ESPRESSO"
@@ -128,21 +117,6 @@ class EspressoEngine(DftEngine):
         Feature.RESTART_WAVEFUNCTIONS,
         Feature.SOC,
     }
-
-    @classmethod
-    def from_spec(cls, spec: EngineSpec) -> EspressoEngine:
-        """Return the engine that a study asks for."""
-        engine = super().from_spec(spec)
-        assert isinstance(engine, EspressoEngine)
-        return replace(engine, spin_orbit=spec.spin_orbit)
-
-    def theory_settings(self) -> dict[str, JsonValue]:
-        """Return whether spin-orbit coupling is included; nothing without it, as in calculations that knew of none."""
-        return {"spin_orbit": True} if self.spin_orbit else {}
-
-    def for_relaxations(self) -> EspressoEngine:
-        """Return the engine without spin-orbit coupling."""
-        return replace(self, spin_orbit=False) if self.spin_orbit else self
 
     def require_elements(self, elements: Iterable[str]) -> None:
         """Refuse elements whose pseudopotential lacks the spin-orbit coupling that is asked for."""
@@ -299,7 +273,11 @@ class EspressoRun(HandledRun):
     restart_files: ClassVar[tuple[str, ...]] = ("out",)
     code: ClassVar[str] = "Quantum ESPRESSO"
     handlers: ClassVar[Sequence[Handler]] = HANDLERS
-    by_hand: ClassVar[str] = "pw.x -in pw.in > pw.out"
+
+    @property
+    def by_hand(self) -> str:
+        """Return what a person types."""
+        return "pw.x -in pw.in > pw.out"
 
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
         """Return what ``pw.x`` says, run once."""

@@ -227,7 +227,11 @@ class GpawRun(HandledRun):
     restart_files: ClassVar[tuple[str, ...]] = (WAVEFUNCTIONS,)
     code: ClassVar[str] = "GPAW"
     handlers: ClassVar[Sequence[Handler]] = HANDLERS
-    by_hand: ClassVar[str] = f"gpaw python {WORKER.name} question.json answer.json"
+
+    @property
+    def by_hand(self) -> str:
+        """Return what a person types."""
+        return f"gpaw python {WORKER.name} question.json answer.json"
 
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
         """Return what GPAW says, run once."""

@@ -13,6 +13,8 @@ read.  Every output must then name the same version.
 VASP wants the atoms grouped by element: they are written in the order of their symbols, and the caller's order comes
 back.  Energies are free energies (``e_fr_energy``), of which the forces are the slope.  D3(BJ) is added by the library
 of all codes, never by VASP (``IVDW`` stays 0), so that it is the same number everywhere.
+
+Spin-orbit coupling is self-consistent and needs the noncollinear program (``ATOMATE2_VASP_NCL_CMD``).
 """
 
 from __future__ import annotations
@@ -43,11 +45,13 @@ from qdip_dft.engines.potential import Arrangement, Evaluation
 from qdip_dft.engines.vasp_files import (
     FUNCTIONAL_TAGS,
     PHYSICS,
+    SPIN_ORBIT_TAGS,
     dipole_correction,
     file_order,
     parallel_tags,
     read_evaluation,
     read_output,
+    spinor_tags,
 )
 from qdip_dft.engines.vasp_potentials import (
     FAMILIES,
@@ -68,6 +72,8 @@ if TYPE_CHECKING:
 VERSION_VARIABLE = "QDIP_VASP_VERSION"
 
 INSTALL_LINE = "set ATOMATE2_VASP_CMD, such as `mpirun -n 8 vasp_std`; VASP is licensed software (vasp.at)"
+
+SPINOR_INSTALL_LINE = "set ATOMATE2_VASP_NCL_CMD, such as `mpirun -n 8 vasp_ncl`, the program for spinors of every VASP"
 
 UNCONVERGED = "did not become self-consistent"
 
@@ -110,6 +116,7 @@ class VaspEngine(DftEngine):
         Feature.DIPOLE,
         Feature.RESTART_DENSITY,
         Feature.RESTART_WAVEFUNCTIONS,
+        Feature.SOC,
     }
 
     @classmethod
@@ -129,7 +136,17 @@ class VaspEngine(DftEngine):
     def code_version(self) -> str:
         """Return the version that is set, or that the program prints."""
         declared = os.environ.get(VERSION_VARIABLE)
-        return _short_version(declared) if declared else _version_of(tuple(configured_command()))
+        return _short_version(declared) if declared else _version_of(tuple(self.command()))
+
+    def command(self) -> list[str]:
+        """Return the command of the program that this engine needs, as words.
+
+        Raises
+        ------
+        EngineError
+            If there is no such program.
+        """
+        return configured_command(noncollinear=self.spin_orbit)
 
     def weights_hash(self) -> str:
         """Return the hash of the chosen potentials of the release."""
@@ -137,12 +154,12 @@ class VaspEngine(DftEngine):
 
     def theory_settings(self) -> dict[str, JsonValue]:
         """Return the tags of VASP that change an energy, and the release of the potentials."""
-        tags = PHYSICS | FUNCTIONAL_TAGS[self.functional]
+        tags = PHYSICS | FUNCTIONAL_TAGS[self.functional] | (SPIN_ORBIT_TAGS if self.spin_orbit else {})
         return {"potentials": self.potentials, **{f"vasp_{tag.lower()}": value for tag, value in tags.items()}}
 
     def describe_program(self) -> str:
         """Return the command of VASP and its version."""
-        return f"{' '.join(configured_command())}, version {self.code_version()}"
+        return f"{' '.join(self.command())}, version {self.code_version()}"
 
     def pseudopotentials(self, elements: Iterable[str]) -> PseudopotentialSet:
         """Return title and hash of the POTCAR of each element."""
@@ -168,16 +185,23 @@ def settings_of_machine() -> Atomate2Settings:
     return Atomate2Settings()
 
 
-def configured_command() -> list[str]:
+def configured_command(*, noncollinear: bool) -> list[str]:
     """Return the command of VASP as words.
+
+    Parameters
+    ----------
+    noncollinear
+        Whether the program for spinors is meant.
 
     Raises
     ------
     EngineError
         If there is no such program.
     """
-    command = os.path.expandvars(settings_of_machine().VASP_CMD)
-    return find_command(command, engine=VaspEngine.name, remedy=INSTALL_LINE)
+    settings = settings_of_machine()
+    command = settings.VASP_NCL_CMD if noncollinear else settings.VASP_CMD
+    remedy = SPINOR_INSTALL_LINE if noncollinear else INSTALL_LINE
+    return find_command(os.path.expandvars(command), engine=VaspEngine.name, remedy=remedy)
 
 
 def _short_version(text: str) -> str:
@@ -231,8 +255,12 @@ class VaspRun(HandledRun):
 
     code: ClassVar[str] = "VASP"
     handlers: ClassVar[Sequence[Handler]] = HANDLERS
-    by_hand: ClassVar[str] = "vasp_std > vasp.out"
     restart_files: ClassVar[tuple[str, ...]] = ("WAVECAR", "CHGCAR")
+
+    @property
+    def by_hand(self) -> str:
+        """Return what a person types, with the program for spinors where they are needed."""
+        return f"{'vasp_ncl' if self.engine.spin_orbit else 'vasp_std'} > vasp.out"
 
     def start_tags(self) -> dict[str, int]:
         """Return where a density begins: what an earlier arrangement, or a run that had to stop, left, if it fits."""
@@ -288,6 +316,7 @@ class VaspRun(HandledRun):
         return {
             **PHYSICS,
             **FUNCTIONAL_TAGS[engine.functional],
+            **(spinor_tags(arrangement.n_atoms) if engine.spin_orbit else {}),
             "ENCUT": engine.cutoff_ev,
             "SIGMA": engine.smearing_width_ev,
             "EDIFF": ENERGY_CONVERGENCE_EV_PER_ATOM * arrangement.n_atoms,
@@ -318,7 +347,7 @@ class VaspRun(HandledRun):
         for name in OUTPUTS:
             (folder / name).unlink(missing_ok=True)
         self.corrections += run_guarded(
-            configured_command(), folder, max_errors=settings_of_machine().VASP_CUSTODIAN_MAX_ERRORS
+            self.engine.command(), folder, max_errors=settings_of_machine().VASP_CUSTODIAN_MAX_ERRORS
         )
         output = read_output(folder / "vasprun.xml")
         _require_version(_short_version(output.vasp_version), self.engine.code_version())

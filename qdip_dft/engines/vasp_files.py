@@ -36,6 +36,14 @@ FUNCTIONAL_TAGS: dict[str, dict[str, Any]] = {
 }
 """How a functional is asked for; r2SCAN (Furness et al., J. Phys. Chem. Lett. 2020, 11, 8208) uses PBE potentials."""
 
+SPIN_ORBIT_TAGS: dict[str, Any] = {"LSORBIT": True, "SAXIS": [0, 0, 1], "GGA_COMPAT": False, "ISYM": -1}
+"""Self-consistent spin-orbit coupling (Steiner et al., Phys. Rev. B 2016, 93, 224425) of spinors without magnetisation.
+
+VASP looks for symmetry in atoms and starting moments, and averages the density with what it finds: without any
+(``ISYM = -1``) the energy belongs to the Hamiltonian alone, and the mesh of k-points is the whole one.  With
+``GGA_COMPAT`` VASP's gradient corrections break the symmetry of the lattice, which noncollinear runs should not have.
+"""
+
 PARALLEL_TAGS = frozenset({"KPAR", "LPLANE", "LSCALAPACK", "NCORE", "NPAR", "NSIM"})
 """What a machine may set on its own: the same energy, sooner."""
 
@@ -45,6 +53,14 @@ KILOBAR_IN_EV_PER_ANG3 = 0.1 / EV_PER_ANG3_IN_GPA
 def file_order(species: Sequence[str]) -> list[int]:
     """Return the sites in the order of the POSCAR: grouped by element, the caller's order within an element."""
     return sorted(range(len(species)), key=lambda site: species[site])
+
+
+def spinor_tags(n_atoms: int) -> dict[str, Any]:
+    """Return the tags of a calculation with spin-orbit coupling, whose start has no moment in any direction.
+
+    Without ``MAGMOM`` VASP would give every atom one of a Bohr magneton along each axis.
+    """
+    return {**SPIN_ORBIT_TAGS, "MAGMOM": [[0, 0, 0]] * n_atoms}
 
 
 def dipole_correction(vacuum: Vacuum) -> dict[str, Any]:

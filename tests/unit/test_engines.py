@@ -268,7 +268,7 @@ def test_missing_feature_is_refused_before_anything_runs(engine: Engine) -> None
         engine.require(Feature.SOC)
 
 
-@pytest.mark.parametrize("name", ["testing", "cp2k", "gpaw", "vasp"])
+@pytest.mark.parametrize("name", ["testing", "cp2k", "gpaw"])
 def test_spin_orbit_coupling_is_refused_by_engines_without_it(name: str) -> None:
     with pytest.raises(EngineError, match="choose another engine"):
         engine_from_spec(EngineSpec(name=name, spin_orbit=True))

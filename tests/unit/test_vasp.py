@@ -26,10 +26,12 @@ from qdip_dft.engines.vasp_custodian import require_same_physics
 from qdip_dft.engines.vasp_files import file_order, read_evaluation, read_output
 from qdip_dft.engines.vasp_potentials import hash_of_release
 from qdip_dft.errors import EngineError, OutOfTime
+from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.journal import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec, Restart
 from qdip_dft.model.structure import StructureRecord
+from tests.fake_vasp import SPIN_ORBIT_EV
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden" / "vasp"
 STAND_IN = Path(__file__).resolve().parents[1] / "fake_vasp.py"
@@ -76,6 +78,7 @@ def engine(potentials: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """The engine with the stand-in as its program."""
     assert potentials.is_dir()
     monkeypatch.setenv("ATOMATE2_VASP_CMD", f"{sys.executable} -P {STAND_IN}")
+    monkeypatch.setenv("ATOMATE2_VASP_NCL_CMD", f"{sys.executable} -P {STAND_IN} --ncl")
     monkeypatch.setenv("PYTHONPATH", str(STAND_IN.parents[1]))
     monkeypatch.setenv(VERSION_VARIABLE, "6.3.2")
     monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "scratch"))
@@ -309,14 +312,15 @@ def test_a_machine_may_set_parallel_tags_and_nothing_else(
         run.tags(arrangement_of(cubic()), {})
 
 
-@pytest.mark.parametrize("name", ["bulk-PBE", "slab-PBEsol", "bulk-r2SCAN"])
+@pytest.mark.parametrize("name", ["bulk-PBE", "slab-PBEsol", "bulk-r2SCAN", "bulk-PBE-soc"])
 def test_inputs_are_those_of_the_golden_files(
     engine: VaspEngine, name: str, tmp_path: Path, golden: Callable[[Path, Path], None]
 ) -> None:
-    kind, functional = name.split("-")
+    kind, functional, *coupling = name.split("-")
     vacuum = Vacuum(start=0.45, end=1.05) if kind == "slab" else None
     mesh = (4, 4, 1) if kind == "slab" else (4, 4, 4)
-    run = VaspRun(Setting(tmp_path, mesh, vacuum, has_fixed_cell=True), replace(engine, functional=functional))
+    chosen = replace(engine, functional=functional, spin_orbit=bool(coupling))
+    run = VaspRun(Setting(tmp_path, mesh, vacuum, has_fixed_cell=True), chosen)
     run.write_inputs(arrangement_of(cubic(rattle_ang=0.0, height_ang=15.0 if vacuum else 6.3)), {})
     for file in ("INCAR", "KPOINTS", "POSCAR"):
         golden(tmp_path / file, GOLDEN / name / file)
@@ -344,6 +348,54 @@ def test_a_slab_has_its_dipole_layer_in_the_middle_of_its_vacuum_and_no_stress(e
 def test_the_engine_declares_what_it_can_do() -> None:
     needed = {Feature.RELAX_OUT_OF_PLANE, Feature.DIPOLE, Feature.D3BJ, Feature.RESTART_WAVEFUNCTIONS}
     assert needed <= VaspEngine.features
+
+
+# --- spin-orbit coupling ----------------------------------------------------------------------------------------------
+
+
+def with_spin_orbit(engine: VaspEngine) -> VaspEngine:
+    return replace(engine, spin_orbit=True)
+
+
+def test_spin_orbit_coupling_runs_the_program_for_spinors_and_brings_its_energy_back(engine: VaspEngine) -> None:
+    scalar, spinors = engine.static(cubic()), with_spin_orbit(engine).static(cubic())
+    assert spinors.energy_ev - scalar.energy_ev == pytest.approx(SPIN_ORBIT_EV, abs=1e-7)
+    assert np.allclose(spinors.forces_ev_per_ang, scalar.forces_ev_per_ang, atol=1e-7)
+    assert spinors.corrections == ()
+
+
+def test_relaxations_are_those_of_the_scalar_program(engine: VaspEngine) -> None:
+    made = engine_from_spec(EngineSpec(name="vasp", dispersion=Dispersion.NONE, spin_orbit=True))
+    assert made == with_spin_orbit(engine)
+    assert StudyEngines(made).relaxing == engine
+
+
+def test_the_level_of_theory_names_the_tags_of_the_coupling_only_where_it_is(engine: VaspEngine) -> None:
+    scalar, spinors = engine.theory().settings, with_spin_orbit(engine).theory().settings
+    assert spinors.keys() - scalar.keys() == {"spin_orbit", "vasp_lsorbit", "vasp_saxis", "vasp_gga_compat", "vasp_isym"}
+
+
+def test_a_missing_program_for_spinors_is_named_with_its_cure(
+    engine: VaspEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATOMATE2_VASP_NCL_CMD", "no-such-vasp")
+    with pytest.raises(EngineError, match="set ATOMATE2_VASP_NCL_CMD"):
+        with_spin_orbit(engine).static(cubic())
+
+
+def test_the_program_for_scalars_with_inputs_for_spinors_gives_no_energy(
+    engine: VaspEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATOMATE2_VASP_NCL_CMD", f"{sys.executable} -P {STAND_IN}")
+    with pytest.raises(EngineError, match=r"read .*vasp\.out") as caught:
+        with_spin_orbit(engine).static(cubic())
+    assert "non collinear" in caught.value.what
+
+
+@pytest.mark.parametrize("has_spin_orbit", [False, True])
+def test_the_command_by_hand_names_the_program(engine: VaspEngine, tmp_path: Path, has_spin_orbit: bool) -> None:
+    run = VaspRun(Setting(tmp_path, (2, 2, 2), None, has_fixed_cell=True), replace(engine, spin_orbit=has_spin_orbit))
+    assert run.by_hand.split()[0] == ("vasp_ncl" if has_spin_orbit else "vasp_std")
 
 
 # --- a recorded run of the real VASP ----------------------------------------------------------------------------------
