@@ -7,9 +7,9 @@ that everything around VASP is run for real: its inputs, custodian, the parsers,
 ``FAKE_VASP`` changes its behaviour by words: ``version=6.3.2``, ``unconverged=N`` (the first N runs end at NELM),
 ``error=TEXT`` (the first run prints TEXT and ends without results), ``slow`` (waits for a STOPCAR).
 
-Started with ``--ncl`` it stands for ``vasp_ncl``, without for ``vasp_std``: as the real programs do, it takes ``LSORBIT``
-only in the first case, and wavefunctions only of its own kind.  Spin-orbit coupling lowers its energy by a fixed amount
-for each atom of lead, which is no physics but shows that the energy with it has come back.
+Started with ``--ncl`` it stands for ``vasp_ncl``, without for ``vasp_std``: as the real programs do, it takes
+``LSORBIT`` only in the first case, and wavefunctions only of its own kind.  Spin-orbit coupling lowers its energy by a
+fixed amount for each atom of lead, which is no physics but shows that the energy with it has come back.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ def main() -> int:
     if IS_NONCOLLINEAR:
         assert incar["MAGMOM"].split() == ["0"] * 3 * len(arrangement.species), "a moment along each axis of each atom"
     with runs.open("a") as file:
-        file.write(f"ISTART = {incar['ISTART']} ICHARG = {incar['ICHARG']} ALGO = {incar['ALGO']} ISYM = {incar.get('ISYM', 'default')}\n")
+        tags = {name: incar.get(name, "default") for name in ("ISTART", "ICHARG", "ALGO", "ISYM")}
+        file.write(f"{' '.join(f'{name} = {value}' for name, value in tags.items())}\n")
     if incar.get("LSORBIT") == "True" and not IS_NONCOLLINEAR:
         say(" ERROR: non collinear calculations require that VASP is compiled without the flag -DNGXhalf and -DNGZhalf")
         return 1

@@ -229,6 +229,10 @@ class DftEngine(Engine):
 
     def theory(self) -> LevelOfTheory:
         """Return the level of theory; asks the code for its version and reads the pseudopotentials once."""
+        return self.theory_at_version(self.code_version())
+
+    def theory_at_version(self, code_version: str) -> LevelOfTheory:
+        """Return the level of theory with some version of the code."""
         settings: dict[str, JsonValue] = {
             "cutoff_ev": self.cutoff_ev,
             "k_spacing_per_ang": self.k_spacing_per_ang,
@@ -246,7 +250,7 @@ class DftEngine(Engine):
             level=Level.DFT,
             engine=self.name,
             code=self.code,
-            code_version=self.code_version(),
+            code_version=code_version,
             functional=self.functional,
             dispersion=self.dispersion,
             weights_hash=self.weights_hash(),
@@ -301,7 +305,7 @@ class DftEngine(Engine):
 
     def _open(self, structure: StructureRecord, freedom: Freedom) -> RecordedRun:
         setting = self._setting(structure, freedom, scratch_folder(self, structure, freedom))
-        recorded = RecordedRun(self.start(setting), setting, self._add_dispersion, self._shelf)
+        recorded = RecordedRun(self.start(setting), setting, self._add_dispersion, self._shelf, self._scalar_shelf)
         recorded.take_restart_files(arrangement_of(structure))
         return recorded
 
@@ -316,7 +320,14 @@ class DftEngine(Engine):
         )
 
     def _shelf(self, setting: Setting, arrangement: Arrangement) -> Shelf:
-        return Shelf.of(setting.folder.parent, self, arrangement, setting.k_mesh)
+        return Shelf.of(setting.folder.parent, self.theory(), arrangement, setting.k_mesh)
+
+    def _scalar_shelf(self, setting: Setting, arrangement: Arrangement) -> Shelf | None:
+        """Return where a density without spin-orbit coupling may lie that one with it may begin with."""
+        if not self.spin_orbit or setting.restart not in (Restart.DENSITY, Restart.FULL):
+            return None
+        theory = self.for_relaxations().theory_at_version(self.code_version())
+        return Shelf.of(setting.folder.parent, theory, arrangement, setting.k_mesh)
 
     def _add_dispersion(self, arrangement: Arrangement, evaluation: Evaluation) -> Evaluation:
         if self.dispersion != Dispersion.D3BJ.value:
@@ -368,6 +379,8 @@ class CodeRun:
     """Whether files of an earlier calculation lie in the folder."""
     restart_files: ClassVar[tuple[str, ...]] = ()
     """Patterns of the files that a later calculation may reuse, relative to the folder."""
+    density_files: ClassVar[tuple[str, ...]] = ()
+    """Patterns of those that one with spin-orbit coupling may take from one without."""
 
     @property
     @abstractmethod
@@ -421,12 +434,15 @@ class RecordedRun:
         From the code's evaluation to the complete one.
     shelf_of
         Where the restart files of an arrangement are kept.
+    scalar_shelf_of
+        Where those of the same without spin-orbit coupling are, of which the density may be taken; None: nowhere.
     """
 
     run: CodeRun
     setting: Setting
     add_dispersion: Callable[[Arrangement, Evaluation], Evaluation]
     shelf_of: Callable[[Setting, Arrangement], Shelf]
+    scalar_shelf_of: Callable[[Setting, Arrangement], Shelf | None]
     recorded: RecordedPotential = field(init=False)
     last: Arrangement | None = field(init=False, default=None)
 
@@ -443,9 +459,13 @@ class RecordedRun:
 
     def take_restart_files(self, arrangement: Arrangement) -> None:
         """Let the code begin with what an earlier calculation left."""
-        if self.setting.restart is not Restart.NONE and self.setting.has_fixed_cell:
-            shelf = self.shelf_of(self.setting, arrangement)
-            self.run.has_restart = shelf.take(self.setting.folder, self.run.restart_files)
+        if self.setting.restart is Restart.NONE or not self.setting.has_fixed_cell:
+            return
+        run, folder = self.run, self.setting.folder
+        run.has_restart = self.shelf_of(self.setting, arrangement).take(folder, run.restart_files)
+        scalar = None if run.has_restart else self.scalar_shelf_of(self.setting, arrangement)
+        if scalar is not None:
+            run.has_restart = scalar.copy(folder, run.density_files)
 
     def finish(self) -> None:
         """Leave what the next calculation may reuse; delete the rest of what only a restart needs."""

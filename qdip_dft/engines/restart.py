@@ -2,8 +2,10 @@
 
 The static calculation that follows a relaxation, and neighbouring gaps and lateral positions of an interface, have the
 same cell, the same atoms in the same order and the same level of theory: what the last of them left starts the next
-closer to its ground state.  It is kept in the scratch folder, the newest only.  A code that finds it unusable leaves it
-out and says so.  The ground state does not depend on where its search starts: energies agree to 1e-5 eV.
+closer to its ground state.  A calculation with spin-orbit coupling that finds nothing of its own takes the density, but
+never the wavefunctions, of one without.  Files are kept in the scratch folder, the newest only.  A code that finds them
+unusable leaves them out and says so.  The ground state does not depend on where its search starts: energies agree to
+1e-5 eV.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qdip_dft.engines.base import Engine, Feature
+from qdip_dft.engines.base import Feature
 from qdip_dft.engines.potential import Arrangement
+from qdip_dft.model.calculation import LevelOfTheory
 from qdip_dft.model.engine import Restart
 
 MOST_SHELVES = 4
@@ -45,12 +48,12 @@ class Shelf:
     folder: Path
 
     @classmethod
-    def of(cls, scratch: Path, engine: Engine, arrangement: Arrangement, k_mesh: tuple[int, int, int]) -> Shelf:
+    def of(cls, scratch: Path, theory: LevelOfTheory, arrangement: Arrangement, k_mesh: tuple[int, int, int]) -> Shelf:
         """Return the shelf of an arrangement; the places of its atoms do not matter."""
-        digest = hashlib.sha256(engine.theory().model_dump_json().encode())
+        digest = hashlib.sha256(theory.model_dump_json().encode())
         digest.update(" ".join([*arrangement.species, *map(str, k_mesh)]).encode())
         digest.update((np.round(arrangement.lattice_ang, 6) + 0.0).tobytes())
-        return cls(scratch / "restart" / f"{engine.name}-{digest.hexdigest()[:20]}")
+        return cls(scratch / "restart" / f"{theory.engine}-{digest.hexdigest()[:20]}")
 
     def take(self, folder: Path, names: Sequence[str]) -> bool:
         """Return whether files that match the names lie in a run's folder, copied from here if it has none."""
@@ -59,6 +62,15 @@ class Shelf:
                 copy = shutil.copytree if path.is_dir() else shutil.copy2
                 copy(path, folder / path.name)
         return bool(_matching(folder, names))
+
+    def copy(self, folder: Path, names: Sequence[str]) -> bool:
+        """Return whether files that match the names were copied from here to the same places in a run's folder."""
+        found = _matching(self.folder, names)
+        for path in found:
+            target = folder / path.relative_to(self.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+        return bool(found)
 
     def keep(self, folder: Path, names: Sequence[str]) -> None:
         """Move the files of a finished run here, and forget the oldest shelves."""

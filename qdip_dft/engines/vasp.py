@@ -14,7 +14,8 @@ VASP wants the atoms grouped by element: they are written in the order of their 
 back.  Energies are free energies (``e_fr_energy``), of which the forces are the slope.  D3(BJ) is added by the library
 of all codes, never by VASP (``IVDW`` stays 0), so that it is the same number everywhere.
 
-Spin-orbit coupling is self-consistent and needs the noncollinear program (``ATOMATE2_VASP_NCL_CMD``).
+Spin-orbit coupling is self-consistent and needs the noncollinear program (``ATOMATE2_VASP_NCL_CMD``).  It may begin
+with the density (``CHGCAR``, ``ICHARG = 1``) of ``vasp_std``, not with its wavefunctions, which have one component.
 """
 
 from __future__ import annotations
@@ -256,6 +257,7 @@ class VaspRun(HandledRun):
     code: ClassVar[str] = "VASP"
     handlers: ClassVar[Sequence[Handler]] = HANDLERS
     restart_files: ClassVar[tuple[str, ...]] = ("WAVECAR", "CHGCAR")
+    density_files: ClassVar[tuple[str, ...]] = ("CHGCAR",)
 
     @property
     def by_hand(self) -> str:

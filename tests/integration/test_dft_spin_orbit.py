@@ -66,6 +66,23 @@ def test_spin_orbit_coupling_changes_nothing_where_the_atoms_are_light() -> None
     assert abs(gain_ev("espresso", silicon())) < 2e-3
 
 
+def test_spinors_start_from_the_density_of_scalars_and_reach_the_same_energy_in_fewer_steps(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coarse = with_spin_orbit(coarse_engine("espresso", k_spacing_per_ang=3.0))
+    anew = coarse.static(rock_salt(5.94))
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(scratch / "restarted"))
+    coarse.for_relaxations().static(rock_salt(5.94))
+    restarted = coarse.static(rock_salt(5.94))
+    assert restarted.energy_ev == pytest.approx(anew.energy_ev, abs=1e-5)
+    assert restarted.n_scf_steps is not None
+    assert anew.n_scf_steps is not None
+    assert restarted.n_scf_steps < anew.n_scf_steps
+    _, spinors = scratch_files(scratch / "restarted", "pw.out")
+    assert "density is read from file" in spinors.read_text()
+    assert restarted.corrections == ()
+
+
 def test_relaxations_are_those_of_the_study_without_spin_orbit_coupling() -> None:
     scalar = coarse_engine("espresso")
     engines = StudyEngines(with_spin_orbit(scalar))

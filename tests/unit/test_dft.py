@@ -177,7 +177,9 @@ class Dying(CodeRun):
 
 def recorded(run: CodeRun, folder: Path) -> RecordedRun:
     setting = Setting(folder=folder, k_mesh=(1, 1, 1), vacuum=None, has_fixed_cell=True)
-    return RecordedRun(run, setting, lambda _, evaluation: evaluation, lambda _, __: Shelf(folder / "shelf"))
+    return RecordedRun(
+        run, setting, lambda _, evaluation: evaluation, lambda _, __: Shelf(folder / "shelf"), lambda *_: None
+    )
 
 
 def test_a_killed_relaxation_goes_on_where_it_stopped_and_ends_at_the_same_place(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from qdip_dft.journal import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec, Restart
 from qdip_dft.model.structure import StructureRecord
+from tests.dft_codes import scratch_files
 from tests.fake_vasp import SPIN_ORBIT_EV
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden" / "vasp"
@@ -364,6 +365,20 @@ def test_spin_orbit_coupling_runs_the_program_for_spinors_and_brings_its_energy_
     assert spinors.corrections == ()
 
 
+@pytest.mark.parametrize(
+    ("restart", "start"),
+    [("full", ["0", "1"]), ("density", ["0", "1"]), ("wavefunctions", ["0", "2"]), ("none", ["0", "2"])],
+)
+def test_spinors_start_from_the_density_of_the_scalar_program_never_from_its_wavefunctions(
+    engine: VaspEngine, tmp_path: Path, restart: str, start: list[str]
+) -> None:
+    scalar = replace(engine, restart=restart)
+    scalar.static(cubic())
+    with_spin_orbit(scalar).static(cubic())
+    _, run = scratch_files(tmp_path / "scratch", "runs-of-the-stand-in")
+    assert run.read_text().split()[2:6:3] == start
+
+
 def test_relaxations_are_those_of_the_scalar_program(engine: VaspEngine) -> None:
     made = engine_from_spec(EngineSpec(name="vasp", dispersion=Dispersion.NONE, spin_orbit=True))
     assert made == with_spin_orbit(engine)
@@ -372,7 +387,13 @@ def test_relaxations_are_those_of_the_scalar_program(engine: VaspEngine) -> None
 
 def test_the_level_of_theory_names_the_tags_of_the_coupling_only_where_it_is(engine: VaspEngine) -> None:
     scalar, spinors = engine.theory().settings, with_spin_orbit(engine).theory().settings
-    assert spinors.keys() - scalar.keys() == {"spin_orbit", "vasp_lsorbit", "vasp_saxis", "vasp_gga_compat", "vasp_isym"}
+    assert spinors.keys() - scalar.keys() == {
+        "spin_orbit",
+        "vasp_lsorbit",
+        "vasp_saxis",
+        "vasp_gga_compat",
+        "vasp_isym",
+    }
 
 
 def test_a_missing_program_for_spinors_is_named_with_its_cure(
@@ -390,6 +411,14 @@ def test_the_program_for_scalars_with_inputs_for_spinors_gives_no_energy(
     with pytest.raises(EngineError, match=r"read .*vasp\.out") as caught:
         with_spin_orbit(engine).static(cubic())
     assert "non collinear" in caught.value.what
+
+
+def test_what_spinors_left_starts_the_next_of_them(engine: VaspEngine, tmp_path: Path) -> None:
+    engine.static(cubic())
+    for rattle_ang in (0.10, 0.11):
+        with_spin_orbit(engine).static(cubic(rattle_ang=rattle_ang))
+    starts = [path.read_text().split()[2:6:3] for path in scratch_files(tmp_path / "scratch", "runs-of-the-stand-in")]
+    assert starts == [["0", "2"], ["0", "1"], ["1", "1"]]
 
 
 @pytest.mark.parametrize("has_spin_orbit", [False, True])
