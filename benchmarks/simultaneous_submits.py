@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 QDIP = [sys.executable, "-c", "import sys; sys.argv[0] = 'qdip'; from qdip_dft.cli import main; main()"]
-LIMIT_S = 240.0
+LIMIT_S = 120.0
 
 
 def write_studies(folder: Path) -> list[Path]:
@@ -66,6 +66,7 @@ def repeat_once(folder: Path, server: Any, number: int) -> tuple[int, int, bool]
         deadline_s = time.monotonic() + LIMIT_S
         while not (both := database.submissions.count_documents({"state": "finished"}) == 2):
             if time.monotonic() > deadline_s:
+                print_unfinished(database)
                 break
             time.sleep(0.2)
         for process in workers:
@@ -73,6 +74,18 @@ def repeat_once(folder: Path, server: Any, number: int) -> tuple[int, int, bool]
             process.wait()
     ended = Counter(log.read_text(encoding="utf-8").split())
     return len(ended), sum(count > 1 for count in ended.values()), both
+
+
+def print_unfinished(database: Any) -> None:
+    """Print what keeps studies from their end."""
+    for firework in database.fireworks.find({"state": {"$ne": "COMPLETED"}}):
+        note, state = firework["spec"]["qdip"], firework["state"]
+        claim = database.claims.collection.find_one({"_id": note["job"]})
+        is_stored = note["job"] in database.list_stored([note["job"]])
+        print(firework["fw_id"], firework["name"], state, firework["spec"]["_category"], note["study"])
+        print("   ", f"stored: {is_stored}, claim: {claim}, launches: {firework['launches']}", flush=True)
+        for launch in database.database["launches"].find({"fw_id": firework["fw_id"]}):
+            print("   ", launch["state"], (launch.get("action") or {}).get("stored_data", {}))
 
 
 def main() -> None:

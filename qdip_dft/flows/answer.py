@@ -173,8 +173,8 @@ class _Budget:
         found = {film.candidate.role: self._error_of_forces(film) for film in self.films}
         black, competitor = (found.get(role, TermErrors()) for role in PhaseRole)
         finding = (
-            "bound F²/(2k) on what the forces left at each relaxed structure are worth, "
-            f"k = {errors.SOFTEST_SPRING_EV_PER_ANG2} eV/Å²"
+            "estimate F²/(2k) of what the forces left at each relaxed structure are worth, "
+            f"k = {errors.SOFT_SPRING_EV_PER_ANG2} eV/Å²"
         )
         return errors.bound_component("geometry", black=black, competitor=competitor, finding=finding)
 
@@ -182,7 +182,7 @@ class _Budget:
         crystal = self.steps.crystals[film.candidate.phase]
         geometry = self._geometry(film)
         residuals = {
-            part.value: errors.bound_residual_ev(record.result.forces_ev_per_ang)
+            part.value: errors.estimate_residual_ev(record.result.forces_ev_per_ang)
             for part, name in self.steps.parts_of(film.candidate).items()
             if (record := self.resolution.usable(name)) is not None and record.result is not None
         }

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from qdip_dft.analysis.uncertainty import (
     QUANTITIES,
     Compared,
-    bound_residual_ev,
     change_together,
     combine,
     combine_components,
+    estimate_residual_ev,
     lower_choice,
     not_sampled,
     residual_errors,
@@ -183,7 +183,7 @@ def test_bulk_compounds_have_the_errors_of_nobody() -> None:
 
 def test_forces_cost_what_a_spring_says() -> None:
     k, stretch_ang = 0.5, 0.1
-    assert bound_residual_ev([(k * stretch_ang, 0.0, 0.0)]) == pytest.approx(0.5 * k * stretch_ang**2)
+    assert estimate_residual_ev([(k * stretch_ang, 0.0, 0.0)]) == pytest.approx(0.5 * k * stretch_ang**2)
     left = dict.fromkeys(("bulk", "strained bulk", "film slab", "dot slab"), 0.0) | {"interface": 0.12}
     errors = residual_errors(left, counts={"bulk": 1, "strained bulk": 6, "film": 12}, area_ang2=200.0)
     assert errors.total_ev_per_fu == errors.binding_ev_per_fu == pytest.approx(0.01)
