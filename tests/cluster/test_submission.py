@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
+from fireworks import LaunchPad
 
 from qdip_dft.campaign import plan_all
 from qdip_dft.errors import ResultsError
@@ -133,6 +134,33 @@ def test_a_second_study_waits_for_what_the_first_is_calculating(  # noqa: PLR091
     assert max(Counter(engine_starts(listening)).values()) == 1
     assert result_of(other_dot_plan, database).stabilization.total_ev_per_fu is not None
     assert database.claims.collection.count_documents({}) == 0
+
+
+def test_one_who_is_woken_while_fireworks_writes_its_state_stays_awake(
+    toy_plan, other_dot_plan, launchpad, database, monkeypatch
+):
+    """FireWorks reads a firework, changes its state and writes it back as a whole; what changes meanwhile is lost."""
+    submit(toy_plan, launchpad)
+    submit(other_dot_plan, launchpad)
+    (shared, *_) = database.fireworks.distinct("spec.qdip.job", {"spec._category": STANDBY})
+    (waiting,) = database.fireworks.find({"spec.qdip.job": shared, "spec._category": STANDBY})
+    wakers: list[Thread] = []
+    write = LaunchPad._upsert_fws
+
+    def wake_and_write(self: LaunchPad, fireworks: list[Any], **options: Any) -> Any:
+        if waiting["fw_id"] in [firework.fw_id for firework in fireworks] and not wakers:
+            wakers.append(Thread(target=database.wake, args=[[shared]]))
+            wakers[0].start()
+            wakers[0].join(0.5)  # without a lock it is over by now, with one it waits until the state is written
+        return write(self, fireworks, **options)
+
+    monkeypatch.setattr(LaunchPad, "_upsert_fws", wake_and_write)
+    launchpad.defuse_fw(waiting["fw_id"])
+    launchpad.reignite_fw(waiting["fw_id"])
+    wakers[0].join()
+    after = database.fireworks.find_one({"fw_id": waiting["fw_id"]})
+    assert after["state"] == "READY"
+    assert after["spec"]["_category"] == "mlip"
 
 
 def test_twenty_pairs_of_simultaneous_submits_claim_each_calculation_once(

@@ -151,8 +151,7 @@ def pass_on_claim(database: ClusterDatabase, job: str, *, owner: str) -> None:
         return
     submission = heir["spec"]["qdip"]["submission"]
     if database.claims.hand_over(job, owner=owner, heir=submission):
-        category = [{"$set": {"spec._category": "$spec.qdip.category"}}]
-        database.fireworks.update_many({"spec.qdip.job": job, "spec.qdip.submission": submission}, category)
+        database.end_standby({"spec.qdip.job": job, "spec.qdip.submission": submission})
 
 
 def _find(launchpad: LaunchPad, study: str, term: str | None, *, states: tuple[str, ...]) -> list[Document]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.execution.fireworks.claims import Claims
@@ -39,6 +41,12 @@ class SubmissionState(StrEnum):
     ACTIVE = "active"
     FINISHED = "finished"
     CANCELLED = "cancelled"
+
+
+LOCK_PATIENCE_S = 20
+"""A workflow that stays locked for longer was locked by a process that was killed; our templates say the same."""
+
+logger = logging.getLogger("qdip_dft.cluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +141,29 @@ class ClusterDatabase:
 
     def wake(self, jobs: Iterable[str]) -> int:
         """Give the fireworks that stand by for these jobs their own category back; return how many there were."""
-        woken = self.fireworks.update_many(
-            {"spec.qdip.job": {"$in": list(jobs)}, "spec._category": STANDBY},
-            [{"$set": {"spec._category": "$spec.qdip.category"}}],
-        )
-        return woken.modified_count
+        return self.end_standby({"spec.qdip.job": {"$in": list(jobs)}})
+
+    def end_standby(self, criteria: Document) -> int:
+        """Give fireworks that stand by their own category back, and return how many there were.
+
+        Each is changed under FireWorks' lock of its workflow.  Whoever changes the state of a firework reads it and
+        writes it back as a whole; without the lock a category that changed in between would be lost, and the firework
+        would stand by for ever.
+        """
+        standing_by = list(self.fireworks.find({**criteria, "spec._category": STANDBY}, {"fw_id": 1}))
+        return sum(self._end_standby(firework["fw_id"]) for firework in standing_by)
+
+    def _end_standby(self, fw_id: int) -> int:
+        from fireworks.core.launchpad import WFLock
+
+        workflows = self.database["workflows"]
+        if workflows.find_one({"nodes": fw_id}, {"_id": 1}) is None:
+            return 0
+        queue = SimpleNamespace(workflows=workflows, m_logger=logger)
+        with WFLock(queue, fw_id, expire_secs=LOCK_PATIENCE_S, kill=True):
+            criteria = {"fw_id": fw_id, "spec._category": STANDBY}
+            change = [{"$set": {"spec._category": "$spec.qdip.category"}}]
+            return self.fireworks.update_one(criteria, change).modified_count
 
     def settle(self, job: str) -> None:
         """Do what follows a stored calculation: drop its claim and wake those who wait for it."""

@@ -5,7 +5,8 @@
     3. the fireworks are inserted
     4. those that were stored between 1 and 3 are woken
 
-A worker stores first and wakes afterwards; therefore nobody stands by for ever, whichever comes first.
+A worker stores first and wakes afterwards; therefore nobody stands by for ever, whichever comes first.  Waking takes
+FireWorks' lock of the workflow, since FireWorks writes a firework back as a whole when its state changes.
 """
 
 from __future__ import annotations
