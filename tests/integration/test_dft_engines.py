@@ -138,6 +138,24 @@ def test_a_slab_with_a_dipole_does_not_feel_its_vacuum(engine: DftEngine) -> Non
     )
     assert raised.energy_ev == pytest.approx(here.energy_ev, abs=2e-3)
     assert wider.energy_ev == pytest.approx(here.energy_ev, abs=5e-3)
+    assert np.allclose(wider.forces_ev_per_ang, here.forces_ev_per_ang, atol=5e-3)
+
+
+@pytest.mark.parametrize("engine", ["cp2k"], indirect=True)
+def test_forces_in_a_polar_slab_are_the_slope_of_its_energy(engine: DftEngine) -> None:
+    """Where the potential jumped at another place in every step, this took 174 steps, or forces were 0.4 eV/Å off."""
+    coarse = replace(engine, cutoff_ev=2000.0, k_spacing_per_ang=3.0, restart="none")
+    upright = StructureRecord(
+        lattice_ang=np.diag([4.0, 4.0, 22.0]).tolist(),
+        species=("Pb", "S"),
+        frac_coords=((0.0, 0.0, 5.0 / 22.0), (0.0, 0.0, 7.35 / 22.0)),
+    )
+    step_ang = 0.005
+    ends = [coarse.static(displaced(upright, atom=1, axis=2, by_ang=by)) for by in (-step_ang, step_ang)]
+    slope = (ends[1].energy_ev - ends[0].energy_ev) / (2.0 * step_ang)
+    forces = np.array([result.forces_ev_per_ang for result in ends])[:, :, 2].mean(axis=0)
+    assert forces[1] == pytest.approx(-slope, abs=5e-3)
+    assert [result.corrections for result in ends] == [(), ()]
 
 
 @pytest.mark.parametrize("engine", ["espresso", "gpaw"], indirect=True)
