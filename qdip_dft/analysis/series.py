@@ -127,8 +127,8 @@ def _say_slope(deviation_ev_per_fu: float, *, is_consistent: bool, n_points: int
         return found
     return (
         f"{found}, {MEV_PER_EV * SLOPE_TOLERANCE_EV_PER_FU:.0f} are allowed: the film is not yet bulk inside (raise "
-        "film.min_thickness_ang), it distorts as the reference cannot (film.reference_periods: 2), or k-points or "
-        "forces are not converged"
+        "film.min_thickness_ang), it distorts as the reference cannot (film.reference_periods: 2) or did not "
+        "(symmetry_breaking_ang: 0.2, or a phase that is a minimum), or k-points or forces are not converged"
     )
 
 

@@ -217,7 +217,7 @@ def place_along(
     cage
         The framework, with the cations placed so far; a copy is returned.
     cation
-        A molecule with one N, such as MA.
+        A molecule with N, such as MA or FA; of several the first N is meant.
     centre_frac
         Fractional coordinates of its centre of mass.
     axis
