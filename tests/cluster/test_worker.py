@@ -16,6 +16,7 @@ import pytest
 from fireworks import Firework, FWorker
 from jobflow import JobStore
 from maggma.stores import MemoryStore
+from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
 from qdip_dft.engines.registry import engine_from_spec
@@ -33,6 +34,8 @@ from qdip_dft.execution.fireworks.worker import Worker, WorkerQueue
 from qdip_dft.jobs.calculate import calculation_job
 from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.engine import EngineSpec
+from tests.cluster.private_slurm import free_ports
+from tests.private_mongod import build_command, find_mongod, wait_until_open
 from tests.unit.crystals import load
 
 JOB = "0c6b9a4e-0000-5000-8000-000000000001"
@@ -183,6 +186,42 @@ def test_two_workers_with_the_same_job_calculate_it_one_after_the_other(tmp_path
         list(pool.map(work, ("one", "other")))
     assert [line.split()[1] for line in order] == ["begins", "ends", "begins", "ends"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_was_removed_while_somebody_waited_for_it_locks_nobody_out(tmp_path):
+    outbox, owners, most = Outbox(tmp_path), [], []
+
+    def work(_: int) -> None:
+        for _ in range(50):
+            with outbox.owning(JOB):
+                owners.append(1)
+                most.append(len(owners))
+                time.sleep(0.0005)
+                owners.pop()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert max(most) == 1
+    assert len(most) == 300
+
+
+@pytest.mark.usefixtures("mongod")
+def test_a_stored_result_survives_the_death_of_the_server(tmp_path):
+    """The worker removes its own copy as soon as the server has answered."""
+    program, (port,) = find_mongod(), free_ports(1)
+    assert program is not None
+    command = [word for word in build_command(program, tmp_path, port) if word != "--auth"]
+    found = []
+    for number in range(4):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server, MongoClient("127.0.0.1", port) as client:
+            try:
+                assert wait_until_open(server, port)
+                database = ClusterDatabase(client["deaths"])
+                found.append(database.database["calculations"].count_documents({}))
+                database.store_output({**DOCUMENT, "index": number})
+            finally:
+                server.kill()
+    assert found == [0, 1, 2, 3]
 
 
 def test_a_full_disk_is_named_and_the_result_is_stored_all_the_same(store, tmp_path):

@@ -129,9 +129,15 @@ class ClusterDatabase:
         return any("uuid" in document for document in found), owner
 
     def store_output(self, document: Document) -> None:
-        """Store the document of a job in the place of an earlier one."""
-        same = {"uuid": document["uuid"], "index": document["index"]}
-        self.database["calculations"].replace_one(same, document, upsert=True)
+        """Store the document of a job in the place of an earlier one.
+
+        The server answers when it is in its journal: otherwise a power cut would lose what was stored in
+        the last 0.1 s, and the worker has removed its own copy by then.
+        """
+        from pymongo import WriteConcern
+
+        calculations = self.database["calculations"].with_options(write_concern=WriteConcern(j=True))
+        calculations.replace_one({"uuid": document["uuid"], "index": document["index"]}, document, upsert=True)
 
     def set_aside(self, fw_id: int) -> str:
         """Count a firework no longer as a calculation, since its rest follows as another; return its name."""

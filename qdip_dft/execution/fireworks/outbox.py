@@ -12,10 +12,10 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.document_codec import decode_value, encode_document
@@ -83,16 +83,25 @@ class Outbox:
         gives the lock back when the process ends, however it ends; where a disk has no locks there is none.
         """
         path = self._path(job).with_suffix(".lock")
-        with explain_file_errors(path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("a", encoding="utf-8")
-        with file:
-            with suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+        with self._lock(path):
             try:
                 yield
             finally:
                 path.unlink(missing_ok=True)
+
+    def _lock(self, path: Path) -> TextIO:
+        """Return a locked file; one that its last owner has removed while we waited for it locks nothing any more."""
+        while True:
+            with explain_file_errors(path):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                file = path.open("a", encoding="utf-8")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:
+                return file
+            if _is_same(file, path):
+                return file
+            file.close()
 
     def list_jobs(self) -> Iterator[str]:
         """Return the ids of the jobs whose results lie here; files that are still being written are no results."""
@@ -136,6 +145,14 @@ def insist(action: Callable[[], Answer], *, patience_s: float) -> Answer:
             logger.warning("the database cannot be reached (%s), trying again in %.0f s", error, pause_s)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _is_same(file: TextIO, path: Path) -> bool:
+    """Return whether an open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _read(path: Path) -> Document:
