@@ -28,7 +28,7 @@ NUMERICS = frozenset(
         "startingpot", "startingwfc", "mixing_beta", "mixing_mode", "mixing_ndim", "electron_maxstep",
         "diagonalization", "diago_david_ndim", "diago_thr_init",  # pw.x
         "mixer", "eigensolver", "maxiter",  # GPAW
-        "alpha", "nbroyden", "method", "max_scf", "cholesky",  # CP2K
+        "alpha", "nbroyden", "method", "max_scf", "eps_default",  # CP2K
         "ALGO", "AMIX", "BMIX", "NELM",  # VASP; custodian has a list of its own
         "restart",
     }
