@@ -10,6 +10,9 @@ that everything around VASP is run for real: its inputs, custodian, the parsers,
 Started with ``--ncl`` it stands for ``vasp_ncl``, without for ``vasp_std``: as the real programs do, it takes
 ``LSORBIT`` only in the first case, and wavefunctions only of its own kind.  Spin-orbit coupling lowers its energy by a
 fixed amount for each atom of lead, which is no physics but shows that the energy with it has come back.
+
+With NSW it relaxes the atoms, and with ISIF = 3 the cell within its crystal system, until EDIFFG: the first and the
+last ionic step are written.
 """
 
 from __future__ import annotations
@@ -22,8 +25,12 @@ from pathlib import Path
 
 import numpy as np
 
-from qdip_dft.engines.potential import Arrangement
+from qdip_dft.engines.potential import Arrangement, arrangement_of
+from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import evaluate_morse
+from qdip_dft.model.calculation import Freedom
+from qdip_dft.model.engine import EngineSpec
+from qdip_dft.model.structure import StructureRecord
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
 
 WORDS = dict(word.partition("=")[::2] for word in os.environ.get("FAKE_VASP", "").split(";") if word)
@@ -104,7 +111,20 @@ def energies(energy_ev: float) -> str:
     return "<energy>\n" + "".join(f'<i name="{name}"> {value:18.8f} </i>\n' for name, value in parts) + "</energy>\n"
 
 
-def write_outputs(arrangement: Arrangement, incar: dict[str, str], n_electronic: int) -> None:
+def relax(arrangement: Arrangement, incar: dict[str, str]) -> Arrangement:
+    """Return where the toy potential leads, to half of the threshold."""
+    force = 0.5 * abs(float(incar["EDIFFG"]))
+    spec = EngineSpec(name="testing", settings={"force_threshold_ev_per_ang": force, "stress_threshold_gpa": 0.02})
+    structure = StructureRecord(
+        lattice_ang=arrangement.lattice_ang.tolist(),
+        species=arrangement.species,
+        frac_coords=(arrangement.positions_ang @ np.linalg.inv(arrangement.lattice_ang)).tolist(),
+    )
+    freedom = Freedom.CELL if incar["ISIF"] == "3" else Freedom.POSITIONS
+    return arrangement_of(engine_from_spec(spec).relax(structure, freedom).structure)
+
+
+def ionic_step(arrangement: Arrangement, incar: dict[str, str], n_electronic: int) -> str:
     answer = evaluate_morse(arrangement)
     assert answer.stress_ev_per_ang3 is not None
     if incar.get("LSORBIT") == "True":
@@ -113,11 +133,21 @@ def write_outputs(arrangement: Arrangement, incar: dict[str, str], n_electronic:
         f"<scstep>\n{energies(answer.energy_ev + 0.1 / (step + 1) * (step + 1 < n_electronic))}</scstep>\n"
         for step in range(n_electronic)
     )
+    kilobar = -answer.stress_ev_per_ang3 * EV_PER_ANG3_IN_GPA * 10
+    return (
+        f'<calculation>\n{steps}{structure(arrangement)}<varray name="forces" >\n{rows(answer.forces_ev_per_ang)}\n'
+        f'</varray>\n<varray name="stress" >\n{rows(kilobar)}\n</varray>\n{energies(answer.energy_ev)}</calculation>\n'
+    )
+
+
+def write_outputs(start: Arrangement, incar: dict[str, str], n_electronic: int) -> None:
+    places = [start, relax(start, incar)] if int(incar["NSW"]) > 0 else [start]
+    arrangement = places[-1]
+    answer = evaluate_morse(arrangement)
     mesh = Path("KPOINTS").read_text().splitlines()[3]
     tags = "".join(setting(name, value) for name, value in incar.items())
     defaults = {"NELM": "60", "NELMDL": "-5", "IBRION": "-1", "NSW": "0", "ISPIN": "1", "ENMAX": incar["ENCUT"]}
     parameters = "".join(setting(name, value) for name, value in {**defaults, **incar}.items())
-    kilobar = -answer.stress_ev_per_ang3 * EV_PER_ANG3_IN_GPA * 10
     Path("vasprun.xml").write_text(f"""<?xml version="1.0" encoding="ISO-8859-1"?>
 <modeling>
 <generator>
@@ -141,14 +171,7 @@ def write_outputs(arrangement: Arrangement, incar: dict[str, str], n_electronic:
 </kpoints>
 <parameters>
 {parameters}</parameters>
-{atoms(arrangement)}{structure(arrangement, "initialpos")}<calculation>
-{steps}{structure(arrangement)}<varray name="forces" >
-{rows(answer.forces_ev_per_ang)}
-</varray>
-<varray name="stress" >
-{rows(kilobar)}
-</varray>
-{energies(answer.energy_ev)}</calculation>
+{atoms(arrangement)}{structure(start, "initialpos")}{"".join(ionic_step(each, incar, n_electronic) for each in places)}
 {structure(arrangement, "finalpos")}</modeling>
 """)
     Path("OUTCAR").write_text(f" vasp.{VERSION} stand-in of the tests\n General timing and accounting informations\n")

@@ -173,12 +173,23 @@ def _basis_sets(folder: Path, family: str) -> Entries:
 
 def _entries(path: Path, family: str) -> Entries:
     """Return the entries of a data file one of whose names is that of the family with a number of electrons."""
-    parts = re.split(r"^ *([A-Z][a-z]?)((?: +[A-Z][\w-]+)+) *$", _without_comments(path), flags=re.MULTILINE)
     found = {}
-    for element, names, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+    for element, names, body in _split_entries(path):
         if electrons := re.search(rf" {family}-q(\d+)(?: |$)", names):
             found[element, int(electrons[1])] = " ".join(body.split())
     return found
+
+
+def find_entry(path: Path, symbol: str, name: str) -> str | None:
+    """Return the numbers of the entry of an element that has this among its names, spaces normalised; None without."""
+    bodies = (body for element, names, body in _split_entries(path) if element == symbol and name in names.split())
+    return next((" ".join(body.split()) for body in bodies), None)
+
+
+@cache
+def _split_entries(path: Path) -> tuple[tuple[str, str, str], ...]:
+    parts = re.split(r"^ *([A-Z][a-z]?)((?: +[A-Z][\w-]+)+) *$", _without_comments(path), flags=re.MULTILINE)
+    return tuple(zip(parts[1::3], parts[2::3], parts[3::3], strict=True))
 
 
 def _without_comments(path: Path) -> str:

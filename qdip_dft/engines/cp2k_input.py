@@ -40,15 +40,20 @@ def _section(name: str, content: Content) -> Section:
 
 def k_points(mesh: tuple[int, int, int]) -> Content:
     """Return the mesh centred on Γ, one of k and −k: CP2K's own Monkhorst-Pack meshes leave Γ out when even."""
+    lines = [
+        ("KPOINT", *(f"{i / n:.14f}" for i, n in zip(point, mesh, strict=True)), f"{weight / prod(mesh):.14f}")
+        for point, weight in sorted(fold_mesh(mesh).items())
+    ]
+    return {"SCHEME": "GENERAL", "SYMMETRY": "F", "FULL_GRID": "T", "KPOINT": lines}
+
+
+def fold_mesh(mesh: tuple[int, int, int]) -> Counter[tuple[int, ...]]:
+    """Return how many points of a mesh centred on Γ each of k and −k stands for, by its place in steps."""
     weights: Counter[tuple[int, ...]] = Counter()
     for point in product(*(range(n) for n in mesh)):
         opposite = tuple(-i % n for i, n in zip(point, mesh, strict=True))
         weights[min(point, opposite)] += 1
-    lines = [
-        ("KPOINT", *(f"{i / n:.14f}" for i, n in zip(point, mesh, strict=True)), f"{weight / prod(mesh):.14f}")
-        for point, weight in sorted(weights.items())
-    ]
-    return {"SCHEME": "GENERAL", "SYMMETRY": "F", "FULL_GRID": "T", "KPOINT": lines}
+    return weights
 
 
 def subsystem(arrangement: Arrangement, kinds: Mapping[str, Kind]) -> Content:

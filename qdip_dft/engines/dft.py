@@ -221,11 +221,11 @@ class DftEngine(Engine):
         folder
             Where the files go.
         """
-        return _write_first(self.start(self._setting(structure, freedom, folder)), structure)
+        return _write_first(self.start(self.setting_of(structure, freedom, folder)), structure)
 
     def write_draft(self, structure: StructureRecord, freedom: Freedom, folder: Path) -> CodeRun:
         """Write the same where the program or its potentials are not, naming the potentials as far as is known."""
-        return _write_first(self.draft(self._setting(structure, freedom, folder)), structure)
+        return _write_first(self.draft(self.setting_of(structure, freedom, folder)), structure)
 
     def theory(self) -> LevelOfTheory:
         """Return the level of theory; asks the code for its version and reads the pseudopotentials once."""
@@ -261,24 +261,21 @@ class DftEngine(Engine):
         """Return what this code does otherwise than the others, where it changes an energy."""
         return {}
 
-    def read_finished(self, structure: StructureRecord, freedom: Freedom, folder: Path) -> Evaluation:
-        """Return the energy of a folder that was run by hand, with dispersion.
+    def setting_of(self, structure: StructureRecord, freedom: Freedom, folder: Path) -> Setting:
+        """Return mesh and vacuum of a calculation in a folder."""
+        return Setting(
+            folder=folder,
+            k_mesh=count_k_points(structure, self.k_spacing_per_ang),
+            vacuum=find_vacuum(structure),
+            has_fixed_cell=freedom in (Freedom.NONE, Freedom.POSITIONS),
+            restart=Restart(self.restart),
+        )
 
-        Parameters
-        ----------
-        structure, freedom
-            What was calculated.
-        folder
-            Where the outputs lie.
-
-        Raises
-        ------
-        EngineError
-            If the output is missing, incomplete, not converged, or of another version.
-        """
-        arrangement = arrangement_of(structure)
-        run = self.start(self._setting(structure, freedom, folder))
-        return self._add_dispersion(arrangement, run.read_finished(arrangement))
+    def add_dispersion(self, arrangement: Arrangement, evaluation: Evaluation) -> Evaluation:
+        """Return what a code says with the dispersion of the study added."""
+        if self.dispersion != Dispersion.D3BJ.value:
+            return evaluation
+        return evaluation + evaluate_d3(arrangement, D3BJ_OF_FUNCTIONAL[self.functional])
 
     def static(self, structure: StructureRecord) -> EngineResult:
         """Return energy, forces and stress of a structure as it stands."""
@@ -304,20 +301,11 @@ class DftEngine(Engine):
         return run.note(result)
 
     def _open(self, structure: StructureRecord, freedom: Freedom) -> RecordedRun:
-        setting = self._setting(structure, freedom, scratch_folder(self, structure, freedom))
-        recorded = RecordedRun(self.start(setting), setting, self._add_dispersion, self._shelf, self._scalar_shelf)
+        setting = self.setting_of(structure, freedom, scratch_folder(self, structure, freedom))
+        setting.folder.mkdir(parents=True, exist_ok=True)
+        recorded = RecordedRun(self.start(setting), setting, self.add_dispersion, self._shelf, self._scalar_shelf)
         recorded.take_restart_files(arrangement_of(structure))
         return recorded
-
-    def _setting(self, structure: StructureRecord, freedom: Freedom, folder: Path) -> Setting:
-        folder.mkdir(parents=True, exist_ok=True)
-        return Setting(
-            folder=folder,
-            k_mesh=count_k_points(structure, self.k_spacing_per_ang),
-            vacuum=find_vacuum(structure),
-            has_fixed_cell=freedom in (Freedom.NONE, Freedom.POSITIONS),
-            restart=Restart(self.restart),
-        )
 
     def _shelf(self, setting: Setting, arrangement: Arrangement) -> Shelf:
         return Shelf.of(setting.folder.parent, self.theory(), arrangement, setting.k_mesh)
@@ -329,13 +317,9 @@ class DftEngine(Engine):
         theory = self.for_relaxations().theory_at_version(self.code_version())
         return Shelf.of(setting.folder.parent, theory, arrangement, setting.k_mesh)
 
-    def _add_dispersion(self, arrangement: Arrangement, evaluation: Evaluation) -> Evaluation:
-        if self.dispersion != Dispersion.D3BJ.value:
-            return evaluation
-        return evaluation + evaluate_d3(arrangement, D3BJ_OF_FUNCTIONAL[self.functional])
-
 
 def _write_first(run: CodeRun, structure: StructureRecord) -> CodeRun:
+    run.setting.folder.mkdir(parents=True, exist_ok=True)
     run.write_inputs(arrangement_of(structure), {})
     return run
 
@@ -402,16 +386,6 @@ class CodeRun:
     @abstractmethod
     def evaluate(self, arrangement: Arrangement) -> Evaluation:
         """Return what the code says about an arrangement, without dispersion."""
-
-    def read_finished(self, arrangement: Arrangement) -> Evaluation:
-        """Return what a run by hand left in the folder, without dispersion.
-
-        Raises
-        ------
-        EngineError
-            If this code's folders cannot be read so, or the output may not be used.
-        """
-        raise unusable_output(self.setting.folder, f"{arrangement.n_atoms} atoms of a code without a reader")
 
     def clean(self) -> None:
         """Delete restart files, which are large; inputs and outputs stay."""

@@ -24,7 +24,7 @@ from functools import cache
 from importlib.metadata import version as package_version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -38,7 +38,6 @@ from qdip_dft.engines.dft import (
     find_command,
     require_same_atoms,
     run_command,
-    unusable_output,
 )
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation
@@ -47,6 +46,9 @@ from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.engine import Restart
 from qdip_dft.units import HARTREE_IN_EV
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
 
@@ -284,6 +286,8 @@ class EspressoRun(HandledRun):
 
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
         """Return what ``pw.x`` says, run once."""
+        from ase.io import iread
+
         folder = self.setting.folder
         self.engine.require_elements(arrangement.species)
         self.write_inputs(arrangement, numerics)
@@ -296,20 +300,8 @@ class EspressoRun(HandledRun):
             raise self.out_of_time()
         if code != 0 or "JOB DONE" not in text or UNCONVERGED in text:
             return Failure(said=text, summary=_summary(text, code), output=output)
-        return _read_evaluation(output, arrangement)
-
-    def read_finished(self, arrangement: Arrangement) -> Evaluation:
-        """Return what ``pw.out`` says."""
-        output = self.setting.folder / "pw.out"
-        text = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
-        version = re.search(r"Program PWSCF v\.?(\S+)", text)
-        if version is None or "JOB DONE" not in text:
-            raise unusable_output(output, "it is missing or cut short")
-        if UNCONVERGED in text:
-            raise unusable_output(output, "its density is not self-consistent")
-        if version[1] != self.engine.code_version():
-            raise unusable_output(output, f"it was written by version {version[1]}")
-        return _read_evaluation(output, arrangement)
+        (atoms,) = iread(str(output), format="espresso-out")
+        return read_evaluation(atoms, arrangement, output)
 
     def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
         """Write ``pw.in``."""
@@ -363,11 +355,11 @@ class EspressoRun(HandledRun):
             control["max_seconds"] = self.usable_s
         if self.setting.vacuum is not None:
             control["tefield"] = control["dipfield"] = True
-            system |= _dipole_correction(self.setting.vacuum)
+            system |= dipole_correction(self.setting.vacuum)
         return {"control": control, "system": system, "electrons": electrons}
 
 
-def _dipole_correction(vacuum: Vacuum) -> dict[str, Any]:
+def dipole_correction(vacuum: Vacuum) -> dict[str, Any]:
     """Return the settings of a saw-tooth potential that falls back in the middle of the vacuum.
 
     Bengtsson, Phys. Rev. B 1999, 59, 12301.
@@ -376,11 +368,20 @@ def _dipole_correction(vacuum: Vacuum) -> dict[str, Any]:
     return {"edir": 3, "emaxpos": start, "eopreg": DIPOLE_WIDTH, "eamp": 0.0}
 
 
-def _read_evaluation(output: Path, arrangement: Arrangement) -> Evaluation:
-    from ase.io import iread
+def read_evaluation(atoms: Atoms, arrangement: Arrangement, output: Path) -> Evaluation:
+    """Return what ASE found in an output, if it is about these atoms.
+
+    Parameters
+    ----------
+    atoms
+        The structure with its results.
+    arrangement
+        What was asked.
+    output
+        Where it stands, for the message.
+    """
     from ase.stress import voigt_6_to_full_3x3_stress
 
-    (atoms,) = iread(str(output), format="espresso-out")
     require_same_atoms(atoms.get_chemical_symbols(), arrangement, output)
     results = atoms.calc.results
     stress = results.get("stress")

@@ -39,7 +39,6 @@ from qdip_dft.engines.dft import (
     DftEngine,
     Setting,
     find_command,
-    unusable_output,
 )
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation
@@ -137,7 +136,7 @@ class VaspEngine(DftEngine):
     def code_version(self) -> str:
         """Return the version that is set, or that the program prints."""
         declared = os.environ.get(VERSION_VARIABLE)
-        return _short_version(declared) if declared else _version_of(tuple(self.command()))
+        return short_version(declared) if declared else _version_of(tuple(self.command()))
 
     def command(self) -> list[str]:
         """Return the command of the program that this engine needs, as words.
@@ -205,7 +204,7 @@ def configured_command(*, noncollinear: bool) -> list[str]:
     return find_command(os.path.expandvars(command), engine=VaspEngine.name, remedy=remedy)
 
 
-def _short_version(text: str) -> str:
+def short_version(text: str) -> str:
     """Return the three numbers of a version: builds and patches of one release are one code."""
     found = re.search(r"\d+\.\d+\.\d+", text)
     if found:
@@ -288,15 +287,6 @@ class VaspRun(HandledRun):
         for name in RESTART_FILES:
             (self.setting.folder / name).unlink(missing_ok=True)
 
-    def read_finished(self, arrangement: Arrangement) -> Evaluation:
-        """Return what ``vasprun.xml`` says."""
-        path = self.setting.folder / "vasprun.xml"
-        output = read_output(path)
-        if not output.converged_electronic:
-            raise unusable_output(path, "its density is not self-consistent")
-        _require_version(_short_version(output.vasp_version), self.engine.code_version())
-        return read_evaluation(output, arrangement, is_slab=self.setting.vacuum is not None)
-
     def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
         """Write INCAR, KPOINTS, POSCAR and POTCAR."""
         from pymatgen.core import Structure
@@ -352,7 +342,7 @@ class VaspRun(HandledRun):
             self.engine.command(), folder, max_errors=settings_of_machine().VASP_CUSTODIAN_MAX_ERRORS
         )
         output = read_output(folder / "vasprun.xml")
-        _require_version(_short_version(output.vasp_version), self.engine.code_version())
+        _require_version(short_version(output.vasp_version), self.engine.code_version())
         return output
 
 

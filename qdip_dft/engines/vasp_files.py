@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,14 +140,28 @@ def read_evaluation(output: Vasprun, arrangement: Arrangement, *, is_slab: bool)
     """
     order = file_order(arrangement.species)
     _require_same_atoms(output, arrangement, order)
-    last = output.ionic_steps[-1]
+    in_files = evaluation_of_step(output.ionic_steps[-1], is_slab=is_slab)
     forces = np.empty((arrangement.n_atoms, 3))
-    forces[order] = last["forces"]
+    forces[order] = in_files.forces_ev_per_ang
+    return replace(in_files, forces_ev_per_ang=forces)
+
+
+def evaluation_of_step(step: Mapping[str, Any], *, is_slab: bool) -> Evaluation:
+    """Return energy, forces and stress of one step, in the order of the files.
+
+    Parameters
+    ----------
+    step
+        An ionic step as pymatgen reads it.
+    is_slab
+        As in `read_evaluation`.
+    """
+    # VASP counts pressure on the cell as positive.
+    has_stress = not is_slab and step.get("stress") is not None
     return Evaluation(
-        energy_ev=float(last["e_fr_energy"]),
-        forces_ev_per_ang=forces,
-        # VASP counts pressure on the cell as positive.
-        stress_ev_per_ang3=None if is_slab else -np.array(last["stress"], dtype=np.float64) * KILOBAR_IN_EV_PER_ANG3,
+        energy_ev=float(step["e_fr_energy"]),
+        forces_ev_per_ang=np.array(step["forces"], dtype=np.float64),
+        stress_ev_per_ang3=-np.array(step["stress"], dtype=np.float64) * KILOBAR_IN_EV_PER_ANG3 if has_stress else None,
     )
 
 
