@@ -80,7 +80,7 @@ def test_yellow_fapbi3_is_below_black() -> None:
 
 
 def test_static_black_fapbi3_gains_a_tenth_of_an_ev_by_tilting_and_stays_above_yellow() -> None:
-    """One cubic cell cannot tilt its octahedra: it lies 0.15 eV/f.u. above the minimum that its supercell relaxes to."""
+    """One cubic cell cannot tilt its octahedra: it lies 0.15 eV/f.u. above the minimum its supercell relaxes to."""
     tilted = energy_ev_per_fu("FAPbI3-orthorhombic")
     assert tilted < energy_ev_per_fu("FAPbI3-alpha") - 0.1
     assert energy_ev_per_fu("FAPbI3-delta") < tilted
