@@ -144,6 +144,27 @@ def test_a_relaxation_that_leaves_forces_is_refused_with_them(tmp_path: Path) ->
     assert records_of(results) == {}
 
 
+def test_a_relaxation_that_started_elsewhere_is_taken_only_as_what_it_is_declared_to_be(tmp_path: Path) -> None:
+    study, results = write_study(tmp_path / "by-hand.yaml"), tmp_path / "results"
+    folder = write_folders(study, results, tmp_path / "inputs")["dot bulk PbTe"]
+    lines = (folder / "POSCAR").read_text().splitlines()
+    x, *rest = lines[8].split()
+    (folder / "POSCAR").write_text(
+        "\n".join([*lines[:8], " ".join([f"{float(x) + 0.02:.10f}", *rest]), *lines[9:], ""])
+    )
+    change(folder, RELAXING)
+    run_vasp(folder)
+    refused = take(folder, study, results)
+    assert "nearest is 'dot bulk PbTe': an atom of it lies 0.1291 Å from its place" in refused.stdout
+    wrong = take(folder, study, results, "--step", "bulk CsPbI3-alpha")
+    assert "it holds Pb4 Te4 instead of Cs1 I3 Pb1" in wrong.stdout
+    unknown = take(folder, study, results, "--step", "dot slab")
+    assert_four_parts(unknown, "as `qdip inputs` writes it")
+    taken = take(folder, study, results, "--step", "dot bulk PbTe")
+    assert "1 calculations stored" in taken.stdout
+    assert "started up to 0.129 Å from the structure of the step" in str(records_of(results)["dot bulk PbTe"].result)
+
+
 @pytest.mark.parametrize(
     ("tags", "words"),
     [

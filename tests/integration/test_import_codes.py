@@ -426,3 +426,9 @@ def test_a_folder_of_the_real_code_is_stored_as_the_step_of_a_study(
     states = {each["name"]: each["state"] for each in plan["calculations"]}
     assert states["bulk CsPbI3-alpha (static)"] == "stored"
     assert states["bulk CsPbI3-delta (static)"] == "ready"
+
+
+def test_an_atom_that_the_study_holds_may_not_have_moved(relaxations: Folders) -> None:
+    fixed = start().model_copy(update={"is_fixed": (True, False)})
+    found = answer(relaxations["espresso"], coarse_engine("espresso"), freedom=Freedom.POSITIONS, structure=fixed)
+    assert "a fixed atom moved by 0.0" in str(found.find_objection())
