@@ -29,6 +29,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from qdip_dft.engines.base import Feature
+from qdip_dft.engines.code_run import CodeRun, Setting, Vacuum
 from qdip_dft.engines.cp2k_data import (
     BASIS_FILES,
     INSTALL_LINE,
@@ -41,9 +42,10 @@ from qdip_dft.engines.cp2k_data import (
     version_of,
 )
 from qdip_dft.engines.cp2k_input import Content, k_points, render, subsystem
-from qdip_dft.engines.dft import CodeRun, DftEngine, Setting, Vacuum, find_command, require_same_atoms, run_command
+from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.engines.programs import find_command, require_same_atoms, run_command
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.units import BOHR_IN_ANG, EV_PER_ANG3_IN_GPA, HARTREE_IN_EV
 

@@ -26,7 +26,7 @@ from custodian.vasp.validators import VaspFilesValidator
 from pymatgen.io.vasp.inputs import Incar
 
 from qdip_dft.deadline import current_deadline
-from qdip_dft.engines.dft import start_command
+from qdip_dft.engines.programs import start_command
 from qdip_dft.errors import EngineError, OutOfTime
 
 NUMERICAL_TAGS = frozenset({

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from qdip_dft.engines.base import OnStep
-from qdip_dft.engines.dft import count_k_points
+from qdip_dft.engines.code_run import count_k_points
 from qdip_dft.engines.registry import ENGINES
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.execution.results_folder import ResultsFolder, open_archive

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qdip_dft.engines.code_run import Setting, find_vacuum
 from qdip_dft.engines.cp2k import Cp2kRun
-from qdip_dft.engines.dft import DftEngine, Setting, find_vacuum
+from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.espresso import EspressoRun
 from qdip_dft.engines.potential import Evaluation, arrangement_of

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.coordinates import coordinates_of
 from qdip_dft.engines.cp2k import Cp2kRun
-from qdip_dft.engines.dft import Setting
 from qdip_dft.engines.espresso import EspressoRun
 from qdip_dft.engines.gpaw import GpawRun
 from qdip_dft.engines.potential import Arrangement, arrangement_of

@@ -9,7 +9,7 @@ import pytest
 from qdip_dft.analysis.convergence import CUTOFF, DOT, FILM, K_SPACING, VACUUM, Ladder, Rung, express_for, make_rung
 from qdip_dft.builders.candidates import find_candidates
 from qdip_dft.cli.converge import read_target
-from qdip_dft.engines.dft import count_k_points
+from qdip_dft.engines.code_run import count_k_points
 from qdip_dft.errors import StudyError
 from qdip_dft.execution.convergence import Refinement, change_setting, read_setting, set_value
 from qdip_dft.flows.resolution import preview_structures

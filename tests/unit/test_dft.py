@@ -9,24 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qdip_dft.engines.code_run import CodeRun, RecordedRun, Setting, count_k_points, find_vacuum
 from qdip_dft.engines.cp2k import BOLTZMANN_EV_PER_K, Cp2kEngine
 from qdip_dft.engines.cp2k_data import data_folder, find_kind
 from qdip_dft.engines.cp2k_input import k_points
-from qdip_dft.engines.dft import (
-    CodeRun,
-    RecordedRun,
-    Setting,
-    count_k_points,
-    find_command,
-    find_vacuum,
-    run_command,
-)
 from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL
 from qdip_dft.engines.espresso import EspressoEngine, find_pseudopotential
 from qdip_dft.engines.gpaw import GpawEngine
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation, arrangement_of
 from qdip_dft.engines.preset import load_preset
+from qdip_dft.engines.programs import find_command, run_command
 from qdip_dft.engines.recorded import scratch_folder
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation import relax_structure

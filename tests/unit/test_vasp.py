@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from qdip_dft.deadline import MARGIN_S, Deadline, working_until
 from qdip_dft.engines.base import Feature
-from qdip_dft.engines.dft import Setting, Vacuum
+from qdip_dft.engines.code_run import Setting, Vacuum
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.potential import Arrangement, arrangement_of
 from qdip_dft.engines.registry import engine_from_spec

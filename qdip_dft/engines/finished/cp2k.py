@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.cp2k import DENSITY_THRESHOLD, Cp2kEngine, Cp2kRun, configured_command, read_evaluation
 from qdip_dft.engines.cp2k_data import data_folder, find_entry
 from qdip_dft.engines.cp2k_input import fold_mesh
-from qdip_dft.engines.dft import Setting, unusable_output
 from qdip_dft.engines.finished.cp2k_atoms import element_of, find_held, read_end, read_start
 from qdip_dft.engines.finished.cp2k_words import DFT, SUBSYS, Line, find_all, find_last, is_on, read_lines, read_text
 from qdip_dft.engines.finished.run import (
@@ -37,6 +37,7 @@ from qdip_dft.engines.finished.run import (
     require_equal,
 )
 from qdip_dft.engines.potential import Arrangement
+from qdip_dft.engines.programs import unusable_output
 
 CUTOFF = "CUTOFF (Ry)"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qdip_dft.engines.dft import unusable_output
+from qdip_dft.engines.programs import unusable_output
 from qdip_dft.units import HARTREE_IN_EV
 
 DFT = "FORCE_EVAL/DFT/"

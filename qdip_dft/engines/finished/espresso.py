@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qdip_dft.engines.dft import Setting, unusable_output
+from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.espresso import (
     RYDBERG_IN_EV,
     UNCONVERGED,
@@ -38,6 +38,7 @@ from qdip_dft.engines.finished.run import (
     require_equal,
 )
 from qdip_dft.engines.potential import Arrangement
+from qdip_dft.engines.programs import unusable_output
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qdip_dft.engines.dft import Setting, unusable_output
+from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.finished.run import (
     DISPERSION,
     NO_DISPERSION,
@@ -34,6 +34,7 @@ from qdip_dft.engines.gpaw import DATA_SETS, NAMES_IN_LIBXC, GpawEngine, data_se
 from qdip_dft.engines.gpaw import NUMERICS as OWN_NUMERICS
 from qdip_dft.engines.gpaw_worker import SYMMETRY_TOLERANCE_ANG
 from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.engines.programs import unusable_output
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qdip_dft.engines.dft import unusable_output
 from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.engines.programs import unusable_output
 from qdip_dft.errors import EngineError
 
 LOOSEST_CONVERGENCE_EV_PER_ATOM = 1e-6

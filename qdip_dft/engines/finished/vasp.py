@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qdip_dft.engines.dft import Setting, unusable_output
+from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.finished.run import (
     D3BJ_IN_CODE,
     DISPERSION,
@@ -27,6 +27,7 @@ from qdip_dft.engines.finished.run import (
     require_convergence,
 )
 from qdip_dft.engines.potential import Arrangement
+from qdip_dft.engines.programs import unusable_output
 from qdip_dft.engines.vasp import VaspEngine, short_version
 from qdip_dft.engines.vasp_files import (
     FUNCTIONAL_TAGS,

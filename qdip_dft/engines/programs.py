@@ -1,0 +1,113 @@
+"""Starting the program of a code, and complaining about what it wrote."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from qdip_dft.engines.potential import Arrangement
+from qdip_dft.errors import EngineError
+
+
+def unusable_output(output: Path, reason: str) -> EngineError:
+    """Return the error of an output that was not made by a run of the package and may not be taken for one."""
+    return EngineError(
+        f"{output} cannot be imported: {reason}",
+        limit="an output must be complete, converged and of the version that the level of theory names",
+        why="its energy would enter differences in which it does not belong",
+        remedy="run the folder again with this code, or let qdip run do it",
+    )
+
+
+def require_same_atoms(species: Sequence[str], arrangement: Arrangement, output: Path) -> None:
+    """Refuse an output whose atoms are not those that were asked for, in the same order.
+
+    Raises
+    ------
+    EngineError
+        If they are not.
+    """
+    if tuple(species) != arrangement.species:
+        raise EngineError(
+            f"{output} holds other atoms than were asked for",
+            limit="the sites must keep their order",
+            why="forces would belong to other atoms",
+            remedy="delete the folder and run again",
+        )
+
+
+def find_command(command: str, *, engine: str, remedy: str) -> list[str]:
+    """Return a command as words if its program exists.
+
+    Parameters
+    ----------
+    command
+        The command with its launcher, such as ``mpirun -n 8 pw.x``.
+    engine
+        The engine that needs it, for the message.
+    remedy
+        How to get it.
+
+    Raises
+    ------
+    EngineError
+        If a program of it is not found.
+    """
+    words = shlex.split(command)
+    if words and shutil.which(words[0]) is not None:
+        return words
+    raise EngineError(
+        f"engine {engine!r} finds no program {words[0] if words else command!r}",
+        limit="it must be on PATH, or its full path must be configured",
+        why="without the code there is no energy",
+        remedy=remedy,
+    )
+
+
+def run_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdout: Path) -> int:
+    """Run a code in its folder and return its exit code; the code ends when this process does, however it ends.
+
+    Parameters
+    ----------
+    words
+        The command.
+    folder
+        Where it runs.
+    stdin, stdout
+        Files for its input and its output.
+    """
+    process = start_command(words, folder=folder, stdin=stdin, stdout=stdout)
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def start_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdout: Path) -> subprocess.Popen[bytes]:
+    """Start a code in its folder; it ends when this process does, and whoever started it waits for it.
+
+    Parameters
+    ----------
+    words, folder, stdin, stdout
+        As in `run_command`.
+    """
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    with (stdin or Path(os.devnull)).open("rb") as source, stdout.open("wb") as sink:
+        return subprocess.Popen(
+            words, cwd=folder, stdin=source, stdout=sink, stderr=subprocess.STDOUT, env=environment,
+            start_new_session=True, preexec_fn=_end_with_parent,  # noqa: PLW1509 (the hook only calls the kernel)
+        )  # fmt: skip
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end the code even when this process is killed: the next run uses the same folder."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
