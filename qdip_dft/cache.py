@@ -28,7 +28,7 @@ GRID_OFFSET = 0.137
 """Shift of the rounding grid in units of its spacing: without it, high-symmetry sites such as 1/2 and lattice constants
 of few digits lie exactly between two grid points, where a rounding error would change the key."""
 
-TRAJECTORY_VERSION = 1
+TRAJECTORY_VERSIONS = {"SamplingTask": 1, "CouplingTask": 2}
 """Raised whenever the same run would give other numbers."""
 
 KEY_NAMESPACE = UUID("6f1c3a52-5d1e-4a63-9a54-6d0f2f2f8d11")
@@ -71,7 +71,7 @@ def screening_key(task: ScreeningTask, theory: LevelOfTheory) -> str:
 def trajectory_key(task: SamplingTask | CouplingTask, theory: LevelOfTheory) -> str:
     """Return the key of a trajectory (64 hexadecimal digits): everything asked but the label, and the theory."""
     content = {
-        "trajectory": [type(task).__name__, TRAJECTORY_VERSION],
+        "trajectory": [type(task).__name__, TRAJECTORY_VERSIONS[type(task).__name__]],
         "task": task.model_dump(mode="json", exclude={"label"}),
         "theory": theory.model_dump(mode="json"),
     }

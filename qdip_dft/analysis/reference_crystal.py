@@ -1,9 +1,9 @@
 r"""A harmonic crystal whose free energy is known exactly, as the start of an integration to the real crystal.
 
 The dynamical matrix of the supercell at rest gives modes of frequency :math:`\omega_j`.  Where the crystal is a
-minimum, the reference is its own harmonic crystal.  Where it is none (cubic perovskites), :math:`\omega_j^2` becomes
-:math:`\max(|\omega_j^2|, \omega_\mathrm{min}^2)`: a made-up crystal on the same sites, bound in every direction.
-Any bound one would do, since the integration takes the difference to the real crystal into account.
+minimum, the reference is its own harmonic crystal.  Where it is none (cubic perovskites), an imaginary one
+becomes :math:`\max(|\omega_j|, \omega_\mathrm{min})`: a made-up crystal on the same sites, bound in every
+direction.  Any bound one would do, since the integration takes the difference to the real crystal into account.
 
 .. math:: F_\mathrm{ref} = \frac{N}{N-1} \sum_{j=1}^{3N-3} kT \ln\frac{\hbar\omega_j}{kT}
 
@@ -27,7 +27,11 @@ from qdip_dft.units import BOLTZMANN_EV_PER_K, THZ_IN_EV, THZ_PER_ROOT_STIFFNESS
 FloatArray = NDArray[np.float64]
 
 LOWEST_THZ = 0.25
-"""Softest mode of a made-up crystal: at 600 K its 40 atoms then move by 0.2 Å in it."""
+"""Softest mode of a reference; a softer real one is lifted to it.  At 600 K it moves 40 atoms by 0.2 Å."""
+
+LOWEST_MADE_UP_THZ = 1.0
+"""Softest mode that replaces an imaginary one.  Away from its saddle the real crystal is stiff; for a reference much
+softer than that, the time step of the integration would be too long."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,13 @@ def refer_to_harmonic(
     dynamical = force_constants.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n) / np.outer(roots, roots)
     translations = np.tile(np.eye(3), (n, 1)) * (roots / np.sqrt(np.sum(masses_u)))[:, None]
     squares, eigenvectors = _modes_without(translations, (dynamical + dynamical.T) / 2)
-    lowest = (LOWEST_THZ / THZ_PER_ROOT_STIFFNESS) ** 2
+    frequencies = THZ_PER_ROOT_STIFFNESS * np.sqrt(np.abs(squares))
+    lowest = np.where(squares < 0, LOWEST_MADE_UP_THZ, LOWEST_THZ)
     return ReferenceCrystal(
         structure=structure,
         vectors=eigenvectors / roots[:, None],
-        frequencies_thz=THZ_PER_ROOT_STIFFNESS * np.sqrt(np.maximum(np.abs(squares), lowest)),
-        n_replaced=int((squares < lowest).sum()),
+        frequencies_thz=np.maximum(frequencies, lowest),
+        n_replaced=int(((squares < 0) | (frequencies < lowest)).sum()),
     )
 
 

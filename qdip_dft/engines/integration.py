@@ -23,6 +23,7 @@ import numpy as np
 
 from qdip_dft.analysis.reference_crystal import ReferenceCrystal
 from qdip_dft.engines.potential import Arrangement, FloatArray, Potential, evaluate_apart, require_finite
+from qdip_dft.errors import EngineError
 from qdip_dft.model.sampling import CouplingTask
 from qdip_dft.units import BOLTZMANN_EV_PER_K
 
@@ -34,6 +35,10 @@ TIME_STEP = 0.5
 
 FRICTION = 1.0
 """Half the rate of critical damping: a mode forgets itself within a period."""
+
+
+FARTHEST_ANG = 4.0
+"""Farther from its site no atom of a crystal is: the run has lost the crystal, or its time step was too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +140,22 @@ class _Walker:
 
     def _evaluate(self, place: FloatArray) -> tuple[float, FloatArray]:
         """Return the potential energy in eV and its slope along the coordinates in kT."""
-        positions = self.sites + (self.spread @ place).reshape(-1, 3)
+        displacements = (self.spread @ place).reshape(-1, 3)
+        _require_near(displacements)
+        positions = self.sites + displacements
         found = require_finite(evaluate_apart(self.potential, Arrangement(self.species, positions, self.lattice)))
         return found.energy_ev, -(found.forces_ev_per_ang.ravel() @ self.spread) / self.thermal_ev
+
+
+def _require_near(displacements_ang: FloatArray) -> None:
+    farthest = float(np.linalg.norm(displacements_ang, axis=1).max())
+    if farthest > FARTHEST_ANG:
+        raise EngineError(
+            f"an atom is {farthest:.1f} Å from its site",
+            limit=f"in a crystal no atom goes farther than {FARTHEST_ANG} Å",
+            why="the run has left the crystal whose free energy was asked for",
+            remedy="sample at a lower temperature, or in a larger cell (--sample-length)",
+        )
 
 
 def plain_state(state: CouplingState) -> dict[str, Any]:

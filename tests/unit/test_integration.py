@@ -11,11 +11,12 @@ from qdip_dft.analysis.averages import Average, average_equilibrated
 from qdip_dft.analysis.free_energy import compare_sampled
 from qdip_dft.analysis.integration import Integral, integrate_couplings, list_couplings
 from qdip_dft.analysis.phonons import DisplacedCrystal
-from qdip_dft.analysis.reference_crystal import LOWEST_THZ, ReferenceCrystal, refer_to_harmonic
+from qdip_dft.analysis.reference_crystal import LOWEST_MADE_UP_THZ, LOWEST_THZ, ReferenceCrystal, refer_to_harmonic
 from qdip_dft.engines.integration import sample_coupling
 from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import evaluate_morse
+from qdip_dft.errors import EngineError
 from qdip_dft.flows.sampled_crystals import SampledCrystal, explain_lost_phase, strain_within_system
 from qdip_dft.flows.vibrations import tighten
 from qdip_dft.model.calculation import Freedom
@@ -93,6 +94,18 @@ def test_a_mode_softer_than_the_floor_is_lifted_to_it():
     reference = reference_of(1e-6)
     assert reference.frequencies_thz == pytest.approx(LOWEST_THZ)
     assert reference.n_replaced == 3
+
+
+def test_a_slightly_imaginary_mode_becomes_a_stiff_one():
+    reference = reference_of(-1e-6)
+    assert reference.frequencies_thz == pytest.approx(LOWEST_MADE_UP_THZ)
+    assert reference.n_replaced == 3
+
+
+def test_a_run_whose_atoms_fly_apart_is_ended():
+    repulsive = pair_potential(lambda r: -5 * r**2, lambda r: -10 * r)
+    with pytest.raises(EngineError, match="sample at a lower temperature"):
+        integrate(reference_of(0.5), repulsive, n_steps=500)
 
 
 def caesium_iodide() -> tuple[ReferenceCrystal, DisplacedCrystal, list]:
