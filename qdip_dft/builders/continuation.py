@@ -6,13 +6,15 @@ every ion that the thinner interface has, too, is displaced as its counterpart w
 
     x(start) = x(joined slabs) + [x(relaxed) − x(joined slabs)] of the counterpart,
 
-and the added layers are displaced as a whole, by the mean of the outermost layer that they continue.
+and the added layers are displaced as a whole, by the mean of the outermost layer that they continue.  A molecule is also
+turned as its counterpart was.  It does not take the counterpart's orientation: a layer that was the face of the thin film
+lies inside the thick one, and molecules that stand as at a face stay there, in a minimum of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +87,7 @@ def continue_interface(
 ) -> IonicCrystal:
     """Return a thicker interface at the place and with the distortions of the relaxed thinner one.
 
-    Molecules take the orientation of their counterparts.
+    Molecules are turned as their counterparts were.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ def continue_interface(
     displacements = np.vstack([_continue(moved_ang[first:], part) for part, first in parts])
     sources = np.concatenate([np.where(part.is_added, -1, part.indices + first) for part, first in parts])
     ions = tuple(
-        ion if source < 0 else _take_shape(ion, relaxed.ions[source])
+        ion if source < 0 else _turn_as(ion, thin.ions[source], relaxed.ions[source])
         for ion, source in zip(joined.ions, sources, strict=True)
     )
     centres = joined.centres_ang + displacements
@@ -133,8 +135,14 @@ def _continue(moved_ang: Array, part: Counterparts) -> Array:
     return displacements
 
 
-def _take_shape(ion: Ion, counterpart: Ion) -> Ion:
-    return replace(ion, species=counterpart.species, offsets_ang=counterpart.offsets_ang)
+def _turn_as(ion: Ion, before: Ion, after: Ion) -> Ion:
+    """Return the ion after the rotation that carries its counterpart's atoms best from before to after."""
+    if len(ion.species) == 1:
+        return ion
+    from scipy.spatial.transform import Rotation
+
+    rotation, _ = Rotation.align_vectors(after.offsets_ang, before.offsets_ang)
+    return ion.rotated(rotation.as_matrix())
 
 
 def _require_same_ions(thin: IonicCrystal, relaxed: IonicCrystal) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from qdip_dft.builders.continuation import match_dot, match_film
 from qdip_dft.builders.ions import Array, IonicCrystal, find_ions
@@ -44,6 +45,7 @@ CLOSED = {
 STUDIES = {"neutral": NEUTRAL, "molecular": MOLECULAR, "polar": POLAR, "closed": CLOSED}
 UPSIDE_DOWN = FilmTurn(matrix=((1, 0), (0, -1)))
 SLIDE_ANG = np.array([0.4, -0.3, 0.1])
+TURN = Rotation.from_rotvec([0.3, -0.5, 0.4]).as_matrix()
 
 
 def study_of(changes: dict[str, Any], *, turn: FilmTurn = AS_CUT) -> tuple[StudySteps, Candidate]:
@@ -54,7 +56,7 @@ def study_of(changes: dict[str, Any], *, turn: FilmTurn = AS_CUT) -> tuple[Study
 
 
 def relax_by_hand(steps: StudySteps, film: Candidate) -> tuple[dict[str, StructureRecord], StructureRecord]:
-    """Return unrelaxed structures, and an interface among them whose film slid while every ion moved on its own."""
+    """Return unrelaxed structures, and an interface among them whose film slid while every ion moved and turned."""
     structures = preview_structures(steps)
     names, geometry = steps.relaxations_of(film), steps.geometry_of(film)
     joined = geometry.join(structures[names[Part.DOT_SLAB]], structures[names[Part.FILM_SLAB]])
@@ -62,7 +64,8 @@ def relax_by_hand(steps: StudySteps, film: Candidate) -> tuple[dict[str, Structu
     moved_ang = np.random.default_rng(7).normal(0.0, 0.05, size=(len(joined.ions), 3))
     moved_ang[n_dot_ions:] += SLIDE_ANG
     centres = joined.frac_centres + moved_ang @ np.linalg.inv(joined.lattice_ang)
-    relaxed = IonicCrystal(joined.lattice_ang, joined.ions, centres).to_record()
+    ions = tuple(ion.rotated(TURN) if len(ion.species) > 1 else ion for ion in joined.ions)
+    relaxed = IonicCrystal(joined.lattice_ang, ions, centres).to_record()
     return structures | {names[Part.INTERFACE]: relaxed}, relaxed
 
 
@@ -133,6 +136,23 @@ def test_a_thicker_dot_holds_the_relaxed_interface_of_the_study(name: str) -> No
     thick = start_of(sample_of(steps, film, SampleKind.DOT_THICKNESS), structures)
     assert thick.n_atoms > relaxed.n_atoms
     assert find_images_ang(relaxed, thick, above_ang=above_ang) < 1e-6
+
+
+def test_molecules_at_the_face_of_the_thin_film_do_not_stand_so_inside_the_thick_one() -> None:
+    steps, film = study_of(MOLECULAR)
+    names, geometry = steps.relaxations_of(film), steps.geometry_of(film)
+    structures = preview_structures(steps)
+    slab = find_ions(structures[names[Part.FILM_SLAB]], geometry.formal_charges)
+    turned = tuple(ion.rotated(TURN) if len(ion.species) > 1 else ion for ion in slab.ions)
+    of_face = IonicCrystal(slab.lattice_ang, turned, slab.frac_centres).to_record()
+    joined = geometry.join(structures[names[Part.DOT_SLAB]], of_face)
+    structures |= {names[Part.FILM_SLAB]: of_face, names[Part.INTERFACE]: joined.to_record()}
+    sample = sample_of(steps, film, SampleKind.FILM_THICKNESS)
+    own = preview_structures(sample.steps, earlier=structures)
+    thick = sample.steps.relaxations_of(sample.candidate)
+    plain = sample.steps.geometry_of(sample.candidate).interface(own[thick[Part.DOT_SLAB]], own[thick[Part.FILM_SLAB]])
+    shifts = positions_ang(start_of(sample, structures)) - positions_ang(plain)
+    assert np.ptp(shifts, axis=0).max() < 1e-6
 
 
 def test_added_layers_slide_as_one_piece_with_the_layer_that_they_continue() -> None:
