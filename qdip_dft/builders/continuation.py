@@ -6,9 +6,9 @@ every ion that the thinner interface has, too, is displaced as its counterpart w
 
     x(start) = x(joined slabs) + [x(relaxed) − x(joined slabs)] of the counterpart,
 
-and the added layers are displaced as a whole, by the mean of the outermost layer that they continue.  A molecule is also
-turned as its counterpart was.  It does not take the counterpart's orientation: a layer that was the face of the thin film
-lies inside the thick one, and molecules that stand as at a face stay there, in a minimum of their own.
+and the added layers are displaced as a whole, by the mean of the outermost layer that they continue.  A molecule is
+also turned as its counterpart was.  It does not take the counterpart's orientation: a layer that was the face of the
+thin film lies inside the thick one, and molecules that stand as at a face stay there, in a minimum of their own.
 """
 
 from __future__ import annotations
