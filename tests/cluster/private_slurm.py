@@ -127,7 +127,13 @@ class PrivateSlurm:
         return self._call(*command)
 
     def list_node_sets(self) -> list[str]:
-        """Return the nodes of every job of the last five minutes, such as ``n[1-2]``, the first job first."""
+        """Return the nodes of every job of the last five minutes, such as ``n[1-2]``, the first job first.
+
+        Of a job that is just ending Slurm names only the nodes that are not free yet; so that is waited for.
+        """
+        deadline_s = time.monotonic() + self.node_timeout_s
+        while self.call("squeue", "--noheader", "--states=completing").strip() and time.monotonic() < deadline_s:
+            time.sleep(0.1)
         return self.call("squeue", "--noheader", "--states=all", "--sort=i", "--format=%N").split()
 
     @property
