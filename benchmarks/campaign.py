@@ -27,7 +27,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-QDIP = [sys.executable, "-c", "import sys; sys.argv[0] = 'qdip'; from qdip_dft.cli import main; main()"]
 
 LATTICE_STEP_ANG = 0.002
 """Each dot is so much larger than the one before: another crystal for the keys, the same cells for the interfaces."""
@@ -80,6 +79,8 @@ def time_command(cluster: Any) -> tuple[float, float]:
 
     The process outlives its answer by half a second, in which the database driver waits for its own threads.
     """
+    from command_line import QDIP
+
     environment = {**os.environ, "QDIP_CLUSTER": str(cluster.path), "PYTHONUNBUFFERED": "1"}
     answered, ended = [], []
     for _ in range(5):
@@ -96,15 +97,9 @@ def time_command(cluster: Any) -> tuple[float, float]:
 
 def make_cluster(folder: Path, server: Any, database: str) -> Any:
     """Write a cluster folder for a database of the server."""
-    from qdip_dft.execution.fireworks.folder import ClusterSettings, write_cluster_folder
+    from qdip_dft.execution.fireworks.folder import write_cluster_folder
 
-    settings = ClusterSettings(
-        mongodb_uri=f"mongodb://{server.host}:{server.port}",
-        database=database,
-        user=server.username,
-        password=server.password,
-        authentication_database="admin",
-    )
+    settings = server.cluster_settings(database)
     return write_cluster_folder(folder / database, settings)
 
 

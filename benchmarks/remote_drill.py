@@ -109,15 +109,9 @@ def make_plan(number: int) -> Any:
 
 def write_cluster(folder: Path, server: Any) -> Any:
     """Write a cluster folder whose batch jobs note what they have ended."""
-    from qdip_dft.execution.fireworks.folder import ClusterSettings, write_cluster_folder
+    from qdip_dft.execution.fireworks.folder import write_cluster_folder
 
-    settings = ClusterSettings(
-        mongodb_uri=f"mongodb://{server.host}:{server.port}",
-        database="drill",
-        user=server.username,
-        password=server.password,
-        authentication_database="admin",
-    )
+    settings = server.cluster_settings("drill")
     cluster = write_cluster_folder(folder / "cluster", settings)
     text = cluster.remote_project_file.read_text(encoding="utf-8")
     noting = f"{ROOT / 'tests' / 'cluster' / 'noting_work.py'} {folder / 'ended.log'}"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qdip_dft.analysis.uncertainty import estimate_residual_ev
 from qdip_dft.engines.coordinates import coordinates_of
 from qdip_dft.engines.model_hessian import model_hessian
 from qdip_dft.engines.registry import engine_from_spec
@@ -26,8 +27,6 @@ from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.plan import plan_study, read_study
-
-SOFT_SPRING_EV_PER_ANG2 = 0.5
 
 
 def measure(structure: StructureRecord) -> tuple[float, float, float, float]:
@@ -41,7 +40,7 @@ def measure(structure: StructureRecord) -> tuple[float, float, float, float]:
     relaxed = engine.relax(structure, Freedom.POSITIONS)
     gain = start.energy_ev - relaxed.energy_ev
     model = 0.5 * float(gradient @ model_hessian(coordinates, q).solve(gradient))
-    spring = float((forces**2).sum()) / (2 * SOFT_SPRING_EV_PER_ANG2)
+    spring = estimate_residual_ev(start.forces_ev_per_ang)
     largest = float(np.linalg.norm(forces, axis=1).max())
     return largest, 1e3 * gain, 1e3 * spring, 1e3 * model
 

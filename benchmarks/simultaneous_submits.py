@@ -23,7 +23,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-QDIP = [sys.executable, "-c", "import sys; sys.argv[0] = 'qdip'; from qdip_dft.cli import main; main()"]
 LIMIT_S = 120.0
 
 
@@ -39,17 +38,13 @@ def write_studies(folder: Path) -> list[Path]:
 
 def repeat_once(folder: Path, server: Any, number: int) -> tuple[int, int, bool]:
     """Return the calculations that ended, those that ended more than once, and whether both studies have a result."""
+    from command_line import QDIP
+
     from qdip_dft.execution.fireworks.database import ClusterDatabase
-    from qdip_dft.execution.fireworks.folder import ClusterSettings, write_cluster_folder
+    from qdip_dft.execution.fireworks.folder import write_cluster_folder
     from qdip_dft.execution.fireworks.resources import JobClass
 
-    settings = ClusterSettings(
-        mongodb_uri=f"mongodb://{server.host}:{server.port}",
-        database=f"together_{number}",
-        user=server.username,
-        password=server.password,
-        authentication_database="admin",
-    )
+    settings = server.cluster_settings(f"together_{number}")
     cluster, log = write_cluster_folder(folder / f"cluster-{number}", settings), folder / f"ended-{number}"
     environment = {**os.environ, "QDIP_CLUSTER": str(cluster.path), "OMP_NUM_THREADS": "1"}
     silent: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}

@@ -53,8 +53,7 @@ def calculation_key(task: CalculationTask, theory: LevelOfTheory, relaxation_set
         "theory": theory.model_dump(mode="json"),
         "relaxation": dict(relaxation_settings) if task.freedom is not Freedom.NONE else None,
     }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return _digest(content)
 
 
 def screening_key(task: ScreeningTask, theory: LevelOfTheory) -> str:
@@ -64,8 +63,7 @@ def screening_key(task: ScreeningTask, theory: LevelOfTheory) -> str:
         "slabs": [_canonical_structure(slab) for slab in (task.dot, task.film)],
         "theory": theory.model_dump(mode="json"),
     }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return _digest(content)
 
 
 def trajectory_key(task: SamplingTask | CouplingTask, theory: LevelOfTheory) -> str:
@@ -75,6 +73,11 @@ def trajectory_key(task: SamplingTask | CouplingTask, theory: LevelOfTheory) -> 
         "task": task.model_dump(mode="json", exclude={"label"}),
         "theory": theory.model_dump(mode="json"),
     }
+    return _digest(content)
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    """Return the SHA-256 of plain data as canonical JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -10,6 +10,9 @@ from unittest.mock import patch
 
 from qdip_dft.cli import main
 
+QDIP = [sys.executable, "-c", "import sys; sys.argv[0] = 'qdip'; from qdip_dft.cli import main; main()"]
+"""The command line as a process of its own."""
+
 
 @dataclass(frozen=True)
 class Outcome:

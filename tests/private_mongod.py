@@ -20,7 +20,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qdip_dft.execution.fireworks.folder import ClusterSettings
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -43,6 +46,18 @@ class PrivateMongod:
     def database_uri(self, name: str) -> str:
         """Return the address of one database, with the password."""
         return self.uri.replace("/?", f"/{name}?")
+
+    def cluster_settings(self, database: str) -> ClusterSettings:
+        """Return what a cluster folder needs to know of one database."""
+        from qdip_dft.execution.fireworks.folder import ClusterSettings
+
+        return ClusterSettings(
+            mongodb_uri=f"mongodb://{self.host}:{self.port}",
+            database=database,
+            user=self.username,
+            password=self.password,
+            authentication_database="admin",
+        )
 
 
 def find_mongod() -> Path | None:

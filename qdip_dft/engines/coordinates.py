@@ -122,10 +122,13 @@ class Coordinates:
         """Return the largest component of the stress that may relax, in eV/Å³; 0 when the cell is held."""
         if not len(self.strains):
             return 0.0
-        weights = np.tensordot(self.strains, require_stress(evaluation), axes=2)
+        return float(np.abs(self.free_part(require_stress(evaluation))).max())
+
+    def free_part(self, tensor: FloatArray) -> FloatArray:
+        """Return the part of a stress or strain that lies within the independent deformations, shape (3, 3)."""
+        weights = np.tensordot(self.strains, tensor, axes=2)
         norms = np.einsum("kij,kij->k", self.strains, self.strains)
-        relaxing = np.tensordot(weights / norms, self.strains, axes=1)
-        return float(np.abs(relaxing).max())
+        return np.asarray(np.tensordot(weights / norms, self.strains, axes=1))
 
 
 def coordinates_of(structure: StructureRecord, freedom: Freedom) -> Coordinates:

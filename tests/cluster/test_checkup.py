@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qdip_dft.execution.fireworks.checkup import check_cluster, check_configuration
-from qdip_dft.execution.fireworks.folder import ClusterFolder, ClusterSettings, write_cluster_folder
+from qdip_dft.execution.fireworks.folder import ClusterFolder, write_cluster_folder
 from tests.private_mongod import PrivateMongod
 
 
@@ -15,13 +15,7 @@ from tests.private_mongod import PrivateMongod
 def folder(mongod: PrivateMongod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterFolder:
     monkeypatch.delenv("FW_CONFIG_FILE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    settings = ClusterSettings(
-        mongodb_uri=f"mongodb://{mongod.host}:{mongod.port}",
-        database="test_checkup",
-        user=mongod.username,
-        password=mongod.password,
-        authentication_database="admin",
-    )
+    settings = mongod.cluster_settings("test_checkup")
     return write_cluster_folder(tmp_path / "cluster", settings)
 
 

@@ -20,7 +20,7 @@ from jobflow_remote.remote.data import get_remote_in_file, get_remote_store
 from maggma.stores import MemoryStore
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.fireworks.folder import ClusterFolder, ClusterSettings, write_cluster_folder
+from qdip_dft.execution.fireworks.folder import ClusterFolder, write_cluster_folder
 from qdip_dft.execution.fireworks.outbox import Outbox
 from qdip_dft.execution.fireworks.queue import FireworksQueue
 from qdip_dft.execution.fireworks.reconcile import Reconciler
@@ -45,13 +45,7 @@ LIMIT_S = 240.0
 
 @pytest.fixture
 def folder(mongod: PrivateMongod, mongo_uri: str, tmp_path: Path) -> ClusterFolder:
-    settings = ClusterSettings(
-        mongodb_uri=f"mongodb://{mongod.host}:{mongod.port}",
-        database=mongo_uri.partition("?")[0].rpartition("/")[2],
-        user=mongod.username,
-        password=mongod.password,
-        authentication_database="admin",
-    )
+    settings = mongod.cluster_settings(mongo_uri.partition("?")[0].rpartition("/")[2])
     written = write_cluster_folder(tmp_path / "cluster", settings)
     text = written.remote_project_file.read_text(encoding="utf-8")
     noting = f"{Path(__file__).parent / 'noting_work.py'} {tmp_path / 'ended.log'}"

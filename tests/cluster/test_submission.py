@@ -15,7 +15,7 @@ from qdip_dft.campaign import plan_all
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.fireworks.control import cancel_study, list_statuses, pause_study, rerun_failed, resume_study
 from qdip_dft.execution.fireworks.database import STANDBY, ClusterDatabase
-from qdip_dft.execution.fireworks.folder import ClusterSettings, write_cluster_folder
+from qdip_dft.execution.fireworks.folder import write_cluster_folder
 from qdip_dft.execution.fireworks.resources import Resources
 from qdip_dft.execution.fireworks.submission import SubmitSummary, count_together, submit_study
 from qdip_dft.execution.local import run_study
@@ -23,7 +23,6 @@ from qdip_dft.execution.managers import Action, act_on_study
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.plan import StudyPlan, plan_study
 from tests.cluster.conftest import TOY_CAMPAIGN
-from tests.private_mongod import PrivateMongod
 
 N_CALCULATIONS = 24  # 22 of the terms and two registry screenings
 N_STAGES = 5
@@ -31,16 +30,6 @@ N_STAGES = 5
 
 def submit(plan: StudyPlan, launchpad: Any, **options: Any) -> SubmitSummary:
     return submit_study(plan, launchpad, resources=Resources(), **options)
-
-
-def cluster_settings(mongod: PrivateMongod, database: str) -> ClusterSettings:
-    return ClusterSettings(
-        mongodb_uri=f"mongodb://{mongod.host}:{mongod.port}",
-        database=database,
-        user=mongod.username,
-        password=mongod.password,
-        authentication_database="admin",
-    )
 
 
 def result_of(plan: StudyPlan, database: ClusterDatabase) -> StabilizationDoc:
@@ -214,7 +203,7 @@ def test_a_failed_attempt_does_not_block_the_next(toy_plan, launchpad, database,
 def test_a_rerun_makes_a_new_attempt_of_what_did_not_converge(toy_plan, launchpad, database, work, mongod, tmp_path):  # noqa: PLR0917 (fixtures)
     engine = toy_plan.study.engine.model_copy(update={"settings": {"max_steps": 1}})
     hurried = plan_study(toy_plan.study.model_copy(update={"name": "hurried", "engine": engine}))
-    folder = write_cluster_folder(tmp_path / "cluster", cluster_settings(mongod, launchpad.name))
+    folder = write_cluster_folder(tmp_path / "cluster", mongod.cluster_settings(launchpad.name))
     submit(hurried, launchpad)
     assert act_on_study(folder, Action.RERUN, "hurried", term=None) == 0  # it still goes on
     work()

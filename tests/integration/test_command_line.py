@@ -8,7 +8,6 @@ import random
 import resource
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,12 +16,11 @@ import pytest
 
 from qdip_dft.execution.results_folder import ResultsFolder, open_archive
 from qdip_dft.model.registry import ScreeningTask
-from tests.command_line import Outcome, assert_four_parts, qdip
+from tests.command_line import QDIP, Outcome, assert_four_parts, qdip
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
 N_CALCULATIONS = 24  # 22 of the terms and two registry screenings
-COMMAND = [sys.executable, "-c", "import sys; sys.argv[0] = 'qdip'; from qdip_dft.cli import main; main()"]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +109,7 @@ def test_ten_kills_lose_and_repeat_nothing(finished_results: Path, tmp_path: Pat
     known: dict[str, str] = {}
     for kill in range(10):
         process = subprocess.Popen(
-            [*COMMAND, "run", str(TOY_STUDY), "--results", str(results)],
+            [*QDIP, "run", str(TOY_STUDY), "--results", str(results)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         if kill % 2:
@@ -232,13 +230,13 @@ def test_an_unknown_result_names_those_that_exist(finished_results: Path) -> Non
     assert_four_parts(refused, "toy-study")
 
 
-COMMANDS = (
+QDIPS = (
     *("structures", "match", "plan", "run", "status", "report", "query", "compare", "atlas", "doctor"),
     *("init-cluster", "submit", "queue", "pause", "resume", "cancel", "rerun", "runner", "reconcile"),
 )
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", QDIPS)
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     text = qdip(command, "--help").stdout
     assert "Example" in text or command == "structures"
@@ -289,7 +287,7 @@ def test_a_full_disk_is_explained_and_keeps_what_is_stored(tmp_path: Path) -> No
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
 
     full = subprocess.run(
-        [*COMMAND, "run", str(TOY_STUDY), "--results", str(results)],
+        [*QDIP, "run", str(TOY_STUDY), "--results", str(results)],
         capture_output=True, text=True, timeout=300, check=False, preexec_fn=limit_file_size,
     )  # fmt: skip
     assert_four_parts(Outcome(full.returncode, full.stdout, full.stderr), "disk")

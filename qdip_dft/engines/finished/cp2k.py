@@ -34,6 +34,7 @@ from qdip_dft.engines.finished.run import (
     describe_mesh,
     find_one,
     monkhorst_offset,
+    read_all,
     require_equal,
 )
 from qdip_dft.engines.potential import Arrangement
@@ -102,15 +103,9 @@ def find_output(folder: Path) -> Path | None:
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """Return the finished calculation of a folder.
-
-    Raises
-    ------
-    EngineError
-        If the output is incomplete, not self-consistent or not that of the input.
-    """
+    """Return the finished calculation of a folder, as `readers.read_run` does."""
     output = find_output(folder) or folder / "cp2k.out"
-    text = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
+    text = read_all(output)
     _require_complete(text, output)
     lines = read_lines(_find_input(folder, text))
     kind = " ".join((find_last(lines, "GLOBAL/RUN_TYPE") or Line("", ("ENERGY_FORCE",))).words).upper()
@@ -135,15 +130,7 @@ def read_run(folder: Path) -> FinishedRun:
 
 
 def expected_settings(engine: Cp2kEngine, setting: Setting, arrangement: Arrangement) -> Settings:
-    """Return the settings that the engine itself would run an arrangement with.
-
-    Parameters
-    ----------
-    engine, setting
-        The engine, and mesh and vacuum of the calculation.
-    arrangement
-        The atoms.
-    """
+    """Return the settings that the engine itself would run an arrangement with (mesh and vacuum in `setting`)."""
     run = engine.start(setting)
     assert isinstance(run, Cp2kRun)
     lines = read_text(run.input_text(arrangement, {}), setting.folder)

@@ -34,6 +34,7 @@ from qdip_dft.engines.finished.run import (
     Value,
     describe_mesh,
     find_one,
+    read_all,
     require_convergence,
     require_equal,
 )
@@ -105,15 +106,9 @@ def find_output(folder: Path) -> Path | None:
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """Return the finished calculation of a folder.
-
-    Raises
-    ------
-    EngineError
-        If the output is incomplete, not self-consistent or not that of the input.
-    """
+    """Return the finished calculation of a folder, as `readers.read_run` does."""
     output = find_output(folder) or folder / "pw.out"
-    text = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
+    text = read_all(output)
     _require_complete(text, output)
     source = find_one(folder, "&system", what="pw.x input")
     if source is None:
@@ -146,15 +141,7 @@ def read_run(folder: Path) -> FinishedRun:
 
 
 def expected_settings(engine: EspressoEngine, setting: Setting, arrangement: Arrangement) -> Settings:
-    """Return the settings that the engine itself would run an arrangement with.
-
-    Parameters
-    ----------
-    engine, setting
-        The engine, and mesh and vacuum of the calculation.
-    arrangement
-        The atoms.
-    """
+    """Return the settings that the engine itself would run an arrangement with (mesh and vacuum in `setting`)."""
     folder = pseudopotential_folder(engine.functional)
     files = {symbol: find_pseudopotential(folder, symbol) for symbol in sorted(set(arrangement.species))}
     own: dict[str, Value] = {"tefield": True, "dipfield": True} if setting.vacuum is not None else {}

@@ -27,6 +27,7 @@ from qdip_dft.engines.finished.run import (
     describe_mesh,
     find_one,
     monkhorst_offset,
+    read_all,
     require_convergence,
     require_equal,
 )
@@ -71,15 +72,9 @@ def find_output(folder: Path) -> Path | None:
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """Return the finished calculation of a folder.
-
-    Raises
-    ------
-    EngineError
-        If the log is incomplete, not self-consistent or not that of the energy.
-    """
+    """Return the finished calculation of a folder, as `readers.read_run` does."""
     log = find_output(folder) or folder / "gpaw.txt"
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    text = read_all(log)
     energies_ev = [float(word) for word in re.findall(r"^ *Free energy: +(\S+)$", text, flags=re.MULTILINE)]
     if not energies_ev:
         raise unusable_output(log, "it is missing or cut short")
@@ -105,15 +100,7 @@ def read_run(folder: Path) -> FinishedRun:
 
 
 def expected_settings(engine: GpawEngine, setting: Setting, arrangement: Arrangement) -> Settings:
-    """Return the settings that the engine itself would run an arrangement with.
-
-    Parameters
-    ----------
-    engine, setting
-        The engine, and mesh and vacuum of the calculation.
-    arrangement
-        The atoms.
-    """
+    """Return the settings that the engine itself would run an arrangement with (mesh and vacuum in `setting`)."""
     folders = data_set_folders()
     family = DATA_SETS[engine.functional]
     files = {symbol: find_data_set(folders, symbol, family) for symbol in sorted(set(arrangement.species))}

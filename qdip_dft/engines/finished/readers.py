@@ -51,7 +51,7 @@ def read_run(folder: Path, engine: str) -> FinishedRun:
     Raises
     ------
     EngineError
-        If its output is incomplete, not self-consistent, or not that of its input.
+        If its output is incomplete, not self-consistent, without its potentials, or not that of its input.
     """
     read: Callable[[Path], FinishedRun] = READERS[engine].read_run
     return read(folder)

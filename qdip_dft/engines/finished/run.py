@@ -236,6 +236,11 @@ def find_one(folder: Path, mark: str, *, what: str, skip: Sequence[str] = ()) ->
     return found[0] if found else None
 
 
+def read_all(path: Path) -> str:
+    """Return the text of an output; nothing where there is no such file."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
 def read_head(path: Path) -> str:
     """Return the first 8 kB of a file as text."""
     with path.open("rb") as file:

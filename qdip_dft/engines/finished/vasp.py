@@ -87,13 +87,7 @@ def find_output(folder: Path) -> Path | None:
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """Return the finished calculation of a folder.
-
-    Raises
-    ------
-    EngineError
-        If the output is incomplete, not self-consistent, or without its potentials.
-    """
+    """Return the finished calculation of a folder, as `readers.read_run` does."""
     path = find_output(folder) or folder / "vasprun.xml"
     output = read_output(path)
     if not output.converged_electronic:
@@ -119,15 +113,7 @@ def read_run(folder: Path) -> FinishedRun:
 
 
 def expected_settings(engine: VaspEngine, setting: Setting, arrangement: Arrangement) -> Settings:
-    """Return the settings that the engine itself would run an arrangement with.
-
-    Parameters
-    ----------
-    engine, setting
-        The engine, and mesh and vacuum of the calculation.
-    arrangement
-        The atoms.
-    """
+    """Return the settings that the engine itself would run an arrangement with (mesh and vacuum in `setting`)."""
     tags = {**PHYSICS, **FUNCTIONAL_TAGS[engine.functional], "SIGMA": engine.smearing_width_ev}
     if engine.spin_orbit:
         tags |= {name: SPIN_ORBIT_TAGS[name] for name in ("LSORBIT", "GGA_COMPAT", "ISYM")} | SPINORS
