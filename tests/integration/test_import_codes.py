@@ -231,9 +231,9 @@ def replace_pseudopotential(name: str, folder: Path, monkeypatch: pytest.MonkeyP
 def test_another_pseudopotential_is_named(
     name: str, statics: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = coarse_engine(name)
+    engine, folder = coarse_engine(name), statics[name]  # which may run only now, with the true pseudopotentials
     replace_pseudopotential(name, tmp_path / "family", monkeypatch)
-    (difference,) = answer(statics[name], engine).find_differences()
+    (difference,) = answer(folder, engine).find_differences()
     assert difference.startswith(("pseudopotential of Si (MD5): ", "data set of Si (MD5): "))
 
 
@@ -241,9 +241,9 @@ def test_another_pseudopotential_of_cp2k_is_named(
     copy: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file beside the input counts before that of CP2K's data."""
+    folder = copy("cp2k")
     replace_pseudopotential("cp2k", tmp_path / "family", monkeypatch)
     monkeypatch.delenv("CP2K_DATA_DIR")
-    folder = copy("cp2k")
     shutil.copy(tmp_path / "family" / POTENTIAL_FILE, folder)
     (difference,) = answer(folder, coarse_engine("cp2k")).find_differences()
     assert difference.startswith("pseudopotential of Si (SHA-256): ")
