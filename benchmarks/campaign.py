@@ -97,7 +97,7 @@ def time_command(cluster: Any) -> tuple[float, float]:
 
 def make_cluster(folder: Path, server: Any, database: str) -> Any:
     """Write a cluster folder for a database of the server."""
-    from qdip_dft.execution.fireworks.folder import write_cluster_folder
+    from qdip_dft.cluster.folder import write_cluster_folder
 
     settings = server.cluster_settings(database)
     return write_cluster_folder(folder / database, settings)
@@ -105,11 +105,11 @@ def make_cluster(folder: Path, server: Any, database: str) -> Any:
 
 def measure(cluster: Any, launchpad: Any, path: Path) -> Times:
     """Return the seconds for planning, submitting and asking for the status of a campaign."""
-    from qdip_dft.campaign import plan_all
-    from qdip_dft.execution.fireworks.control import list_statuses
-    from qdip_dft.execution.fireworks.database import ClusterDatabase
-    from qdip_dft.execution.fireworks.resources import Resources
-    from qdip_dft.execution.fireworks.submission import count_together, submit_study
+    from qdip_dft.planning.campaign import plan_all
+    from qdip_dft.cluster.fireworks.control import list_statuses
+    from qdip_dft.cluster.database import ClusterDatabase
+    from qdip_dft.cluster.resources import Resources
+    from qdip_dft.cluster.submission import count_together, submit_study
 
     database = ClusterDatabase(launchpad.db)
     database.prepare()

@@ -40,7 +40,7 @@ LIMIT_S = 240.0
 
 def make_jobs(count: int, *, first: int = 0) -> list[Any]:
     """Return jobs of two atoms, each another question."""
-    from qdip_dft.cache import calculation_key
+    from qdip_dft.model.keys import calculation_key
     from qdip_dft.engines.registry import engine_from_spec
     from qdip_dft.jobs.calculate import calculation_job
     from qdip_dft.model.calculation import CalculationTask, Freedom
@@ -83,7 +83,7 @@ def run_locally_in(folder: Path) -> Callable[[Any], Any]:
     """Return how jobflow runs a job with the results folder's store."""
     from jobflow import run_locally
 
-    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.storage.results_folder import ResultsFolder
 
     store = ResultsFolder(folder / "results").job_store()
     return lambda job: run_locally(job, store=store, log=False)
@@ -106,8 +106,8 @@ class Bench:
         """Put jobs into the queue; ours are claimed, as `qdip submit` does."""
         from fireworks import Firework, PyTask
 
-        from qdip_dft.execution.fireworks.database import ClusterDatabase
-        from qdip_dft.execution.fireworks.stage import Orders, make_firework
+        from qdip_dft.cluster.database import ClusterDatabase
+        from qdip_dft.cluster.fireworks.stage import Orders, make_firework
         from qdip_dft.model.engine import PresetName
 
         if kind == "plain":
@@ -126,7 +126,7 @@ class Bench:
         from fireworks import FWorker
         from fireworks.core.rocket_launcher import launch_rocket
 
-        from qdip_dft.execution.fireworks.worker import Worker, open_queue, read_worker
+        from qdip_dft.cluster.fireworks.worker import Worker, open_queue, read_worker
 
         for kind in KINDS:
             self.add(kind, count)
@@ -151,7 +151,7 @@ class Bench:
             module = "fireworks.scripts.rlaunch_run"
             return [sys.executable, "-m", module, "-s", *files, *(options if mode == "rapidfire" else [mode])]
         options = ["rapidfire", "--idle", "1"] if mode == "rapidfire" else [mode]
-        return [sys.executable, "-m", "qdip_dft.execution.fireworks.worker", *files, *options]
+        return [sys.executable, "-m", "qdip_dft.cluster.fireworks.worker", *files, *options]
 
     def run_rapidfire(self, kind: str, count: int) -> None:
         """Let one worker process empty the queue."""
@@ -221,7 +221,7 @@ def prepare(folder: Path, server: Any) -> Any:
     """Write the files of the workers and return the queue."""
     from fireworks import LaunchPad
 
-    from qdip_dft.execution.fireworks.database import ClusterDatabase
+    from qdip_dft.cluster.database import ClusterDatabase
 
     address = {"host": server.database_uri("overhead"), "uri_mode": True, "name": "overhead", "strm_lvl": "ERROR"}
     (folder / "my_launchpad.yaml").write_text(json.dumps(address), encoding="utf-8")

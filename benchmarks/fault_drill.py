@@ -45,7 +45,7 @@ LONG_OUTAGE_S = 35.0
 def run_worker(log: Path) -> None:
     """Be a worker, and note every calculation that has ended."""
     from qdip_dft.engines.testing import TestingEngine
-    from qdip_dft.execution.fireworks import outbox, worker
+    from qdip_dft.cluster.fireworks import outbox, worker
 
     write = outbox.Outbox._write  # noqa: SLF001 (the moment after which a result must not be lost)
 
@@ -116,9 +116,9 @@ class Drill:
 
         With ``walltime`` given allocations end after a minute, and the workers know it or do not.
         """
-        from qdip_dft.execution.fireworks.database import ClusterDatabase
-        from qdip_dft.execution.fireworks.submission import submit_study
-        from qdip_dft.plan import plan_study, read_study
+        from qdip_dft.cluster.database import ClusterDatabase
+        from qdip_dft.cluster.submission import submit_study
+        from qdip_dft.planning.plan import plan_study, read_study
 
         cluster, log = self._make_cluster(number), self.folder / f"ended-{number}.log"
         script = self._write_script(cluster, log, walltime=walltime)
@@ -155,7 +155,7 @@ class Drill:
             self.faults["walltime of a minute, stopped before and put back"] += stopped
 
     def _make_cluster(self, number: int) -> Any:
-        from qdip_dft.execution.fireworks.folder import ClusterSettings, write_cluster_folder
+        from qdip_dft.cluster.folder import ClusterSettings, write_cluster_folder
 
         settings = ClusterSettings(
             mongodb_uri=f"mongodb://127.0.0.1:{self.server.port}",
@@ -177,7 +177,7 @@ class Drill:
             "my_fworker.yaml": {"patience_s: 600": "patience_s: 20", "report_s: 30": "report_s: 1"},
             "FW_config.yaml": {"RAPIDFIRE_SLEEP_SECS: 10": "RAPIDFIRE_SLEEP_SECS: 1",
                                "WFLOCK_EXPIRATION_SECS: 20": "WFLOCK_EXPIRATION_SECS: 5"},
-            "my_qadapter.yaml": {"-m qdip_dft.execution.fireworks.worker": f"{__file__} worker {log}"},
+            "my_qadapter.yaml": {"-m qdip_dft.cluster.fireworks.worker": f"{__file__} worker {log}"},
         }.items():  # fmt: skip
             text = (worker / name).read_text(encoding="utf-8")
             for old, new in changes.items():
@@ -203,10 +203,10 @@ class Drill:
             self.slurm.call("sbatch", f"--chdir={folder}", "--output=/dev/null", "--error=/dev/null", str(script))
 
     def _reconcile(self, launchpad: Any, cluster: Any) -> None:
-        from qdip_dft.execution.fireworks.outbox import Outbox
-        from qdip_dft.execution.fireworks.reconcile import Reconciler
-        from qdip_dft.execution.fireworks.resources import Scheduler
-        from qdip_dft.execution.fireworks.scheduler import list_live_jobs
+        from qdip_dft.cluster.fireworks.outbox import Outbox
+        from qdip_dft.cluster.fireworks.reconcile import Reconciler
+        from qdip_dft.cluster.resources import Scheduler
+        from qdip_dft.cluster.scheduler import list_live_jobs
 
         live_jobs = list_live_jobs(Scheduler.SLURM)
         outbox = Outbox(cluster.outbox, patience_s=0)
@@ -327,7 +327,7 @@ def suppress_outage() -> Iterator[None]:
 def find_expected() -> tuple[float, int]:
     """Return the stabilization and the number of calculations of an undisturbed local run."""
     from qdip_dft.execution.local import run_study
-    from qdip_dft.plan import plan_study, read_study
+    from qdip_dft.planning.plan import plan_study, read_study
 
     plan = plan_study(read_study(str(ROOT / "tests" / "data" / "toy-study.yaml")))
     with tempfile.TemporaryDirectory() as folder:

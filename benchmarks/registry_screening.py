@@ -23,14 +23,14 @@ from qdip_dft.builders.films import embed_matrix, in_vacuum
 from qdip_dft.builders.ions import IonicCrystal, repeat_crystal
 from qdip_dft.builders.registry import find_displacement_cell, join_at_gap
 from qdip_dft.builders.variants import list_half_turns
-from qdip_dft.cache import screening_key
+from qdip_dft.model.keys import screening_key
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.jobs.screening import Checkpoint, screen
+from qdip_dft.tasks.screening import Checkpoint, screen
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.registry import RegistryScreening, ScreeningTask
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.plan import load_crystal_record
+from qdip_dft.planning.plan import load_crystal_record
 
 VACUUM_ANG = 15.0
 CHARGES = {"Pb": 2, "Se": -2, "Cs": 1, "Br": -1}

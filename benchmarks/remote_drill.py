@@ -47,9 +47,9 @@ class Drill:
 
     def run_study(self, number: int, *, kills: int, limit_s: float) -> bool:
         """Submit a study and let it be carried out through so many kills; return whether it has finished."""
-        from qdip_dft.execution.fireworks.database import Manager
-        from qdip_dft.execution.fireworks.submission import submit_through
-        from qdip_dft.execution.managers import open_queue
+        from qdip_dft.cluster.database import Manager
+        from qdip_dft.cluster.submission import submit_through
+        from qdip_dft.cluster.managers import open_queue
 
         end_s, left = time.monotonic() + limit_s, kills
         with open_queue(self.cluster, Manager.REMOTE) as queue:
@@ -85,9 +85,9 @@ class Drill:
 
     def compare(self, numbers: list[int]) -> int:
         """Return how many studies have the numbers of an undisturbed local run."""
-        from qdip_dft.execution.fireworks.database import Manager
+        from qdip_dft.cluster.database import Manager
         from qdip_dft.execution.local import run_study
-        from qdip_dft.execution.managers import open_queue
+        from qdip_dft.cluster.managers import open_queue
 
         same = 0
         with open_queue(self.cluster, Manager.REMOTE) as queue:
@@ -101,7 +101,7 @@ class Drill:
 
 def make_plan(number: int) -> Any:
     """Return the plan of a study of its own: bulks and slabs differ in their material or vacuum."""
-    from qdip_dft.plan import plan_study, read_study
+    from qdip_dft.planning.plan import plan_study, read_study
 
     study = read_study(str(ROOT / "tests" / "data" / "toy-study.yaml"))
     return plan_study(study.model_copy(update={"name": f"drill-{number}", "vacuum_ang": 12.0 + 0.1 * number}))
@@ -109,21 +109,21 @@ def make_plan(number: int) -> Any:
 
 def write_cluster(folder: Path, server: Any) -> Any:
     """Write a cluster folder whose batch jobs note what they have ended."""
-    from qdip_dft.execution.fireworks.folder import write_cluster_folder
+    from qdip_dft.cluster.folder import write_cluster_folder
 
     settings = server.cluster_settings("drill")
     cluster = write_cluster_folder(folder / "cluster", settings)
     text = cluster.remote_project_file.read_text(encoding="utf-8")
     noting = f"{ROOT / 'tests' / 'cluster' / 'noting_work.py'} {folder / 'ended.log'}"
-    assert "-m qdip_dft.execution.remote.work" in text
-    cluster.remote_project_file.write_text(text.replace("-m qdip_dft.execution.remote.work", noting), encoding="utf-8")
+    assert "-m qdip_dft.cluster.remote.work" in text
+    cluster.remote_project_file.write_text(text.replace("-m qdip_dft.cluster.remote.work", noting), encoding="utf-8")
     return cluster
 
 
 def drill(folder: Path, server: Any, slurm: Any, given: argparse.Namespace) -> None:
     """Run studies until the kills are used up, and print what came of it."""
-    from qdip_dft.execution.fireworks.database import Manager
-    from qdip_dft.execution.managers import open_queue
+    from qdip_dft.cluster.database import Manager
+    from qdip_dft.cluster.managers import open_queue
 
     environment = {**os.environ, **slurm.environment, "OMP_NUM_THREADS": "1"}
     drilled = Drill(folder, write_cluster(folder, server), environment, random.Random(given.seed), given.life)

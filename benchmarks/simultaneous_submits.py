@@ -40,9 +40,9 @@ def repeat_once(folder: Path, server: Any, number: int) -> tuple[int, int, bool]
     """Return the calculations that ended, those that ended more than once, and whether both studies have a result."""
     from command_line import QDIP
 
-    from qdip_dft.execution.fireworks.database import ClusterDatabase
-    from qdip_dft.execution.fireworks.folder import write_cluster_folder
-    from qdip_dft.execution.fireworks.resources import JobClass
+    from qdip_dft.cluster.database import ClusterDatabase
+    from qdip_dft.cluster.folder import write_cluster_folder
+    from qdip_dft.cluster.resources import JobClass
 
     settings = server.cluster_settings(f"together_{number}")
     cluster, log = write_cluster_folder(folder / f"cluster-{number}", settings), folder / f"ended-{number}"

@@ -28,7 +28,7 @@ from jobflow import JobStore, job, run_locally
 from maggma.core import Store
 from maggma.stores import JSONStore, MemoryStore
 
-from qdip_dft.execution.sqlite_store import SQLiteStore
+from qdip_dft.storage.sqlite_store import SQLiteStore
 
 KEYS = ["uuid", "index"]
 FORCES = np.random.default_rng(0).normal(size=(80, 3)).tolist()

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from qdip_dft.engines.base import Engine, Feature
-from qdip_dft.engines.cp2k import Cp2kEngine
-from qdip_dft.engines.espresso import EspressoEngine
-from qdip_dft.engines.gpaw import GpawEngine
+from qdip_dft.engines.cp2k.engine import Cp2kEngine
+from qdip_dft.engines.espresso.engine import EspressoEngine
+from qdip_dft.engines.gpaw.engine import GpawEngine
 from qdip_dft.engines.mlip import MlipEngine
-from qdip_dft.engines.vasp import VaspEngine
+from qdip_dft.engines.vasp.engine import VaspEngine
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -18,7 +18,7 @@ from qdip_dft.library import load_catalogue
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study, read_study
 
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "PbS in FAPbI3": ("pbs-fapbi3", "pbs-fapbi3-phases"),

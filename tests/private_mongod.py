@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qdip_dft.execution.fireworks.folder import ClusterSettings
+    from qdip_dft.cluster.folder import ClusterSettings
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -49,7 +49,7 @@ class PrivateMongod:
 
     def cluster_settings(self, database: str) -> ClusterSettings:
         """Return what a cluster folder needs to know of one database."""
-        from qdip_dft.execution.fireworks.folder import ClusterSettings
+        from qdip_dft.cluster.folder import ClusterSettings
 
         return ClusterSettings(
             mongodb_uri=f"mongodb://{self.host}:{self.port}",

@@ -35,7 +35,7 @@ def atlas(results: ResultsLocation = "qdip-results", out: Out = None, as_json: A
 
     Example: qdip atlas --results ./qdip-results --out overview.html
     """
-    from qdip_dft.execution.database import open_results
+    from qdip_dft.storage.location import open_results
     from qdip_dft.report.atlas import render_atlas, summarise_atlas
     from qdip_dft.results.structure_export import write_content
 
@@ -52,7 +52,7 @@ def atlas(results: ResultsLocation = "qdip-results", out: Out = None, as_json: A
 
 def _choose_places(results: str, out: Path | None) -> tuple[Path, Path]:
     """Return the page and the folder of the reports: those of a results folder, unless a folder is asked for."""
-    from qdip_dft.execution.mongo_address import is_mongo_uri
+    from qdip_dft.storage.mongo_address import is_mongo_uri
 
     if out is not None and (out.is_dir() or not out.suffix):
         return out / FILE_NAME, out / "reports"

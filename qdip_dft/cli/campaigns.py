@@ -10,13 +10,13 @@ from qdip_dft.cli.output import console, write_json
 from qdip_dft.cli.stored import make_look_up
 
 if TYPE_CHECKING:
-    from qdip_dft.campaign import Counts, Planned
-    from qdip_dft.plan import PlannedCalculation
+    from qdip_dft.planning.campaign import Counts, Planned
+    from qdip_dft.planning.plan import PlannedCalculation
 
 
 def plan_campaign(campaign: Planned, results: Path, *, as_json: bool) -> None:
     """Print every study of a campaign and what they have in common; nothing is run."""
-    from qdip_dft.campaign import count_calculations
+    from qdip_dft.planning.campaign import count_calculations
 
     look_up = make_look_up(results)
     planned = {plan.study.id: plan.list_calculations(look_up) for plan in campaign.plans}

@@ -16,10 +16,10 @@ from qdip_dft.cli.output import console, write_json
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
-    from qdip_dft.execution.fireworks.database import Manager
-    from qdip_dft.execution.fireworks.folder import ClusterFolder
-    from qdip_dft.execution.fireworks.submission import SubmitSummary
-    from qdip_dft.execution.managers import Action
+    from qdip_dft.cluster.database import Manager
+    from qdip_dft.cluster.folder import ClusterFolder
+    from qdip_dft.cluster.submission import SubmitSummary
+    from qdip_dft.cluster.managers import Action
 
 Cluster = Annotated[
     Path,
@@ -61,9 +61,9 @@ def init_cluster(
 
     Example: qdip init-cluster ~/qdip-cluster --uri mongodb://db.example.org:27017 --user group --scheduler SLURM
     """
-    from qdip_dft.execution.fireworks.database import ClusterDatabase
-    from qdip_dft.execution.fireworks.folder import ClusterSettings, write_cluster_folder
-    from qdip_dft.execution.fireworks.resources import Scheduler
+    from qdip_dft.cluster.database import ClusterDatabase
+    from qdip_dft.cluster.folder import ClusterSettings, write_cluster_folder
+    from qdip_dft.cluster.resources import Scheduler
 
     _require_no_password(uri)
     settings = ClusterSettings(
@@ -108,10 +108,10 @@ def submit(
 
     Example: qdip submit pbs-fapbi3 pbs-cspbi3 --cluster ~/qdip-cluster --dry-run
     """
-    from qdip_dft.campaign import plan_all
-    from qdip_dft.execution.fireworks.resources import read_resources
-    from qdip_dft.execution.fireworks.submission import count_together, submit_through
-    from qdip_dft.execution.managers import open_queue
+    from qdip_dft.planning.campaign import plan_all
+    from qdip_dft.cluster.resources import read_resources
+    from qdip_dft.cluster.submission import count_together, submit_through
+    from qdip_dft.cluster.managers import open_queue
 
     folder = _folder(cluster)
     chosen = folder.read_resources() if resources is None else read_resources(resources)
@@ -144,7 +144,7 @@ def queue(
 
     Example: qdip queue pbs-fapbi3 --term strain
     """
-    from qdip_dft.execution.managers import list_all_statuses
+    from qdip_dft.cluster.managers import list_all_statuses
 
     statuses = list_all_statuses(_folder(cluster), study=study, term=term)
     if as_json:
@@ -162,7 +162,7 @@ def pause(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term 
 
     Example: qdip pause pbs-fapbi3 --term binding
     """
-    from qdip_dft.execution.managers import Action
+    from qdip_dft.cluster.managers import Action
 
     _act(cluster, Action.PAUSE, study, term)
 
@@ -172,7 +172,7 @@ def resume(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term
 
     Example: qdip resume pbs-fapbi3
     """
-    from qdip_dft.execution.managers import Action
+    from qdip_dft.cluster.managers import Action
 
     _act(cluster, Action.RESUME, study, term)
 
@@ -182,7 +182,7 @@ def cancel(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term
 
     Example: qdip cancel pbs-fapbi3
     """
-    from qdip_dft.execution.managers import Action
+    from qdip_dft.cluster.managers import Action
 
     _act(cluster, Action.CANCEL, study, term)
 
@@ -199,7 +199,7 @@ def rerun(
 
     Example: qdip rerun pbs-fapbi3 --failed
     """
-    from qdip_dft.execution.managers import Action
+    from qdip_dft.cluster.managers import Action
 
     _act(cluster, Action.RERUN, study, term)
 
@@ -216,7 +216,7 @@ def runner(
 
     Example: qdip runner --cluster ~/qdip-cluster
     """
-    from qdip_dft.execution.remote.runner import run_runner
+    from qdip_dft.cluster.remote.runner import run_runner
 
     run_runner(_folder(cluster), interval_s=interval, n_rounds=rounds)
 
@@ -250,9 +250,9 @@ def reconcile(
 
 
 def _reconcile_once(folder: ClusterFolder, *, silence_s: float, grace_s: float) -> dict[str, int]:
-    from qdip_dft.execution.fireworks.outbox import Outbox
-    from qdip_dft.execution.fireworks.reconcile import Reconciler
-    from qdip_dft.execution.fireworks.scheduler import list_live_jobs
+    from qdip_dft.cluster.fireworks.outbox import Outbox
+    from qdip_dft.cluster.fireworks.reconcile import Reconciler
+    from qdip_dft.cluster.scheduler import list_live_jobs
 
     live_jobs = list_live_jobs(folder.read_resources().scheduler)
     options: dict[str, Any] = {"silence_s": silence_s, "grace_s": grace_s, "cluster": folder.read_mark()}
@@ -261,20 +261,20 @@ def _reconcile_once(folder: ClusterFolder, *, silence_s: float, grace_s: float) 
 
 
 def _folder(path: Path) -> ClusterFolder:
-    from qdip_dft.execution.fireworks.folder import ClusterFolder
+    from qdip_dft.cluster.folder import ClusterFolder
 
     return ClusterFolder(path.absolute())
 
 
 def _act(cluster: Path, action: Action, study: str, term: str | None) -> None:
-    from qdip_dft.execution.managers import act_on_study
+    from qdip_dft.cluster.managers import act_on_study
 
     count = act_on_study(_folder(cluster), action, study, term=term)
     console().print(f"{count} jobs {action}", markup=False)
 
 
 def _manager(name: str) -> Manager:
-    from qdip_dft.execution.fireworks.database import Manager
+    from qdip_dft.cluster.database import Manager
 
     if name in list(Manager):
         return Manager(name)

@@ -39,8 +39,8 @@ def copy(
 
     Example: qdip db copy ./qdip-results mongodb://server.example.org/group
     """
-    from qdip_dft.execution.copying import copy_results
-    from qdip_dft.execution.database import make_results, open_results
+    from qdip_dft.storage.copying import copy_results
+    from qdip_dft.storage.location import make_results, open_results
 
     summaries = copy_results(open_results(source), make_results(target), replace=is_replacing)
     if as_json:

@@ -53,9 +53,9 @@ def _finding(what: str, *, is_ok: bool, finding: str, is_needed: bool = True) ->
 
 
 def _check_cluster(path: Path) -> list[dict[str, Any]]:
-    from qdip_dft.execution.fireworks.checkup import check_cluster
-    from qdip_dft.execution.fireworks.folder import ClusterFolder
-    from qdip_dft.execution.remote.checkup import check_remote
+    from qdip_dft.cluster.fireworks.checkup import check_cluster
+    from qdip_dft.cluster.folder import ClusterFolder
+    from qdip_dft.cluster.remote.checkup import check_remote
 
     folder = ClusterFolder(path.absolute())
     found = [*check_cluster(folder), *check_remote(folder)]

@@ -13,7 +13,7 @@ from qdip_dft.cli.stored import make_look_up, open_archive_of
 from qdip_dft.cli.studies import EngineName, PresetWord, make_plan
 
 if TYPE_CHECKING:
-    from qdip_dft.execution.imports import ImportedFolder
+    from qdip_dft.by_hand.imports import ImportedFolder
 
 
 def import_folders(
@@ -39,8 +39,8 @@ def import_folders(
     if study is None:
         _describe(folder)
         return
-    from qdip_dft.execution.imports import list_records, read_finished_folders
-    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.by_hand.imports import list_records, read_finished_folders
+    from qdip_dft.storage.results_folder import ResultsFolder
 
     found = read_finished_folders(make_plan(study, engine, preset), folder, make_look_up(results), declared=step)
     records = list(list_records(found))
@@ -60,7 +60,7 @@ def _say(found: ImportedFolder) -> str:
 
 
 def _describe(folder: Path) -> None:
-    from qdip_dft.execution.imports import describe_finished_folders
+    from qdip_dft.by_hand.imports import describe_finished_folders
 
     for line in describe_finished_folders(folder):
         console().print(line, markup=False, soft_wrap=True)

@@ -13,8 +13,8 @@ from qdip_dft.cli.stored import make_look_up
 from qdip_dft.cli.studies import EngineName, PresetWord, make_plan
 
 if TYPE_CHECKING:
-    from qdip_dft.execution.inputs import InputManifest
-    from qdip_dft.plan import StudyPlan
+    from qdip_dft.by_hand.inputs import InputManifest
+    from qdip_dft.planning.plan import StudyPlan
 
 
 def inputs(
@@ -47,7 +47,7 @@ def inputs(
 
 def _write(plan: StudyPlan, folder: Path, results: Path, *, is_draft: bool) -> InputManifest:
     from qdip_dft.errors import EngineError
-    from qdip_dft.execution.inputs import explain_missing_code, write_study_drafts, write_study_inputs
+    from qdip_dft.by_hand.inputs import explain_missing_code, write_study_drafts, write_study_inputs
 
     if is_draft:
         return write_study_drafts(plan, folder)

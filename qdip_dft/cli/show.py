@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qdip_dft.builders.strain import Mesh
     from qdip_dft.model.interface import Candidate
     from qdip_dft.model.structure import StructureRecord
-    from qdip_dft.plan import StudyPlan
+    from qdip_dft.planning.plan import StudyPlan
 
 
 class ShownPart(StrEnum):
@@ -90,7 +90,7 @@ def _show_structure(what: str, strain_from: str | None) -> Exhibit:
 
 def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str) -> tuple[dict[str, Any], str]:
     from qdip_dft.analysis.strain_map import map_strain
-    from qdip_dft.plan import load_crystal_record
+    from qdip_dft.planning.plan import load_crystal_record
 
     if not dot_sites:
         raise StructureError(
@@ -106,7 +106,7 @@ def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str)
 
 
 def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Path) -> Exhibit:
-    from qdip_dft.plan import plan_study, read_study
+    from qdip_dft.planning.plan import plan_study, read_study
     from qdip_dft.results.structure_export import label_structure
 
     plan = plan_study(read_study(study))
@@ -158,7 +158,7 @@ def _gather_structures(plan: StudyPlan, results: Path) -> tuple[dict[str, Struct
 
     Parts that are not calculated yet are built on the relaxed ones where these exist.
     """
-    from qdip_dft.execution.results_folder import ResultsFolder, open_archive
+    from qdip_dft.storage.results_folder import ResultsFolder, open_archive
     from qdip_dft.flows.resolution import preview_structures
 
     if not results.exists():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qdip_dft.execution.run_notes import RunNotes
     from qdip_dft.execution.study_status import StudyStatus, TermStatus
     from qdip_dft.model.stabilization import StabilizationDoc
-    from qdip_dft.plan import StudyPlan
+    from qdip_dft.planning.plan import StudyPlan
     from qdip_dft.results.archive import Archive
 
 REFRESH_EVERY_S = 1.0
@@ -51,7 +51,7 @@ def status(
     if study is not None:
         _show_study(_Watch(results, make_plan(study, engine, preset)), is_watched=is_watched, as_json=as_json)
     elif is_watched and notes is not None and notes.is_alive:
-        from qdip_dft.plan import plan_study
+        from qdip_dft.planning.plan import plan_study
 
         _show_study(_Watch(results, plan_study(notes.study)), is_watched=True, as_json=as_json)
     else:

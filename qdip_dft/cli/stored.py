@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
-    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.storage.results_folder import ResultsFolder
     from qdip_dft.model.stabilization import StabilizationDoc
     from qdip_dft.results.archive import Archive
 
@@ -21,7 +21,7 @@ def open_folder(results: Path) -> ResultsFolder:
     ResultsError
         If there is none.
     """
-    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.storage.results_folder import ResultsFolder
 
     if results.exists():
         return ResultsFolder(results)
@@ -35,7 +35,7 @@ def open_folder(results: Path) -> ResultsFolder:
 
 def open_archive_of(folder: ResultsFolder) -> Archive:
     """Return the records of a results folder."""
-    from qdip_dft.execution.results_folder import open_archive
+    from qdip_dft.storage.results_folder import open_archive
 
     return open_archive(folder)
 

@@ -12,11 +12,11 @@ from qdip_dft.cli.output import console, write_json
 from qdip_dft.cli.stored import find_results, make_look_up, open_archive_of, open_folder
 
 if TYPE_CHECKING:
-    from qdip_dft.campaign import Planned
+    from qdip_dft.planning.campaign import Planned
     from qdip_dft.engines.base import Engine
-    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.storage.results_folder import ResultsFolder
     from qdip_dft.model.stabilization import StabilizationDoc
-    from qdip_dft.plan import PlannedCalculation, StudyPlan
+    from qdip_dft.planning.plan import PlannedCalculation, StudyPlan
 
 EngineName = Annotated[str | None, typer.Option("--engine", help="Engine instead of the study's own, such as testing.")]
 PresetWord = Annotated[str | None, typer.Option("--preset", help="fast, balanced or precise, instead of the study's.")]
@@ -100,14 +100,14 @@ def report(
 
 def make_plans(name: str, engine: str | None, preset: str | None) -> Planned:
     """Return the plan of a study, or those of a campaign, with another engine or preset if one is given."""
-    from qdip_dft.campaign import plan_all
+    from qdip_dft.planning.campaign import plan_all
 
     return plan_all([name], engine=engine, preset=preset)
 
 
 def make_plan(name: str, engine: str | None, preset: str | None) -> StudyPlan:
     """Return the plan of a study, with another engine or preset if one is given."""
-    from qdip_dft.plan import plan_study, read_study, use_engine
+    from qdip_dft.planning.plan import plan_study, read_study, use_engine
 
     return plan_study(use_engine(read_study(name), engine=engine, preset=preset))
 

@@ -52,7 +52,7 @@ def temperature(
     from rich.console import Console
 
     from qdip_dft.execution.temperature import TemperatureRun, list_trajectories, run_temperature
-    from qdip_dft.plan import plan_study
+    from qdip_dft.planning.plan import plan_study
     from qdip_dft.report.temperature_figure import draw_temperature
 
     folder = open_folder(results)

@@ -16,7 +16,7 @@ from qdip_dft.engines.potential import (
     Arrangement,
     Evaluation,
 )
-from qdip_dft.engines.recorded import RecordedPotential
+from qdip_dft.engines.relaxation.recorded import RecordedPotential
 from qdip_dft.engines.restart import Shelf
 from qdip_dft.model.calculation import EngineResult
 from qdip_dft.model.engine import Restart

@@ -40,25 +40,25 @@ def _mlip(spec: EngineSpec) -> Engine:
 
 
 def _espresso(spec: EngineSpec) -> Engine:
-    from qdip_dft.engines.espresso import EspressoEngine
+    from qdip_dft.engines.espresso.engine import EspressoEngine
 
     return EspressoEngine.from_spec(spec)
 
 
 def _gpaw(spec: EngineSpec) -> Engine:
-    from qdip_dft.engines.gpaw import GpawEngine
+    from qdip_dft.engines.gpaw.engine import GpawEngine
 
     return GpawEngine.from_spec(spec)
 
 
 def _cp2k(spec: EngineSpec) -> Engine:
-    from qdip_dft.engines.cp2k import Cp2kEngine
+    from qdip_dft.engines.cp2k.engine import Cp2kEngine
 
     return Cp2kEngine.from_spec(spec)
 
 
 def _vasp(spec: EngineSpec) -> Engine:
-    from qdip_dft.engines.vasp import VaspEngine
+    from qdip_dft.engines.vasp.engine import VaspEngine
 
     return VaspEngine.from_spec(spec)
 

@@ -27,7 +27,7 @@ from qdip_dft.engines.preset import (
     override_preset,
     relaxation_settings_of,
 )
-from qdip_dft.engines.relaxation import OPTIMISER
+from qdip_dft.engines.relaxation.descent import OPTIMISER
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.engine import Dispersion, EngineSpec

@@ -20,7 +20,7 @@ from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
-from qdip_dft.plan import StudyPlan, plan_study, validate_study
+from qdip_dft.planning.plan import StudyPlan, plan_study, validate_study
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,7 +9,7 @@ from qdip_dft.flows.resolution import Resolution, explain_failure
 from qdip_dft.flows.screening import screening_of
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.plan import StudyPlan
+from qdip_dft.planning.plan import StudyPlan
 
 _PATH = re.compile(r"(?<![\w/])/[\w.@+-]+(?:/[\w.@+-]+)+")
 _KEY_DIGITS = 12

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from qdip_dft.errors import EngineError
 from qdip_dft.execution.progress import ProgressDisplay
-from qdip_dft.execution.results_folder import ResultsFolder, open_archive
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.execution.run_notes import NotedRun
-from qdip_dft.jobs.screening import checkpoint_file
-from qdip_dft.journal import recording_in
+from qdip_dft.tasks.screening import checkpoint_file
+from qdip_dft.runtime.journal import recording_in
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.plan import StudyPlan
+from qdip_dft.planning.plan import StudyPlan
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,7 +19,7 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.storage.results_folder import ResultsFolder
 from qdip_dft.model.base import Record
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.study import StudySpec

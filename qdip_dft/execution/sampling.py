@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.cache import trajectory_key
+from qdip_dft.model.keys import trajectory_key
 from qdip_dft.engines.dynamics import STEPS_PER_SEGMENT as CELL_STEPS
 from qdip_dft.engines.dynamics import MolecularState, sample_segments
 from qdip_dft.engines.integration import STEPS_PER_SEGMENT as COUPLING_STEPS

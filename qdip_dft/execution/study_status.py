@@ -18,7 +18,7 @@ from qdip_dft.execution.run_notes import RunningCalculation, RunNotes
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Part
 from qdip_dft.model.calculation import Freedom
-from qdip_dft.plan import PlannedCalculation, StudyPlan, estimate_seconds
+from qdip_dft.planning.plan import PlannedCalculation, StudyPlan, estimate_seconds
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine

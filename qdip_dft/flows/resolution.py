@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from qdip_dft.analysis.integrity import find_defect, find_energy_jump, find_mismatch
-from qdip_dft.cache import adapt_record, calculation_key, screening_key
+from qdip_dft.model.keys import adapt_record, calculation_key, screening_key
 from qdip_dft.errors import QdipError
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.prerelaxation import find_objection

@@ -21,7 +21,7 @@ from qdip_dft.builders.orientation import plane_spacing_ang
 from qdip_dft.builders.placement import find_point, list_places
 from qdip_dft.builders.variants import HALF_TURN, list_half_turns
 from qdip_dft.flows.steps import CandidateGeometry, Part, Step, Structures, StudySteps
-from qdip_dft.jobs.screening import name_screening
+from qdip_dft.tasks.screening import name_screening
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from qdip_dft.model.registry import RegistryFinding, RegistryScreening, ScreeningTask

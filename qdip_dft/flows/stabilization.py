@@ -8,10 +8,10 @@ from typing import Any
 
 from jobflow import Flow, Job, Maker, OutputReference
 
-from qdip_dft.cache import job_id
+from qdip_dft.model.keys import job_id
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.sampling import assemble_study, resolve_study
+from qdip_dft.flows.study_results import assemble_study, resolve_study
 from qdip_dft.flows.steps import StudySteps
 from qdip_dft.jobs.advance import advance_study
 from qdip_dft.jobs.calculate import calculation_job

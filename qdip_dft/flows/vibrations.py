@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from qdip_dft.analysis.phonons import DisplacedCrystal
-from qdip_dft.cache import adapt_record, calculation_key
+from qdip_dft.model.keys import adapt_record, calculation_key
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom
 from qdip_dft.model.structure import StructureRecord, Vector
 from qdip_dft.model.temperature import HarmonicFreeEnergy, PhaseVibrations

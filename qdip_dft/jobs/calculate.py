@@ -1,4 +1,4 @@
-"""The one job that runs an engine; what it does stands in `qdip_dft.jobs.calculating`."""
+"""The one job that runs an engine; what it does stands in `qdip_dft.tasks.calculation`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from jobflow import CURRENT_JOB, Job, JobConfig, job
 
-from qdip_dft.cache import job_id
-from qdip_dft.jobs.calculating import calculate_task
+from qdip_dft.model.keys import job_id
+from qdip_dft.tasks.calculation import calculate_task
 from qdip_dft.model.calculation import CalculationTask
 
 if TYPE_CHECKING:

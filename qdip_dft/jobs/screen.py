@@ -1,4 +1,4 @@
-"""The job that screens the place of a film; what it does stands in `qdip_dft.jobs.screening`."""
+"""The job that screens the place of a film; what it does stands in `qdip_dft.tasks.screening`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from jobflow import Job, JobConfig, job
 
-from qdip_dft.cache import job_id
+from qdip_dft.model.keys import job_id
 from qdip_dft.jobs.calculate import find_stored_output
-from qdip_dft.jobs.screening import name_screening, screen_task
+from qdip_dft.tasks.screening import name_screening, screen_task
 from qdip_dft.model.registry import ScreeningTask
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.cache import job_id
+from qdip_dft.model.keys import job_id
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.registry import RegistryScreening
 from qdip_dft.model.stabilization import StabilizationDoc

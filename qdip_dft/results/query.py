@@ -2,7 +2,7 @@
 
 .. code-block:: python
 
-    from qdip_dft.execution.database import open_results
+    from qdip_dft.storage.location import open_results
     from qdip_dft.results.query import query_results
 
     table = query_results(open_results("qdip-results"), dot="PbS", where="total < 0", sort=["total"])

@@ -9,7 +9,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from qdip_dft.analysis.comparison import compare_results
-from qdip_dft.execution.results_folder import ResultsFolder, open_archive
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.report.atlas import render_atlas
 from qdip_dft.report.comparison import render_comparison_page

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from qdip_dft.execution.remote.work import has_ended, run_in
+from qdip_dft.cluster.remote.work import has_ended, run_in
 
 if __name__ == "__main__":
     log, folder = map(Path, sys.argv[1:])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qdip_dft.execution.fireworks.checkup import check_cluster, check_configuration
-from qdip_dft.execution.fireworks.folder import ClusterFolder, write_cluster_folder
+from qdip_dft.cluster.fireworks.checkup import check_cluster, check_configuration
+from qdip_dft.cluster.folder import ClusterFolder, write_cluster_folder
 from tests.private_mongod import PrivateMongod
 
 

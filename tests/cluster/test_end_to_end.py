@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from qdip_dft.execution.database import open_results
+from qdip_dft.storage.location import open_results
 from tests.cluster.conftest import TOY_STUDY
 from tests.cluster.private_slurm import PrivateSlurm
 from tests.command_line import qdip

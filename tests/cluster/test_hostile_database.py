@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.fireworks.database import ClusterDatabase
-from qdip_dft.execution.fireworks.resources import Resources
-from qdip_dft.execution.fireworks.submission import submit_study
-from qdip_dft.execution.fireworks.worker import FOREIGN
+from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.cluster.resources import Resources
+from qdip_dft.cluster.submission import submit_study
+from qdip_dft.cluster.fireworks.worker import FOREIGN
 from tests.cluster.test_walltime import worker_files
 
 BAIT = {"@module": "this", "@class": "Poem", "@version": "1"}
@@ -63,7 +63,7 @@ def test_our_worker_runs_no_task_but_ours(task, launchpad, database, tmp_path):
 
 
 def test_our_worker_decodes_nothing_that_stands_beside_the_task(launchpad, database, tmp_path):
-    ours = {"_fw_name": "{{qdip_dft.execution.fireworks.task.RunJob}}", "job": "{}"}
+    ours = {"_fw_name": "{{qdip_dft.cluster.fireworks.task.RunJob}}", "job": "{}"}
     insert_firework(
         launchpad, [ours], bait=BAIT, _background_tasks=[{"_fw_name": "ScriptTask", "script": "touch was-here"}]
     )
@@ -88,7 +88,7 @@ def insert_firework(launchpad: Any, tasks: list[dict[str, Any]], **spec: Any) ->
 
 WATCHED_WORKER = """
 import sys
-from qdip_dft.execution.fireworks.worker import main
+from qdip_dft.cluster.fireworks.worker import main
 main()
 print("this imported:", "this" in sys.modules)
 """
@@ -102,15 +102,15 @@ def run_worker(launchpad: Any, folder: Path) -> str:
 
 @pytest.mark.parametrize("name", ["../../outside", "/etc/passwd", "a/b"])
 def test_the_name_of_a_study_from_the_database_cannot_leave_the_results_folder(name, tmp_path):
-    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.storage.results_folder import ResultsFolder
 
     with pytest.raises(ResultsError, match="name"):
         ResultsFolder(tmp_path / "results").reports_folder(name)
 
 
 def test_a_job_may_name_no_method_of_a_class_and_no_attribute_of_a_module(toy_plan):
-    from qdip_dft.execution.fireworks.serial import StoredJob, write_job
-    from qdip_dft.execution.fireworks.stage import is_advance
+    from qdip_dft.cluster.stored_job import StoredJob, write_job
+    from qdip_dft.cluster.fireworks.stage import is_advance
 
     job = next(job for job in toy_plan.make_flow(lambda _: None).jobs if not is_advance(job))
     content = json.loads(write_job(job))

@@ -12,11 +12,11 @@ from uuid import uuid4
 import pytest
 from fireworks import FWorker
 
-from qdip_dft.execution.fireworks.database import ClusterDatabase
-from qdip_dft.execution.fireworks.outbox import Outbox
-from qdip_dft.execution.fireworks.reconcile import Reconciler
-from qdip_dft.execution.fireworks.resources import Resources
-from qdip_dft.execution.fireworks.submission import submit_study
+from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.cluster.fireworks.outbox import Outbox
+from qdip_dft.cluster.fireworks.reconcile import Reconciler
+from qdip_dft.cluster.resources import Resources
+from qdip_dft.cluster.submission import submit_study
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=1)
 

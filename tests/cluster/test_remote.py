@@ -20,21 +20,21 @@ from jobflow_remote.remote.data import get_remote_in_file, get_remote_store
 from maggma.stores import MemoryStore
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.fireworks.folder import ClusterFolder, write_cluster_folder
-from qdip_dft.execution.fireworks.outbox import Outbox
-from qdip_dft.execution.fireworks.queue import FireworksQueue
-from qdip_dft.execution.fireworks.reconcile import Reconciler
-from qdip_dft.execution.fireworks.resources import Resources
-from qdip_dft.execution.fireworks.serial import write_job
-from qdip_dft.execution.fireworks.submission import SubmitSummary, submit_through
+from qdip_dft.cluster.folder import ClusterFolder, write_cluster_folder
+from qdip_dft.cluster.fireworks.outbox import Outbox
+from qdip_dft.cluster.fireworks.queue import FireworksQueue
+from qdip_dft.cluster.fireworks.reconcile import Reconciler
+from qdip_dft.cluster.resources import Resources
+from qdip_dft.cluster.stored_job import write_job
+from qdip_dft.cluster.submission import SubmitSummary, submit_through
 from qdip_dft.execution.local import run_study
-from qdip_dft.execution.managers import Action, Manager, act_on_study, list_all_statuses, open_queue
-from qdip_dft.execution.remote.checkup import check_remote
-from qdip_dft.execution.remote.control import list_statuses
-from qdip_dft.execution.remote.project import read_project
-from qdip_dft.execution.remote.queue import RemoteQueue
-from qdip_dft.execution.remote.runner import is_at_work, run_runner
-from qdip_dft.execution.remote.studies import Studies
+from qdip_dft.cluster.managers import Action, Manager, act_on_study, list_all_statuses, open_queue
+from qdip_dft.cluster.remote.checkup import check_remote
+from qdip_dft.cluster.remote.control import list_statuses
+from qdip_dft.cluster.remote.project import read_project
+from qdip_dft.cluster.remote.queue import RemoteQueue
+from qdip_dft.cluster.remote.runner import is_at_work, run_runner
+from qdip_dft.cluster.remote.studies import Studies
 from tests.cluster.conftest import TOY_STUDY
 from tests.command_line import assert_four_parts, qdip
 from tests.private_mongod import PrivateMongod
@@ -49,8 +49,8 @@ def folder(mongod: PrivateMongod, mongo_uri: str, tmp_path: Path) -> ClusterFold
     written = write_cluster_folder(tmp_path / "cluster", settings)
     text = written.remote_project_file.read_text(encoding="utf-8")
     noting = f"{Path(__file__).parent / 'noting_work.py'} {tmp_path / 'ended.log'}"
-    assert "-m qdip_dft.execution.remote.work" in text
-    written.remote_project_file.write_text(text.replace("-m qdip_dft.execution.remote.work", noting), encoding="utf-8")
+    assert "-m qdip_dft.cluster.remote.work" in text
+    written.remote_project_file.write_text(text.replace("-m qdip_dft.cluster.remote.work", noting), encoding="utf-8")
     return written
 
 
@@ -218,7 +218,7 @@ class TestInItsFolder:
         return tmp_path
 
     def run(self, folder: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "qdip_dft.execution.remote.work", str(folder)]
+        command = [sys.executable, "-m", "qdip_dft.cluster.remote.work", str(folder)]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     def output(self, folder: Path) -> Any:

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from qdip_dft.execution.database import open_results
-from qdip_dft.execution.fireworks.checkup import check_cluster
-from qdip_dft.execution.fireworks.database import ClusterDatabase
-from qdip_dft.execution.fireworks.folder import ClusterFolder
+from qdip_dft.storage.location import open_results
+from qdip_dft.cluster.fireworks.checkup import check_cluster
+from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.cluster.folder import ClusterFolder
 from tests.cluster.conftest import TOY_STUDY
 from tests.cluster.private_slurm import free_ports
 from tests.command_line import qdip
@@ -141,7 +141,7 @@ def test_a_study_is_submitted_worked_on_and_read_over_tls(server, tmp_path, monk
     cluster = ClusterFolder(tmp_path / "cluster")
     init_cluster(server, cluster.path, server.uri())
     assert "4 fireworks" in qdip("submit", TOY_STUDY, "--cluster", cluster.path).stdout
-    worker = [sys.executable, "-m", "qdip_dft.execution.fireworks.worker", "-l", cluster.launchpad_file]
+    worker = [sys.executable, "-m", "qdip_dft.cluster.fireworks.worker", "-l", cluster.launchpad_file]
     subprocess.run([*worker, "-w", cluster.path / "mlip" / "my_fworker.yaml", "singleshot"], cwd=tmp_path, check=True)
     with cluster.open_launchpad() as launchpad:
         assert ClusterDatabase(launchpad.db).fireworks.count_documents({"state": "COMPLETED"}) == 1

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from fireworks import FWorker
 
-from qdip_dft.deadline import END_VARIABLE, MARGIN_VARIABLE, SLURM_END_VARIABLE
+from qdip_dft.runtime.deadline import END_VARIABLE, MARGIN_VARIABLE, SLURM_END_VARIABLE
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.fireworks.batch_job import BATCH_VARIABLE, announce_end, parse_walltime_s
-from qdip_dft.execution.fireworks.control import list_statuses
-from qdip_dft.execution.fireworks.database import CONTINUED
-from qdip_dft.execution.fireworks.resources import Resources, Scheduler
-from qdip_dft.execution.fireworks.submission import submit_study
-from qdip_dft.execution.fireworks.task import MOST_CONTINUATIONS
-from qdip_dft.execution.fireworks.worker import Worker, WorkerQueue
+from qdip_dft.cluster.fireworks.batch_job import BATCH_VARIABLE, announce_end, parse_walltime_s
+from qdip_dft.cluster.fireworks.control import list_statuses
+from qdip_dft.cluster.database import CONTINUED
+from qdip_dft.cluster.resources import Resources, Scheduler
+from qdip_dft.cluster.submission import submit_study
+from qdip_dft.cluster.fireworks.task import MOST_CONTINUATIONS
+from qdip_dft.cluster.fireworks.worker import Worker, WorkerQueue
 from qdip_dft.execution.local import run_study
 from tests.cluster.conftest import TOY_STUDY
 from tests.cluster.test_end_to_end import init_cluster, qlaunch
@@ -194,7 +194,7 @@ def test_slurm_finds_nothing_to_kill_at_its_time_limit(mongod, mongo_uri, slurm,
     adapter = cluster / "mlip" / "my_qadapter.yaml"
     text = adapter.read_text(encoding="utf-8").replace('walltime: "4:00:00"', 'walltime: "0:01:00"')
     adapter.write_text(
-        text.replace("-m qdip_dft.execution.fireworks.worker", str(tmp_path / "slow.py")), encoding="utf-8"
+        text.replace("-m qdip_dft.cluster.fireworks.worker", str(tmp_path / "slow.py")), encoding="utf-8"
     )
     qdip("submit", TOY_STUDY, "--cluster", cluster)
     done = {"spec.qdip.n_continued": {"$gte": 1}, "spec.qdip.term": {"$ne": CONTINUED}, "state": "COMPLETED"}
@@ -214,7 +214,7 @@ def load_slow(engine):
     potential = load(engine)
     return lambda arrangement: (time.sleep(30), potential(arrangement))[1]
 TestingEngine.load_potential = load_slow
-from qdip_dft.execution.fireworks.worker import main
+from qdip_dft.cluster.fireworks.worker import main
 main()
 """
 

@@ -21,16 +21,16 @@ from pymongo.monitoring import CommandListener
 
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.fireworks.alive import report_alive
-from qdip_dft.execution.fireworks.claims import Claims
-from qdip_dft.execution.fireworks.database import ClusterDatabase
-from qdip_dft.execution.fireworks.outbox import Outbox, insist
-from qdip_dft.execution.fireworks.resources import Resources
-from qdip_dft.execution.fireworks.serial import StoredJob, _run_with_jobflow, read_job, write_job
-from qdip_dft.execution.fireworks.stage import is_advance
-from qdip_dft.execution.fireworks.submission import submit_study
-from qdip_dft.execution.fireworks.task import RunJob
-from qdip_dft.execution.fireworks.worker import Worker, WorkerQueue
+from qdip_dft.cluster.fireworks.alive import report_alive
+from qdip_dft.cluster.claims import Claims
+from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.cluster.fireworks.outbox import Outbox, insist
+from qdip_dft.cluster.resources import Resources
+from qdip_dft.cluster.stored_job import StoredJob, _run_with_jobflow, read_job, write_job
+from qdip_dft.cluster.fireworks.stage import is_advance
+from qdip_dft.cluster.submission import submit_study
+from qdip_dft.cluster.fireworks.task import RunJob
+from qdip_dft.cluster.fireworks.worker import Worker, WorkerQueue
 from qdip_dft.jobs.calculate import calculation_job
 from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.engine import EngineSpec
@@ -109,8 +109,8 @@ UNNEEDED = ("atomate2", "jobflow", "maggma", "emmet", "pandas", "matplotlib", "n
 
 RUN_ONE = """
 import sys
-from qdip_dft.execution.fireworks import task, worker
-from qdip_dft.execution.fireworks.serial import StoredJob
+from qdip_dft.cluster.fireworks import task, worker
+from qdip_dft.cluster.stored_job import StoredJob
 document = StoredJob(sys.stdin.read()).run()
 assert document["output"]["failure"] is None, document["output"]["failure"]
 print(*sorted(sys.modules))

@@ -16,7 +16,7 @@ from qdip_dft.flows.steps import Part, Step, StudySteps
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study, read_study
 from tests.unit.crystals import distances_of
 
 STUDIES = sorted((Path(__file__).parents[2] / "workflows").glob("*.yaml"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from qdip_dft.execution.results_folder import ResultsFolder, open_archive
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.model.registry import ScreeningTask
 from tests.command_line import QDIP, Outcome, assert_four_parts, qdip
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from qdip_dft.engines.code_run import Setting, find_vacuum
-from qdip_dft.engines.cp2k import Cp2kRun
+from qdip_dft.engines.cp2k.engine import Cp2kRun
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
-from qdip_dft.engines.espresso import EspressoRun
+from qdip_dft.engines.espresso.engine import EspressoRun
 from qdip_dft.engines.potential import Evaluation, arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.model.engine import Dispersion, EngineSpec

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from qdip_dft.engines import cp2k, espresso, gpaw
+from qdip_dft.engines.cp2k import engine as cp2k
+from qdip_dft.engines.espresso import engine as espresso
+from qdip_dft.engines.gpaw import engine as gpaw
 from qdip_dft.engines.handlers import HandledRun
 from qdip_dft.errors import EngineError
-from qdip_dft.journal import SCRATCH_VARIABLE
+from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from tests.dft_codes import CODES, coarse_engine, require_code, silicon
 
 TOO_FEW: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qdip_dft.execution.database import make_results, open_results
+from qdip_dft.storage.location import make_results, open_results
 from qdip_dft.results.migrations import read_stabilization
 from qdip_dft.results.query import list_rows
 from tests.synthetic_results import make_results as make_documents

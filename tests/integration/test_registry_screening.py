@@ -18,21 +18,21 @@ from pydantic import ValidationError
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.registry import find_displacement_cell, join_at_gap
 from qdip_dft.builders.variants import list_half_turns
-from qdip_dft.cache import screening_key
-from qdip_dft.deadline import Deadline, working_until
+from qdip_dft.model.keys import screening_key
+from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.execution.local import run_study
-from qdip_dft.execution.results_folder import ResultsFolder, open_archive
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.jobs.screen import screening_job
-from qdip_dft.jobs.screening import Checkpoint, checkpoint_file, screen
+from qdip_dft.tasks.screening import Checkpoint, checkpoint_file, screen
 from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.registry import RegistryScreening, ScreeningTask
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.plan import StudyPlan
+from qdip_dft.planning.plan import StudyPlan
 from tests.unit.studies import make_steps
 from tests.unit.test_registry import IDENTITY, ROOT_TWO, perovskite_on, rock_salt_slab, supercell
 

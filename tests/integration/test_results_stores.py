@@ -14,10 +14,10 @@ import pytest
 from pymongo import MongoClient
 
 from qdip_dft.errors import FilterError, ResultsError
-from qdip_dft.execution.copying import checksum, copy_results
-from qdip_dft.execution.database import make_results, open_results
-from qdip_dft.execution.mongo_address import read_address
-from qdip_dft.execution.mongo_store import MongoResultsStore
+from qdip_dft.storage.copying import checksum, copy_results
+from qdip_dft.storage.location import make_results, open_results
+from qdip_dft.storage.mongo_address import read_address
+from qdip_dft.storage.mongo_store import MongoResultsStore
 from qdip_dft.results.archive import Archive
 from qdip_dft.results.fields import INDEXES
 from qdip_dft.results.migrations import read_stabilization
@@ -328,7 +328,7 @@ def test_a_wrong_address_is_refused_without_showing_its_password(uri: str) -> No
 
 
 def test_a_server_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qdip_dft.execution.mongo_store.ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("qdip_dft.storage.mongo_store.ANSWER_TIMEOUT_S", 0.3)
     refused = qdip("query", "--results", "mongodb://user:s3cret@127.0.0.1:1/group", check=False)
     assert_four_parts(refused, "mongodb://127.0.0.1:1/group does not answer")
     assert "s3cret" not in refused.stderr

@@ -17,7 +17,7 @@ from ase.io import read
 
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import LevelOfTheoryError, ResultsError
-from qdip_dft.execution.results_folder import ResultsFolder, open_archive
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.library.reading import read_structure
 from qdip_dft.model.calculation import CALCULATION_SCHEMA_VERSION, CalculationRecord, Freedom
 from qdip_dft.model.engine import EngineSpec

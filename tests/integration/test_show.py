@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qdip_dft.execution.results_folder import ResultsFolder, open_archive
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.library.reading import read_structure
 from tests.command_line import assert_four_parts, qdip
 

@@ -16,7 +16,7 @@ from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.library import load_catalogue
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study, read_study
 from tests.unit.crystals import distances_of
 
 ROOT = Path(__file__).resolve().parents[2]

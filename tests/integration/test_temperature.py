@@ -37,7 +37,7 @@ def test_the_toys_cubic_phases_have_imaginary_modes_and_no_free_energy(results: 
 
 
 def test_a_second_run_calculates_nothing(results: Path) -> None:
-    from qdip_dft.execution.results_folder import ResultsFolder, open_archive
+    from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
     ask(results)
     before = sum(1 for _ in open_archive(ResultsFolder(results)).list_calculations())
@@ -55,7 +55,7 @@ def test_the_table_says_level_sign_and_assumptions(results: Path) -> None:
 
 
 def test_the_stored_document_is_the_printed_one(results: Path) -> None:
-    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.storage.results_folder import ResultsFolder
     from qdip_dft.results.temperatures import find_temperature
 
     printed = ask(results)
@@ -77,7 +77,7 @@ SAMPLING = ("--sample", "30", "--sample-steps", "100", "--sample-length", "6")
 
 
 def count_segments(results: Path) -> int:
-    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.storage.results_folder import ResultsFolder
 
     store = ResultsFolder(results).collection("trajectories")
     store.connect()
@@ -108,7 +108,7 @@ def test_sampling_again_runs_no_trajectory(results: Path) -> None:
 def test_a_run_of_sampling_that_was_killed_goes_on(results: Path, tmp_path: Path) -> None:
     import shutil
 
-    from qdip_dft.execution.results_folder import ResultsFolder
+    from qdip_dft.storage.results_folder import ResultsFolder
 
     found = ask(results, *SAMPLING)
     cut = shutil.copytree(results, tmp_path / "cut")

@@ -16,7 +16,7 @@ from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution, resolve_steps
 from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import StudySteps
-from qdip_dft.jobs.screening import Checkpoint, screen
+from qdip_dft.tasks.screening import Checkpoint, screen
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stored import StoredRecord

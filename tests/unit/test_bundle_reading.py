@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.results_folder import ResultsFolder, open_archive
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.results.bundle import MAX_MEMBER_BYTES, export_bundle
 from qdip_dft.results.bundle_reading import read_bundle

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdip_dft.cache import adapt_record, calculation_key, job_id
+from qdip_dft.model.keys import adapt_record, calculation_key, job_id
 from qdip_dft.model.calculation import (
     CalculationRecord,
     CalculationTask,

@@ -13,7 +13,7 @@ from qdip_dft.builders.continuation import match_dot, match_film
 from qdip_dft.builders.ions import Array, IonicCrystal, find_ions
 from qdip_dft.errors import InterfaceError
 from qdip_dft.flows.resolution import preview_structures
-from qdip_dft.flows.samples import Sample, list_samples
+from qdip_dft.flows.variations import Sample, list_samples
 from qdip_dft.flows.steps import Part, Step, Structures, StudySteps
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import AS_CUT, FilmTurn

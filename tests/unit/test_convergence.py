@@ -15,7 +15,7 @@ from qdip_dft.execution.convergence import Refinement, change_setting, read_sett
 from qdip_dft.flows.resolution import preview_structures
 from qdip_dft.model.stabilization import Terms
 from qdip_dft.model.study import StudySpec
-from qdip_dft.plan import StudyPlan
+from qdip_dft.planning.plan import StudyPlan
 from tests.unit.report_documents import make_black, make_document, make_terms, make_yellow
 from tests.unit.studies import TINY_STUDY
 
@@ -146,7 +146,7 @@ def test_a_target_without_a_unit_or_above_nothing_is_refused(text: str) -> None:
 
 
 def _make_plan() -> StudyPlan:
-    from qdip_dft.plan import plan_study
+    from qdip_dft.planning.plan import plan_study
 
     return plan_study(make_study())
 

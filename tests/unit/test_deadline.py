@@ -12,8 +12,8 @@ import pytest
 from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
 
-from qdip_dft.cache import calculation_key
-from qdip_dft.deadline import (
+from qdip_dft.model.keys import calculation_key
+from qdip_dft.runtime.deadline import (
     END_VARIABLE,
     MARGIN_VARIABLE,
     SLURM_END_VARIABLE,
@@ -23,13 +23,13 @@ from qdip_dft.deadline import (
 )
 from qdip_dft.engines.base import Engine, Feature
 from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
-from qdip_dft.engines.recorded import RecordedPotential, recording_folder
+from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
 from qdip_dft.engines.registry import ENGINES, engine_from_spec
 from qdip_dft.engines.testing import TestingEngine, evaluate_morse
 from qdip_dft.errors import EngineError, OutOfTime, ScratchError
 from qdip_dft.jobs.calculate import calculation_job
-from qdip_dft.jobs.calculating import calculate_task
-from qdip_dft.journal import SCRATCH_VARIABLE, recording_in
+from qdip_dft.tasks.calculation import calculate_task
+from qdip_dft.runtime.journal import SCRATCH_VARIABLE, recording_in
 from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.engine import EngineSpec
 from tests.unit.crystals import load

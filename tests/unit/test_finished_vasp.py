@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qdip_dft.engines.finished.readers import find_code, read_run
+from qdip_dft.by_hand.readers import find_code, read_run
 from qdip_dft.errors import EngineError
 
 TITLES = {"PAW_PBE Na 08Apr2002": ("Na", 1.0), "PAW_PBE Cl 06Sep2000": ("Cl", 7.0)}

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.sqlite_store import SQLiteStore
+from qdip_dft.storage.sqlite_store import SQLiteStore
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.registry import RegistryScreening
 from qdip_dft.model.stabilization import StabilizationDoc

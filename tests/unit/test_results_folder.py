@@ -22,8 +22,8 @@ from jobflow import job, run_locally
 
 from qdip_dft import __version__
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.results_folder import SCHEMA_VERSION, ResultsFolder
-from qdip_dft.execution.sqlite_errors import explain_file_errors
+from qdip_dft.storage.results_folder import SCHEMA_VERSION, ResultsFolder
+from qdip_dft.storage.sqlite_errors import explain_file_errors
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 OPEN = """
 import sys
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.storage.results_folder import ResultsFolder
 
 print("ready", flush=True)
 sys.stdin.readline()
@@ -168,7 +168,7 @@ def test_jobs_and_results_lie_in_one_file(folder: ResultsFolder, tmp_path: Path)
 
 HOLD = """
 import sys
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.storage.results_folder import ResultsFolder
 
 with ResultsFolder(sys.argv[1]).lock_for_run():
     print("locked", flush=True)
@@ -243,7 +243,7 @@ def test_a_run_needs_free_space(folder: ResultsFolder) -> None:
 FILL = """
 import resource, sys
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.storage.results_folder import ResultsFolder
 
 store = ResultsFolder(sys.argv[1]).collection("studies")
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -285,7 +285,7 @@ WRITE_AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.results_folder import ResultsFolder
+from qdip_dft.storage.results_folder import ResultsFolder
 
 path = Path(sys.argv[1])
 ResultsFolder(path).collection("studies").update({"id": "kept"})

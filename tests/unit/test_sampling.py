@@ -15,10 +15,10 @@ from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import StructureError
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution, preview_structures
-from qdip_dft.flows.samples import list_samples
-from qdip_dft.flows.sampling import assemble_study, preview_samples, resolve_study
+from qdip_dft.flows.variations import list_samples
+from qdip_dft.flows.study_results import assemble_study, preview_samples, resolve_study
 from qdip_dft.flows.steps import Part, StudySteps
-from qdip_dft.jobs.screening import Checkpoint, screen
+from qdip_dft.tasks.screening import Checkpoint, screen
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.stabilization import StabilizationDoc

@@ -14,19 +14,19 @@ from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.placement import APPROACH_ANG, displacement_area_ang2
 from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.variants import HALF_TURN, turn_film
-from qdip_dft.cache import job_id
+from qdip_dft.model.keys import job_id
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError
 from qdip_dft.flows.assembly import assemble_documents
 from qdip_dft.flows.resolution import Resolution, preview_screenings, preview_structures
 from qdip_dft.flows.screening import count_positions
 from qdip_dft.flows.steps import Part, StudySteps
-from qdip_dft.jobs.screening import Checkpoint, screen
+from qdip_dft.tasks.screening import Checkpoint, screen
 from qdip_dft.model.calculation import EngineResult, Level
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScreening, ScreeningTask
 from qdip_dft.model.stabilization import CandidateResult
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.plan import StudyPlan
+from qdip_dft.planning.plan import StudyPlan
 from tests.unit.crystals import positions_ang
 from tests.unit.studies import Records, fail, make_maker, make_steps, resolve, stages, toy_engine
 

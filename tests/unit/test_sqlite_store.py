@@ -27,10 +27,10 @@ from maggma.stores import MemoryStore
 from monty.json import MontyDecoder, MontyEncoder
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.execution.document_codec import decode_value, encode_document
-from qdip_dft.execution.document_filter import parse_filter
-from qdip_dft.execution.document_values import document_passes
-from qdip_dft.execution.sqlite_store import SQLiteStore
+from qdip_dft.storage.codec import decode_value, encode_document
+from qdip_dft.storage.filters import parse_filter
+from qdip_dft.storage.filter_values import document_passes
+from qdip_dft.storage.sqlite_store import SQLiteStore
 
 SCALARS = [None, 2, 3, 3.5, -7, 2.0, "a", "b", "ab", "Ä", True, False]
 OPERANDS = [2, 3, 3.5, -7, "a", "ab"]
@@ -452,7 +452,7 @@ def test_newer_documents_are_found_in_another_store(tmp_path: Path, kind: str, i
 
 
 def explain(store: SQLiteStore, criteria: dict[str, Any]) -> str:
-    from qdip_dft.execution.document_sql import filter_to_sql
+    from qdip_dft.storage.filter_sql import filter_to_sql
 
     where, parameters = filter_to_sql(parse_filter(criteria))
     plan = store._collection.execute(f"EXPLAIN QUERY PLAN SELECT id FROM calculations WHERE {where}", parameters)
@@ -609,7 +609,7 @@ def test_a_failing_update_leaves_the_store_usable(store: SQLiteStore) -> None:
 
 WRITE_PAIRS_IN_TEN_PROCESSES = """
 import os, sys
-from qdip_dft.execution.sqlite_store import SQLiteStore
+from qdip_dft.storage.sqlite_store import SQLiteStore
 
 def write_pairs(path, writer):
     store = SQLiteStore(path, "calculations", key="key")
@@ -628,7 +628,7 @@ sys.stdin.readline()
 """
 USE_AFTER_FORK = """
 import os, sys
-from qdip_dft.execution.sqlite_store import SQLiteStore
+from qdip_dft.storage.sqlite_store import SQLiteStore
 
 store = SQLiteStore(sys.argv[1], "calculations", key="key")
 store.update({"key": "before"})
@@ -646,7 +646,7 @@ print(sorted(store.distinct("key")))
 """
 WRITE_SAME = """
 import sys
-from qdip_dft.execution.sqlite_store import SQLiteStore
+from qdip_dft.storage.sqlite_store import SQLiteStore
 
 path, writer, count, key = sys.argv[1:]
 store = SQLiteStore(path, "calculations", key="key")
@@ -740,6 +740,6 @@ def test_a_forked_process_opens_a_connection_of_its_own(
 
 
 def test_the_store_does_not_import_jobflow(start_writer: Callable[..., subprocess.Popen[str]]) -> None:
-    script = "import sys, qdip_dft.execution.sqlite_store as _; print('jobflow' in sys.modules)"
+    script = "import sys, qdip_dft.storage.sqlite_store as _; print('jobflow' in sys.modules)"
     answer, _ = start_writer(script).communicate(timeout=60)
     assert answer.strip() == "False"

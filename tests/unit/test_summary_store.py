@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from maggma.core import Sort
 
-from qdip_dft.execution.results_folder import ResultsFolder
-from qdip_dft.execution.sqlite_store import SQLiteStore
-from qdip_dft.execution.summary_store import SummaryStore
+from qdip_dft.storage.results_folder import ResultsFolder
+from qdip_dft.storage.sqlite_store import SQLiteStore
+from qdip_dft.storage.summary_store import SummaryStore
 from tests.synthetic_results import make_results
 
 SUMMARY = ("id", "a.b", "a.c", "d")

@@ -14,20 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdip_dft.deadline import MARGIN_S, Deadline, working_until
+from qdip_dft.runtime.deadline import MARGIN_S, Deadline, working_until
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.code_run import Setting, Vacuum
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.potential import Arrangement, arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import evaluate_morse
-from qdip_dft.engines.vasp import VERSION_VARIABLE, VaspEngine, VaspRun
-from qdip_dft.engines.vasp_custodian import require_same_physics
-from qdip_dft.engines.vasp_files import file_order, read_evaluation, read_output
-from qdip_dft.engines.vasp_potentials import hash_of_release
+from qdip_dft.engines.vasp.engine import VERSION_VARIABLE, VaspEngine, VaspRun
+from qdip_dft.engines.vasp.custodian import require_same_physics
+from qdip_dft.engines.vasp.files import file_order, read_evaluation, read_output
+from qdip_dft.engines.vasp.potentials import hash_of_release
 from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.flows.engines import StudyEngines
-from qdip_dft.journal import SCRATCH_VARIABLE
+from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec, Restart
 from qdip_dft.model.structure import StructureRecord
@@ -196,7 +196,7 @@ def test_a_numerical_correction_of_custodian_is_recorded(
 def test_a_density_is_stopped_before_the_allocation_ends_and_goes_on_from_its_wavefunctions(
     engine: VaspEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qdip_dft.engines import vasp_custodian
+    from qdip_dft.engines.vasp import custodian as vasp_custodian
 
     monkeypatch.setattr(vasp_custodian, "MONITORING_S", 0.2)
     monkeypatch.setenv("FAKE_VASP", "slow")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from qdip_dft.execution.local import run_study
-from qdip_dft.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study, read_study
 
 study = read_study("pbs-fapbi3")
 summary = run_study(plan_study(study), results=Path("qdip-results"))

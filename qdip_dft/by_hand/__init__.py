@@ -1,0 +1,1 @@
+"""Inputs written for a run by hand, and finished runs read back."""

@@ -1,0 +1,175 @@
+"""Submitted studies: how far they are, and pausing, resuming, cancelling and repeating them, by study and term."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from qdip_dft.errors import ResultsError
+from qdip_dft.cluster.database import (
+    CONTINUED,
+    STANDBY,
+    STATUS_INDEX,
+    ClusterDatabase,
+    Manager,
+    SubmissionState,
+)
+from qdip_dft.cluster.fireworks.stage import ADVANCE
+
+if TYPE_CHECKING:
+    from fireworks import LaunchPad
+
+Document = dict[str, Any]
+
+UNFINISHED = ("WAITING", "READY", "RESERVED", "RUNNING", "PAUSED", "FIZZLED")
+"""States of fireworks that may still do something; those of cancelled ones are DEFUSED, of finished ones COMPLETED."""
+
+ALIVE = ("WAITING", "READY", "RESERVED", "RUNNING", "PAUSED")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyStatus:
+    """How far a submitted study is.
+
+    Parameters
+    ----------
+    study, state, submitted_by
+        What was submitted, how it stands and by whom.
+    counts
+        Number of calculations by term and state; the states are FireWorks' own in lower case, and ``standby`` for what
+        another study calculates.
+    """
+
+    study: str
+    state: str
+    submitted_by: str
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Return the number of calculations by state."""
+        totals: dict[str, int] = {}
+        for states in self.counts.values():
+            for state, count in states.items():
+                totals[state] = totals.get(state, 0) + count
+        return totals
+
+
+def list_statuses(database: ClusterDatabase, *, study: str | None = None, term: str | None = None) -> list[StudyStatus]:
+    """Return how far the submitted studies are, in the order of their names."""
+    chosen = {"manager": {"$ne": Manager.REMOTE.value}} | ({} if study is None else {"study": study})
+    fields = {"study": 1, "state": 1, "submitted_by": 1}
+    submissions = {s["_id"]: s for s in database.submissions.find(chosen, fields, sort={"study": 1})}
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for group in _count(database, list(submissions)):
+        key = group["_id"]
+        if key["term"] in (ADVANCE, CONTINUED) or term not in (None, key["term"]):
+            continue
+        state = STANDBY if key["category"] == STANDBY and key["state"] in ALIVE else key["state"].lower()
+        states = counts.setdefault(key["submission"], {}).setdefault(key["term"], {})
+        states[state] = states.get(state, 0) + group["count"]
+    return [
+        StudyStatus(found["study"], found["state"], found["submitted_by"], counts.get(submission, {}))
+        for submission, found in submissions.items()
+    ]
+
+
+def _count(database: ClusterDatabase, submissions: list[str]) -> Iterator[Document]:
+    """Return the number of fireworks by submission, term, state and category, from the index alone."""
+    names = {"submission": "$spec.qdip.submission", "term": "$spec.qdip.term", "category": "$spec._category"}
+    pipeline: list[Document] = [
+        {"$match": {"spec.qdip.submission": {"$in": submissions}}},
+        {"$project": {"_id": 0, "state": 1, **dict.fromkeys(STATUS_INDEX, 1)}},
+        {"$group": {"_id": {"state": "$state", **names}, "count": {"$sum": 1}}},
+    ]
+    yield from database.fireworks.aggregate(pipeline)
+
+
+def pause_study(launchpad: LaunchPad, study: str, *, term: str | None = None) -> int:
+    """Keep what has not started from starting; return how many fireworks that are."""
+    found = _find(launchpad, study, term, states=("WAITING", "READY"))
+    return sum(launchpad.pause_fw(firework["fw_id"]) is not None for firework in found)
+
+
+def resume_study(launchpad: LaunchPad, study: str, *, term: str | None = None) -> int:
+    """Let what was paused start again; return how many fireworks that are."""
+    found = _find(launchpad, study, term, states=("PAUSED",))
+    return sum(launchpad.resume_fw(firework["fw_id"]) is not None for firework in found)
+
+
+def cancel_study(launchpad: LaunchPad, study: str, *, term: str | None = None) -> int:
+    """Give up what has not started; running calculations end and are kept.
+
+    What other studies wait for goes on in one of them.
+
+    Returns
+    -------
+    int
+        Number of fireworks given up.
+    """
+    database = ClusterDatabase(launchpad.db)
+    found = _find(launchpad, study, term, states=("WAITING", "READY", "PAUSED", "RESERVED", "FIZZLED"))
+    for firework in found:
+        launchpad.defuse_fw(firework["fw_id"])
+        note = firework["spec"]["qdip"]
+        pass_on_claim(database, note["job"], owner=note["submission"])
+    if term is None:
+        chosen = {"study": study, "manager": {"$ne": Manager.REMOTE.value}}
+        database.submissions.update_many(chosen, {"$set": {"state": SubmissionState.CANCELLED}})
+    return len(found)
+
+
+def rerun_failed(launchpad: LaunchPad, study: str, *, term: str | None = None) -> int:
+    """Start again what was lost or ended with an error of the machine; return how many fireworks that are.
+
+    A calculation that did not converge is a result, not a loss: `qdip submit --retry` makes a new attempt.
+    """
+    found = _find(launchpad, study, term, states=("FIZZLED",))
+    for firework in found:
+        revive(launchpad, firework)
+    return len(found)
+
+
+def revive(launchpad: LaunchPad, firework: Document) -> None:
+    """Start a lost firework again; if another study has taken its calculation over, it stands by from now on."""
+    database, note = ClusterDatabase(launchpad.db), firework["spec"]["qdip"]
+    is_mine = note["term"] == ADVANCE or database.claims.claim([note["job"]], owner=note["submission"])
+    category = note["category"] if is_mine else STANDBY
+    database.fireworks.update_one({"fw_id": firework["fw_id"]}, {"$set": {"spec._category": category}})
+    launchpad.rerun_fw(firework["fw_id"])
+    database.wake(database.list_stored([note["job"]]))
+
+
+def pass_on_claim(database: ClusterDatabase, job: str, *, owner: str) -> None:
+    """Let a study that stands by make a calculation which its owner has given up; without one the claim lapses."""
+    heir = database.fireworks.find_one(
+        {"spec.qdip.job": job, "spec._category": STANDBY, "state": {"$in": ALIVE}}, {"spec.qdip.submission": 1}
+    )
+    if heir is None:
+        database.claims.release(job, owner=owner)
+        return
+    submission = heir["spec"]["qdip"]["submission"]
+    if database.claims.hand_over(job, owner=owner, heir=submission):
+        database.end_standby({"spec.qdip.job": job, "spec.qdip.submission": submission})
+
+
+def _find(launchpad: LaunchPad, study: str, term: str | None, *, states: tuple[str, ...]) -> list[Document]:
+    database = ClusterDatabase(launchpad.db)
+    if database.submissions.find_one({"study": study}, {"_id": 1}) is None:
+        raise _unknown(study, database)
+    criteria = {"spec.qdip.study": study, "state": {"$in": states}}
+    if term is not None:
+        criteria["spec.qdip.term"] = term
+    fields = {"fw_id": 1, "state": 1, "spec.qdip": 1, "spec._category": 1}
+    return list(database.fireworks.find(criteria, fields, sort={"fw_id": 1}))
+
+
+def _unknown(study: str, database: ClusterDatabase) -> ResultsError:
+    known = ", ".join(sorted(database.submissions.distinct("study"))) or "none"
+    return ResultsError(
+        f"no study {study!r} was submitted",
+        limit=f"submitted: {known}",
+        why="there is nothing to act on",
+        remedy="qdip submit it first, or take one of these names",
+    )

@@ -1,0 +1,59 @@
+"""Asking a batch system which jobs it still knows, and cancelling jobs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+from qdip_dft.errors import ResultsError
+from qdip_dft.cluster.resources import Scheduler
+
+LIST_COMMANDS = {
+    # All users' jobs: the queue launcher may run under another account than this command.
+    Scheduler.SLURM: ("squeue", "--noheader", "--format=%A", "--states="),
+    Scheduler.PBS: ("qstat",),
+    Scheduler.SGE: ("qstat", "-u", "*"),
+}
+CANCEL_COMMANDS = {Scheduler.SLURM: "scancel", Scheduler.PBS: "qdel", Scheduler.SGE: "qdel"}
+SUBMIT_COMMANDS = {Scheduler.SLURM: "sbatch", Scheduler.PBS: "qsub", Scheduler.SGE: "qsub"}
+
+JOB_NUMBER = re.compile(r"^\s*(\d+)", re.MULTILINE)
+ALIVE_IN_SLURM = "PENDING,RUNNING,SUSPENDED,COMPLETING,CONFIGURING,RESIZING,REQUEUED,STOPPED,SIGNALING,STAGE_OUT"
+TIMEOUT_S = 30
+
+
+def list_live_jobs(scheduler: Scheduler) -> frozenset[str]:
+    """Return the numbers of all jobs that wait or run.
+
+    Raises
+    ------
+    ResultsError
+        If the batch system does not answer; then nothing is known about any job.
+    """
+    command = list(LIST_COMMANDS[scheduler])
+    if scheduler is Scheduler.SLURM:
+        command[-1] = f"--states={ALIVE_IN_SLURM}"
+    return frozenset(JOB_NUMBER.findall(_run(command)))
+
+
+def cancel_jobs(scheduler: Scheduler, numbers: Iterable[str]) -> None:
+    """Cancel batch jobs; those that have ended meanwhile do no harm."""
+    chosen = list(numbers)
+    if chosen:
+        subprocess.run([CANCEL_COMMANDS[scheduler], *chosen], check=False, capture_output=True, timeout=TIMEOUT_S)
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
+    except (OSError, subprocess.SubprocessError) as error:
+        complaint = getattr(error, "stderr", None) or str(error)
+        raise ResultsError(
+            f"{command[0]} does not answer ({str(complaint).strip()})",
+            limit=f"it must be on PATH ({shutil.which(command[0]) or 'it is not'}) and reach the batch system",
+            why="without it nobody knows which jobs are lost",
+            remedy="run this on a machine that submits jobs; scheduler in resources.yaml names the batch system",
+        ) from error
+    return done.stdout

@@ -1,0 +1,338 @@
+r"""CP2K: Gaussian basis sets, pseudopotentials and a plane-wave grid for the density, run as ``cp2k``.
+
+Kühne et al., J. Chem. Phys. 2020, 152, 194103.
+
+The command comes from ``ATOMATE2_CP2K_CMD`` (atomate2's setting), else ``cp2k`` on PATH; pseudopotentials and basis
+sets from ``CP2K_DATA_DIR``, else the folder that CP2K was built with.  Inputs and outputs are those classes of
+pymatgen on which atomate2's makers rest.
+
+Three things differ from the plane-wave codes, and all stand in the level of theory.
+
+* CP2K occupies bands by Fermi and Dirac only.  Its temperature is chosen so that the occupation falls off over the
+  same energy as the Gaussian one of width σ of the other codes, :math:`\pi k T / \sqrt 3 = \sigma / \sqrt 2`.  Both
+  give the same energy as long as the gap is wider than the smearing.
+* The basis set is finite and moves with the atoms.  Two slabs that touch borrow each other's functions: binding is too
+  strong by the basis-set superposition error, which shrinks from ``fast`` (DZVP, short range) to ``balanced`` (TZV2P).
+* ``cutoff_ev`` is that of the grid for the density, not of the orbitals.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil, pi, sqrt
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import JsonValue
+
+from qdip_dft.engines.base import Feature
+from qdip_dft.engines.code_run import CodeRun, Setting, Vacuum
+from qdip_dft.engines.cp2k.data import (
+    BASIS_FILES,
+    INSTALL_LINE,
+    POTENTIAL_FILE,
+    Kind,
+    data_folder,
+    describe_kinds,
+    find_kind,
+    hash_of_family,
+    version_of,
+)
+from qdip_dft.engines.cp2k.input import Content, k_points, render, subsystem
+from qdip_dft.engines.dft import DftEngine
+from qdip_dft.engines.handlers import Failure, HandledRun, Handler
+from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.engines.programs import find_command, require_same_atoms, run_command
+from qdip_dft.model.calculation import PseudopotentialSet
+from qdip_dft.units import BOHR_IN_ANG, EV_PER_ANG3_IN_GPA, HARTREE_IN_EV
+
+RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
+
+BOLTZMANN_EV_PER_K = 8.617333262e-5
+
+DENSITY_THRESHOLD = 1e-7
+"""A density is self-consistent when no element of its matrix changes by more."""
+
+SPARE_BANDS = 0.2
+"""Empty bands for the smearing, in parts of the occupied ones."""
+
+PROJECT = "qdip"
+
+NUMERICS: dict[str, Any] = {
+    "method": "BROYDEN_MIXING",
+    "alpha": 0.3,
+    "nbroyden": 8,
+    "max_scf": 60,
+    "eps_default": 1e-10,
+}
+"""What a handler may change; the ground state does not depend on it."""
+
+HANDLERS = (
+    Handler(
+        symptom=r"READ RESTART|kpoint_io\.F|qs_mo_io\.F|[Ee]nd of file",
+        changes={"restart": False},
+        words="a broken restart file was left out",
+    ),
+    # Too many overlaps of diffuse functions are neglected.  CHOLESKY INVERSE fails alike; with OFF CP2K goes on with
+    # the same broken matrix, to an energy that was 15 eV off.
+    Handler(
+        symptom=r"(?i)cholesky|matrix is not positive definite|potrf",
+        changes={"eps_default": 1e-14},
+        words="overlaps of basis functions neglected below 1e-14 instead of 1e-10",
+    ),
+    Handler(
+        symptom="SCF run NOT converged",
+        changes={"alpha": 0.1, "nbroyden": 12, "max_scf": 200, "restart": False},
+        words="self-consistency reached with mixing of 0.1 in up to 200 iterations",
+    ),
+    Handler(
+        symptom="SCF run NOT converged",
+        changes={"method": "PULAY_MIXING", "alpha": 0.05, "max_scf": 400},
+        words="self-consistency reached with Pulay mixing of 0.05 in up to 400 iterations",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Cp2kEngine(DftEngine):
+    """CP2K's Quickstep with diagonalisation.
+
+    Parameters
+    ----------
+    relative_cutoff_ev
+        Cutoff of the grid that carries a Gaussian, relative to its exponent, in eV.
+    basis_set
+        Family of the basis sets, such as ``TZV2P-MOLOPT-PBE-GTH``.
+    """
+
+    relative_cutoff_ev: float
+    basis_set: str
+
+    name: ClassVar[str] = "cp2k"
+    code: ClassVar[str] = "CP2K"
+    functionals: ClassVar[frozenset[str]] = frozenset({"PBE"})
+    default_functional: ClassVar[str] = "PBE"
+    extra_settings: ClassVar[frozenset[str]] = frozenset({"relative_cutoff_ev", "basis_set"})
+    features: ClassVar[frozenset[Feature]] = DftEngine.features | {Feature.DIPOLE, Feature.RESTART_DENSITY}
+
+    def code_version(self) -> str:
+        """Return the version that ``cp2k --version`` prints."""
+        return version_of(configured_command()[-1])
+
+    def weights_hash(self) -> str:
+        """Return the hash of the pseudopotentials and basis sets of the family."""
+        return hash_of_family(data_folder(configured_command()[-1]), self.basis_set)
+
+    def describe_program(self) -> str:
+        """Return the command of CP2K and its version."""
+        return f"{' '.join(configured_command())}, version {self.code_version()}"
+
+    def pseudopotentials(self, elements: Iterable[str]) -> PseudopotentialSet:
+        """Return pseudopotential and basis set of each element; they are published with the code."""
+        found = describe_kinds(data_folder(configured_command()[-1]), elements, family=self.basis_set)
+        return found.model_copy(update={"version": self.code_version()})
+
+    def theory_settings(self) -> dict[str, JsonValue]:
+        """Return what CP2K does otherwise than plane-wave codes."""
+        return {
+            "smearing": "fermi-dirac",
+            "electronic_temperature_k": self.electronic_temperature_k,
+            "relative_cutoff_ev": self.relative_cutoff_ev,
+            "basis_set": self.basis_set,
+            "energy_convergence_ev_per_atom": None,
+            "density_convergence": DENSITY_THRESHOLD,
+            # Relaxations under a potential that jumps elsewhere ended at other places; the energy is the same.
+            "slab_dipole_correction": "middle of the vacuum",
+        }
+
+    @property
+    def electronic_temperature_k(self) -> float:
+        """Return the temperature whose occupation falls off as the Gaussian one does."""
+        return round(sqrt(1.5) / pi * self.smearing_width_ev / BOLTZMANN_EV_PER_K, 6)
+
+    def seconds_per_force_call(self, n_atoms: int) -> float:
+        """Return the rough time of one self-consistent density on two cores, in s."""
+        return 10.0 + 0.15 * n_atoms**2
+
+    def start(self, setting: Setting) -> CodeRun:
+        """Return CP2K in its folder."""
+        command = configured_command()
+        return Cp2kRun(setting, self, data_folder(command[-1]), command)
+
+
+def configured_command() -> list[str]:
+    """Return the command of CP2K as words; atomate2's setting is read without importing atomate2.
+
+    Raises
+    ------
+    EngineError
+        If there is no such program.
+    """
+    import os
+
+    return find_command(os.environ.get("ATOMATE2_CP2K_CMD", "cp2k"), engine=Cp2kEngine.name, remedy=INSTALL_LINE)
+
+
+@dataclass
+class Cp2kRun(HandledRun):
+    """CP2K in one folder.
+
+    Parameters
+    ----------
+    engine
+        The settings.
+    data
+        The folder with pseudopotentials and basis sets.
+    command
+        The command as words.
+    """
+
+    engine: Cp2kEngine
+    data: Path
+    command: list[str]
+
+    restart_files: ClassVar[tuple[str, ...]] = (f"{PROJECT}-RESTART.wfn", f"{PROJECT}-RESTART.kp")
+    code: ClassVar[str] = "CP2K"
+    handlers: ClassVar[tuple[Handler, ...]] = HANDLERS
+
+    @property
+    def by_hand(self) -> str:
+        """Return what a person types."""
+        return "cp2k -i cp2k.inp -o cp2k.out"
+
+    def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
+        """Return what CP2K says, run once."""
+        folder = self.setting.folder
+        output = folder / "cp2k.out"
+        self.write_inputs(arrangement, numerics)
+        output.unlink(missing_ok=True)
+        words = [*self.command, "-i", "cp2k.inp", "-o", output.name]
+        code = run_command(words, folder=folder, stdin=None, stdout=folder / "run.out")
+        text = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
+        self.n_iterations += len(re.findall(r"^ +\d+ +\S+/Diag", text, flags=re.MULTILINE))
+        self.has_restart = self.setting.has_fixed_cell and code == 0
+        if "exceeded requested execution time" in text:
+            raise self.out_of_time()
+        if code == 0 and "SCF run converged" in text and "PROGRAM ENDED AT" in text:
+            return read_evaluation(output, arrangement, has_stress=self.setting.vacuum is None)
+        return Failure(said=text, summary=_summary(text, code), output=output)
+
+    def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
+        """Write ``cp2k.inp``."""
+        text = self.input_text(arrangement, numerics)
+        (self.setting.folder / "cp2k.inp").write_text(text, encoding="utf-8")
+
+    def input_text(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> str:
+        """Return the input file."""
+        kinds = {each: find_kind(self.data, each, family=self.engine.basis_set) for each in set(arrangement.species)}
+        return render(
+            {
+                "GLOBAL": {
+                    "PROJECT": PROJECT,
+                    "RUN_TYPE": "ENERGY_FORCE",
+                    "PRINT_LEVEL": "MEDIUM",
+                    "PREFERRED_DIAG_LIBRARY": "SL",
+                    **({} if self.usable_s is None else {"WALLTIME": int(self.usable_s)}),
+                },
+                "FORCE_EVAL": {
+                    "METHOD": "QS",
+                    # The stress of the dipole correction is missing in CP2K.
+                    "STRESS_TENSOR": "ANALYTICAL" if self.setting.vacuum is None else "NONE",
+                    "DFT": self._electrons(arrangement, kinds, {**NUMERICS, **numerics}),
+                    "SUBSYS": subsystem(arrangement, kinds),
+                    "PRINT": {"FORCES": {"NDIGITS": 12}, "STRESS_TENSOR": {}},
+                },
+            }
+        )
+
+    def _electrons(self, arrangement: Arrangement, kinds: Mapping[str, Kind], numerics: Mapping[str, Any]) -> Content:
+        content: Content = {
+            "": [("BASIS_SET_FILE_NAME", self.data / name) for name in BASIS_FILES],
+            "POTENTIAL_FILE_NAME": self.data / POTENTIAL_FILE,
+            "QS": {"EPS_DEFAULT": numerics["eps_default"], "EXTRAPOLATION": "USE_GUESS"},
+            "MGRID": {
+                "CUTOFF": f"{self.engine.cutoff_ev / RYDBERG_IN_EV:.10g}",
+                "REL_CUTOFF": f"{self.engine.relative_cutoff_ev / RYDBERG_IN_EV:.10g}",
+            },
+            "XC": {f"XC_FUNCTIONAL {self.engine.functional}": {}},
+            "SCF": self._self_consistency(sum(kinds[each].n_electrons for each in arrangement.species), numerics),
+        }
+        if self.setting.vacuum is not None:
+            content |= _dipole_correction(self.setting.vacuum, arrangement)
+        if self.setting.k_mesh != (1, 1, 1):
+            content["KPOINTS"] = k_points(self.setting.k_mesh)
+        return content
+
+    def _self_consistency(self, n_electrons: int, numerics: Mapping[str, Any]) -> Content:
+        is_restarted = self.is_restarted and numerics.get("restart", True)
+        return {
+            "SCF_GUESS": "RESTART" if is_restarted else "ATOMIC",
+            "EPS_SCF": DENSITY_THRESHOLD,
+            "MAX_SCF": numerics["max_scf"],
+            "CHOLESKY": "REDUCE",
+            "ADDED_MOS": max(4, ceil(SPARE_BANDS * n_electrons / 2)),
+            "DIAGONALIZATION": {},
+            "PRINT": {"RESTART": {"BACKUP_COPIES": 0, "EACH": {"QS_SCF": 1}}},
+            "MIXING": {name.upper(): numerics[name] for name in ("method", "alpha", "nbroyden")},
+            "SMEAR": {"METHOD": "FERMI_DIRAC", "ELECTRONIC_TEMPERATURE": self.engine.electronic_temperature_k},
+        }
+
+
+def _dipole_correction(vacuum: Vacuum, arrangement: Arrangement) -> Content:
+    """Return the keywords of a potential that jumps in the middle of the vacuum.
+
+    Bengtsson, Phys. Rev. B 1999, 59, 12301.  Left to itself CP2K lets the potential jump where the density is
+    smallest: in empty space rounding chooses another place in every step.  The orbital energies of the last step then
+    belong to another constant than the potential that the forces are taken from, and these miss hundredths of an eV/Å,
+    with opposite signs on the two atoms of a bond.  The energy does not depend on the place.
+    """
+    height_ang = vacuum.centre * arrangement.lattice_ang[2, 2]
+    return {"SURFACE_DIPOLE_CORRECTION": "T", "SURF_DIP_DIR": "Z", "SURF_DIP_POS": f"{height_ang:.6f}"}
+
+
+def read_evaluation(output: Path, arrangement: Arrangement, *, has_stress: bool) -> Evaluation:
+    r"""Return what stands in an output file of CP2K.
+
+    CP2K prints the stress :math:`-dE/d\varepsilon / V`, positive under pressure, in GPa, and keeps the order of atoms.
+
+    Parameters
+    ----------
+    output
+        The file; of a repeated run in the same file the last counts.
+    arrangement
+        What was asked.
+    has_stress
+        Whether the run was to give one.
+    """
+    from pymatgen.io.cp2k.outputs import Cp2kOutput
+
+    parsed = Cp2kOutput(str(output))
+    parsed.parse_energies()
+    parsed.parse_forces()
+    forces = np.array(parsed.data["forces"][-1], dtype=np.float64)
+    require_same_atoms(_elements(output), arrangement, output)
+    stress_ev_per_ang3 = None
+    if has_stress:
+        parsed.parse_stresses()
+        stress_ev_per_ang3 = -np.array(parsed.data["stress_tensor"][-1], dtype=np.float64) / EV_PER_ANG3_IN_GPA
+    return Evaluation(
+        energy_ev=float(parsed.final_energy),
+        forces_ev_per_ang=forces * HARTREE_IN_EV / BOHR_IN_ANG,
+        stress_ev_per_ang3=stress_ev_per_ang3,
+    )
+
+
+def _elements(output: Path) -> list[str]:
+    """Return the elements of the table of forces."""
+    table = output.read_text(encoding="utf-8").rsplit("ATOMIC FORCES in", 1)[1].split("SUM OF ATOMIC FORCES")[0]
+    return re.findall(r"^\s+\d+\s+\d+\s+([A-Z][a-z]?)\s", table, flags=re.MULTILINE)
+
+
+def _summary(text: str, code: int) -> str:
+    """Return the boxed message of an abort, or the last words."""
+    boxed = re.findall(r"^ \* +(?:___ *)?(.*?) *\*$", text, flags=re.MULTILINE)
+    said = " ".join(" ".join(boxed).split()) if boxed else " ".join(text.split()[-30:])
+    return f"exit code {code}: {said}"

@@ -1,0 +1,280 @@
+"""GPAW: plane waves and PAW data sets, run as ``gpaw python`` so that it may use MPI.
+
+Mortensen et al., J. Chem. Phys. 2024, 160, 092503.
+
+The command comes from ``QDIP_GPAW_CMD``, such as ``mpirun -n 8 gpaw python``; without it the installed package runs on
+one core.  The PAW data sets are those of the package ``gpaw-data`` or of ``GPAW_SETUP_PATH``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from qdip_dft.engines.base import Feature
+from qdip_dft.engines.code_run import CodeRun, Setting
+from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
+from qdip_dft.engines.handlers import Failure, HandledRun, Handler
+from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.engines.programs import find_command, run_command
+from qdip_dft.engines.pseudopotentials import describe_files
+from qdip_dft.errors import EngineError
+from qdip_dft.model.calculation import PseudopotentialSet
+from qdip_dft.model.engine import Restart
+
+COMMAND_VARIABLE = "QDIP_GPAW_CMD"
+
+INSTALL_LINE = 'install it with `pip install "qdip-dft[gpaw]"` (needs libxc and a BLAS: docs/installation.md)'
+
+WAVEFUNCTIONS = "gpaw.gpw"
+"""The file with density and wavefunctions; GPAW does not start from a density alone."""
+
+WORKER = Path(__file__).with_name("worker.py")
+"""The script that runs inside GPAW's own processes."""
+
+NUMERICS: dict[str, Any] = {"maxiter": 333}
+"""What a handler may change; the ground state does not depend on it."""
+
+UNCONVERGED = "KohnShamConvergenceError"
+
+HANDLERS = (
+    Handler(
+        symptom=r"SymmetryBrokenError|InvalidULMFileError|read_gpw|ulm\.py",
+        changes={"restart": False},
+        words="wavefunctions of an earlier calculation did not fit and were left out",
+    ),
+    Handler(
+        symptom=UNCONVERGED,
+        changes={"mixer": {"backend": "pulay", "beta": 0.05, "nmaxold": 5, "weight": 50.0}, "maxiter": 333},
+        words="self-consistency reached with mixing of 0.05 and a metric of 50",
+    ),
+    Handler(
+        symptom=UNCONVERGED,
+        changes={"mixer": {"backend": "pulay", "beta": 0.02, "nmaxold": 8, "weight": 100.0}, "maxiter": 500},
+        words="self-consistency reached with mixing of 0.02 in up to 500 iterations",
+    ),
+    Handler(
+        symptom=r"(?i)diagonaliz|eigensolver|linalgerror|cholesky",
+        changes={"eigensolver": "rmm-diis"},
+        words="bands found by RMM-DIIS",
+    ),
+)
+
+
+DATA_SETS = {"PBE": "PBE", "PBEsol": "PBE", "r2SCAN": "PBE"}
+"""The PAW data sets that a functional is used with: the package has none of its own for PBEsol and r2SCAN.
+
+Core states and partial waves are then those of PBE; valence energies, and exchange and correlation of the frozen core
+density, those of the functional.  The usual approximation: what it misses is the answer of the core to the functional.
+"""
+
+
+NAMES_IN_LIBXC = {"r2SCAN": "MGGA_X_R2SCAN+MGGA_C_R2SCAN"}
+"""Functionals that GPAW knows by other names."""
+
+
+@dataclass(frozen=True)
+class GpawEngine(DftEngine):
+    """GPAW in plane-wave mode."""
+
+    name: ClassVar[str] = "gpaw"
+    code: ClassVar[str] = "GPAW"
+    functionals: ClassVar[frozenset[str]] = frozenset(DATA_SETS)
+    default_functional: ClassVar[str] = "PBE"
+    features: ClassVar[frozenset[Feature]] = DftEngine.features | {Feature.DIPOLE, Feature.RESTART_WAVEFUNCTIONS}
+
+    def code_version(self) -> str:
+        """Return the version of the installed package."""
+        try:
+            return version("gpaw")
+        except PackageNotFoundError as error:
+            raise _not_installed("gpaw") from error
+
+    def weights_hash(self) -> str:
+        """Return the hash of all PAW data sets of the functional."""
+        return _hash_of_data_sets(data_set_folders(), DATA_SETS[self.functional])
+
+    def describe_program(self) -> str:
+        """Return the command of GPAW and its version."""
+        return f"{' '.join(configured_command())}, version {self.code_version()}"
+
+    def pseudopotentials(self, elements: Iterable[str]) -> PseudopotentialSet:
+        """Return the PAW data set of each element."""
+        folders = data_set_folders()
+        files = {s: find_data_set(folders, s, DATA_SETS[self.functional]) for s in set(elements)}
+        family, version = _name_family(folders[0])
+        return describe_files(family, version, files)
+
+    def seconds_per_force_call(self, n_atoms: int) -> float:
+        """Return the rough time of one self-consistent density on two cores, in s."""
+        return 5.0 + 0.2 * n_atoms**2
+
+    def start(self, setting: Setting) -> CodeRun:
+        """Return GPAW in its folder."""
+        return GpawRun(setting, self, configured_command())
+
+
+def configured_command() -> list[str]:
+    """Return the Python that runs GPAW, as words.
+
+    Raises
+    ------
+    EngineError
+        If the program of ``QDIP_GPAW_CMD`` does not exist.
+    """
+    command = os.environ.get(COMMAND_VARIABLE)
+    if command is None:
+        return [sys.executable, "-P"]  # without its own folder on the path, where gpaw.py is this module
+    return find_command(command, engine=GpawEngine.name, remedy=f"correct {COMMAND_VARIABLE}")
+
+
+def find_data_set(folders: Sequence[Path], symbol: str, functional: str) -> Path:
+    """Return the PAW data set of an element, from the first folder that has it, as GPAW does.
+
+    Raises
+    ------
+    EngineError
+        If none has it.
+    """
+    names = (f"{symbol}.{functional}.gz", f"{symbol}.{functional}")
+    found = next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
+    if found is not None:
+        return found
+    raise EngineError(
+        f"engine 'gpaw' has no PAW data set {names[1]}",
+        limit=f"it looked in {', '.join(map(str, folders))}",
+        why="without it there is no energy",
+        remedy="name a folder that has it in GPAW_SETUP_PATH, or `pip install gpaw-data`",
+    )
+
+
+def _name_family(folder: Path) -> tuple[str, str]:
+    """Return family and version of a folder of data sets; a folder of your own has its name and no version."""
+    specification = find_spec("gpaw_data")
+    packaged = specification.submodule_search_locations if specification is not None else None
+    if packaged and folder == Path(packaged[0]) / "setups":
+        return "gpaw-data", version("gpaw-data")
+    return folder.name, "unknown"
+
+
+def data_set_folders() -> tuple[Path, ...]:
+    """Return where GPAW looks for PAW data sets: ``GPAW_SETUP_PATH``, then the package ``gpaw-data``.
+
+    Raises
+    ------
+    EngineError
+        If there is none.
+    """
+    listed = [Path(part) for part in os.environ.get("GPAW_SETUP_PATH", "").split(os.pathsep) if part]
+    specification = find_spec("gpaw_data")
+    if specification is not None and specification.submodule_search_locations:
+        listed.append(Path(specification.submodule_search_locations[0]) / "setups")
+    folders = tuple(folder for folder in listed if folder.is_dir())
+    if folders:
+        return folders
+    raise _not_installed("gpaw-data")
+
+
+def _not_installed(package: str) -> EngineError:
+    return EngineError(
+        f"engine 'gpaw' needs the package {package!r}",
+        limit="it is not installed",
+        why="without it there is no energy",
+        remedy=INSTALL_LINE,
+    )
+
+
+@cache
+def _hash_of_data_sets(folders: tuple[Path, ...], functional: str) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for folder in folders for p in folder.glob(f"*.{functional}*")):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@dataclass
+class GpawRun(HandledRun):
+    """GPAW in one folder.
+
+    Parameters
+    ----------
+    engine
+        The settings.
+    command
+        The Python that runs it, as words.
+    """
+
+    engine: GpawEngine
+    command: list[str]
+
+    restart_files: ClassVar[tuple[str, ...]] = (WAVEFUNCTIONS,)
+    code: ClassVar[str] = "GPAW"
+    handlers: ClassVar[Sequence[Handler]] = HANDLERS
+
+    @property
+    def by_hand(self) -> str:
+        """Return what a person types."""
+        return f"gpaw python {WORKER.name} question.json answer.json"
+
+    def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
+        """Return what GPAW says, run once."""
+        folder = self.setting.folder
+        answer, log = folder / "answer.json", folder / "run.out"
+        answer.unlink(missing_ok=True)
+        self.write_inputs(arrangement, numerics)
+        words = [*self.command, WORKER.name, "question.json", answer.name]
+        code = run_command(words, folder=folder, stdin=None, stdout=log)
+        content = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
+        self.n_iterations += content.get("n_iterations", 0)
+        self.has_restart = self.setting.has_fixed_cell and "n_iterations" in content
+        if content.get("is_out_of_time"):
+            raise self.out_of_time()
+        if "energy_ev" in content:
+            return Evaluation(
+                energy_ev=content["energy_ev"],
+                forces_ev_per_ang=np.array(content["forces_ev_per_ang"]),
+                stress_ev_per_ang3=np.array(content["stress_ev_per_ang3"]),
+            )
+        said = content.get("failure") or log.read_text(encoding="utf-8", errors="replace")
+        return Failure(said=said, summary=f"exit code {code}: {' '.join(said[-300:].split())}", output=log)
+
+    def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
+        """Write the question and the script that answers it."""
+        folder = self.setting.folder
+        question = json.dumps(self._question(arrangement, numerics))
+        (folder / "question.json").write_text(question, encoding="utf-8")
+        shutil.copyfile(WORKER, folder / WORKER.name)
+
+    def _question(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "species": arrangement.species,
+            "positions_ang": arrangement.positions_ang.tolist(),
+            "lattice_ang": arrangement.lattice_ang.tolist(),
+            "data_sets": DATA_SETS[self.engine.functional],
+            "vacuum_centre": None if self.setting.vacuum is None else self.setting.vacuum.centre,
+            "restart_from": WAVEFUNCTIONS if self.is_restarted and not numerics else None,
+            "save_to": WAVEFUNCTIONS if self.setting.restart is not Restart.NONE else None,
+            "usable_s": self.usable_s,
+            "parameters": {
+                "mode": {"name": "pw", "ecut": self.engine.cutoff_ev},
+                "xc": NAMES_IN_LIBXC.get(self.engine.functional, self.engine.functional),
+                "kpts": {"size": self.setting.k_mesh, "gamma": True},
+                # Methfessel-Paxton of order 0 is the Gaussian occupation.
+                "occupations": {"name": "methfessel-paxton", "order": 0, "width": self.engine.smearing_width_ev},
+                "convergence": {"energy": ENERGY_CONVERGENCE_EV_PER_ATOM * arrangement.n_atoms},
+                **NUMERICS,
+                **{name: value for name, value in numerics.items() if name != "restart"},
+            },
+        }

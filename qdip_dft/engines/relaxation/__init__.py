@@ -1,0 +1,1 @@
+"""One relaxation for all codes."""

@@ -1,0 +1,1 @@
+"""Study files, the plan of a study and campaigns."""

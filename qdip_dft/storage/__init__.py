@@ -1,0 +1,1 @@
+"""SQLite and MongoDB stores, the results folder, and copying between them."""

@@ -1,0 +1,53 @@
+"""Opening results wherever they are: a results folder or a MongoDB database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qdip_dft.errors import ResultsError
+from qdip_dft.storage.mongo_address import is_mongo_uri
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
+from qdip_dft.results.archive import Archive
+from qdip_dft.results.fields import INDEXES
+
+
+def open_results(location: str | Path) -> Archive:
+    """Return the results in a folder or a MongoDB database, ready for questions.
+
+    Parameters
+    ----------
+    location
+        An existing results folder, or an address such as ``mongodb://server.example.org/group``.
+
+    Raises
+    ------
+    ResultsError
+        If there is no such folder, or the server does not answer.
+    """
+    if is_mongo_uri(location):
+        return _open_mongo(str(location))
+    if not Path(location).is_dir():
+        raise ResultsError(
+            f"there is no results folder {location}",
+            limit="results are read from a folder that a run has written, or from a MongoDB database",
+            why="there is nothing to read",
+            remedy="choose the folder with --results DIR, or run a study first: qdip run quickstart",
+        )
+    return open_archive(ResultsFolder(location))
+
+
+def make_results(location: str | Path) -> Archive:
+    """Return the results in a folder or a MongoDB database; a folder that does not exist is created."""
+    return _open_mongo(str(location)) if is_mongo_uri(location) else open_archive(ResultsFolder(location))
+
+
+def _open_mongo(uri: str) -> Archive:
+    from qdip_dft.storage.mongo_store import MongoResultsStore
+
+    calculations = MongoResultsStore(uri, "calculations", key="uuid")
+    calculations.ensure_indexes([("uuid", "index")], is_unique=True)
+    calculations.ensure_indexes([("output.key",)])
+    stabilizations = MongoResultsStore(uri, "stabilizations", key="id")
+    stabilizations.ensure_indexes([("id",)], is_unique=True)
+    stabilizations.ensure_indexes([index for index in INDEXES if index != ("id",)])
+    return Archive(calculations, stabilizations)

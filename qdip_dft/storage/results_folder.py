@@ -1,0 +1,258 @@
+"""The results folder: one SQLite file with everything calculated, the reports, and a lock for the running study.
+
+.. code-block:: text
+
+    qdip-results/
+      qdip.sqlite      all documents (`qdip_dft.storage.sqlite_store`)
+      run.lock         held by the kernel for a running study; its text says who
+      run.json         what the running study is at (`qdip_dft.execution.run_notes`); left behind by a killed run
+      checkpoints/     energies of screenings and relaxations that are not finished
+      reports/NAME/    figures and tables, drawn from the documents
+
+Reading never needs the lock.  The folder should be on a disk of this machine: on network drives (NFS, Lustre) file
+locks and the shared memory of SQLite's log may not work between machines.  To move results, end all runs and copy the
+folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qdip_dft import __version__
+from qdip_dft.errors import ResultsError
+from qdip_dft.storage.sqlite_errors import explain_file_errors, explain_sqlite_errors, measure_free_space_mb
+from qdip_dft.storage.sqlite_store import SQLiteStore, open_connection
+from qdip_dft.storage.summary_store import SummaryStore
+from qdip_dft.results.archive import Archive
+from qdip_dft.results.fields import INDEXES, SUMMARY_FIELDS
+
+if TYPE_CHECKING:
+    from jobflow import JobStore
+
+SCHEMA_VERSION = 1
+"""Version of the layout of the results folder and its documents."""
+
+MIN_FREE_SPACE_MB = 200.0
+"""Free space that a run must find.
+
+A stored calculation of 500 atoms takes about 0.15 MB, so a study of 100 calculations takes 15 MB, as much again in the
+log, and a few MB of figures; the rest is what other programs may use up while it runs.
+"""
+
+_KEYS = {"calculations": "uuid"}
+_CREATE_META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+_READ_META = "SELECT value FROM meta WHERE name = 'schema_version'"
+
+
+class ResultsFolder:
+    """A results folder, created when missing.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Raises
+    ------
+    ResultsError
+        If the folder cannot be used, holds a foreign database, or was written by a newer version; nothing in it is
+        changed then.
+    """
+
+    def __init__(self, path: str | Path = "qdip-results") -> None:
+        self.path = Path(path).absolute()
+        with explain_file_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        if _read_schema_version(self.database) is None:
+            self._write_meta()
+
+    @property
+    def database(self) -> Path:
+        """Return the path of the SQLite file."""
+        return self.path / "qdip.sqlite"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return the folder for what unfinished calculations have found so far; created when it is needed."""
+        return self.path / "checkpoints"
+
+    def collection(self, name: str) -> SQLiteStore:
+        """Return the store of a collection, such as ``calculations``, ``stabilizations`` or ``studies``."""
+        if name == "stabilizations":
+            return SummaryStore(self.database, name, key="id", summary=SUMMARY_FIELDS, indexes=INDEXES)
+        return SQLiteStore(self.database, name, key=_KEYS.get(name, "id"))
+
+    def job_store(self) -> JobStore:
+        """Return the jobflow store whose documents are the calculations."""
+        from jobflow import JobStore
+
+        return JobStore(self.collection("calculations"))
+
+    def reports_folder(self, study_name: str) -> Path:
+        """Return the folder for the reports of a study or result, created when missing.
+
+        Raises
+        ------
+        ResultsError
+            If the name would lead out of the results folder.
+        """
+        folder = self.path / "reports" / _require_safe_name(study_name)
+        if not folder.resolve().is_relative_to(self.path.resolve()):
+            raise _unsafe(f"the reports of {study_name!r} lead to {folder.resolve()}")
+        with explain_file_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def require_free_space(self, minimum_mb: float = MIN_FREE_SPACE_MB) -> None:
+        """Refuse to start with less free space than this, in MB (10⁶ bytes).
+
+        Raises
+        ------
+        ResultsError
+            If there is less.
+        """
+        free_mb = measure_free_space_mb(self.path)
+        if free_mb is not None and free_mb < minimum_mb:
+            raise ResultsError(
+                f"{self.path} has {free_mb:.0f} MB of free space",
+                limit=f"a run needs {minimum_mb:.0f} MB",
+                why="the disk would fill up during the run, and calculations at hand would be lost",
+                remedy="free some space, or choose a folder on another disk with --results DIR",
+            )
+
+    @contextmanager
+    def lock_for_run(self) -> Iterator[None]:
+        """Hold the folder for one run; the kernel lets go of the lock even when the process is killed.
+
+        Raises
+        ------
+        ResultsError
+            If another run holds the folder or there is too little free space.
+        """
+        import fcntl  # not on Windows, where the rest of the package works
+
+        self.require_free_space()
+        with explain_file_errors(self.path), (self.path / "run.lock").open("a+", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise self._held_by(_read_holder(lock.name)) from None
+            _write_holder(Path(lock.name))
+            try:
+                yield
+            finally:
+                lock.truncate(0)
+
+    def _held_by(self, holder: str) -> ResultsError:
+        return ResultsError(
+            f"{self.path} is in use by another run ({holder})",
+            limit="one run at a time writes to a results folder",
+            why="two runs would calculate the same things twice",
+            remedy="wait for it (qdip status shows how far it is), end it, or choose another folder with --results DIR",
+        )
+
+    def _write_meta(self) -> None:
+        """Write the versions before anything else, so that a folder without them is known to be foreign."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        rows = [("schema_version", str(SCHEMA_VERSION)), ("package_version", __version__), ("created_at", now)]
+        with explain_sqlite_errors(self.database), closing(open_connection(self.database)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_CREATE_META)
+            connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
+            connection.execute("COMMIT")
+
+
+def _read_schema_version(database: Path) -> int | None:
+    """Return the schema version of a results file, or None for a new one; the file is not changed."""
+    if not database.exists() or database.stat().st_size == 0:
+        return None
+    with explain_sqlite_errors(database):
+        tables, version = _read_meta(database)
+    if not tables:
+        return None
+    if version is None or not version.isdecimal():
+        raise _foreign(database, tables)
+    if int(version) > SCHEMA_VERSION:
+        raise _too_new(database, int(version))
+    return int(version)
+
+
+def _read_meta(database: Path) -> tuple[list[str], str | None]:
+    """Return the tables and the stored schema version.
+
+    A file without a log is opened as unchangeable, because otherwise SQLite would make an empty log beside it.  Another
+    process may open it for writing at that moment; then the half-written page is read again with locks.
+    """
+    has_log = Path(f"{database}-wal").exists() or Path(f"{database}-journal").exists()
+    try:
+        return _read_meta_with(database, "mode=ro" if has_log else "immutable=1")
+    except sqlite3.DatabaseError:
+        return _read_meta_with(database, "mode=ro")
+
+
+def _read_meta_with(database: Path, mode: str) -> tuple[list[str], str | None]:
+    with closing(sqlite3.connect(f"{database.as_uri()}?{mode}", uri=True, timeout=60)) as connection:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = connection.execute(_READ_META).fetchone() if "meta" in tables else None
+    return tables, None if found is None else str(found[0])
+
+
+def _read_holder(path: str) -> str:
+    try:
+        holder = json.loads(Path(path).read_text(encoding="utf-8"))
+        return f"process {holder['process_id']} on {holder['host']}, started {holder['started_at']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "which has just started"
+
+
+def _write_holder(path: Path) -> None:
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    holder = {"process_id": os.getpid(), "host": socket.gethostname(), "started_at": started_at}
+    path.write_text(json.dumps(holder), encoding="utf-8")
+
+
+def _require_safe_name(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", name) is None:
+        raise _unsafe(f"{name!r} cannot name a folder")
+    return name
+
+
+def open_archive(folder: ResultsFolder) -> Archive:
+    """Return the records of a results folder."""
+    return Archive(folder.collection("calculations"), folder.collection("stabilizations")).connect()
+
+
+def _unsafe(what: str) -> ResultsError:
+    return ResultsError(
+        what,
+        limit="names have letters, digits and . _ @ + -, start with a letter or digit, and stay in the results folder",
+        why="reports must not be written elsewhere",
+        remedy="rename the study",
+    )
+
+
+def _foreign(database: Path, tables: list[str]) -> ResultsError:
+    return ResultsError(
+        f"{database} was not written by qdip_dft (its tables: {', '.join(tables)})",
+        limit="a results file has a table meta with a schema_version",
+        why="somebody else's data would be changed",
+        remedy="choose another folder with --results DIR",
+    )
+
+
+def _too_new(database: Path, version: int) -> ResultsError:
+    return ResultsError(
+        f"{database} has schema version {version}",
+        limit=f"qdip_dft {__version__} reads versions up to {SCHEMA_VERSION}",
+        why="newer documents could be misread or damaged; nothing was changed",
+        remedy="update qdip_dft (pip install --upgrade qdip_dft), or choose another folder with --results DIR",
+    )

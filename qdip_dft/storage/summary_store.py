@@ -1,0 +1,191 @@
+"""A collection in a SQLite file that keeps a summary beside each document, so that common questions are answered fast.
+
+A result has some 15 kB, a question about it looks at a dozen short fields.  The summary is a second table with these
+fields only, as a small document of the same layout: the same filters run on it, exactly.  SQLite itself keeps it
+current, by triggers inside the transaction that writes the document, whichever program writes; when it is missing, or
+was made for other fields, it is made anew.  Indexes on single fields also sort.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from maggma.core import Sort
+
+from qdip_dft.storage.codec import Document, decode_value
+from qdip_dft.storage.filters import Field, FieldTest, Filter, Not, parse_filter, split_field
+from qdip_dft.storage.projections import project_document, read_projection
+from qdip_dft.storage.filter_sql import crosses_list_sql, filter_to_sql, index_sql, json_path_sql, type_sql
+from qdip_dft.storage.sqlite_store import SQLiteStore, has_table, transaction
+
+
+class SummaryStore(SQLiteStore):
+    """Documents with a summary of their most asked fields.
+
+    Parameters
+    ----------
+    path, collection_name, key
+        As in `SQLiteStore`.
+    summary
+        Names of the fields in the summary; none may lead into another one.
+    indexes
+        Fields of the summary that have an index, each a tuple of fields that are asked for together.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        collection_name: str,
+        key: str,
+        summary: tuple[str, ...],
+        indexes: tuple[tuple[str, ...], ...] = (),
+    ) -> None:
+        self.summary, self.indexes = tuple(summary), tuple(map(tuple, indexes))
+        self._fields = frozenset(map(split_field, self.summary))
+        self._indexed_fields = frozenset(split_field(index[0]) for index in self.indexes)
+        super().__init__(path, collection_name, key)
+
+    def count(self, criteria: Document | None = None) -> int:
+        """Return the number of documents that pass a filter."""
+        node = parse_filter(criteria)
+        if not self._covers(_list_fields(node)):
+            return super().count(criteria)
+        where, parameters = self._translate(node)
+        return int(self._fetch(f"SELECT count(*) FROM {self._summary_table} WHERE {where}", parameters)[0][0])
+
+    def query(
+        self,
+        criteria: Document | None = None,
+        properties: Document | list[str] | None = None,
+        sort: dict[str, Sort | int] | None = None,
+        skip: int = 0,
+        limit: int = 0,
+    ) -> Iterator[Document]:
+        """Yield the documents that pass a filter; see `SQLiteStore.query`."""
+        node, order = parse_filter(criteria), sort or {}
+        if not self._covers(_list_fields(node)) or not self._can_sort(order):
+            yield from super().query(criteria, properties, sort, skip, limit)
+            return
+        included = _list_included(properties)
+        if included and self._covers(map(split_field, included)):
+            yield from self._read_summaries(node, order, properties, skip=skip, limit=limit)
+            return
+        chosen = [row[0] for row in self._select("id", node, order, skip=skip, limit=limit)]
+        yield from self._read_in_turn(chosen, read_projection(properties))
+
+    @property
+    def _summary_table(self) -> str:
+        return f'"{self._summary_name}"'
+
+    @property
+    def _summary_name(self) -> str:
+        digest = hashlib.sha256(repr((self.summary, self.indexes)).encode()).hexdigest()[:8]
+        return f"{self.collection_name}_summary_{digest}"
+
+    def _covers(self, fields: Any) -> bool:
+        return self._fields.issuperset(fields)
+
+    def _can_sort(self, order: dict[str, Sort | int]) -> bool:
+        """Return whether an index sorts as MongoDB does: it cannot tell where lists, mappings and booleans belong."""
+        return self._list_decided(map(split_field, order)).issuperset(map(split_field, order))
+
+    def _list_decided(self, fields: Iterable[Field]) -> frozenset[Field]:
+        """Return those of the fields that have an index with plain values only."""
+        indexed = sorted(self._indexed_fields.intersection(fields))
+        if not indexed:
+            return frozenset()
+        columns = [
+            f"EXISTS (SELECT 1 FROM {self._summary_table} WHERE {index_sql(field)} = x'00')" for field in indexed
+        ]
+        (found,) = self._fetch(f"SELECT {', '.join(columns)}", ())
+        return frozenset(field for field, is_undecided in zip(indexed, found, strict=True) if not is_undecided)
+
+    def _translate(self, node: Filter) -> tuple[str, tuple[Any, ...]]:
+        return filter_to_sql(node, self._list_decided(_list_fields(node)))
+
+    def _select(self, columns: str, node: Filter, order: dict[str, Sort | int], *, skip: int, limit: int) -> list[Any]:
+        where, parameters = self._translate(node)
+        directions = {Sort.Ascending: "ASC", Sort.Descending: "DESC"}
+        terms = [f"{index_sql(split_field(name))} {directions[Sort(way)]}" for name, way in order.items()]
+        sql = f"SELECT {columns} FROM {self._summary_table} WHERE {where} ORDER BY {', '.join([*terms, 'id'])}"
+        return self._fetch(f"{sql} LIMIT ? OFFSET ?", (*parameters, limit or -1, skip))
+
+    def _read_summaries(
+        self, node: Filter, order: dict[str, Sort | int], properties: Any, *, skip: int, limit: int
+    ) -> Iterator[Document]:
+        projection = read_projection(properties)
+        for (text,) in self._select("doc", node, order, skip=skip, limit=limit):
+            yield project_document(decode_value(text), projection)
+
+    def _create_table(self) -> None:
+        super()._create_table()
+        if has_table(self._collection, self._summary_name):
+            return
+        with transaction(self._collection) as connection:
+            if has_table(connection, self._summary_name):
+                return  # another process was faster
+            self._drop_summaries(connection)
+            for sql in self._describe_summary():
+                connection.execute(sql)
+
+    def _drop_summaries(self, connection: sqlite3.Connection) -> None:
+        """Drop the summaries that were made for other fields."""
+        find = "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'trigger') AND instr(name, ?) = 1"
+        for kind, name in connection.execute(find, (f"{self.collection_name}_summary_",)).fetchall():
+            connection.execute(f'DROP {kind} "{name}"')
+
+    def _describe_summary(self) -> Iterator[str]:
+        table, name = self._summary_table, self._summary_name
+        new = summary_sql(sorted(self._fields), "NEW.doc")
+        put = f"INSERT OR REPLACE INTO {table} (id, doc) VALUES (NEW.id, {new})"
+        yield f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, doc TEXT NOT NULL)"
+        yield f"INSERT INTO {table} (id, doc) SELECT id, {summary_sql(sorted(self._fields), 'doc')} FROM {self._table}"
+        yield f'CREATE TRIGGER "{name}_insert" AFTER INSERT ON {self._table} BEGIN {put}; END'
+        yield f'CREATE TRIGGER "{name}_update" AFTER UPDATE ON {self._table} BEGIN {put}; END'
+        gone = f"DELETE FROM {table} WHERE id = OLD.id"
+        yield f'CREATE TRIGGER "{name}_delete" AFTER DELETE ON {self._table} BEGIN {gone}; END'
+        for number, index in enumerate(self.indexes):
+            columns = ", ".join(index_sql(split_field(field)) for field in index)
+            yield f'CREATE INDEX "{name}_{number}" ON {table} ({columns})'
+
+
+def summary_sql(fields: list[Field], source: str) -> str:
+    """Return the SQL for a document that holds only some fields, every digit as it was written.
+
+    Where a list lies on the way to a field, the whole document is the summary, so that no meaning is lost.
+    """
+    whole = " OR ".join(crosses_list_sql(field) for field in fields)
+    absent = ", ".join(
+        f"CASE WHEN {type_sql(field)} IS NULL THEN {json_path_sql(field)} ELSE '$.\"\"' END" for field in fields
+    )
+    sql = f"CASE WHEN {whole} THEN doc ELSE json_remove({_object_sql(fields, 0)}, {absent}) END"
+    return sql if source == "doc" else f"(SELECT {sql} FROM (SELECT {source} AS doc))"
+
+
+def _object_sql(fields: list[Field], depth: int) -> str:
+    names = list(dict.fromkeys(field[depth] for field in fields))
+    parts = []
+    for name in names:
+        inside = [field for field in fields if field[depth] == name]
+        is_leaf = len(inside[0]) == depth + 1
+        value = f"doc -> {json_path_sql(inside[0])}" if is_leaf else _object_sql(inside, depth + 1)
+        parts.append(f"'{name}', {value}")
+    return f"json_object({', '.join(parts)})"
+
+
+def _list_fields(node: Filter) -> set[Field]:
+    if isinstance(node, FieldTest):
+        return {node.field}
+    parts = (node.part,) if isinstance(node, Not) else node.parts
+    return set().union(*map(_list_fields, parts))
+
+
+def _list_included(properties: Document | list[str] | None) -> list[str]:
+    """Return the fields that a projection keeps; none where it leaves out fields and keeps the rest."""
+    if isinstance(properties, dict):
+        return list(properties) if all(properties.values()) else []
+    return list(properties or [])

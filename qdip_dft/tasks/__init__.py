@@ -1,0 +1,1 @@
+"""A task in, a record out, without a workflow manager."""

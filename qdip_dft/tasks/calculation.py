@@ -1,0 +1,125 @@
+"""Running an engine, without a workflow manager: a task in, a calculation record out."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qdip_dft.runtime.deadline import Deadline, working_until
+from qdip_dft.errors import OutOfTime, ScratchError
+from qdip_dft.runtime.journal import SCRATCH_VARIABLE
+from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
+from qdip_dft.model.progress import ProgressEvent, ProgressKind
+
+if TYPE_CHECKING:
+    from qdip_dft.engines.base import Engine, RelaxationStep
+
+logger = logging.getLogger("qdip_dft.progress")
+
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The system's numbers for a full disk and a used-up quota."""
+
+
+def calculate_task(task: dict[str, Any], engine: Engine, key: str, attempt: int) -> dict[str, Any]:
+    """Calculate a task and return the record as plain data.
+
+    A failure is a record as well, so that the terms it belongs to can say why they are missing; a later attempt has
+    another id.
+
+    Parameters
+    ----------
+    task
+        A `CalculationTask` as plain data.
+    engine
+        The engine that calculates.
+    key
+        The calculation key.
+    attempt
+        Number of the attempt.
+
+    Raises
+    ------
+    OutOfTime
+        If the allocation ends before the calculation would; the next run of the job goes on from there.
+    """
+    asked = CalculationTask.model_validate(task)
+    with working_until(Deadline.from_environment()):
+        result, failure = _run_engine(asked, engine)
+    record = CalculationRecord(
+        key=key,
+        attempt=attempt,
+        task=asked,
+        theory=engine.theory(),
+        result=result,
+        failure=failure,
+        pseudopotentials=None if result is None else engine.pseudopotentials(asked.structure.species),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return record.model_dump(mode="json")
+
+
+def _run_engine(task: CalculationTask, engine: Engine) -> tuple[EngineResult | None, str | None]:
+    progress = _Progress(task, engine)
+    progress.report(ProgressKind.STARTED)
+    try:
+        if task.freedom is Freedom.NONE:
+            result = engine.static(task.structure)
+        else:
+            result = engine.relax(task.structure, task.freedom, on_step=progress.report_step)
+    except (OutOfTime, ScratchError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            raise _disk_is_full(error) from error
+        # The boundary to foreign codes: whatever goes wrong there is recorded, not hidden and not fatal to the study.
+        logger.exception("%s failed", task.label)
+        progress.report(ProgressKind.FAILED)
+        return None, f"{type(error).__name__}: {error}"
+    progress.report(ProgressKind.FINISHED, step=result.n_steps, force=result.max_force_ev_per_ang)
+    return result, None
+
+
+def _disk_is_full(error: OSError) -> ScratchError:
+    """Return the error that names the file; a full disk is no property of the calculation."""
+    return ScratchError(
+        f"{error.filename or 'a file of the calculation'} cannot be written ({error.strerror})",
+        limit=f"the disk of {os.environ.get(SCRATCH_VARIABLE, Path.cwd())} must have space for what codes write",
+        why="nothing was wrong with the calculation",
+        remedy=f"free some space there, or choose another disk ({SCRATCH_VARIABLE}), and run the same again",
+    )
+
+
+@dataclass
+class _Progress:
+    """Tells the log where a calculation stands; a terminal may listen."""
+
+    task: CalculationTask
+    engine: Engine
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+
+    def report_step(self, step: RelaxationStep) -> None:
+        self.report(ProgressKind.STEP, step=step.step, force=step.max_force_ev_per_ang, energy=step.energy_ev)
+
+    def report(
+        self, kind: ProgressKind, *, step: int = 0, force: float | None = None, energy: float | None = None
+    ) -> None:
+        event = ProgressEvent(
+            kind=kind,
+            label=self.task.label,
+            n_atoms=self.task.structure.n_atoms,
+            step=step,
+            max_steps=self.engine.relaxation.max_steps if self.task.freedom is not Freedom.NONE else 0,
+            max_force_ev_per_ang=force,
+            force_threshold_ev_per_ang=self.engine.relaxation.force_threshold_ev_per_ang,
+            energy_ev=energy,
+            elapsed_s=time.monotonic() - self.started,
+        )
+        logger.info("%s: %s", kind.value, self.task.label, extra={"progress": event})

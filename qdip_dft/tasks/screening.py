@@ -1,0 +1,275 @@
+"""Comparing lateral positions, gaps and orientations of one interface, atoms not relaxed, without a workflow manager.
+
+Every energy goes to a checkpoint file as soon as it is known.  The search is deterministic, so a job that was killed
+starts again, finds the energies of its first life and goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qdip_dft.builders.ions import IonicCrystal, find_ions
+from qdip_dft.builders.placement import Place, are_one_basin, list_places
+from qdip_dft.builders.registry import (
+    GAP_ENERGY_TOLERANCE_EV_PER_ANG2,
+    TYPICAL_STIFFNESS_EV_PER_ANG4,
+    GapMinimum,
+    GapSample,
+    find_best_gap,
+    join_at_gap,
+    measure_gap_ang,
+)
+from qdip_dft.runtime.deadline import Deadline, working_until
+from qdip_dft.errors import OutOfTime, ScratchError
+from qdip_dft.runtime.journal import append_entry, read_entries, recordings
+from qdip_dft.model.progress import ProgressEvent, ProgressKind
+from qdip_dft.model.registry import RegistryScreening, ScreenedPoint, ScreeningTask
+
+if TYPE_CHECKING:
+    from qdip_dft.engines.base import Engine
+
+logger = logging.getLogger("qdip_dft.progress")
+
+
+def name_screening(label: str) -> str:
+    """Return what a screening is called in plans and messages."""
+    return f"registry screening {label}"
+
+
+def checkpoint_file(folder: str | Path, key: str) -> Path:
+    """Return where a screening keeps its energies; once the screening is stored the file may go."""
+    return Path(folder) / f"screening-{key}.jsonl"
+
+
+def screen_task(task: dict[str, Any], engine: Engine, key: str, checkpoint_folder: str, attempt: int) -> dict[str, Any]:
+    """Return a `RegistryScreening` as plain data.
+
+    Parameters
+    ----------
+    task
+        A `ScreeningTask` as plain data.
+    engine
+        The engine that calculates.
+    key
+        The screening's key.
+    checkpoint_folder
+        Where the energies are kept; relative to the folder of recordings, else to the working directory.  The file
+        stays: a kill before the record is stored must not lose them.
+    attempt
+        Number of the attempt.
+
+    Raises
+    ------
+    OutOfTime
+        If the allocation ends before the screening would; the next run of the job goes on from there.
+    """
+    folder = (recordings() or Path()) / checkpoint_folder
+    with working_until(Deadline.from_environment()):
+        record = screen(
+            ScreeningTask.model_validate(task), engine, key=key, checkpoint=Checkpoint(checkpoint_file(folder, key))
+        )
+    return record.model_copy(update={"attempt": attempt}).model_dump(mode="json")
+
+
+@dataclass
+class Checkpoint:
+    """The energies of a screening in a file, one line each; a line cut short by a kill is calculated again.
+
+    Parameters
+    ----------
+    path
+        The file; created with the first energy.  None: nothing is written.
+    """
+
+    path: Path | None
+    known: dict[str, GapSample] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            self.known = {name: GapSample(*numbers) for name, *numbers in read_entries(self.path)}
+
+    def add(self, name: str, sample: GapSample) -> None:
+        """Keep an energy."""
+        self.known[name] = sample
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        append_entry(self.path, [name, sample.offset_ang, sample.energy_ev, sample.slope_ev_per_ang])
+
+
+def screen(task: ScreeningTask, engine: Engine, *, key: str, checkpoint: Checkpoint) -> RegistryScreening:
+    """Compare all points of a task: each at its best gap, the best of them calculated at that gap.
+
+    Parameters
+    ----------
+    task
+        What is compared.
+    engine
+        The engine that calculates.
+    key
+        The screening's key.
+    checkpoint
+        Energies that are known already; new ones are added.
+    """
+    started = time.monotonic()
+    screening = _Screening(task, engine, checkpoint)
+    minima = screening.find_minima()
+    best = screening.calculate_best(minima)
+    points = [screening.describe(place, minimum) for place, minimum in minima]
+    screening.report(ProgressKind.FINISHED if best else ProgressKind.FAILED, step=len(screening.places))
+    energies = np.array([point.energy_ev for point in points])
+    cell = screening.places[0].cell
+    return RegistryScreening(
+        key=key,
+        task=task,
+        theory=engine.theory(),
+        displacement_vectors_ang=cell.vectors_ang.tolist(),
+        displacement_area_ang2=cell.area_ang2,
+        best=tuple(best),
+        points=tuple(points),
+        range_ev=float(np.ptp(energies)) if points else None,
+        deviation_ev=_deviation(energies, [point.multiplicity for point in points]) if points else None,
+        area_ang2=screening.area_ang2,
+        failures=tuple(screening.failures),
+        n_evaluations=len(checkpoint.known),
+        wall_time_s=time.monotonic() - started,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _deviation(energies: np.ndarray, multiplicities: list[int]) -> float:
+    """Return the standard deviation over all points of the grid."""
+    mean = np.average(energies, weights=multiplicities)
+    return float(np.sqrt(np.average((energies - mean) ** 2, weights=multiplicities)))
+
+
+_Minima = list[tuple[Place, GapMinimum]]
+
+
+@dataclass
+class _Screening:
+    """The state of a running screening."""
+
+    task: ScreeningTask
+    engine: Engine
+    checkpoint: Checkpoint
+    failures: list[str] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+        self.dot = find_ions(self.task.dot, self.task.formal_charges)
+        film = find_ions(self.task.film, self.task.formal_charges)
+        self.area_ang2 = float(np.linalg.det(self.dot.lattice_ang[:2, :2]))
+        self.places = list_places(self.dot, film, self.task.turns, spacing_ang=self.task.grid_spacing_ang)
+
+    def find_minima(self) -> _Minima:
+        """Return the best gap of every place, each search beginning with what the one before found."""
+        start_ang, stiffness, lowest_ev = 0.0, TYPICAL_STIFFNESS_EV_PER_ANG4 * self.area_ang2, inf
+        minima: _Minima = []
+        self.report(ProgressKind.STARTED, step=0)
+        for index, place in enumerate(self.places):
+            minimum = self._search_gap(place, start_ang=start_ang, stiffness=stiffness, lowest_ev=lowest_ev)
+            if minimum is None:
+                continue
+            minima.append((place, minimum))
+            start_ang, stiffness = minimum.offset_ang, minimum.stiffness_ev_per_ang2
+            lowest_ev = min(lowest_ev, minimum.energy_ev)
+            self.report(ProgressKind.STEP, step=index + 1, energy_ev=minimum.energy_ev)
+        return minima
+
+    def _search_gap(self, place: Place, *, start_ang: float, stiffness: float, lowest_ev: float) -> GapMinimum | None:
+        try:
+            return find_best_gap(
+                self._sampler(place),
+                start_ang=start_ang,
+                stiffness_ev_per_ang2=stiffness,
+                range_ang=self.task.gap_range_ang,
+                tolerance_ev=GAP_ENERGY_TOLERANCE_EV_PER_ANG2 * self.area_ang2,
+                lowest_ev=lowest_ev,
+            )
+        except (OutOfTime, ScratchError):
+            raise
+        except Exception as error:
+            # The boundary to foreign codes: what goes wrong there is recorded; the other places still count.
+            logger.exception("%s failed", place.name)
+            self.failures.append(f"{place.name}: {type(error).__name__}: {error}")
+            return None
+
+    def _sampler(self, place: Place) -> Callable[[float], GapSample]:
+        return lambda offset_ang: self._sample(place, offset_ang)
+
+    def _sample(self, place: Place, offset_ang: float) -> GapSample:
+        name = f"{place.name} +{offset_ang:.6f} Å"
+        known = self.checkpoint.known.get(name)
+        if known is not None:
+            return known
+        result = self.engine.static(self._build(place, offset_ang).to_record())
+        film_forces = np.array(result.forces_ev_per_ang)[self.dot.n_atoms :]
+        sample = GapSample(offset_ang, result.energy_ev, -float(film_forces[:, 2].sum()))
+        self.checkpoint.add(name, sample)
+        return sample
+
+    def _build(self, place: Place, offset_ang: float) -> IonicCrystal:
+        return join_at_gap(
+            self.dot,
+            place.variant.film,
+            shift_ang=place.displacement.shift_ang,
+            gap_offset_ang=offset_ang,
+            vacuum_ang=self.task.vacuum_ang,
+        )
+
+    def calculate_best(self, minima: _Minima) -> list[ScreenedPoint]:
+        """Return the best points with their energies calculated at their own gap, lowest first."""
+        best = []
+        for place, minimum in self._choose_distinct(minima):
+            energy_ev = self._sample(place, minimum.offset_ang).energy_ev
+            point = self.describe(place, minimum)
+            best.append(point.model_copy(update={"energy_ev": energy_ev, "is_calculated": True}))
+        return sorted(best, key=lambda point: point.energy_ev)
+
+    def _choose_distinct(self, minima: _Minima) -> _Minima:
+        """Return the lowest places of which no two would relax into one."""
+        chosen: _Minima = []
+        for found in sorted(minima, key=lambda found: found[1].energy_ev):
+            if len(chosen) < self.task.n_kept and not any(are_one_basin(found[0], kept) for kept, _ in chosen):
+                chosen.append(found)
+        return chosen
+
+    def describe(self, place: Place, minimum: GapMinimum) -> ScreenedPoint:
+        """Return the record of a point."""
+        interface = self._build(place, minimum.offset_ang)
+        return ScreenedPoint(
+            turn=place.variant.turn,
+            shift=place.displacement.fractions,
+            shift_ang=place.displacement.shift_ang,
+            multiplicity=place.displacement.multiplicity,
+            gap_offset_ang=minimum.offset_ang,
+            gap_ang=measure_gap_ang(interface, n_dot_atoms=self.dot.n_atoms),
+            energy_ev=minimum.energy_ev,
+            is_calculated=False,
+            is_minimum=minimum.is_minimum,
+        )
+
+    def report(self, kind: ProgressKind, *, step: int, energy_ev: float | None = None) -> None:
+        """Tell the log how many positions are done."""
+        label = name_screening(self.task.label)
+        event = ProgressEvent(
+            kind=kind,
+            label=label,
+            n_atoms=self.task.n_atoms,
+            step=step,
+            max_steps=len(self.places),
+            step_word="position",
+            energy_ev=energy_ev,
+            elapsed_s=time.monotonic() - self.started,
+        )
+        logger.info("%s: %s", kind.value, label, extra={"progress": event})
