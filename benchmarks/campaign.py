@@ -105,11 +105,11 @@ def make_cluster(folder: Path, server: Any, database: str) -> Any:
 
 def measure(cluster: Any, launchpad: Any, path: Path) -> Times:
     """Return the seconds for planning, submitting and asking for the status of a campaign."""
-    from qdip_dft.planning.campaign import plan_all
-    from qdip_dft.cluster.fireworks.control import list_statuses
     from qdip_dft.cluster.database import ClusterDatabase
+    from qdip_dft.cluster.fireworks.control import list_statuses
     from qdip_dft.cluster.resources import Resources
     from qdip_dft.cluster.submission import count_together, submit_study
+    from qdip_dft.planning.campaign import plan_all
 
     database = ClusterDatabase(launchpad.db)
     database.prepare()

@@ -40,11 +40,11 @@ LIMIT_S = 240.0
 
 def make_jobs(count: int, *, first: int = 0) -> list[Any]:
     """Return jobs of two atoms, each another question."""
-    from qdip_dft.model.keys import calculation_key
     from qdip_dft.engines.registry import engine_from_spec
     from qdip_dft.jobs.calculate import calculation_job
     from qdip_dft.model.calculation import CalculationTask, Freedom
     from qdip_dft.model.engine import EngineSpec
+    from qdip_dft.model.keys import calculation_key
     from qdip_dft.model.structure import StructureRecord
 
     engine = engine_from_spec(EngineSpec(name="testing"))

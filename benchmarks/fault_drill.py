@@ -44,8 +44,8 @@ LONG_OUTAGE_S = 35.0
 
 def run_worker(log: Path) -> None:
     """Be a worker, and note every calculation that has ended."""
-    from qdip_dft.engines.testing import TestingEngine
     from qdip_dft.cluster.fireworks import outbox, worker
+    from qdip_dft.engines.testing import TestingEngine
 
     write = outbox.Outbox._write  # noqa: SLF001 (the moment after which a result must not be lost)
 

@@ -40,7 +40,7 @@ from qdip_dft.builders.ions import IonicCrystal, repeat_crystal, transform_cryst
 from qdip_dft.builders.matching import CellMatch, match_cells
 from qdip_dft.builders.orientation import in_plane_vectors, orient_crystal, plane_spacing_ang
 from qdip_dft.builders.planes import parse_hkl
-from qdip_dft.builders.strain import Mesh, interface_mesh
+from qdip_dft.builders.strain import InterfaceCell, interface_cell
 from qdip_dft.builders.sub_lattices import list_basis_changes, list_hermite_forms
 from qdip_dft.planning.plan import load_crystal_record
 
@@ -182,10 +182,10 @@ def build_all(dot: str, dot_plane: str, film: str, film_plane: str, *, area: flo
     slab = build_dot_slab(dot_face.oriented, dot_cut, passivation=passivation)
     cut = choose_termination(film_face, None).cut
     film_unit = orient_crystal(film_face.crystal, film_face.orientation, cut=cut)
-    return [build_interface(slab, film_unit, cell, interface_mesh(film_2d, dot_2d, cell)) for cell in cells]
+    return [build_interface(slab, film_unit, cell, interface_cell(film_2d, dot_2d, cell)) for cell in cells]
 
 
-def build_interface(slab: IonicCrystal, film_unit: IonicCrystal, match: CellMatch, mesh: Mesh) -> IonicCrystal:
+def build_interface(slab: IonicCrystal, film_unit: IonicCrystal, match: CellMatch, mesh: InterfaceCell) -> IonicCrystal:
     """Return the gated interface on one cell."""
     n_planes = ceil(FILM_ANG / plane_spacing_ang(film_unit) - 1e-6)
     deformation = np.eye(3)

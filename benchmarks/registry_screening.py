@@ -23,14 +23,14 @@ from qdip_dft.builders.films import embed_matrix, in_vacuum
 from qdip_dft.builders.ions import IonicCrystal, repeat_crystal
 from qdip_dft.builders.registry import find_displacement_cell, join_at_gap
 from qdip_dft.builders.variants import list_half_turns
-from qdip_dft.model.keys import screening_key
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.tasks.screening import Checkpoint, screen
 from qdip_dft.model.engine import EngineSpec
-from qdip_dft.model.registry import RegistryScreening, ScreeningTask
+from qdip_dft.model.keys import registry_scan_key
+from qdip_dft.model.registry import RegistryScan, RegistryScanTask
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import load_crystal_record
+from qdip_dft.tasks.screening import Checkpoint, screen
 
 VACUUM_ANG = 15.0
 CHARGES = {"Pb": 2, "Se": -2, "Cs": 1, "Br": -1}
@@ -73,10 +73,10 @@ def build_slabs() -> tuple[IonicCrystal, IonicCrystal]:
     return in_vacuum(dot, VACUUM_ANG), in_vacuum(strained, VACUUM_ANG)
 
 
-def make_task(dot: IonicCrystal, film: IonicCrystal, *, n_grid: int) -> ScreeningTask:
+def make_task(dot: IonicCrystal, film: IonicCrystal, *, n_grid: int) -> RegistryScanTask:
     """Return the screening of the two slabs."""
     longest_ang = float(np.linalg.norm(find_displacement_cell(dot, film).vectors_ang, axis=1).max())
-    return ScreeningTask(
+    return RegistryScanTask(
         label="PbSe(100)//CsPbBr3-cubic(100)",
         dot=dot.to_record(),
         film=film.to_record(),
@@ -87,12 +87,12 @@ def make_task(dot: IonicCrystal, film: IonicCrystal, *, n_grid: int) -> Screenin
     )
 
 
-def print_screening(task: ScreeningTask, engine: Engine) -> None:
+def print_screening(task: RegistryScanTask, engine: Engine) -> None:
     """Screen and print points, energies and times."""
     with tempfile.TemporaryDirectory() as folder:
         start_s = time.process_time()
         checkpoint = Checkpoint(Path(folder) / "energies.jsonl")
-        found = screen(task, engine, key=screening_key(task, engine.theory()), checkpoint=checkpoint)
+        found = screen(task, engine, key=registry_scan_key(task, engine.theory()), checkpoint=checkpoint)
         cpu_s = time.process_time() - start_s
     print(describe(found, n_atoms=task.dot.n_atoms + task.film.n_atoms))
     print(
@@ -101,7 +101,7 @@ def print_screening(task: ScreeningTask, engine: Engine) -> None:
     )
 
 
-def describe(found: RegistryScreening, *, n_atoms: int) -> str:
+def describe(found: RegistryScan, *, n_atoms: int) -> str:
     """Return what a screening found, in words."""
     best = found.best[0]
     return (

@@ -48,8 +48,8 @@ class Drill:
     def run_study(self, number: int, *, kills: int, limit_s: float) -> bool:
         """Submit a study and let it be carried out through so many kills; return whether it has finished."""
         from qdip_dft.cluster.database import Manager
-        from qdip_dft.cluster.submission import submit_through
         from qdip_dft.cluster.managers import open_queue
+        from qdip_dft.cluster.submission import submit_through
 
         end_s, left = time.monotonic() + limit_s, kills
         with open_queue(self.cluster, Manager.REMOTE) as queue:
@@ -86,8 +86,8 @@ class Drill:
     def compare(self, numbers: list[int]) -> int:
         """Return how many studies have the numbers of an undisturbed local run."""
         from qdip_dft.cluster.database import Manager
-        from qdip_dft.execution.local import run_study
         from qdip_dft.cluster.managers import open_queue
+        from qdip_dft.execution.local import run_study
 
         same = 0
         with open_queue(self.cluster, Manager.REMOTE) as queue:

@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.analysis.uncertainty import estimate_residual_ev
+from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation.coordinates import coordinates_of
 from qdip_dft.engines.relaxation.model_hessian import model_hessian
-from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.execution.local import run_study
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
 
 def measure(structure: StructureRecord) -> tuple[float, float, float, float]:

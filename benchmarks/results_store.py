@@ -26,10 +26,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 from private_mongod import find_mongod, start_private_mongod  # noqa: E402
 from synthetic_results import make_results as make_documents  # noqa: E402
 
-from qdip_dft.storage.location import make_results  # noqa: E402
 from qdip_dft.results.archive import Archive  # noqa: E402
 from qdip_dft.results.fields import find_field  # noqa: E402
 from qdip_dft.results.query import DEFAULT_COLUMNS, list_rows, make_filter  # noqa: E402
+from qdip_dft.storage.location import make_results  # noqa: E402
 
 QUESTIONS: dict[str, dict[str, Any]] = {
     "one result by its id": {"where": "id = 'synthetic-000042'"},

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.library import load_crystal
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.model.structure import StructureRecord
@@ -28,6 +27,7 @@ from qdip_dft.results.bundle_restoring import restore_evidence
 from qdip_dft.results.migrations import read_stabilization
 from qdip_dft.results.optimade_folder import export_optimade
 from qdip_dft.results.training_set import export_training_set
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "data" / "golden" / "stabilization-1-toy.json"
 THEORY = LevelOfTheory(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import CalculationRecord
-from qdip_dft.model.registry import RegistryScreening
+from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import StudySpec
 from qdip_dft.model.temperature import TemperatureDoc
@@ -25,7 +25,7 @@ def describe_documents() -> dict[str, str]:
     """Return the text of each schema file by its name."""
     kinds: dict[str, type[Record]] = {
         "calculation": CalculationRecord,
-        "screening": RegistryScreening,
+        "screening": RegistryScan,
         "stabilization": StabilizationDoc,
     }
     schemas = {f"{name}-{newest_version(kind)}.json": _describe(kind) for name, kind in kinds.items()}

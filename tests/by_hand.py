@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.engines.code_run import count_k_points
-from qdip_dft.engines.cp2k.engine import Cp2kEngine
 from qdip_dft.engines.cp2k.data import data_folder, find_kind
+from qdip_dft.engines.cp2k.engine import Cp2kEngine
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.espresso.engine import RYDBERG_IN_EV, EspressoEngine, find_pseudopotential, pseudopotential_folder
 from qdip_dft.engines.gpaw.engine import GpawEngine

@@ -151,9 +151,9 @@ def study_texts() -> list[str]:
 def test_every_yaml_block_can_be_read_and_every_study_is_valid(block: Block) -> None:
     import yaml
 
-    from qdip_dft.planning.campaign import expand
     from qdip_dft.model.campaign import CampaignSpec
     from qdip_dft.model.study import StudySpec
+    from qdip_dft.planning.campaign import expand
 
     content = yaml.safe_load(block.text)
     assert content is not None

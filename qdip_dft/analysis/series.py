@@ -25,8 +25,8 @@ from qdip_dft.model.uncertainty import (
     SLOPE_TOLERANCE_EV_PER_FU,
     CriticalSize,
     LineFit,
-    SampledFilm,
-    SampleKind,
+    VariationKind,
+    VariedFilm,
 )
 from qdip_dft.units import MEV_PER_EV
 
@@ -70,7 +70,7 @@ def fit_line(x: Sequence[float], y: Sequence[float]) -> Line:
     return Line(slope, intercept, sqrt(variance / spread), sqrt(variance * (1 / len(xs) + mean**2 / spread)), free)
 
 
-def fit_thicknesses(base: CandidateResult, samples: Sequence[SampledFilm]) -> LineFit | None:
+def fit_thicknesses(base: CandidateResult, samples: Sequence[VariedFilm]) -> LineFit | None:
     """Return the line through a film and its thicker versions; None with fewer than three that count.
 
     Energies are counted from the relaxed bulk, which moves nothing but the zero of the slope.
@@ -82,10 +82,10 @@ def fit_thicknesses(base: CandidateResult, samples: Sequence[SampledFilm]) -> Li
     samples
         Samples that count; those of other films and kinds are passed over.
     """
-    own = [s for s in samples if s.film == base.candidate.label and s.kind is SampleKind.FILM_THICKNESS]
+    own = [s for s in samples if s.film == base.candidate.label and s.kind is VariationKind.FILM_THICKNESS]
     if base.area_ang2 is None or base.total_ev_per_fu is None or base.strain_ev_per_fu is None:
         return None
-    films: list[CandidateResult | SampledFilm] = [base, *sorted(own, key=lambda sample: sample.index)]
+    films: list[CandidateResult | VariedFilm] = [base, *sorted(own, key=lambda sample: sample.index)]
     if len(films) < MIN_POINTS:
         return None
     n, g = (list(values) for values in zip(*(_point(film) for film in films), strict=True))
@@ -109,7 +109,7 @@ def fit_thicknesses(base: CandidateResult, samples: Sequence[SampledFilm]) -> Li
     )
 
 
-def _point(film: CandidateResult | SampledFilm) -> tuple[float, float]:
+def _point(film: CandidateResult | VariedFilm) -> tuple[float, float]:
     """Return n and g of a film, counted from its relaxed bulk."""
     assert film.area_ang2 is not None
     assert film.total_ev_per_fu is not None

@@ -20,7 +20,7 @@ import numpy as np
 
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.model.uncertainty import ErrorComponent, SampledFilm, SampleKind, TermErrors
+from qdip_dft.model.uncertainty import ErrorComponent, TermErrors, VariationKind, VariedFilm
 from qdip_dft.units import MEV_PER_EV
 
 TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu")
@@ -51,20 +51,20 @@ class Compared:
 
     black: CandidateResult
     competitor: Side | None
-    samples: tuple[SampledFilm, ...]
+    samples: tuple[VariedFilm, ...]
 
     def base(self, role: PhaseRole) -> Vector:
         """Return the terms of one side as the study has them."""
         side = self.black if role is PhaseRole.BLACK else self.competitor
         return np.zeros(len(QUANTITIES)) if side is None else read_quantities(side)
 
-    def changed(self, role: PhaseRole, kind: SampleKind) -> dict[int, Vector]:
+    def changed(self, role: PhaseRole, kind: VariationKind) -> dict[int, Vector]:
         """Return the terms of one side with each change of a kind, by number, at the thickness of the study."""
         side = self.black if role is PhaseRole.BLACK else self.competitor
         found = [sample for sample in self.samples if sample.role is role and sample.kind is kind]
         return {s.index: scale_to(side, s) for s in found if isinstance(side, CandidateResult)}
 
-    def differences(self, kind: SampleKind) -> list[Vector]:
+    def differences(self, kind: VariationKind) -> list[Vector]:
         """Return black − competitor for each change that was made to both sides, the study's own first."""
         black, other = (self.changed(role, kind) for role in PhaseRole)
         base = [self.base(role) for role in PhaseRole]
@@ -79,7 +79,7 @@ def read_quantities(side: Side) -> Vector:
     return _complete([getattr(side, name) or 0.0 for name in TERMS], density=measure_density(side))
 
 
-def scale_to(side: CandidateResult, sample: SampledFilm) -> Vector:
+def scale_to(side: CandidateResult, sample: VariedFilm) -> Vector:
     """Return the quantities of a sample as a film of the study's own thickness would have them.
 
     Surface and binding belong to the area: per formula unit they are shared among the study's own number n of them.
@@ -89,7 +89,7 @@ def scale_to(side: CandidateResult, sample: SampledFilm) -> Vector:
     return _complete([bulk, strain, ratio * surface, ratio * binding], density=measure_density(side))
 
 
-def measure_density(side: Side | SampledFilm) -> float:
+def measure_density(side: Side | VariedFilm) -> float:
     """Return n, the formula units per Å² of interface; zero for bulk compounds."""
     if isinstance(side, DecompositionResult) or side.area_ang2 is None:
         return 0.0
@@ -101,7 +101,7 @@ def _complete(terms: Sequence[float], *, density: float) -> Vector:
     return np.array([*terms, sum(terms), bulk + strain, MEV_PER_EV * density * (surface + binding)])
 
 
-def change_together(compared: Compared, kind: SampleKind, *, name: str, words: str) -> ErrorComponent:
+def change_together(compared: Compared, kind: VariationKind, *, name: str, words: str) -> ErrorComponent:
     """Return the error from changes that are made to both films at once: what they do to the difference.
 
     Parameters
@@ -130,7 +130,7 @@ def change_together(compared: Compared, kind: SampleKind, *, name: str, words: s
     )
 
 
-def spread_apart(compared: Compared, kind: SampleKind, *, name: str, words: str) -> ErrorComponent:
+def spread_apart(compared: Compared, kind: VariationKind, *, name: str, words: str) -> ErrorComponent:
     """Return the error from choices that each film makes for itself: the scatters add in quadrature."""
     sides = {role: [compared.base(role), *compared.changed(role, kind).values()] for role in PhaseRole}
     counts = [len(values) for values in sides.values()]
@@ -148,7 +148,7 @@ def spread_apart(compared: Compared, kind: SampleKind, *, name: str, words: str)
     )
 
 
-def lower_choice(compared: Compared, kind: SampleKind, *, name: str, words: str) -> ErrorComponent:
+def lower_choice(compared: Compared, kind: VariationKind, *, name: str, words: str) -> ErrorComponent:
     """Return the error of a choice that nature makes by energy: how far another one lies below the study's.
 
     A choice of higher total would not form and costs nothing.
@@ -173,7 +173,7 @@ def _excess_over(base: Vector, others: Sequence[Vector]) -> TermErrors:
     return _errors(np.abs(base - lowest))
 
 
-def _say_why(kind: SampleKind) -> str:
+def _say_why(kind: VariationKind) -> str:
     return f"not sampled: the study asks for one value of {kind.value}, or no other counts"
 
 

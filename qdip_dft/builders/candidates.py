@@ -186,7 +186,7 @@ def require_fitting(cells: tuple[CellMatch, ...], dot_cut: DotCut, *, facet: str
     ChargeBalanceError
         If there are none.
     """
-    fitting = tuple(cell for cell in cells if dot_cut.fits_mesh(cell.n_dot))
+    fitting = tuple(cell for cell in cells if dot_cut.fits_cell(cell.n_dot))
     if not fitting:
         require_whole_number(min(dot_cut.anions_per_cell), n_cells=cells[0].n_dot, facet=facet)
     return fitting

@@ -20,7 +20,7 @@ from qdip_dft.builders.ions import (
     transform_crystal,
     translations_inside,
 )
-from qdip_dft.builders.strain import Mesh
+from qdip_dft.builders.strain import InterfaceCell
 from qdip_dft.model.orientation import IntegerMatrix2
 
 OUT_OF_PLANE_RESPONSE = 0.43
@@ -35,7 +35,9 @@ def embed_matrix(matrix: IntegerMatrix2, n_periods: int) -> np.ndarray[tuple[int
     return embedded
 
 
-def build_strained_bulk(oriented: IonicCrystal, matrix: IntegerMatrix2, mesh: Mesh, *, n_periods: int) -> IonicCrystal:
+def build_strained_bulk(
+    oriented: IonicCrystal, matrix: IntegerMatrix2, mesh: InterfaceCell, *, n_periods: int
+) -> IonicCrystal:
     """Return the bulk film on the interface's mesh, ready to relax its atoms and its third vector.
 
     Parameters

@@ -51,7 +51,7 @@ def join_slabs(dot: IonicCrystal, film: IonicCrystal, *, shift_ang: Array, vacuu
     InterfaceError
         If the slabs do not share their in-plane cell.
     """
-    _require_same_mesh(dot, film)
+    _require_same_cell(dot, film)
     displacement = np.array([shift_ang[0], shift_ang[1], 0.0])
     displacement[2] = _contact_height(dot, film, displacement)
     joined = IonicCrystal(
@@ -62,7 +62,7 @@ def join_slabs(dot: IonicCrystal, film: IonicCrystal, *, shift_ang: Array, vacuu
     return in_vacuum(joined, vacuum_ang)
 
 
-def _require_same_mesh(dot: IonicCrystal, film: IonicCrystal) -> None:
+def _require_same_cell(dot: IonicCrystal, film: IonicCrystal) -> None:
     difference = float(np.abs(dot.lattice_ang[:2] - film.lattice_ang[:2]).max())
     if difference > 1e-6:
         raise InterfaceError(

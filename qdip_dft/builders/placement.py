@@ -21,7 +21,7 @@ from qdip_dft.builders.variants import FilmVariant, list_film_variants
 from qdip_dft.errors import InterfaceError
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import FilmTurn
-from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScreening, ScreenedPoint
+from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScan, ScannedRegistry
 from qdip_dft.model.study import FilmSpec
 
 APPROACH_ANG = 0.4
@@ -134,7 +134,7 @@ def _distance_ang(difference: Array, vectors_ang: Array) -> float:
     return min(float(np.linalg.norm(image @ vectors_ang)) for image in images)
 
 
-def place_candidate(candidate: Candidate, screening: RegistryScreening | None) -> Candidate:
+def place_candidate(candidate: Candidate, screening: RegistryScan | None) -> Candidate:
     """Return the candidate with the turn and shift that its screening found, a little inside the gap.
 
     When the screening gave no energy, the film stays as cut and at contact: an interface at a chosen place is still an
@@ -165,12 +165,12 @@ def place_candidate(candidate: Candidate, screening: RegistryScreening | None) -
     return candidate.model_copy(update={"turn": point.turn, "shift": (x, y), "gap_offset_ang": start_ang})
 
 
-def find_point(candidate: Candidate, screening: RegistryScreening) -> ScreenedPoint | None:
+def find_point(candidate: Candidate, screening: RegistryScan) -> ScannedRegistry | None:
     """Return the point of a screening that a candidate takes, or None if there are fewer."""
     return screening.best[candidate.place - 1] if 1 <= candidate.place <= len(screening.best) else None
 
 
-def _too_few_places(candidate: Candidate, screening: RegistryScreening) -> InterfaceError:
+def _too_few_places(candidate: Candidate, screening: RegistryScan) -> InterfaceError:
     return InterfaceError(
         f"{candidate.screening} has {len(screening.best)} distinct best places, {candidate.label} would be another",
         limit=f"places of one orientation are distinct when they are {ONE_BASIN_ANG} Å apart",

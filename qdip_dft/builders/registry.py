@@ -378,7 +378,7 @@ def measure_gap_ang(interface: IonicCrystal, *, n_dot_atoms: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class GapSample:
+class GapPoint:
     """Energy in eV and its slope dE/dgap in eV/Å at one height of the film above contact in Å."""
 
     offset_ang: float
@@ -409,7 +409,7 @@ class GapMinimum:
 
 
 def find_best_gap(
-    sample: Callable[[float], GapSample],
+    sample: Callable[[float], GapPoint],
     *,
     start_ang: float,
     stiffness_ev_per_ang2: float,
@@ -458,7 +458,7 @@ def find_best_gap(
     )
 
 
-def _next_offset(samples: list[GapSample], stiffness: float) -> float:
+def _next_offset(samples: list[GapPoint], stiffness: float) -> float:
     """Return where the slope should vanish: between a falling and a rising sample, or one Newton step on."""
     last = samples[-1]
     step = -last.slope_ev_per_ang / stiffness
@@ -471,7 +471,7 @@ def _next_offset(samples: list[GapSample], stiffness: float) -> float:
     return target if min(lower, upper) <= target <= max(lower, upper) else 0.5 * (lower + upper)
 
 
-def _stiffness_between(first: GapSample, second: GapSample) -> float | None:
+def _stiffness_between(first: GapPoint, second: GapPoint) -> float | None:
     """Return the mean d²E/dgap² of two samples, or None where the energy is not convex."""
     distance = second.offset_ang - first.offset_ang
     if abs(distance) < 1e-9:

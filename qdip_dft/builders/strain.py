@@ -33,7 +33,7 @@ class CommonCell(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mesh:
+class InterfaceCell:
     """The common in-plane cell of film and dot.
 
     Parameters
@@ -99,7 +99,7 @@ def split_rotation(deformation: Array) -> tuple[Array, Array]:
     return left @ right, left * stretches @ left.T
 
 
-def interface_mesh(film_2d: Array, dot_2d: Array, match: CommonCell, partition: float = 0.0) -> Mesh:
+def interface_cell(film_2d: Array, dot_2d: Array, match: CommonCell, partition: float = 0.0) -> InterfaceCell:
     """Return the common cell of film and dot for a strain partition w.
 
     The film's supercell is turned by the rotation of the polar decomposition, which leaves a pure stretch between the
@@ -127,7 +127,7 @@ def interface_mesh(film_2d: Array, dot_2d: Array, match: CommonCell, partition: 
     rotation, _ = split_rotation(_deformation(film, dot))
     mesh = _turn_to_x((1.0 - partition) * dot + partition * film @ rotation.T)
     film_deformation, dot_deformation = _deformation(film, mesh), _deformation(dot, mesh)
-    return Mesh(
+    return InterfaceCell(
         vectors_2d=mesh,
         film_deformation=film_deformation,
         dot_deformation=dot_deformation,

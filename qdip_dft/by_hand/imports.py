@@ -17,17 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.analysis.integrity import find_energy_jump
-from qdip_dft.model.keys import POSITION_ROUNDING_ANG
-from qdip_dft.engines.dft import DftEngine
-from qdip_dft.by_hand.readers import NAMES, find_code, read_run
 from qdip_dft.by_hand.finished_run import FinishedRun
-from qdip_dft.errors import EngineError, QdipError, ResultsError
 from qdip_dft.by_hand.judgement import Answer
 from qdip_dft.by_hand.matching_steps import LARGEST_START_OFFSET_ANG, SiteMatch, describe_composition, match_sites
+from qdip_dft.by_hand.readers import NAMES, find_code, read_run
+from qdip_dft.engines.dft import DftEngine
+from qdip_dft.errors import EngineError, QdipError, ResultsError
 from qdip_dft.flows.prerelaxation import find_objection
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Part, Stage, Step, StudySteps
 from qdip_dft.model.calculation import CalculationRecord, Freedom
+from qdip_dft.model.keys import POSITION_ROUNDING_ANG
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.planning.plan import LookUp, StudyPlan
 
@@ -282,7 +282,7 @@ def _steps_of(plan: StudyPlan, resolution: Resolution, name: str) -> StudySteps:
     """Return the list of steps that a step is in: that of the study, or of a sample around it."""
     if any(step.name == name for step in plan.steps.steps):
         return plan.steps
-    samples = (sample.steps for sample in plan.list_samples(resolution))
+    samples = (sample.steps for sample in plan.list_variations(resolution))
     return next(each for each in samples if any(step.name == name for step in each.steps))
 
 

@@ -23,7 +23,7 @@ from qdip_dft.engines.base import Engine
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.errors import EngineError, ResultsError
 from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.screening import screening_of
+from qdip_dft.flows.screening import registry_scan_of
 from qdip_dft.flows.steps import Step
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import Freedom, LevelOfTheory
@@ -202,8 +202,8 @@ def _list_missing(plan: StudyPlan, step: Step, resolution: Resolution) -> Iterat
     if step.name in resolution.tasks:
         return
     yield from (parent for parent in step.parents if resolution.usable(parent) is None)
-    screening = screening_of(plan.steps, step)
-    if screening is not None and screening.name not in resolution.screenings:
+    screening = registry_scan_of(plan.steps, step)
+    if screening is not None and screening.name not in resolution.registry_scans:
         yield screening.name
 
 

@@ -14,9 +14,6 @@ from time import perf_counter
 import numpy as np
 
 from qdip_dft.analysis.integrity import find_defect
-from qdip_dft.engines.relaxation.coordinates import Coordinates, coordinates_of
-from qdip_dft.engines.dft import DftEngine
-from qdip_dft.by_hand.readers import expected_settings
 from qdip_dft.by_hand.finished_run import (
     D3BJ_IN_CODE,
     DISPERSION,
@@ -24,6 +21,9 @@ from qdip_dft.by_hand.finished_run import (
     list_differences,
     list_numerics,
 )
+from qdip_dft.by_hand.matching_steps import SiteMatch
+from qdip_dft.by_hand.readers import expected_settings
+from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.potential import (
     Evaluation,
     FloatArray,
@@ -32,7 +32,7 @@ from qdip_dft.engines.potential import (
     require_finite,
     result_of,
 )
-from qdip_dft.by_hand.matching_steps import SiteMatch
+from qdip_dft.engines.relaxation.coordinates import Coordinates, coordinates_of
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
 from qdip_dft.model.engine import Dispersion
 from qdip_dft.model.structure import StructureRecord

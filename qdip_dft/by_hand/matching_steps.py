@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.model.keys import POSITION_ROUNDING_ANG
 from qdip_dft.engines.code_run import find_vacuum
 from qdip_dft.engines.potential import Arrangement, FloatArray
+from qdip_dft.model.keys import POSITION_ROUNDING_ANG
 from qdip_dft.model.structure import StructureRecord
 
 LARGEST_START_OFFSET_ANG = 1.0

@@ -35,9 +35,9 @@ def atlas(results: ResultsLocation = "qdip-results", out: Out = None, as_json: A
 
     Example: qdip atlas --results ./qdip-results --out overview.html
     """
-    from qdip_dft.storage.location import open_results
     from qdip_dft.report.atlas import render_atlas, summarise_atlas
     from qdip_dft.results.structure_export import write_content
+    from qdip_dft.storage.location import open_results
 
     archive = open_results(results)
     documents = archive.list_stabilizations()

@@ -18,8 +18,8 @@ from qdip_dft.errors import ResultsError
 if TYPE_CHECKING:
     from qdip_dft.cluster.database import Manager
     from qdip_dft.cluster.folder import ClusterFolder
-    from qdip_dft.cluster.submission import SubmitSummary
     from qdip_dft.cluster.managers import Action
+    from qdip_dft.cluster.submission import SubmitSummary
 
 Cluster = Annotated[
     Path,
@@ -108,10 +108,10 @@ def submit(
 
     Example: qdip submit pbs-fapbi3 pbs-cspbi3 --cluster ~/qdip-cluster --dry-run
     """
-    from qdip_dft.planning.campaign import plan_all
+    from qdip_dft.cluster.managers import open_queue
     from qdip_dft.cluster.resources import read_resources
     from qdip_dft.cluster.submission import count_together, submit_through
-    from qdip_dft.cluster.managers import open_queue
+    from qdip_dft.planning.campaign import plan_all
 
     folder = _folder(cluster)
     chosen = folder.read_resources() if resources is None else read_resources(resources)

@@ -65,9 +65,9 @@ def import_bundle(
 
     Example: qdip import-bundle pbs-fapbi3.zip --results ./restored
     """
-    from qdip_dft.storage.results_folder import ResultsFolder
     from qdip_dft.results.bundle_reading import read_bundle
     from qdip_dft.results.bundle_restoring import restore_evidence
+    from qdip_dft.storage.results_folder import ResultsFolder
 
     bundle = read_bundle(file)  # before the folder: a refused bundle must not create one
     folder = ResultsFolder(results)

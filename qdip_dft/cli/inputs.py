@@ -46,8 +46,8 @@ def inputs(
 
 
 def _write(plan: StudyPlan, folder: Path, results: Path, *, is_draft: bool) -> InputManifest:
-    from qdip_dft.errors import EngineError
     from qdip_dft.by_hand.inputs import explain_missing_code, write_study_drafts, write_study_inputs
+    from qdip_dft.errors import EngineError
 
     if is_draft:
         return write_study_drafts(plan, folder)

@@ -89,9 +89,9 @@ def _read_partition(text: str, film: OrientedFace, dot: OrientedFace) -> float:
 
 def _describe_mesh(cell: CellMatch, film: OrientedFace, dot: OrientedFace, *, partition: float) -> dict[str, Any]:
     from qdip_dft.builders.orientation import in_plane_vectors
-    from qdip_dft.builders.strain import interface_mesh
+    from qdip_dft.builders.strain import interface_cell
 
-    mesh = interface_mesh(in_plane_vectors(film.oriented), in_plane_vectors(dot.oriented), cell, partition)
+    mesh = interface_cell(in_plane_vectors(film.oriented), in_plane_vectors(dot.oriented), cell, partition)
     return {
         "mesh_area_ang2": mesh.area_ang2,
         "film_strains": list(mesh.film_principal_strains),

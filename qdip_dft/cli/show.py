@@ -15,7 +15,7 @@ from qdip_dft.errors import StructureError, StudyError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from qdip_dft.builders.strain import Mesh
+    from qdip_dft.builders.strain import InterfaceCell
     from qdip_dft.model.interface import Candidate
     from qdip_dft.model.structure import StructureRecord
     from qdip_dft.planning.plan import StudyPlan
@@ -158,8 +158,8 @@ def _gather_structures(plan: StudyPlan, results: Path) -> tuple[dict[str, Struct
 
     Parts that are not calculated yet are built on the relaxed ones where these exist.
     """
-    from qdip_dft.storage.results_folder import ResultsFolder, open_archive
     from qdip_dft.flows.resolution import preview_structures
+    from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
     if not results.exists():
         return preview_structures(plan.steps), frozenset()
@@ -189,7 +189,7 @@ def _name_step(plan: StudyPlan, candidate: Candidate, part: ShownPart) -> str:
     return plan.steps.relaxations_of(candidate)[parts[part]]
 
 
-def _find_mesh(plan: StudyPlan, candidate: Candidate, structures: Mapping[str, StructureRecord]) -> Mesh:
+def _find_mesh(plan: StudyPlan, candidate: Candidate, structures: Mapping[str, StructureRecord]) -> InterfaceCell:
     from qdip_dft.flows.steps import CandidateGeometry, Part
 
     crystals = plan.crystals
@@ -218,7 +218,7 @@ def _name_parts(candidate: Candidate, part: ShownPart) -> dict[str, str]:
     return names if part is ShownPart.INTERFACE else {}
 
 
-def _write_strains(candidate: Candidate, part: ShownPart, mesh: Mesh) -> tuple[str, ...]:
+def _write_strains(candidate: Candidate, part: ShownPart, mesh: InterfaceCell) -> tuple[str, ...]:
     from qdip_dft.report.summary import count_surface_cells
     from qdip_dft.report.words import write_strains
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
-    from qdip_dft.storage.results_folder import ResultsFolder
     from qdip_dft.model.stabilization import StabilizationDoc
     from qdip_dft.results.archive import Archive
+    from qdip_dft.storage.results_folder import ResultsFolder
 
 
 def open_folder(results: Path) -> ResultsFolder:

@@ -12,11 +12,11 @@ from qdip_dft.cli.output import console, write_json
 from qdip_dft.cli.stored import find_results, make_look_up, open_archive_of, open_folder
 
 if TYPE_CHECKING:
-    from qdip_dft.planning.campaign import Planned
     from qdip_dft.engines.base import Engine
-    from qdip_dft.storage.results_folder import ResultsFolder
     from qdip_dft.model.stabilization import StabilizationDoc
+    from qdip_dft.planning.campaign import Planned
     from qdip_dft.planning.plan import PlannedCalculation, StudyPlan
+    from qdip_dft.storage.results_folder import ResultsFolder
 
 EngineName = Annotated[str | None, typer.Option("--engine", help="Engine instead of the study's own, such as testing.")]
 PresetWord = Annotated[str | None, typer.Option("--preset", help="fast, balanced or precise, instead of the study's.")]

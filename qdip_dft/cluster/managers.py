@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.cluster.fireworks import control
 from qdip_dft.cluster.database import ClusterDatabase, Manager, SubmissionState
+from qdip_dft.cluster.fireworks import control
 from qdip_dft.cluster.fireworks.queue import FireworksQueue, Queue
 from qdip_dft.cluster.fireworks.stage import Orders
 from qdip_dft.cluster.remote import control as remote_control
@@ -92,8 +92,8 @@ def retry_ended(folder: ClusterFolder, study: str) -> int:
 
     As long as a study goes on nothing is tried again: what depends on the failure is left out, the rest still comes.
     """
-    from qdip_dft.cluster.submission import submit_through
     from qdip_dft.cluster.remote.studies import restore_plan
+    from qdip_dft.cluster.submission import submit_through
 
     with folder.open_launchpad() as launchpad:
         ended = {"study": study, "state": SubmissionState.FINISHED.value}

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 
-from qdip_dft.errors import ResultsError
 from qdip_dft.cluster.resources import Scheduler
+from qdip_dft.errors import ResultsError
 
 LIST_COMMANDS = {
     # All users' jobs: the queue launcher may run under another account than this command.

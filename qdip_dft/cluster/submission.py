@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.planning.campaign import Counts, count_calculations
 from qdip_dft.cluster.database import ClusterDatabase, Manager, SubmissionState
 from qdip_dft.cluster.fireworks.queue import FireworksQueue, Queue
-from qdip_dft.cluster.resources import Resources
 from qdip_dft.cluster.fireworks.stage import Orders, classify_job, is_advance
+from qdip_dft.cluster.resources import Resources
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.planning.campaign import Counts, count_calculations
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad

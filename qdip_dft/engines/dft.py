@@ -1,8 +1,8 @@
 r"""What all density-functional codes share: settings, k-points, vacuum, dispersion, and a run that survives a kill.
 
 A code is used as a potential: it is asked for energy, forces and stress of one arrangement after the other, and the
-relaxation of `qdip_dft.engines.relaxation.descent` moves the atoms, the same for every code.  So `cell` and `out_of_plane`
-mean the same everywhere, and a relaxation ends at the same thresholds.
+relaxation of `qdip_dft.engines.relaxation.descent` moves the atoms, the same for every code.  So `cell` and
+`out_of_plane` mean the same everywhere, and a relaxation ends at the same thresholds.
 
 Every energy goes to a file of the run's folder as soon as it is known.  The relaxation is deterministic: a run that
 was killed starts again, finds the energies of its first life and goes on at the arrangement where it stopped.
@@ -37,8 +37,8 @@ from qdip_dft.engines.potential import (
     result_of,
 )
 from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
-from qdip_dft.engines.relaxation.recorded import scratch_folder
 from qdip_dft.engines.relaxation.descent import OPTIMISER_ON_A_GRID, relax_structure
+from qdip_dft.engines.relaxation.recorded import scratch_folder
 from qdip_dft.engines.restart import FEATURES_OF_RESTART, Shelf
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult, Freedom, Level, LevelOfTheory

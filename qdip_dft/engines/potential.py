@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.runtime.deadline import current_deadline
 from qdip_dft.engines.base import Engine, OnStep
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.neighbours import find_pairs
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.runtime.deadline import current_deadline
 
 FloatArray = NDArray[np.float64]
 
@@ -120,8 +120,8 @@ class PotentialEngine(Engine):
 
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:
         """Return the relaxed structure with its energy."""
-        from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
         from qdip_dft.engines.relaxation.descent import relax_structure
+        from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
 
         self.require_freedom(freedom)
         folder = recording_folder(self, structure, freedom)

@@ -80,7 +80,7 @@ class Refinement:
 
     def list_variants(self) -> Iterator[StudySpec]:
         """Yield the study with finer and finer values, its own first; without end, and without its error bars."""
-        bare = leave_out_samples(self.study)
+        bare = leave_out_variations(self.study)
         value = find_value(plan_study(bare), self.setting)
         while True:
             variant = change_setting(bare, self.setting, value)
@@ -155,16 +155,16 @@ def _next_spacing(plan: StudyPlan, spacing_per_ang: float) -> float:
         if step.part is Part.STRAINED_BULK and step.freedom is not Freedom.NONE
     ]
     finer = FINER_SPACING * spacing_per_ang
-    while not all(_has_other_mesh(reference, spacing_per_ang, finer) for reference in references):
+    while not all(_has_other_cell(reference, spacing_per_ang, finer) for reference in references):
         finer *= FINER_SPACING
     return finer
 
 
-def _has_other_mesh(structure: StructureRecord, one_per_ang: float, other_per_ang: float) -> bool:
+def _has_other_cell(structure: StructureRecord, one_per_ang: float, other_per_ang: float) -> bool:
     return count_k_points(structure, one_per_ang) != count_k_points(structure, other_per_ang)
 
 
-def leave_out_samples(study: StudySpec) -> StudySpec:
+def leave_out_variations(study: StudySpec) -> StudySpec:
     """Return a study that computes its films once: what is varied for error bars does not tell whether they converge.
 
     It is a variant with a result of its own, unless the study varies nothing anyway.

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from qdip_dft.flows.resolution import Resolution, explain_failure
-from qdip_dft.flows.screening import screening_of
+from qdip_dft.flows.screening import registry_scan_of
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.planning.plan import StudyPlan
@@ -88,11 +88,11 @@ def _list_parents(plan: StudyPlan, resolution: Resolution) -> dict[str, tuple[st
     """Return what each calculation needs, parents before children; a screening stands before its interface."""
     parents: dict[str, tuple[str, ...]] = {}
     for step in plan.steps.steps:
-        screening = screening_of(plan.steps, step)
+        screening = registry_scan_of(plan.steps, step)
         if screening is not None:
             parents.setdefault(screening.name, tuple(screening.parents))
         parents[step.name] = step.parents if screening is None else (*step.parents, screening.name)
-    for sample in plan.list_samples(resolution):
+    for sample in plan.list_variations(resolution):
         parents |= {step.name: step.parents for step in sample.steps.steps}
     return parents
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from qdip_dft.errors import EngineError
 from qdip_dft.execution.progress import ProgressDisplay
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.execution.run_notes import NotedRun
-from qdip_dft.tasks.screening import checkpoint_file
-from qdip_dft.runtime.journal import recording_in
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.planning.plan import StudyPlan
+from qdip_dft.runtime.journal import recording_in
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
+from qdip_dft.tasks.screening import checkpoint_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +70,7 @@ def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None,
             _run_flow(plan, folder, archive, is_retry=is_retry)
         resolution = plan.resolve(archive.find_record)
         _require_every_calculation(plan, resolution)
-        for screening in resolution.screenings.values():
+        for screening in resolution.registry_scans.values():
             checkpoint_file(folder.checkpoints, screening.key).unlink(missing_ok=True)
         documents = plan.assemble(resolution)
         for document in documents:

@@ -19,10 +19,10 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from qdip_dft.storage.results_folder import ResultsFolder
 from qdip_dft.model.base import Record
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.study import StudySpec
+from qdip_dft.storage.results_folder import ResultsFolder
 
 NOTES_FILE = "run.json"
 WRITE_EVERY_S = 1.0

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.model.keys import trajectory_key
 from qdip_dft.engines.dynamics import STEPS_PER_SEGMENT as CELL_STEPS
 from qdip_dft.engines.dynamics import MolecularState, sample_segments
 from qdip_dft.engines.integration import STEPS_PER_SEGMENT as COUPLING_STEPS
@@ -18,6 +17,7 @@ from qdip_dft.errors import EngineError
 from qdip_dft.flows.sampled_crystals import SampledCrystal, describe_sampled, explain_lost_phase
 from qdip_dft.flows.vibrations import VibratingCrystal
 from qdip_dft.model.calculation import Freedom
+from qdip_dft.model.keys import trajectory_key
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.sampling import CouplingTask, SampledSegment, SamplingTask
 from qdip_dft.model.temperature import SampledFreeEnergy

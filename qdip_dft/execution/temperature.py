@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qdip_dft.execution.progress import ProgressDisplay
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.execution.sampling import Sampler, require_potential
 from qdip_dft.flows.sampled_crystals import SampledCrystal
 from qdip_dft.flows.temperature import COMPARED, assemble_temperature, list_crystals
@@ -21,6 +20,7 @@ from qdip_dft.model.temperature import SampledFreeEnergy, TemperatureDoc
 from qdip_dft.planning.plan import StudyPlan, estimate_seconds
 from qdip_dft.results.temperatures import save_temperature
 from qdip_dft.results.trajectories import TrajectoryStore
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
 if TYPE_CHECKING:
     from rich.console import Console

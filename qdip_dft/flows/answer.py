@@ -12,10 +12,10 @@ from qdip_dft.analysis.sentence import answer_in_words, join_bounds
 from qdip_dft.analysis.series import find_critical_size, fit_thicknesses
 from qdip_dft.builders.cation_orientations import has_molecules
 from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.screening import find_screening
+from qdip_dft.flows.screening import find_registry_scan
 from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps
 from qdip_dft.model.calculation import Level
-from qdip_dft.model.registry import RegistryScreening
+from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import CandidateResult, Check, DecompositionResult, Stabilization, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.uncertainty import (
@@ -24,10 +24,10 @@ from qdip_dft.model.uncertainty import (
     LineFit,
     ModelAnswer,
     OneMoreLayer,
-    SampledFilm,
-    SampleKind,
     TermErrors,
     Uncertainty,
+    VariationKind,
+    VariedFilm,
 )
 from qdip_dft.units import MEV_PER_EV
 
@@ -36,7 +36,7 @@ REACH_SHARE = 0.2
 
 
 def state_uncertainty(
-    document: StabilizationDoc, samples: Sequence[SampledFilm], *, steps: StudySteps, resolution: Resolution
+    document: StabilizationDoc, samples: Sequence[VariedFilm], *, steps: StudySteps, resolution: Resolution
 ) -> StabilizationDoc:
     """Return the result with its uncertainty; unchanged where there is no complete black film.
 
@@ -76,7 +76,7 @@ def state_uncertainty(
     return _add_to_answer(document.model_copy(update={"uncertainty": stated}), stated)
 
 
-def _find_compared(document: StabilizationDoc, samples: Sequence[SampledFilm]) -> errors.Compared | None:
+def _find_compared(document: StabilizationDoc, samples: Sequence[VariedFilm]) -> errors.Compared | None:
     answer, products = document.stabilization, document.decomposition
     sides = {result.candidate.label: result for result in document.candidates}
     black = sides.get(answer.black or "")
@@ -103,19 +103,22 @@ class _Budget:
         return (
             errors.change_together(
                 compared,
-                SampleKind.FILM_THICKNESS,
+                VariationKind.FILM_THICKNESS,
                 name="film thickness",
                 words="black − competitor with interface energies of thicker films",
             ),
             errors.change_together(
                 compared,
-                SampleKind.DOT_THICKNESS,
+                VariationKind.DOT_THICKNESS,
                 name="dot thickness",
                 words="black − competitor on thicker dot slabs",
             ),
             self._place(),
             errors.lower_choice(
-                compared, SampleKind.TERMINATION, name="termination", words="stoichiometric terminations of each film"
+                compared,
+                VariationKind.TERMINATION,
+                name="termination",
+                words="stoichiometric terminations of each film",
             ),
             self._orientation(),
             *self._numerics(),
@@ -128,7 +131,7 @@ class _Budget:
             why = "no organic cations"
             return errors.not_sampled("cation orientation", why, is_applicable=False)
         words = "random orientations of the cations"
-        return errors.spread_apart(self.compared, SampleKind.ORIENTATION, name="cation orientation", words=words)
+        return errors.spread_apart(self.compared, VariationKind.ORIENTATION, name="cation orientation", words=words)
 
     def _place(self) -> ErrorComponent:
         found = {film.candidate.role: self._error_of_place(film) for film in self.films}
@@ -145,7 +148,7 @@ class _Budget:
 
     def _error_of_place(self, film: CandidateResult) -> TermErrors | None:
         candidates = {candidate.label: candidate for candidate in self.steps.candidates}
-        screening = find_screening(self.resolution, candidates[film.candidate.label])
+        screening = find_registry_scan(self.resolution, candidates[film.candidate.label])
         if screening is None or not screening.points or film.area_ang2 is None:
             return None
         error_ev = spread_of_places_ev(screening)
@@ -162,7 +165,7 @@ class _Budget:
         if finer is not None:
             words = f"change of black − competitor with the preset {finer.value}, all calculations made anew"
             name = "k-points, cutoff and geometry" if is_dft else "geometry"
-            by_preset = errors.change_together(self.compared, SampleKind.PRESET, name=name, words=words)
+            by_preset = errors.change_together(self.compared, VariationKind.PRESET, name=name, words=words)
             if is_dft and by_preset.is_sampled:
                 return (by_preset,)
         why = "not sampled: give uncertainty.preset" if is_dft else "a potential has neither"
@@ -201,7 +204,7 @@ class _Budget:
 
     def _models(self) -> ErrorComponent:
         words = "black − competitor of the same films with other models; stated beside the error bar, not part of it"
-        found = errors.change_together(self.compared, SampleKind.MODEL, name="model", words=words)
+        found = errors.change_together(self.compared, VariationKind.MODEL, name="model", words=words)
         return found.model_copy(update={"is_combined": False})
 
     def find_critical(self, difference: TermErrors) -> CriticalSize | None:
@@ -210,7 +213,7 @@ class _Budget:
         volume_ang3 = self._volume_ang3_per_fu()
         if compared.competitor is None or volume_ang3 is None:
             return None
-        means = np.mean(np.array(compared.differences(SampleKind.FILM_THICKNESS)), axis=0)
+        means = np.mean(np.array(compared.differences(VariationKind.FILM_THICKNESS)), axis=0)
         named = dict(zip(errors.QUANTITIES, means.tolist(), strict=True))
         return find_critical_size(
             strained_ev_per_fu=(named["strained_ev_per_fu"], difference.strained_ev_per_fu),
@@ -235,7 +238,7 @@ def _is_registry_passed(film: CandidateResult) -> bool:
     return all(check.is_passed for check in film.checks if check.name == "registry")
 
 
-def spread_of_places_ev(screening: RegistryScreening) -> float:
+def spread_of_places_ev(screening: RegistryScan) -> float:
     """Return how far other places within reach lie above the best one, root mean square over the grid, in eV per cell.
 
     Parameters
@@ -252,7 +255,7 @@ def spread_of_places_ev(screening: RegistryScreening) -> float:
 
 def _add_one_layer(compared: errors.Compared) -> OneMoreLayer | None:
     """Return what one more layer of both films does to the difference."""
-    kind = SampleKind.FILM_THICKNESS
+    kind = VariationKind.FILM_THICKNESS
     thicker = {s.role: s for s in compared.samples if s.kind is kind and s.index == 1}
     if PhaseRole.BLACK not in thicker or compared.competitor is None:
         return None
@@ -273,8 +276,8 @@ def _add_one_layer(compared: errors.Compared) -> OneMoreLayer | None:
 def _list_models(compared: errors.Compared) -> tuple[ModelAnswer, ...]:
     if compared.competitor is None:
         return ()
-    tags = {s.index: s.tag for s in compared.samples if s.kind is SampleKind.MODEL and s.role is PhaseRole.BLACK}
-    black, other = (compared.changed(role, SampleKind.MODEL) for role in PhaseRole)
+    tags = {s.index: s.tag for s in compared.samples if s.kind is VariationKind.MODEL and s.role is PhaseRole.BLACK}
+    black, other = (compared.changed(role, VariationKind.MODEL) for role in PhaseRole)
     common = [index for index in tags if index in other]
     return tuple(
         ModelAnswer(name=tags[index], total_ev_per_fu=float((black[index] - other[index])[errors.TOTAL]))

@@ -33,11 +33,11 @@ from qdip_dft.analysis.stability import (
 )
 from qdip_dft.analysis.surfaces import check_window
 from qdip_dft.builders.placement import displacement_area_ang2, place_candidate
-from qdip_dft.builders.strain import Mesh
+from qdip_dft.builders.strain import InterfaceCell
 from qdip_dft.flows.geometry_checks import check_lattices, check_slabs, check_starts
 from qdip_dft.flows.reservoirs import Reservoirs, survey_reservoirs
 from qdip_dft.flows.resolution import Resolution, explain_failure
-from qdip_dft.flows.screening import describe_registry, find_screening
+from qdip_dft.flows.screening import describe_registry, find_registry_scan
 from qdip_dft.flows.steps import CandidateGeometry, Part, Stage, StudySteps, static_name
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate
@@ -214,7 +214,7 @@ def _compute_checked_terms(energies: CandidateEnergies) -> Terms:
 def place_built(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> Candidate:
     """Return the candidate with the place that its interface was built at, as far as that is known."""
     is_built = steps.name(Part.INTERFACE, candidate.label) in resolution.tasks
-    return place_candidate(candidate, find_screening(resolution, candidate)) if is_built else candidate
+    return place_candidate(candidate, find_registry_scan(resolution, candidate)) if is_built else candidate
 
 
 def _collect_energies(
@@ -264,7 +264,9 @@ def _relaxed(resolution: Resolution, name: str) -> StructureRecord | None:
     return None if record is None or record.result is None else record.result.structure
 
 
-def _mesh(steps: StudySteps, resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry) -> Mesh | None:
+def _mesh(
+    steps: StudySteps, resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry
+) -> InterfaceCell | None:
     dot = _relaxed(resolution, steps.name(Part.DOT_BULK, candidate.dot))
     film = _relaxed(resolution, steps.name(Part.BULK, candidate.phase))
     could_be_built = steps.name(Part.STRAINED_BULK, candidate.label) in resolution.tasks
@@ -297,7 +299,7 @@ def _list_spoilt(checks: Mapping[Part, tuple[Check, ...]]) -> dict[Part, str]:
 
 
 def _check_interface(
-    steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: Mesh | None
+    steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: InterfaceCell | None
 ) -> tuple[Check, ...]:
     found = [] if mesh is None else _check_mesh(steps, candidate, mesh, describe_registry(resolution, candidate))
     return (*found, *_check_gap(steps, resolution, candidate, mesh))
@@ -311,7 +313,9 @@ def _check_potentials(candidate: Candidate, reservoirs: Reservoirs) -> list[Chec
     return [check_window(reservoirs.potentials)] if candidate.excess and reservoirs.potentials is not None else []
 
 
-def _check_gap(steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: Mesh | None) -> list[Check]:
+def _check_gap(
+    steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: InterfaceCell | None
+) -> list[Check]:
     """Return the check of the distance between film and dot, if the interface was relaxed."""
     record = resolution.usable(steps.name(Part.INTERFACE, candidate.label))
     film = _film_sites(steps, resolution, candidate, Part.INTERFACE) if record is not None else None
@@ -330,7 +334,9 @@ def _film_sites(steps: StudySteps, resolution: Resolution, candidate: Candidate,
     return frozenset(range(n_dot, n_all))
 
 
-def _check_mesh(steps: StudySteps, candidate: Candidate, mesh: Mesh, registry: RegistryFinding | None) -> list[Check]:
+def _check_mesh(
+    steps: StudySteps, candidate: Candidate, mesh: InterfaceCell, registry: RegistryFinding | None
+) -> list[Check]:
     return [
         check_registry(
             displacement_area_ang2=displacement_area_ang2(candidate, area_ang2=mesh.area_ang2),

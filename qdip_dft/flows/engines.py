@@ -45,8 +45,8 @@ class StudyEngines(MSONable):
         return self.geometry or self.energy.for_relaxations()
 
     @property
-    def screening_engine(self) -> Engine:
-        """Return the engine of the registry screenings."""
+    def registry_engine(self) -> Engine:
+        """Return the engine of the registry registry_scans."""
         return self.screening or self.energy
 
     @property

@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from qdip_dft.analysis.integrity import find_defect, find_energy_jump, find_mismatch
-from qdip_dft.model.keys import adapt_record, calculation_key, screening_key
 from qdip_dft.errors import QdipError
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.prerelaxation import find_objection
-from qdip_dft.flows.screening import ScreeningStep, screening_of
+from qdip_dft.flows.screening import RegistryScanStep, registry_scan_of
 from qdip_dft.flows.steps import Part, Stage, Step, Structures, StudySteps
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom, LevelOfTheory
-from qdip_dft.model.registry import RegistryScreening, ScreeningTask
+from qdip_dft.model.keys import adapt_record, calculation_key, registry_scan_key
+from qdip_dft.model.registry import RegistryScan, RegistryScanTask
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
 
@@ -40,8 +40,8 @@ class Resolution:
         The stored record of every step that was calculated, usable or not.
     defects
         Why the energy of a record may not be used although it is there, by step name.
-    screening_tasks, screenings
-        The same for the registry screenings, by their names; their keys are among the others.
+    registry_scan_tasks, registry_scans
+        The same for the registry registry_scans, by their names; their keys are among the others.
     objections
         Why a pre-relaxed structure was not taken, by the step of the pre-relaxation.
     blocked
@@ -56,8 +56,8 @@ class Resolution:
     keys: dict[str, str] = field(default_factory=dict)
     records: dict[str, CalculationRecord] = field(default_factory=dict)
     defects: dict[str, str] = field(default_factory=dict)
-    screening_tasks: dict[str, ScreeningTask] = field(default_factory=dict)
-    screenings: dict[str, RegistryScreening] = field(default_factory=dict)
+    registry_scan_tasks: dict[str, RegistryScanTask] = field(default_factory=dict)
+    registry_scans: dict[str, RegistryScan] = field(default_factory=dict)
     objections: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
@@ -69,19 +69,19 @@ class Resolution:
         return {name: task for name, task in self.tasks.items() if name not in self.records}
 
     @property
-    def ready_screenings(self) -> dict[str, ScreeningTask]:
-        """Return the screenings that can be made now."""
-        return {name: task for name, task in self.screening_tasks.items() if name not in self.screenings}
+    def ready_registry_scans(self) -> dict[str, RegistryScanTask]:
+        """Return the registry_scans that can be made now."""
+        return {name: task for name, task in self.registry_scan_tasks.items() if name not in self.registry_scans}
 
     @property
     def unfinished(self) -> tuple[str, ...]:
         """Return everything that can be calculated now, by name."""
-        return (*self.ready, *self.ready_screenings)
+        return (*self.ready, *self.ready_registry_scans)
 
     @property
     def stored(self) -> tuple[StoredRecord, ...]:
         """Return every stored calculation and screening."""
-        return (*self.records.values(), *self.screenings.values())
+        return (*self.records.values(), *self.registry_scans.values())
 
     @property
     def defective_keys(self) -> frozenset[str]:
@@ -120,17 +120,17 @@ def resolve_steps(
         The state of the steps that these build on; it is continued.
     """
     resolution = Resolution() if earlier is None else earlier
-    screening_theory = engines.screening_engine.theory()
+    registry_theory = engines.registry_engine.theory()
     relaxed = resolution.relaxed
     for step in steps.steps:
         resolution.steps[step.name] = step
-        screening = screening_of(steps, step)
+        screening = registry_scan_of(steps, step)
         if screening is not None:
-            _resolve_screening(screening, relaxed, screening_theory, look_up, resolution)
+            _resolve_registry_scan(screening, relaxed, registry_theory, look_up, resolution)
         if _is_held_up(step, relaxed, resolution, screening):
             continue
         try:
-            structure = step.build(relaxed, None if screening is None else resolution.screenings[screening.name])
+            structure = step.build(relaxed, None if screening is None else resolution.registry_scans[screening.name])
         except QdipError as error:  # a relaxed parent may have become something that no child can be built from
             resolution.blocked[step.name] = f"{step.name} could not be built: {error.what}"
             continue
@@ -185,8 +185,8 @@ def _count_dot_atoms(step: Step, resolution: Resolution) -> int:
     return resolution.tasks[step.parents[0]].structure.n_atoms
 
 
-def _resolve_screening(
-    step: ScreeningStep,
+def _resolve_registry_scan(
+    step: RegistryScanStep,
     relaxed: Structures,
     theory: LevelOfTheory,
     look_up: LookUp,
@@ -202,22 +202,22 @@ def _resolve_screening(
     except QdipError as error:
         resolution.blocked[step.name] = f"{step.name} could not be built: {error.what}"
         return
-    key = screening_key(task, theory)
-    resolution.screening_tasks[step.name], resolution.keys[step.name] = task, key
+    key = registry_scan_key(task, theory)
+    resolution.registry_scan_tasks[step.name], resolution.keys[step.name] = task, key
     record = look_up(key)
-    if isinstance(record, RegistryScreening):
-        resolution.screenings[step.name] = record
+    if isinstance(record, RegistryScan):
+        resolution.registry_scans[step.name] = record
 
 
 def _is_held_up(
-    step: Step | ScreeningStep,
+    step: Step | RegistryScanStep,
     relaxed: Structures,
     resolution: Resolution,
-    screening: ScreeningStep | None = None,
+    screening: RegistryScanStep | None = None,
 ) -> bool:
     """Note why a step cannot be built yet, and return whether that is so."""
     missing = [parent for parent in step.parents if parent not in relaxed]
-    if screening is not None and screening.name not in resolution.screenings:
+    if screening is not None and screening.name not in resolution.registry_scans:
         missing.append(screening.name)
     if not missing:
         return False
@@ -246,8 +246,8 @@ def explain_failure(resolution: Resolution, name: str) -> str:
     return f"{name} did not converge in {record.result.n_steps} steps ({left})"
 
 
-def preview_screenings(steps: StudySteps, structures: Structures) -> dict[str, ScreeningTask]:
-    """Return the registry screenings of a study built from unrelaxed bulks: for counting positions and atoms.
+def preview_registry_scans(steps: StudySteps, structures: Structures) -> dict[str, RegistryScanTask]:
+    """Return the registry registry_scans of a study built from unrelaxed bulks: for counting positions and atoms.
 
     Parameters
     ----------
@@ -256,9 +256,9 @@ def preview_screenings(steps: StudySteps, structures: Structures) -> dict[str, S
     structures
         The structures of `preview_structures`.
     """
-    found = (screening_of(steps, step) for step in steps.steps)
-    screenings = {screening.name: screening for screening in found if screening is not None}
-    return {name: screening.build(structures) for name, screening in screenings.items()}
+    found = (registry_scan_of(steps, step) for step in steps.steps)
+    registry_scans = {screening.name: screening for screening in found if screening is not None}
+    return {name: screening.build(structures) for name, screening in registry_scans.items()}
 
 
 def preview_structures(steps: StudySteps, *, earlier: Structures = MappingProxyType({})) -> dict[str, StructureRecord]:

@@ -25,8 +25,8 @@ from qdip_dft.analysis.averages import average_equilibrated
 from qdip_dft.analysis.integration import integrate_couplings, list_couplings
 from qdip_dft.analysis.phases import is_same_phase, measure_connectivity
 from qdip_dft.analysis.phonons import DisplacedCrystal
-from qdip_dft.engines.relaxation.coordinates import coordinates_of
 from qdip_dft.engines.dynamics import typical_timestep_fs
+from qdip_dft.engines.relaxation.coordinates import coordinates_of
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.sampling import CouplingTask, SampledSegment, SamplingTask
 from qdip_dft.model.structure import StructureRecord

@@ -1,4 +1,4 @@
-"""The registry screenings of a study: which slabs are compared, and what is found about each candidate.
+"""The registry registry_scans of a study: which slabs are compared, and what is found about each candidate.
 
 Screened are *unrelaxed* slabs, cut from the relaxed bulks on the interface's own mesh: they keep the symmetry of their
 crystals, so that few positions are distinct, and the displacement cell is that of the ideal surfaces.  The film is that
@@ -21,12 +21,12 @@ from qdip_dft.builders.orientation import plane_spacing_ang
 from qdip_dft.builders.placement import find_point, list_places
 from qdip_dft.builders.variants import HALF_TURN, list_half_turns
 from qdip_dft.flows.steps import CandidateGeometry, Part, Step, Structures, StudySteps
-from qdip_dft.tasks.screening import name_screening
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
-from qdip_dft.model.registry import RegistryFinding, RegistryScreening, ScreeningTask
+from qdip_dft.model.registry import RegistryFinding, RegistryScan, RegistryScanTask
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec, TurnChoice
+from qdip_dft.tasks.screening import name_registry_scan
 from qdip_dft.units import MEV_PER_EV
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ with 6 Å positions differ by 4 % more than with 12 Å, with 3 Å by 20 % less t
 
 
 @dataclass(frozen=True, slots=True)
-class ScreeningStep:
+class RegistryScanStep:
     """One registry screening of a study.
 
     Parameters
@@ -53,15 +53,15 @@ class ScreeningStep:
 
     subject: str
     parents: tuple[str, ...]
-    build: Callable[[Structures], ScreeningTask]
+    build: Callable[[Structures], RegistryScanTask]
 
     @property
     def name(self) -> str:
         """Return a name that is unique within the study."""
-        return name_screening(self.subject)
+        return name_registry_scan(self.subject)
 
 
-def screening_of(steps: StudySteps, step: Step) -> ScreeningStep | None:
+def registry_scan_of(steps: StudySteps, step: Step) -> RegistryScanStep | None:
     """Return the screening that says where the film of an interface lies; None for other steps and given places."""
     if step.part is not Part.INTERFACE or step.stage is not steps.first_stage or steps.tag:
         return None
@@ -69,16 +69,18 @@ def screening_of(steps: StudySteps, step: Step) -> ScreeningStep | None:
     return None if candidate.screening is None else _describe_step(steps, candidate, candidate.screening)
 
 
-def _describe_step(steps: StudySteps, candidate: Candidate, subject: str) -> ScreeningStep:
+def _describe_step(steps: StudySteps, candidate: Candidate, subject: str) -> RegistryScanStep:
     bulks = f"{Part.DOT_BULK} {candidate.dot}", f"{Part.BULK} {candidate.phase}"
-    return ScreeningStep(
+    return RegistryScanStep(
         subject=subject,
         parents=bulks,
         build=lambda structures: make_task(steps, candidate, dot=structures[bulks[0]], film=structures[bulks[1]]),
     )
 
 
-def make_task(steps: StudySteps, candidate: Candidate, *, dot: StructureRecord, film: StructureRecord) -> ScreeningTask:
+def make_task(
+    steps: StudySteps, candidate: Candidate, *, dot: StructureRecord, film: StructureRecord
+) -> RegistryScanTask:
     """Return the screening of a candidate's interface.
 
     Parameters
@@ -103,7 +105,7 @@ def make_task(steps: StudySteps, candidate: Candidate, *, dot: StructureRecord, 
     geometry = CandidateGeometry(flat, candidate.model_copy(update={"dot_cut": dot_cut}), *crystals)
     n_omitted = candidate.dot_cut.n_planes - n_planes
     dot_slab = _move_in_plane(geometry.dot_slab(dot, film), n_omitted * geometry.dot_stacking_ang(dot, film))
-    return ScreeningTask(
+    return RegistryScanTask(
         label=str(candidate.screening),
         dot=dot_slab,
         film=geometry.film_slab(geometry.strained_bulk(dot, film)),
@@ -139,15 +141,17 @@ def _choose_turns(study: StudySpec, candidate: Candidate, dot_slab: StructureRec
     return list_half_turns(np.array(dot_slab.lattice_ang)[:2, :2])
 
 
-def count_positions(task: ScreeningTask) -> int:
+def count_positions(task: RegistryScanTask) -> int:
     """Return how many distinct positions a screening compares, all orientations together."""
     dot, film = (find_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
     return len(list_places(dot, film, task.turns, spacing_ang=task.grid_spacing_ang))
 
 
-def find_screening(resolution: Resolution, candidate: Candidate) -> RegistryScreening | None:
+def find_registry_scan(resolution: Resolution, candidate: Candidate) -> RegistryScan | None:
     """Return the screening of a candidate's place, if it has one and it is made."""
-    return None if candidate.screening is None else resolution.screenings.get(name_screening(candidate.screening))
+    return (
+        None if candidate.screening is None else resolution.registry_scans.get(name_registry_scan(candidate.screening))
+    )
 
 
 def describe_registry(resolution: Resolution, candidate: Candidate) -> RegistryFinding | None:
@@ -160,7 +164,7 @@ def describe_registry(resolution: Resolution, candidate: Candidate) -> RegistryF
     candidate
         The candidate.
     """
-    screening = find_screening(resolution, candidate)
+    screening = find_registry_scan(resolution, candidate)
     if screening is None:
         return None
     point = find_point(candidate, screening)
@@ -182,7 +186,7 @@ def describe_registry(resolution: Resolution, candidate: Candidate) -> RegistryF
     )
 
 
-def _spread(screening: RegistryScreening, n_formula_units: int) -> dict[str, float | None]:
+def _spread(screening: RegistryScan, n_formula_units: int) -> dict[str, float | None]:
     """Return range and deviation of the energies per area and per formula unit of the study's film."""
     spread: dict[str, float | None] = {}
     for name, value_ev in (("range", screening.range_ev), ("deviation", screening.deviation_ev)):

@@ -8,16 +8,16 @@ from typing import Any
 
 from jobflow import Flow, Job, Maker, OutputReference
 
-from qdip_dft.model.keys import job_id
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.study_results import assemble_study, resolve_study
 from qdip_dft.flows.steps import StudySteps
+from qdip_dft.flows.study_results import assemble_study, resolve_study
 from qdip_dft.jobs.advance import advance_study
 from qdip_dft.jobs.calculate import calculation_job
-from qdip_dft.jobs.screen import screening_job
+from qdip_dft.jobs.screen import registry_scan_job
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.keys import job_id
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.study import StudySpec
 from qdip_dft.results.migrations import read_record
@@ -28,7 +28,7 @@ class StabilizationMaker(Maker):
     """Maker of the flow that answers a study.
 
     Each stage holds the calculations whose structures are known; the last job of a stage builds the next one from
-    their results: bulks → strained bulks, dot slabs and registry screenings → film slabs → interfaces, static
+    their results: bulks → strained bulks, dot slabs and registry registry_scans → film slabs → interfaces, static
     calculations in between; then the samples around the two films that are compared.
     The flow carries everything it needs, so it runs on any machine.
 
@@ -43,7 +43,7 @@ class StabilizationMaker(Maker):
     engines
         Which engine does which step.
     checkpoint_folder
-        Where screenings keep their energies while they run, seen from the folder that a job runs in.
+        Where registry_scans keep their energies while they run, seen from the folder that a job runs in.
     attempts
         Number of the next attempt, by calculation key, of calculations that failed before; all others make their first.
     """
@@ -63,7 +63,7 @@ class StabilizationMaker(Maker):
         Parameters
         ----------
         records
-            Stored calculations and screenings; their jobs are referenced, not repeated.
+            Stored calculations and registry_scans; their jobs are referenced, not repeated.
         """
         known = {record.key: record for record in records}
         resolution = self._resolve(known)
@@ -89,7 +89,7 @@ class StabilizationMaker(Maker):
         return resolve_study(self.steps, self.engines, known.get)
 
     def _stage(self, resolution: Resolution, known: Mapping[str, StoredRecord]) -> Flow:
-        jobs = self._calculation_jobs(resolution) | self._screening_jobs(resolution)
+        jobs = self._calculation_jobs(resolution) | self._registry_scan_jobs(resolution)
         references = {key: OutputReference(job_id(key, attempt=record.attempt)) for key, record in known.items()}
         references |= {key: made.output for key, made in jobs.items()}
         following = advance_study(self, references)
@@ -105,13 +105,13 @@ class StabilizationMaker(Maker):
             for key, (task, engine) in ready.items()
         }
 
-    def _screening_jobs(self, resolution: Resolution) -> dict[str, Job]:
+    def _registry_scan_jobs(self, resolution: Resolution) -> dict[str, Job]:
         """Return one job per registry screening that can be made."""
-        tasks = {resolution.keys[name]: task for name, task in resolution.ready_screenings.items()}
+        tasks = {resolution.keys[name]: task for name, task in resolution.ready_registry_scans.items()}
         return {
-            key: screening_job(
+            key: registry_scan_job(
                 task,
-                self.engines.screening_engine,
+                self.engines.registry_engine,
                 key=key,
                 checkpoint_folder=self.checkpoint_folder,
                 attempt=self.attempts.get(key, 0),

@@ -37,20 +37,20 @@ from qdip_dft.builders.ions import Array, IonicCrystal, find_ions, transform_cry
 from qdip_dft.builders.orientation import in_plane_vectors, orient_crystal
 from qdip_dft.builders.placement import place_candidate
 from qdip_dft.builders.registry import join_at_gap
-from qdip_dft.builders.strain import Mesh, interface_mesh
+from qdip_dft.builders.strain import InterfaceCell, interface_cell
 from qdip_dft.builders.variants import turn_film
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.orientation import AS_CUT
-from qdip_dft.model.registry import RegistryScreening
+from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
 
 Structures = Mapping[str, StructureRecord]
 """Relaxed structures by step name."""
 
-BuildAt = Callable[[Structures, RegistryScreening | None], StructureRecord]
+BuildAt = Callable[[Structures, RegistryScan | None], StructureRecord]
 """From relaxed structures, and for an interface the screening of its place, to the structure that is calculated."""
 
 
@@ -117,7 +117,7 @@ class Step:
         """Return the material, phase or candidate without the tag."""
         return self.subject.removesuffix(f", {self.tag}")
 
-    def build(self, structures: Structures, screening: RegistryScreening | None = None) -> StructureRecord:
+    def build(self, structures: Structures, screening: RegistryScan | None = None) -> StructureRecord:
         """Return the structure that is calculated.
 
         Parameters
@@ -303,7 +303,7 @@ class CandidateGeometry:
         relaxed = find_ions(film_bulk, self.film.formal_charges)
         return orient_crystal(relaxed, self._film_face.orientation, cut=self.candidate.cut)
 
-    def at_place(self, screening: RegistryScreening | None) -> CandidateGeometry:
+    def at_place(self, screening: RegistryScan | None) -> CandidateGeometry:
         """Return the geometry with the film where a screening puts it; None: as given."""
         return replace(self, candidate=place_candidate(self.candidate, screening))
 
@@ -313,10 +313,10 @@ class CandidateGeometry:
         passivation = {self.candidate.passivation: -1} if self.candidate.passivation else {}
         return {**self.dot.formal_charges, **self.film.formal_charges, **passivation}
 
-    def mesh(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> Mesh:
+    def mesh(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> InterfaceCell:
         """Return the common cell of the relaxed bulks."""
         film, dot = self._oriented_film(film_bulk), self._oriented_dot(dot_bulk)
-        return interface_mesh(
+        return interface_cell(
             in_plane_vectors(film), in_plane_vectors(dot), self.candidate, self.candidate.strain_partition
         )
 

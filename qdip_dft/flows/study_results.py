@@ -16,13 +16,13 @@ from qdip_dft.flows.assembly import assemble_documents, describe_candidate, plac
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.reservoirs import survey_reservoirs
 from qdip_dft.flows.resolution import LookUp, Resolution, resolve_steps
-from qdip_dft.flows.variations import Sample, list_samples
 from qdip_dft.flows.steps import StudySteps
+from qdip_dft.flows.variations import Variation, list_variations
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.model.uncertainty import SampledFilm, SampleKind
+from qdip_dft.model.uncertainty import VariationKind, VariedFilm
 
 
 def resolve_study(steps: StudySteps, engines: StudyEngines, look_up: LookUp) -> Resolution:
@@ -34,33 +34,33 @@ def resolve_study(steps: StudySteps, engines: StudyEngines, look_up: LookUp) -> 
         As for `resolve_steps`.
     """
     resolution = resolve_steps(steps, engines, look_up)
-    for sample in list_study_samples(steps, resolution, level=engines.level):
+    for sample in list_study_variations(steps, resolution, level=engines.level):
         resolve_steps(sample.steps, engines, look_up, earlier=resolution)
     return resolution
 
 
-def list_study_samples(steps: StudySteps, resolution: Resolution, *, level: Level) -> tuple[Sample, ...]:
+def list_study_variations(steps: StudySteps, resolution: Resolution, *, level: Level) -> tuple[Variation, ...]:
     """Return the samples around the films that are compared; none while the study's own films are not done."""
     pending = {*resolution.waiting, *resolution.unfinished}
-    if not has_samples(steps) or any(step.name in pending for step in steps.steps):
+    if not has_variations(steps) or any(step.name in pending for step in steps.steps):
         return ()
     documents = assemble_documents(steps, resolution, level=level)
     labels = [label for d in documents for label in (d.stabilization.black, d.stabilization.competitor)]
     films = [candidate for candidate in steps.candidates if candidate.label in labels]
-    return list_samples(steps, [place_built(steps, resolution, film) for film in films])
+    return list_variations(steps, [place_built(steps, resolution, film) for film in films])
 
 
-def preview_samples(steps: StudySteps) -> tuple[Sample, ...]:
+def preview_variations(steps: StudySteps) -> tuple[Variation, ...]:
     """Return what would be computed if the first candidate of each side on each facet were the ones compared."""
-    if not has_samples(steps):
+    if not has_variations(steps):
         return ()
     first: dict[tuple[str, PhaseRole], Candidate] = {}
     for candidate in steps.candidates:
         first.setdefault((candidate.dot_plane, candidate.role), candidate)
-    return list_samples(steps, list(first.values()))
+    return list_variations(steps, list(first.values()))
 
 
-def has_samples(steps: StudySteps) -> bool:
+def has_variations(steps: StudySteps) -> bool:
     """Return whether a study asks for anything besides its own films."""
     study, asked = steps.study, steps.study.uncertainty
     counts = (study.film.thicknesses, study.dot.thicknesses, asked.orientations, asked.terminations)
@@ -79,13 +79,13 @@ def assemble_study(steps: StudySteps, resolution: Resolution, *, level: Level) -
     level
         How far the energies may be trusted.
     """
-    samples = list_study_samples(steps, resolution, level=level)
+    samples = list_study_variations(steps, resolution, level=level)
     documents = assemble_documents(steps, resolution, level=level)
     return tuple(_add_uncertainty(steps, resolution, document, samples) for document in documents)
 
 
 def _add_uncertainty(
-    steps: StudySteps, resolution: Resolution, document: StabilizationDoc, samples: Sequence[Sample]
+    steps: StudySteps, resolution: Resolution, document: StabilizationDoc, samples: Sequence[Variation]
 ) -> StabilizationDoc:
     labels = {document.stabilization.black, document.stabilization.competitor}
     own = [sample for sample in samples if sample.film.label in labels]
@@ -97,7 +97,7 @@ def _add_uncertainty(
     )
 
 
-def describe_sample(sample: Sample, resolution: Resolution, *, steps: StudySteps) -> SampledFilm:
+def describe_sample(sample: Variation, resolution: Resolution, *, steps: StudySteps) -> VariedFilm:
     """Return the terms of a sample, or why it does not count.
 
     Parameters
@@ -110,7 +110,7 @@ def describe_sample(sample: Sample, resolution: Resolution, *, steps: StudySteps
         The study, for its other phases: the most stable one bounds the chemical potentials.
     """
     candidate = sample.candidate
-    has_own_energies = sample.kind in {SampleKind.PRESET, SampleKind.MODEL}
+    has_own_energies = sample.kind in {VariationKind.PRESET, VariationKind.MODEL}
     phases = replace(sample.steps, candidates=steps.candidates) if has_own_energies else steps
     result = describe_candidate(sample.steps, resolution, candidate, survey_reservoirs(phases, resolution))
     records = [
@@ -121,7 +121,7 @@ def describe_sample(sample: Sample, resolution: Resolution, *, steps: StudySteps
         theory = require_one_theory(record.theory for record in records)
     except LevelOfTheoryError as error:
         theory, mixture = None, (error.what,)
-    return SampledFilm(
+    return VariedFilm(
         kind=sample.kind,
         index=sample.index,
         tag=sample.steps.tag,

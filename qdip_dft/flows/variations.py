@@ -15,26 +15,26 @@ from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.study import StudySpec
-from qdip_dft.model.uncertainty import SampleKind
+from qdip_dft.model.uncertainty import VariationKind
 
 _ON_FILM = frozenset({Part.FILM_SLAB, Part.INTERFACE})
 _OWN_PARTS = {
-    SampleKind.FILM_THICKNESS: _ON_FILM,
-    SampleKind.DOT_THICKNESS: frozenset({Part.DOT_SLAB, Part.INTERFACE}),
-    SampleKind.TERMINATION: _ON_FILM | {Part.STRAINED_BULK},
-    SampleKind.ORIENTATION: _ON_FILM | {Part.BULK, Part.STRAINED_BULK},
-    SampleKind.PRESET: frozenset(Part),
-    SampleKind.MODEL: frozenset(Part),
+    VariationKind.FILM_THICKNESS: _ON_FILM,
+    VariationKind.DOT_THICKNESS: frozenset({Part.DOT_SLAB, Part.INTERFACE}),
+    VariationKind.TERMINATION: _ON_FILM | {Part.STRAINED_BULK},
+    VariationKind.ORIENTATION: _ON_FILM | {Part.BULK, Part.STRAINED_BULK},
+    VariationKind.PRESET: frozenset(Part),
+    VariationKind.MODEL: frozenset(Part),
 }
 """The parts that a change affects; all others are those of the study itself."""
 
-_THICKER = frozenset({SampleKind.FILM_THICKNESS, SampleKind.DOT_THICKNESS})
+_THICKER = frozenset({VariationKind.FILM_THICKNESS, VariationKind.DOT_THICKNESS})
 """One interface at several thicknesses: these start from the study's relaxed one.  What another orientation,
 termination, preset or model finds on its own from the same place is part of what that change is worth."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Variation:
     """One film with one thing changed.
 
     Parameters
@@ -47,7 +47,7 @@ class Sample:
         The steps of the changed film.
     """
 
-    kind: SampleKind
+    kind: VariationKind
     index: int
     film: Candidate
     steps: StudySteps
@@ -58,7 +58,7 @@ class Sample:
         return self.steps.candidates[0]
 
 
-def list_samples(steps: StudySteps, films: Sequence[Candidate]) -> tuple[Sample, ...]:
+def list_variations(steps: StudySteps, films: Sequence[Candidate]) -> tuple[Variation, ...]:
     """Return what a study computes around the films that are compared.
 
     Parameters
@@ -88,17 +88,19 @@ def _pin(film: Candidate) -> Candidate:
     return film.model_copy(update={"screening": None, "place": 0})
 
 
-def _samples_of(steps: StudySteps, film: Candidate) -> Iterator[Sample]:
+def _samples_of(steps: StudySteps, film: Candidate) -> Iterator[Variation]:
     for kind, changes in _list_changes(steps, film).items():
         for index, (tag, changed) in enumerate(changes, start=1):
             own = _OWN_PARTS[kind]
-            if kind is SampleKind.ORIENTATION and film.strain_partition > 0:  # the mesh follows from the film's lattice
+            if (
+                kind is VariationKind.ORIENTATION and film.strain_partition > 0
+            ):  # the mesh follows from the film's lattice
                 own = own | {Part.DOT_SLAB}
             thin = film if kind in _THICKER else None
-            yield Sample(kind, index, film, replace(changed, dropped=(), tag=tag, own=own, thin=thin))
+            yield Variation(kind, index, film, replace(changed, dropped=(), tag=tag, own=own, thin=thin))
 
 
-def _list_changes(steps: StudySteps, film: Candidate) -> dict[SampleKind, list[tuple[str, StudySteps]]]:
+def _list_changes(steps: StudySteps, film: Candidate) -> dict[VariationKind, list[tuple[str, StudySteps]]]:
     """Return what is changed by kind, each with its tag and the changed study of this film alone."""
     study, asked, crystal = steps.study, steps.study.uncertainty, steps.crystals[film.phase]
     alone = replace(steps, candidates=(film,))
@@ -107,23 +109,23 @@ def _list_changes(steps: StudySteps, film: Candidate) -> dict[SampleKind, list[t
     engines = list_engines(study)
     n_finer = 0 if asked.preset is None else 1
     return {
-        SampleKind.FILM_THICKNESS: [
+        VariationKind.FILM_THICKNESS: [
             (f"film +{index}", replace(steps, candidates=(_thicken(steps, film, index),)))
             for index in range(1, study.film.thicknesses)
         ],
-        SampleKind.DOT_THICKNESS: [
+        VariationKind.DOT_THICKNESS: [
             (f"dot +{index}", replace(steps, candidates=(_thicken_dot(film, index),)))
             for index in range(1, study.dot.thicknesses)
         ],
-        SampleKind.ORIENTATION: [
+        VariationKind.ORIENTATION: [
             (f"orientation {index + 1}", _turn_cations(alone, film.phase, seed=index))
             for index in range(1, asked.orientations if can_turn else 1)
         ],
-        SampleKind.TERMINATION: [
+        VariationKind.TERMINATION: [
             (f"termination {other.termination}", replace(steps, candidates=(other,))) for other in others
         ],
-        SampleKind.PRESET: [(tag, alone) for tag in list(engines)[:n_finer]],
-        SampleKind.MODEL: [(tag, alone) for tag in list(engines)[n_finer:]],
+        VariationKind.PRESET: [(tag, alone) for tag in list(engines)[:n_finer]],
+        VariationKind.MODEL: [(tag, alone) for tag in list(engines)[n_finer:]],
     }
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from qdip_dft.analysis.phonons import DisplacedCrystal
-from qdip_dft.model.keys import adapt_record, calculation_key
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom
+from qdip_dft.model.keys import adapt_record, calculation_key
 from qdip_dft.model.structure import StructureRecord, Vector
 from qdip_dft.model.temperature import HarmonicFreeEnergy, PhaseVibrations
 from qdip_dft.units import BOLTZMANN_EV_PER_K

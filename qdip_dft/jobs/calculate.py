@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from jobflow import CURRENT_JOB, Job, JobConfig, job
 
+from qdip_dft.model.calculation import CalculationTask
 from qdip_dft.model.keys import job_id
 from qdip_dft.tasks.calculation import calculate_task
-from qdip_dft.model.calculation import CalculationTask
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine

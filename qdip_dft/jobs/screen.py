@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from jobflow import Job, JobConfig, job
 
-from qdip_dft.model.keys import job_id
 from qdip_dft.jobs.calculate import find_stored_output
-from qdip_dft.tasks.screening import name_screening, screen_task
-from qdip_dft.model.registry import ScreeningTask
+from qdip_dft.model.keys import job_id
+from qdip_dft.model.registry import RegistryScanTask
+from qdip_dft.tasks.screening import name_registry_scan, scan_task
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
 
 
-def screening_job(
-    task: ScreeningTask, engine: Engine, *, key: str, checkpoint_folder: str = ".", attempt: int = 0
+def registry_scan_job(
+    task: RegistryScanTask, engine: Engine, *, key: str, checkpoint_folder: str = ".", attempt: int = 0
 ) -> Job:
     """Return the job of a screening; its id follows from the key.
 
@@ -33,16 +33,16 @@ def screening_job(
     attempt
         Number of the attempt; each has an id of its own.
     """
-    made = screen_registry(task.model_dump(mode="json"), engine, key, checkpoint_folder, attempt)
-    made.name = name_screening(task.label)
+    made = scan_registry(task.model_dump(mode="json"), engine, key, checkpoint_folder, attempt)
+    made.name = name_registry_scan(task.label)
     made.set_uuid(job_id(key, attempt=attempt))
     return made
 
 
 @job(config=JobConfig(expose_store=True))
-def screen_registry(
+def scan_registry(
     task: dict[str, Any], engine: Engine, key: str, checkpoint_folder: str, attempt: int
 ) -> dict[str, Any]:
-    """Return what is stored under the same id already, or else what `screen_task` finds."""
+    """Return what is stored under the same id already, or else what `scan_task` finds."""
     stored = find_stored_output()
-    return screen_task(task, engine, key, checkpoint_folder, attempt) if stored is None else stored
+    return scan_task(task, engine, key, checkpoint_folder, attempt) if stored is None else stored

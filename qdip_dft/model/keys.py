@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom, LevelOfTheory
-from qdip_dft.model.registry import ScreeningTask
+from qdip_dft.model.registry import RegistryScanTask
 from qdip_dft.model.sampling import CouplingTask, SamplingTask
 from qdip_dft.model.structure import StructureRecord
 
@@ -56,7 +56,7 @@ def calculation_key(task: CalculationTask, theory: LevelOfTheory, relaxation_set
     return _digest(content)
 
 
-def screening_key(task: ScreeningTask, theory: LevelOfTheory) -> str:
+def registry_scan_key(task: RegistryScanTask, theory: LevelOfTheory) -> str:
     """Return the key of a screening (64 hexadecimal digits): everything asked but the label, and the theory."""
     content = {
         "task": task.model_dump(mode="json", exclude={"label", "dot", "film"}),

@@ -11,7 +11,7 @@ from qdip_dft.model.calculation import LevelOfTheory
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from qdip_dft.model.structure import StructureRecord
 
-SCREENING_SCHEMA_VERSION: Final = 1
+REGISTRY_SCAN_SCHEMA_VERSION: Final = 1
 
 ENERGIES_PER_POSITION: Final = 1.6
 """Energies that finding the best gap of a position takes on average, for the printed estimate only."""
@@ -22,7 +22,7 @@ ONE_REGISTRY_IS_ENOUGH_ANG2: Final = 5.0
 Pair = tuple[float, float]
 
 
-class ScreeningTask(Record):
+class RegistryScanTask(Record):
     """One interface whose lateral positions, gaps and orientations are to be compared.
 
     Parameters
@@ -61,13 +61,13 @@ class ScreeningTask(Record):
         return self.dot.n_atoms + self.film.n_atoms
 
     @model_validator(mode="after")
-    def _contact_is_within_range(self) -> ScreeningTask:
+    def _contact_is_within_range(self) -> RegistryScanTask:
         if not self.gap_range_ang[0] <= 0.0 <= self.gap_range_ang[1]:
             raise ValueError("gap_range_ang must hold 0, the contact of the ions' radii")
         return self
 
 
-class ScreenedPoint(Record):
+class ScannedRegistry(Record):
     """One lateral position of one orientation at its best gap.
 
     Parameters
@@ -103,7 +103,7 @@ class ScreenedPoint(Record):
     is_minimum: bool
 
 
-class RegistryScreening(Record):
+class RegistryScan(Record):
     """How much the lateral position, the gap and the orientation of a film matter, and which are best.
 
     Parameters
@@ -142,16 +142,16 @@ class RegistryScreening(Record):
         UTC time as ISO 8601.
     """
 
-    schema_version: Literal[1] = SCREENING_SCHEMA_VERSION
+    schema_version: Literal[1] = REGISTRY_SCAN_SCHEMA_VERSION
     kind: Literal["registry screening"] = "registry screening"
     key: str
     attempt: int = 0
-    task: ScreeningTask
+    task: RegistryScanTask
     theory: LevelOfTheory
     displacement_vectors_ang: tuple[Pair, Pair]
     displacement_area_ang2: float
-    best: tuple[ScreenedPoint, ...]
-    points: tuple[ScreenedPoint, ...]
+    best: tuple[ScannedRegistry, ...]
+    points: tuple[ScannedRegistry, ...]
     range_ev: float | None
     deviation_ev: float | None
     area_ang2: float

@@ -39,6 +39,6 @@ class DotCut(Record):
         bottom, top, cells = self.uneven_passivation
         return Fraction(bottom, cells), Fraction(top, cells)
 
-    def fits_mesh(self, n_cells: int) -> bool:
+    def fits_cell(self, n_cells: int) -> bool:
         """Return whether both faces of a mesh of 1 × 1 cells hold whole numbers of anions."""
         return all((count * n_cells).denominator == 1 for count in self.anions_per_cell)

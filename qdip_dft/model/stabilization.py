@@ -105,7 +105,7 @@ class CandidateResult(Terms):
         What was built.
     registry
         What the screening of lateral position, gap and orientation found; None where the place was given or did not
-        matter, and in results made before there were screenings.
+        matter, and in results made before there were registry_scans.
     is_selected
         Whether it stands for its phase: the lowest total among the valid candidates of the phase.
     missing

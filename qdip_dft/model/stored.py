@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qdip_dft.model.calculation import CalculationRecord
-from qdip_dft.model.registry import RegistryScreening
+from qdip_dft.model.registry import RegistryScan
 
-StoredRecord = CalculationRecord | RegistryScreening
+StoredRecord = CalculationRecord | RegistryScan
 """A calculation or a registry screening; only the latter has a ``kind``."""

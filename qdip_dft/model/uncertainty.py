@@ -20,7 +20,7 @@ SLOPE_TOLERANCE_EV_PER_FU: Final = 0.003
 """Largest difference of fitted slope and energy of the strained bulk of a series whose films are thick enough."""
 
 
-class SampleKind(StrEnum):
+class VariationKind(StrEnum):
     """What is varied around the two films that are compared."""
 
     FILM_THICKNESS = "film thickness"
@@ -31,7 +31,7 @@ class SampleKind(StrEnum):
     MODEL = "model"
 
 
-class SampledFilm(Record):
+class VariedFilm(Record):
     """One film computed with one thing changed.
 
     Parameters
@@ -52,7 +52,7 @@ class SampledFilm(Record):
         Calculation key of every part.
     """
 
-    kind: SampleKind
+    kind: VariationKind
     index: int
     tag: str
     film: str
@@ -282,7 +282,7 @@ class Uncertainty(Record):
     competitor: TermErrors
     difference: TermErrors
     coverage_factor: float = COVERAGE_FACTOR
-    samples: tuple[SampledFilm, ...] = ()
+    samples: tuple[VariedFilm, ...] = ()
     fits: tuple[LineFit, ...] = ()
     one_more_layer: OneMoreLayer | None = None
     models: tuple[ModelAnswer, ...] = ()

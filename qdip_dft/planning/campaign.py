@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from qdip_dft.model.keys import job_id
 from qdip_dft.errors import MatchError, QdipError, SlabError, StudyError
 from qdip_dft.library import find_study
 from qdip_dft.model.campaign import CampaignDot, CampaignHost, CampaignSpec
 from qdip_dft.model.engine import EngineSpec
+from qdip_dft.model.keys import job_id
 from qdip_dft.model.study import StudySpec
 from qdip_dft.planning.plan import PlannedCalculation, StudyPlan, plan_study, read_study, use_engine, validate_study
 

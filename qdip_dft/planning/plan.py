@@ -15,22 +15,22 @@ from pydantic import ValidationError
 
 from qdip_dft.analysis.stability import balance_decomposition
 from qdip_dft.builders.candidates import find_candidates
-from qdip_dft.model.keys import calculation_key, screening_key
 from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import StudyError
 from qdip_dft.flows.engines import StudyEngines
-from qdip_dft.flows.resolution import Resolution, preview_screenings, preview_structures
-from qdip_dft.flows.variations import Sample, list_engines
-from qdip_dft.flows.study_results import assemble_study, list_study_samples, preview_samples, resolve_study
-from qdip_dft.flows.screening import ScreeningStep, count_positions, screening_of
+from qdip_dft.flows.resolution import Resolution, preview_registry_scans, preview_structures
+from qdip_dft.flows.screening import RegistryScanStep, count_positions, registry_scan_of
 from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import Stage, Step, StudySteps
+from qdip_dft.flows.study_results import assemble_study, list_study_variations, preview_variations, resolve_study
+from qdip_dft.flows.variations import Variation, list_engines
 from qdip_dft.library import find_study, load_crystal
 from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.engine import EngineSpec
-from qdip_dft.model.registry import ENERGIES_PER_POSITION, ScreeningTask
+from qdip_dft.model.keys import calculation_key, registry_scan_key
+from qdip_dft.model.registry import ENERGIES_PER_POSITION, RegistryScanTask
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
@@ -72,7 +72,7 @@ class PlannedCalculation:
     estimated_s
         Estimated time in s; 0 when stored.
     stage
-        Pre-relaxation, relaxation or static calculation of the part; None for registry screenings.
+        Pre-relaxation, relaxation or static calculation of the part; None for registry registry_scans.
     identity
         The same for calculations of several studies that will be one: the key or, while there is none, what it follows
         from, with the structure before any relaxation.
@@ -113,14 +113,14 @@ class StudyPlan:
 
     @cached_property
     def engines(self) -> StudyEngines:
-        """Return which engine does which step; that of the registry screenings is a potential wherever possible."""
+        """Return which engine does which step; that of the registry registry_scans is a potential wherever possible."""
         asked = self.study.geometry, self.study.prerelaxation
         geometry, prerelaxation = (None if spec is None else engine_from_spec(spec) for spec in asked)
         others = {tag: engine_from_spec(spec) for tag, spec in list_engines(self.study).items()}
         engines = StudyEngines(self.engine, geometry=geometry, prerelaxation=prerelaxation, by_tag=others)
         if not any(candidate.place for candidate in self.steps.candidates):
             return engines
-        return replace(engines, screening=choose_screening_engine(self.study, engines))
+        return replace(engines, screening=choose_registry_engine(self.study, engines))
 
     @cached_property
     def previews(self) -> dict[str, StructureRecord]:
@@ -130,14 +130,14 @@ class StudyPlan:
         return preview_structures(self.steps)
 
     @cached_property
-    def _screening_sizes(self) -> dict[str, tuple[int, int]]:
+    def _registry_scan_sizes(self) -> dict[str, tuple[int, int]]:
         """Return atoms and positions of each registry screening, counted with unrelaxed bulks."""
-        return {name: (task.n_atoms, count_positions(task)) for name, task in self._screening_previews.items()}
+        return {name: (task.n_atoms, count_positions(task)) for name, task in self._registry_scan_previews.items()}
 
     @cached_property
-    def _screening_previews(self) -> dict[str, ScreeningTask]:
+    def _registry_scan_previews(self) -> dict[str, RegistryScanTask]:
         """Return the task of each registry screening with unrelaxed bulks."""
-        return preview_screenings(self.steps, self.previews)
+        return preview_registry_scans(self.steps, self.previews)
 
     @cached_property
     def _method(self) -> str:
@@ -158,21 +158,21 @@ class StudyPlan:
         start = calculation_key(task, engine.theory(), engine.relaxation_settings())
         return ":".join((self._method, step.stage.value, step.tag, start))
 
-    def _identify_screening(self, name: str, key: str | None) -> str:
+    def _identify_registry_scan(self, name: str, key: str | None) -> str:
         if key is not None:
             return key
-        start = screening_key(self._screening_previews[name], self.engines.screening_engine.theory())
+        start = registry_scan_key(self._registry_scan_previews[name], self.engines.registry_engine.theory())
         return f"{self._method}:{start}"
 
     def resolve(self, look_up: LookUp) -> Resolution:
         """Return which steps are done, given a look-up of stored calculations."""
         return resolve_study(self.steps, self.engines, look_up)
 
-    def list_samples(self, resolution: Resolution) -> tuple[Sample, ...]:
+    def list_variations(self, resolution: Resolution) -> tuple[Variation, ...]:
         """Return what is computed around the compared films; until these are known, what it would be for the first."""
-        found = list_study_samples(self.steps, resolution, level=self.engines.level)
+        found = list_study_variations(self.steps, resolution, level=self.engines.level)
         is_finished = not resolution.unfinished and not resolution.waiting
-        return found if found or is_finished else preview_samples(self.steps)
+        return found if found or is_finished else preview_variations(self.steps)
 
     def list_calculations(self, look_up: LookUp) -> list[PlannedCalculation]:
         """Return every calculation of the study, in order; runs nothing.
@@ -186,20 +186,20 @@ class StudyPlan:
         """Return every calculation of the study, in order, given what is stored of it."""
         planned: dict[str, PlannedCalculation] = {}
         for step in self.steps.steps:
-            screening = screening_of(self.steps, step)
+            screening = registry_scan_of(self.steps, step)
             if screening is not None:
-                planned.setdefault(screening.name, self._describe_screening(screening, resolution))
+                planned.setdefault(screening.name, self._describe_registry_scan(screening, resolution))
             planned[step.name] = self._describe(step, self.previews[step.name], resolution)
-        for sample in self.list_samples(resolution):
+        for sample in self.list_variations(resolution):
             previews = preview_structures(sample.steps, earlier=self.previews)
             for step in sample.steps.steps:
                 planned[step.name] = self._describe(step, previews[step.name], resolution)
         return list(planned.values())
 
-    def _describe_screening(self, screening: ScreeningStep, resolution: Resolution) -> PlannedCalculation:
-        n_atoms, n_positions = self._screening_sizes[screening.name]
-        seconds = n_positions * ENERGIES_PER_POSITION * self.engines.screening_engine.seconds_per_force_call(n_atoms)
-        is_stored = screening.name in resolution.screenings
+    def _describe_registry_scan(self, screening: RegistryScanStep, resolution: Resolution) -> PlannedCalculation:
+        n_atoms, n_positions = self._registry_scan_sizes[screening.name]
+        seconds = n_positions * ENERGIES_PER_POSITION * self.engines.registry_engine.seconds_per_force_call(n_atoms)
+        is_stored = screening.name in resolution.registry_scans
         return PlannedCalculation(
             name=screening.name,
             part="registry screening",
@@ -211,7 +211,7 @@ class StudyPlan:
             state=_state(screening.name, resolution),
             estimated_s=0.0 if is_stored else seconds,
             n_positions=n_positions,
-            identity=self._identify_screening(screening.name, resolution.keys.get(screening.name)),
+            identity=self._identify_registry_scan(screening.name, resolution.keys.get(screening.name)),
         )
 
     def _describe(self, step: Step, preview: StructureRecord, resolution: Resolution) -> PlannedCalculation:
@@ -253,7 +253,7 @@ class StudyPlan:
         attempts
             Number of the attempt that counts, by key; earlier ones do not.
         checkpoint_folder
-            Where registry screenings keep their energies while they run, seen from the folder that a job runs in.
+            Where registry registry_scans keep their energies while they run, seen from the folder that a job runs in.
         """
         wanted = dict(attempts)
         defective = self.resolve(look_up).defective_keys if is_retry else frozenset()
@@ -293,7 +293,7 @@ def estimate_seconds(engine: Engine, freedom: Freedom, n_atoms: int) -> float:
 
 
 def _state(name: str, resolution: Resolution) -> str:
-    record = resolution.records.get(name) or resolution.screenings.get(name)
+    record = resolution.records.get(name) or resolution.registry_scans.get(name)
     if record is not None:
         return "stored" if record.is_usable and name not in resolution.defects else "failed"
     if name in resolution.blocked:
@@ -301,8 +301,8 @@ def _state(name: str, resolution: Resolution) -> str:
     return "ready" if name in resolution.unfinished else "waiting"
 
 
-def choose_screening_engine(study: StudySpec, engines: StudyEngines) -> Engine:
-    """Return the engine of the registry screenings of a study.
+def choose_registry_engine(study: StudySpec, engines: StudyEngines) -> Engine:
+    """Return the engine of the registry registry_scans of a study.
 
     Hundreds of energies are needed for a start geometry that the study's own engine relaxes: a potential gives them,
     and every engine starts from the same places.

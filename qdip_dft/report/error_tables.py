@@ -12,10 +12,10 @@ from qdip_dft.model.uncertainty import (
     CriticalSize,
     EmbeddedInterface,
     ErrorComponent,
-    SampledFilm,
-    SampleKind,
     TermErrors,
     Uncertainty,
+    VariationKind,
+    VariedFilm,
 )
 from qdip_dft.report.tables import Cell, Column, Row, Table, list_tables
 from qdip_dft.units import MEV_PER_EV
@@ -86,8 +86,8 @@ def _write_errors(errors: TermErrors | None) -> tuple[Cell, ...]:
     return tuple(Cell(f"{value:.3f}", value) for value in values)
 
 
-def _list_series(stated: Uncertainty) -> list[SampledFilm]:
-    return [sample for sample in stated.samples if sample.kind is SampleKind.FILM_THICKNESS and not sample.faults]
+def _list_series(stated: Uncertainty) -> list[VariedFilm]:
+    return [sample for sample in stated.samples if sample.kind is VariationKind.FILM_THICKNESS and not sample.faults]
 
 
 def tabulate_series(doc: StabilizationDoc, stated: Uncertainty) -> Table:
@@ -97,7 +97,7 @@ def tabulate_series(doc: StabilizationDoc, stated: Uncertainty) -> Table:
         base = next((result for result in doc.candidates if result.candidate.label == label), None)
         if base is None:
             continue
-        films: list[CandidateResult | SampledFilm] = [
+        films: list[CandidateResult | VariedFilm] = [
             base,
             *(sample for sample in _list_series(stated) if sample.film == label),
         ]
@@ -123,13 +123,13 @@ def tabulate_series(doc: StabilizationDoc, stated: Uncertainty) -> Table:
     )  # fmt: skip
 
 
-def _describe_thickness(film: CandidateResult | SampledFilm, *, name: str) -> Row:
+def _describe_thickness(film: CandidateResult | VariedFilm, *, name: str) -> Row:
     """Return a row of a computed film: the study's own or a thicker one."""
     density = measure_density(film)
     surface, binding = (
         MEV_PER_EV * density * (term or 0.0) for term in (film.surface_ev_per_fu, film.binding_ev_per_fu)
     )
-    planes = film.n_film_planes if isinstance(film, SampledFilm) else film.candidate.n_film_planes
+    planes = film.n_film_planes if isinstance(film, VariedFilm) else film.candidate.n_film_planes
     return Row(
         name,
         (

@@ -16,7 +16,7 @@ from qdip_dft.analysis.uncertainty import measure_density
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.model.uncertainty import CriticalSize, SampleKind, Uncertainty
+from qdip_dft.model.uncertainty import CriticalSize, Uncertainty, VariationKind
 from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
 from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.words import find_compared, name_facet, name_film
@@ -173,7 +173,7 @@ def _list_points(
     stated: Uncertainty, strained_ev_per_fu: float, base_ev_per_ang2: float, view: ThicknessView
 ) -> tuple[tuple[float, float], ...]:
     """Return Δe + Δσ/n with the interface energies of each thickness, at that of its black film."""
-    films = [s for s in stated.samples if s.kind is SampleKind.FILM_THICKNESS and not s.faults]
+    films = [s for s in stated.samples if s.kind is VariationKind.FILM_THICKNESS and not s.faults]
     sigma: dict[PhaseRole, dict[int, float]] = {role: {} for role in PhaseRole}
     density: dict[int, float] = {}
     for film in films:

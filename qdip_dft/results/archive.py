@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.model.keys import job_id
 from qdip_dft.model.calculation import CalculationRecord
-from qdip_dft.model.registry import RegistryScreening
+from qdip_dft.model.keys import job_id
+from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
-from qdip_dft.results.migrations import read_calculation, read_record, read_screening, read_stabilization
+from qdip_dft.results.migrations import read_calculation, read_record, read_registry_scan, read_stabilization
 
 if TYPE_CHECKING:
     from maggma.core import Store
@@ -64,20 +64,20 @@ class Archive:
         return max(found, key=lambda record: (record.is_usable, record.attempt), default=None)
 
     def list_calculations(self) -> Iterator[CalculationRecord]:
-        """Return all stored calculations; registry screenings are not among them."""
+        """Return all stored calculations; registry registry_scans are not among them."""
         for document in self.calculations.query({"output.key": {"$exists": True}, "output.kind": {"$exists": False}}):
             yield _read_job(document)
 
     def save_records(self, records: Sequence[StoredRecord]) -> None:
-        """Keep calculations and screenings made elsewhere, as their jobs would have stored them; all or none."""
+        """Keep calculations and registry_scans made elsewhere, as their jobs would have stored them; all or none."""
         documents = [_describe_job(record) for record in records]
         if documents:
             self.calculations.update(documents, key=["uuid", "index"])
 
-    def list_screenings(self) -> Iterator[RegistryScreening]:
-        """Return all stored registry screenings."""
+    def list_registry_scans(self) -> Iterator[RegistryScan]:
+        """Return all stored registry registry_scans."""
         for document in self.calculations.query({"output.kind": "registry screening"}):
-            yield read_screening(document["output"])
+            yield read_registry_scan(document["output"])
 
     def save_stabilization(self, document: StabilizationDoc) -> None:
         """Keep a result; an earlier one of the same study, variant and facet is replaced."""

@@ -9,7 +9,7 @@
     inputs/ID.settings.json         level of theory and thresholds
     documents/stabilizations/ID.json
     documents/calculations/KEY.json
-    documents/screenings/KEY.json   registry screenings, where there are any
+    documents/registry_scans/KEY.json   registry registry_scans, where there are any
     structures/PART-KEY/            CIF and extended XYZ, initial and relaxed
 
 The same content gives the same bytes: members are in a fixed order, dated 1980-01-01 and not compressed, because two
@@ -50,7 +50,7 @@ MAX_TOTAL_BYTES = 1_000_000_000
 
 MANIFEST = "manifest.json"
 CALCULATIONS = "documents/calculations/"
-SCREENINGS = "documents/screenings/"
+REGISTRY_SCANS = "documents/registry_scans/"
 STABILIZATIONS = "documents/stabilizations/"
 
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -155,8 +155,8 @@ def _make_members(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
         yield f"{STABILIZATIONS}{document.id}.json", encode_record(document)
     for record in evidence.calculations:
         yield f"{CALCULATIONS}{record.key}.json", encode_record(record)
-    for screening in evidence.screenings:
-        yield f"{SCREENINGS}{screening.key}.json", encode_record(screening)
+    for screening in evidence.registry_scans:
+        yield f"{REGISTRY_SCANS}{screening.key}.json", encode_record(screening)
     yield from _make_structures(evidence)
 
 
@@ -197,7 +197,7 @@ def _describe_environment(evidence: Evidence) -> JsonValue:
 def _list_versions(evidence: Evidence) -> dict[str, tuple[int, ...]]:
     return {
         "calculation": tuple(sorted({record.schema_version for record in evidence.calculations})),
-        "screening": tuple(sorted({screening.schema_version for screening in evidence.screenings})),
+        "screening": tuple(sorted({screening.schema_version for screening in evidence.registry_scans})),
         "stabilization": tuple(sorted({document.schema_version for document in evidence.documents})),
         "formula": tuple(sorted({document.formula_version for document in evidence.documents})),
     }

@@ -25,7 +25,7 @@ from qdip_dft.errors import ResultsError
 from qdip_dft.model.base import Record
 from qdip_dft.model.bundle import BUNDLE_SCHEMA_VERSION, BundleManifest, BundleMember
 from qdip_dft.model.calculation import CalculationRecord
-from qdip_dft.model.registry import RegistryScreening
+from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.results.bundle import (
     CALCULATIONS,
@@ -33,10 +33,10 @@ from qdip_dft.results.bundle import (
     MAX_MEMBER_BYTES,
     MAX_MEMBERS,
     MAX_TOTAL_BYTES,
-    SCREENINGS,
+    REGISTRY_SCANS,
     STABILIZATIONS,
 )
-from qdip_dft.results.evidence import Evidence, list_keys, list_screening_keys
+from qdip_dft.results.evidence import Evidence, list_keys, list_registry_scan_keys
 from qdip_dft.results.migrations import STEPS, migrate, newest_version
 
 MAX_RATIO = 100
@@ -129,7 +129,7 @@ def _read_members(bundle: ZipFile) -> Bundle:
         if name.startswith("documents/"):
             folder, document = _read_document(name, content)
             documents[folder].append(document)
-    evidence = Evidence(*(tuple(documents[folder]) for folder in (STABILIZATIONS, CALCULATIONS, SCREENINGS)))
+    evidence = Evidence(*(tuple(documents[folder]) for folder in (STABILIZATIONS, CALCULATIONS, REGISTRY_SCANS)))
     _require_complete(manifest, evidence)
     return Bundle(manifest, evidence)
 
@@ -137,7 +137,7 @@ def _read_members(bundle: ZipFile) -> Bundle:
 _KINDS: dict[str, tuple[type[Record], str]] = {
     STABILIZATIONS: (StabilizationDoc, "id"),
     CALCULATIONS: (CalculationRecord, "key"),
-    SCREENINGS: (RegistryScreening, "key"),
+    REGISTRY_SCANS: (RegistryScan, "key"),
 }
 """The folders of documents, what lies in them, and the field that names it."""
 
@@ -296,7 +296,7 @@ def _require_complete(manifest: BundleManifest, evidence: Evidence) -> None:
     if manifest.results != tuple(document.id for document in evidence.documents):
         _refuse(f"the documents are not the results named in {MANIFEST}", "one document for each result")
     keys = {record.key for record in evidence.records}
-    screened = set().union(*map(list_screening_keys, evidence.documents))
+    screened = set().union(*map(list_registry_scan_keys, evidence.documents))
     needed = {key for document in evidence.documents for key in document.calculations.values()} | screened
     named = set().union(screened, *map(list_keys, evidence.documents))
     if needed - keys:

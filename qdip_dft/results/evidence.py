@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from qdip_dft.errors import ResultsError
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import CalculationRecord
-from qdip_dft.model.registry import RegistryScreening
+from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 
@@ -43,18 +43,18 @@ class Evidence:
         The results, one per facet, by id.
     calculations
         Every calculation, by key.
-    screenings
+    registry_scans
         Every registry screening, by key.
     """
 
     documents: tuple[StabilizationDoc, ...]
     calculations: tuple[CalculationRecord, ...]
-    screenings: tuple[RegistryScreening, ...] = ()
+    registry_scans: tuple[RegistryScan, ...] = ()
 
     @property
     def records(self) -> tuple[StoredRecord, ...]:
-        """Return calculations and screenings."""
-        return (*self.calculations, *self.screenings)
+        """Return calculations and registry_scans."""
+        return (*self.calculations, *self.registry_scans)
 
 
 def gather_evidence(archive: Archive, result_id: str) -> Evidence:
@@ -76,15 +76,15 @@ def gather_evidence(archive: Archive, result_id: str) -> Evidence:
     if not documents:
         raise _unknown(result_id, [document.id for document in archive.list_stabilizations()])
     found = archive.find_calculations(set().union(*map(list_keys, documents)))
-    screened = {key: archive.find_record(key) for document in documents for key in list_screening_keys(document)}
-    screenings = {key: record for key, record in screened.items() if isinstance(record, RegistryScreening)}
+    screened = {key: archive.find_record(key) for document in documents for key in list_registry_scan_keys(document)}
+    registry_scans = {key: record for key, record in screened.items() if isinstance(record, RegistryScan)}
     needed = {key for document in documents for key in document.calculations.values()} | set(screened)
-    if needed - set(found) - set(screenings):
-        raise _incomplete(result_id, min(needed - set(found) - set(screenings)))
+    if needed - set(found) - set(registry_scans):
+        raise _incomplete(result_id, min(needed - set(found) - set(registry_scans)))
     return Evidence(
         documents=tuple(hide_paths(document) for document in sorted(documents, key=lambda document: document.id)),
         calculations=tuple(hide_paths(found[key]) for key in sorted(found)),
-        screenings=tuple(hide_paths(screenings[key]) for key in sorted(screenings)),
+        registry_scans=tuple(hide_paths(registry_scans[key]) for key in sorted(registry_scans)),
     )
 
 
@@ -98,8 +98,8 @@ def list_keys(document: StabilizationDoc) -> set[str]:
     return keys
 
 
-def list_screening_keys(document: StabilizationDoc) -> set[str]:
-    """Return the keys of the registry screenings that a result names."""
+def list_registry_scan_keys(document: StabilizationDoc) -> set[str]:
+    """Return the keys of the registry registry_scans that a result names."""
     return {result.registry.key for result in document.candidates if result.registry is not None}
 
 

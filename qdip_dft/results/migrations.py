@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from qdip_dft.errors import ResultsError
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import CalculationRecord
-from qdip_dft.model.registry import RegistryScreening
+from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 
@@ -53,7 +53,7 @@ def _admit_geometries(document: Document) -> Document:
 
 STEPS: dict[type[Record], tuple[Step, ...]] = {
     CalculationRecord: (_add_calculation_units, _admit_pseudopotentials),
-    RegistryScreening: (),
+    RegistryScan: (),
     StabilizationDoc: (_admit_new_fields, _admit_geometries),
 }
 """The steps of each kind of document, from version 1 on."""
@@ -72,14 +72,14 @@ def read_calculation(document: Mapping[str, Any]) -> CalculationRecord:
     return _read(CalculationRecord, document, name=f"calculation {_show(document.get('key'))}")
 
 
-def read_screening(document: Mapping[str, Any]) -> RegistryScreening:
+def read_registry_scan(document: Mapping[str, Any]) -> RegistryScan:
     """Return the record of a registry screening of any version; see `read_calculation`."""
-    return _read(RegistryScreening, document, name=f"registry screening {_show(document.get('key'))}")
+    return _read(RegistryScan, document, name=f"registry screening {_show(document.get('key'))}")
 
 
 def read_record(document: Mapping[str, Any]) -> StoredRecord:
     """Return the calculation or registry screening of any version; see `read_calculation`."""
-    return read_screening(document) if "kind" in document else read_calculation(document)
+    return read_registry_scan(document) if "kind" in document else read_calculation(document)
 
 
 def read_stabilization(document: Mapping[str, Any]) -> StabilizationDoc:

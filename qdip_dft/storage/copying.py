@@ -12,8 +12,8 @@ from typing import Any
 from maggma.core import Store
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.storage.codec import Document, encode_value
 from qdip_dft.results.archive import Archive
+from qdip_dft.storage.codec import Document, encode_value
 
 KEYS = {"calculations": ("uuid", "index"), "stabilizations": ("id",)}
 """The fields that identify a document of each collection."""

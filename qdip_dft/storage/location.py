@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.storage.mongo_address import is_mongo_uri
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.results.archive import Archive
 from qdip_dft.results.fields import INDEXES
+from qdip_dft.storage.mongo_address import is_mongo_uri
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
 
 def open_results(location: str | Path) -> Archive:

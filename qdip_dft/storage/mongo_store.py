@@ -19,9 +19,9 @@ from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyM
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.storage.codec import Document, decode_value, encode_document
-from qdip_dft.storage.projections import project_document, read_projection
 from qdip_dft.storage.large_parts import FIELD, LARGEST_DOCUMENT_BYTES, restore_document, split_document
 from qdip_dft.storage.mongo_address import MongoAddress, read_address, refuse_address
+from qdip_dft.storage.projections import project_document, read_projection
 
 ANSWER_TIMEOUT_S = 10.0
 """How long a server may take to answer at all, in s."""

@@ -6,7 +6,7 @@
       qdip.sqlite      all documents (`qdip_dft.storage.sqlite_store`)
       run.lock         held by the kernel for a running study; its text says who
       run.json         what the running study is at (`qdip_dft.execution.run_notes`); left behind by a killed run
-      checkpoints/     energies of screenings and relaxations that are not finished
+      checkpoints/     energies of registry_scans and relaxations that are not finished
       reports/NAME/    figures and tables, drawn from the documents
 
 Reading never needs the lock.  The folder should be on a disk of this machine: on network drives (NFS, Lustre) file
@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING
 
 from qdip_dft import __version__
 from qdip_dft.errors import ResultsError
+from qdip_dft.results.archive import Archive
+from qdip_dft.results.fields import INDEXES, SUMMARY_FIELDS
 from qdip_dft.storage.sqlite_errors import explain_file_errors, explain_sqlite_errors, measure_free_space_mb
 from qdip_dft.storage.sqlite_store import SQLiteStore, open_connection
 from qdip_dft.storage.summary_store import SummaryStore
-from qdip_dft.results.archive import Archive
-from qdip_dft.results.fields import INDEXES, SUMMARY_FIELDS
 
 if TYPE_CHECKING:
     from jobflow import JobStore

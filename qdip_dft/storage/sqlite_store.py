@@ -27,8 +27,6 @@ from maggma.core.store import DateTimeFormat
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.storage.codec import Document, decode_value, encode_document, encode_value
-from qdip_dft.storage.filters import Field, Filter, parse_filter, split_field
-from qdip_dft.storage.projections import Projection, project_document, read_projection
 from qdip_dft.storage.filter_sql import (
     crosses_list_sql,
     filter_to_sql,
@@ -45,6 +43,8 @@ from qdip_dft.storage.filter_values import (
     text_matches,
     value_passes,
 )
+from qdip_dft.storage.filters import Field, Filter, parse_filter, split_field
+from qdip_dft.storage.projections import Projection, project_document, read_projection
 from qdip_dft.storage.sqlite_errors import explain_sqlite_errors
 
 BUSY_TIMEOUT_S = 60.0

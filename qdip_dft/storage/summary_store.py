@@ -17,9 +17,9 @@ from typing import Any
 from maggma.core import Sort
 
 from qdip_dft.storage.codec import Document, decode_value
+from qdip_dft.storage.filter_sql import crosses_list_sql, filter_to_sql, index_sql, json_path_sql, type_sql
 from qdip_dft.storage.filters import Field, FieldTest, Filter, Not, parse_filter, split_field
 from qdip_dft.storage.projections import project_document, read_projection
-from qdip_dft.storage.filter_sql import crosses_list_sql, filter_to_sql, index_sql, json_path_sql, type_sql
 from qdip_dft.storage.sqlite_store import SQLiteStore, has_table, transaction
 
 

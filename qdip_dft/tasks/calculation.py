@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.errors import OutOfTime, ScratchError
-from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
+from qdip_dft.runtime.deadline import Deadline, working_until
+from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine, RelaxationStep

@@ -23,16 +23,16 @@ from qdip_dft.builders.registry import (
     GAP_ENERGY_TOLERANCE_EV_PER_ANG2,
     TYPICAL_STIFFNESS_EV_PER_ANG4,
     GapMinimum,
-    GapSample,
+    GapPoint,
     find_best_gap,
     join_at_gap,
     measure_gap_ang,
 )
-from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.errors import OutOfTime, ScratchError
-from qdip_dft.runtime.journal import append_entry, read_entries, recordings
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
-from qdip_dft.model.registry import RegistryScreening, ScreenedPoint, ScreeningTask
+from qdip_dft.model.registry import RegistryScan, RegistryScanTask, ScannedRegistry
+from qdip_dft.runtime.deadline import Deadline, working_until
+from qdip_dft.runtime.journal import append_entry, read_entries, recordings
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("qdip_dft.progress")
 
 
-def name_screening(label: str) -> str:
+def name_registry_scan(label: str) -> str:
     """Return what a screening is called in plans and messages."""
     return f"registry screening {label}"
 
@@ -50,13 +50,13 @@ def checkpoint_file(folder: str | Path, key: str) -> Path:
     return Path(folder) / f"screening-{key}.jsonl"
 
 
-def screen_task(task: dict[str, Any], engine: Engine, key: str, checkpoint_folder: str, attempt: int) -> dict[str, Any]:
-    """Return a `RegistryScreening` as plain data.
+def scan_task(task: dict[str, Any], engine: Engine, key: str, checkpoint_folder: str, attempt: int) -> dict[str, Any]:
+    """Return a `RegistryScan` as plain data.
 
     Parameters
     ----------
     task
-        A `ScreeningTask` as plain data.
+        A `RegistryScanTask` as plain data.
     engine
         The engine that calculates.
     key
@@ -75,7 +75,7 @@ def screen_task(task: dict[str, Any], engine: Engine, key: str, checkpoint_folde
     folder = (recordings() or Path()) / checkpoint_folder
     with working_until(Deadline.from_environment()):
         record = screen(
-            ScreeningTask.model_validate(task), engine, key=key, checkpoint=Checkpoint(checkpoint_file(folder, key))
+            RegistryScanTask.model_validate(task), engine, key=key, checkpoint=Checkpoint(checkpoint_file(folder, key))
         )
     return record.model_copy(update={"attempt": attempt}).model_dump(mode="json")
 
@@ -91,13 +91,13 @@ class Checkpoint:
     """
 
     path: Path | None
-    known: dict[str, GapSample] = field(init=False, default_factory=dict)
+    known: dict[str, GapPoint] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.path is not None:
-            self.known = {name: GapSample(*numbers) for name, *numbers in read_entries(self.path)}
+            self.known = {name: GapPoint(*numbers) for name, *numbers in read_entries(self.path)}
 
-    def add(self, name: str, sample: GapSample) -> None:
+    def add(self, name: str, sample: GapPoint) -> None:
         """Keep an energy."""
         self.known[name] = sample
         if self.path is None:
@@ -106,7 +106,7 @@ class Checkpoint:
         append_entry(self.path, [name, sample.offset_ang, sample.energy_ev, sample.slope_ev_per_ang])
 
 
-def screen(task: ScreeningTask, engine: Engine, *, key: str, checkpoint: Checkpoint) -> RegistryScreening:
+def screen(task: RegistryScanTask, engine: Engine, *, key: str, checkpoint: Checkpoint) -> RegistryScan:
     """Compare all points of a task: each at its best gap, the best of them calculated at that gap.
 
     Parameters
@@ -128,7 +128,7 @@ def screen(task: ScreeningTask, engine: Engine, *, key: str, checkpoint: Checkpo
     screening.report(ProgressKind.FINISHED if best else ProgressKind.FAILED, step=len(screening.places))
     energies = np.array([point.energy_ev for point in points])
     cell = screening.places[0].cell
-    return RegistryScreening(
+    return RegistryScan(
         key=key,
         task=task,
         theory=engine.theory(),
@@ -159,7 +159,7 @@ _Minima = list[tuple[Place, GapMinimum]]
 class _Screening:
     """The state of a running screening."""
 
-    task: ScreeningTask
+    task: RegistryScanTask
     engine: Engine
     checkpoint: Checkpoint
     failures: list[str] = field(init=False, default_factory=list)
@@ -204,17 +204,17 @@ class _Screening:
             self.failures.append(f"{place.name}: {type(error).__name__}: {error}")
             return None
 
-    def _sampler(self, place: Place) -> Callable[[float], GapSample]:
+    def _sampler(self, place: Place) -> Callable[[float], GapPoint]:
         return lambda offset_ang: self._sample(place, offset_ang)
 
-    def _sample(self, place: Place, offset_ang: float) -> GapSample:
+    def _sample(self, place: Place, offset_ang: float) -> GapPoint:
         name = f"{place.name} +{offset_ang:.6f} Å"
         known = self.checkpoint.known.get(name)
         if known is not None:
             return known
         result = self.engine.static(self._build(place, offset_ang).to_record())
         film_forces = np.array(result.forces_ev_per_ang)[self.dot.n_atoms :]
-        sample = GapSample(offset_ang, result.energy_ev, -float(film_forces[:, 2].sum()))
+        sample = GapPoint(offset_ang, result.energy_ev, -float(film_forces[:, 2].sum()))
         self.checkpoint.add(name, sample)
         return sample
 
@@ -227,7 +227,7 @@ class _Screening:
             vacuum_ang=self.task.vacuum_ang,
         )
 
-    def calculate_best(self, minima: _Minima) -> list[ScreenedPoint]:
+    def calculate_best(self, minima: _Minima) -> list[ScannedRegistry]:
         """Return the best points with their energies calculated at their own gap, lowest first."""
         best = []
         for place, minimum in self._choose_distinct(minima):
@@ -244,10 +244,10 @@ class _Screening:
                 chosen.append(found)
         return chosen
 
-    def describe(self, place: Place, minimum: GapMinimum) -> ScreenedPoint:
+    def describe(self, place: Place, minimum: GapMinimum) -> ScannedRegistry:
         """Return the record of a point."""
         interface = self._build(place, minimum.offset_ang)
-        return ScreenedPoint(
+        return ScannedRegistry(
             turn=place.variant.turn,
             shift=place.displacement.fractions,
             shift_ang=place.displacement.shift_ang,
@@ -261,7 +261,7 @@ class _Screening:
 
     def report(self, kind: ProgressKind, *, step: int, energy_ev: float | None = None) -> None:
         """Tell the log how many positions are done."""
-        label = name_screening(self.task.label)
+        label = name_registry_scan(self.task.label)
         event = ProgressEvent(
             kind=kind,
             label=label,

@@ -9,11 +9,11 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from qdip_dft.analysis.comparison import compare_results
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.report.atlas import render_atlas
 from qdip_dft.report.comparison import render_comparison_page
 from qdip_dft.results.migrations import read_stabilization
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.browser.headless import Browser
 from tests.command_line import qdip
 from tests.synthetic_results import make_results

@@ -9,8 +9,8 @@ from PIL import Image, ImageChops
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.report.study_page import render_study_page
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.browser.headless import Browser
 from tests.command_line import qdip
 from tests.unit.hostile_documents import make_hostile

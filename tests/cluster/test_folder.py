@@ -13,9 +13,9 @@ import yaml
 from fireworks import FWorker, fw_config
 from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
-from qdip_dft.errors import ResultsError
 from qdip_dft.cluster.folder import ClusterFolder, ClusterSettings, write_cluster_folder
 from qdip_dft.cluster.resources import JobClass, Request, Resources, Scheduler, read_resources
+from qdip_dft.errors import ResultsError
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.engine import PresetName
 from tests.command_line import assert_four_parts, qdip

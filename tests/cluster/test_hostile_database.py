@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from qdip_dft.errors import ResultsError
 from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.cluster.fireworks.worker import FOREIGN
 from qdip_dft.cluster.resources import Resources
 from qdip_dft.cluster.submission import submit_study
-from qdip_dft.cluster.fireworks.worker import FOREIGN
+from qdip_dft.errors import ResultsError
 from tests.cluster.test_walltime import worker_files
 
 BAIT = {"@module": "this", "@class": "Poem", "@version": "1"}
@@ -109,8 +109,8 @@ def test_the_name_of_a_study_from_the_database_cannot_leave_the_results_folder(n
 
 
 def test_a_job_may_name_no_method_of_a_class_and_no_attribute_of_a_module(toy_plan):
-    from qdip_dft.cluster.stored_job import StoredJob, write_job
     from qdip_dft.cluster.fireworks.stage import is_advance
+    from qdip_dft.cluster.stored_job import StoredJob, write_job
 
     job = next(job for job in toy_plan.make_flow(lambda _: None).jobs if not is_advance(job))
     content = json.loads(write_job(job))

@@ -19,15 +19,10 @@ from jobflow import JobStore
 from jobflow_remote.remote.data import get_remote_in_file, get_remote_store
 from maggma.stores import MemoryStore
 
-from qdip_dft.errors import ResultsError
-from qdip_dft.cluster.folder import ClusterFolder, write_cluster_folder
 from qdip_dft.cluster.fireworks.outbox import Outbox
 from qdip_dft.cluster.fireworks.queue import FireworksQueue
 from qdip_dft.cluster.fireworks.reconcile import Reconciler
-from qdip_dft.cluster.resources import Resources
-from qdip_dft.cluster.stored_job import write_job
-from qdip_dft.cluster.submission import SubmitSummary, submit_through
-from qdip_dft.execution.local import run_study
+from qdip_dft.cluster.folder import ClusterFolder, write_cluster_folder
 from qdip_dft.cluster.managers import Action, Manager, act_on_study, list_all_statuses, open_queue
 from qdip_dft.cluster.remote.checkup import check_remote
 from qdip_dft.cluster.remote.control import list_statuses
@@ -35,6 +30,11 @@ from qdip_dft.cluster.remote.project import read_project
 from qdip_dft.cluster.remote.queue import RemoteQueue
 from qdip_dft.cluster.remote.runner import is_at_work, run_runner
 from qdip_dft.cluster.remote.studies import Studies
+from qdip_dft.cluster.resources import Resources
+from qdip_dft.cluster.stored_job import write_job
+from qdip_dft.cluster.submission import SubmitSummary, submit_through
+from qdip_dft.errors import ResultsError
+from qdip_dft.execution.local import run_study
 from tests.cluster.conftest import TOY_STUDY
 from tests.command_line import assert_four_parts, qdip
 from tests.private_mongod import PrivateMongod

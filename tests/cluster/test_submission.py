@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 from fireworks import LaunchPad
 
-from qdip_dft.planning.campaign import plan_all
-from qdip_dft.errors import ResultsError
-from qdip_dft.cluster.fireworks.control import cancel_study, list_statuses, pause_study, rerun_failed, resume_study
 from qdip_dft.cluster.database import STANDBY, ClusterDatabase
+from qdip_dft.cluster.fireworks.control import cancel_study, list_statuses, pause_study, rerun_failed, resume_study
 from qdip_dft.cluster.folder import write_cluster_folder
+from qdip_dft.cluster.managers import Action, act_on_study
 from qdip_dft.cluster.resources import Resources
 from qdip_dft.cluster.submission import SubmitSummary, count_together, submit_study
+from qdip_dft.errors import ResultsError
 from qdip_dft.execution.local import run_study
-from qdip_dft.cluster.managers import Action, act_on_study
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.planning.campaign import plan_all
 from qdip_dft.planning.plan import StudyPlan, plan_study
 from tests.cluster.conftest import TOY_CAMPAIGN
 
-N_CALCULATIONS = 24  # 22 of the terms and two registry screenings
+N_CALCULATIONS = 24  # 22 of the terms and two registry registry_scans
 N_STAGES = 5
 
 

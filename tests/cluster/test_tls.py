@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from qdip_dft.storage.location import open_results
-from qdip_dft.cluster.fireworks.checkup import check_cluster
 from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.cluster.fireworks.checkup import check_cluster
 from qdip_dft.cluster.folder import ClusterFolder
+from qdip_dft.storage.location import open_results
 from tests.cluster.conftest import TOY_STUDY
 from tests.cluster.private_slurm import free_ports
 from tests.command_line import qdip

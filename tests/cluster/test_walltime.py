@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 from fireworks import FWorker
 
-from qdip_dft.runtime.deadline import END_VARIABLE, MARGIN_VARIABLE, SLURM_END_VARIABLE
-from qdip_dft.engines.testing import TestingEngine
-from qdip_dft.errors import ResultsError
+from qdip_dft.cluster.database import CONTINUED
 from qdip_dft.cluster.fireworks.batch_job import BATCH_VARIABLE, announce_end, parse_walltime_s
 from qdip_dft.cluster.fireworks.control import list_statuses
-from qdip_dft.cluster.database import CONTINUED
-from qdip_dft.cluster.resources import Resources, Scheduler
-from qdip_dft.cluster.submission import submit_study
 from qdip_dft.cluster.fireworks.task import MOST_CONTINUATIONS
 from qdip_dft.cluster.fireworks.worker import Worker, WorkerQueue
+from qdip_dft.cluster.resources import Resources, Scheduler
+from qdip_dft.cluster.submission import submit_study
+from qdip_dft.engines.testing import TestingEngine
+from qdip_dft.errors import ResultsError
 from qdip_dft.execution.local import run_study
+from qdip_dft.runtime.deadline import END_VARIABLE, MARGIN_VARIABLE, SLURM_END_VARIABLE
 from tests.cluster.conftest import TOY_STUDY
 from tests.cluster.test_end_to_end import init_cluster, qlaunch
 from tests.command_line import qdip
@@ -158,17 +158,17 @@ def test_a_screening_goes_on_in_another_launch_folder(  # noqa: PLR0917 (fixture
 ):
     """Its energies lie in the scratch folder of the cluster, not in the folder of the launch."""
     submit_study(toy_plan, launchpad, resources=Resources())
-    is_screening = {"name": {"$regex": "registry screening"}, "state": "READY"}
-    while database.fireworks.find_one(is_screening) is None:
+    is_registry_scan = {"name": {"$regex": "registry screening"}, "state": "READY"}
+    while database.fireworks.find_one(is_registry_scan) is None:
         assert work(1) == 1
     others = {"state": "READY", "name": {"$not": {"$regex": "registry screening"}}}
     database.fireworks.update_many(others, {"$set": {"state": "PAUSED"}})
     monkeypatch.setenv("TEST_EVALUATION_S", "0.02")
     before = len(evaluations)
-    while database.fireworks.find_one({**is_screening, "state": {"$in": ["READY"]}}) is not None:
+    while database.fireworks.find_one({**is_registry_scan, "state": {"$in": ["READY"]}}) is not None:
         run(0.6)
-    screenings = database.archive().list_screenings()
-    assert len(evaluations) - before == sum(screening.n_evaluations for screening in screenings)
+    registry_scans = database.archive().list_registry_scans()
+    assert len(evaluations) - before == sum(screening.n_evaluations for screening in registry_scans)
     assert database.fireworks.count_documents({"spec.qdip.term": CONTINUED}) >= 2
 
 

@@ -19,18 +19,18 @@ from maggma.stores import MemoryStore
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
-from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.errors import ResultsError
-from qdip_dft.cluster.fireworks.alive import report_alive
 from qdip_dft.cluster.claims import Claims
 from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.cluster.fireworks.alive import report_alive
 from qdip_dft.cluster.fireworks.outbox import Outbox, insist
-from qdip_dft.cluster.resources import Resources
-from qdip_dft.cluster.stored_job import StoredJob, _run_with_jobflow, read_job, write_job
 from qdip_dft.cluster.fireworks.stage import is_advance
-from qdip_dft.cluster.submission import submit_study
 from qdip_dft.cluster.fireworks.task import RunJob
 from qdip_dft.cluster.fireworks.worker import Worker, WorkerQueue
+from qdip_dft.cluster.resources import Resources
+from qdip_dft.cluster.stored_job import StoredJob, _run_with_jobflow, read_job, write_job
+from qdip_dft.cluster.submission import submit_study
+from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.errors import ResultsError
 from qdip_dft.jobs.calculate import calculation_job
 from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.engine import EngineSpec
@@ -85,8 +85,8 @@ def test_a_job_runs_functions_of_jobs_only(toy_plan):
 
 
 @pytest.mark.parametrize("stage", ["calculation", "screening"])
-def test_without_jobflow_a_job_leaves_the_document_that_jobflow_would(toy_plan, toy_screening, stage):
-    job = first_job(toy_plan) if stage == "calculation" else toy_screening
+def test_without_jobflow_a_job_leaves_the_document_that_jobflow_would(toy_plan, toy_registry_scan, stage):
+    job = first_job(toy_plan) if stage == "calculation" else toy_registry_scan
     ours, theirs = StoredJob(write_job(job)).run(), _run_with_jobflow(read_job(write_job(job)))
     assert theirs.pop("@version")
     for document in (ours, theirs):
@@ -97,7 +97,7 @@ def test_without_jobflow_a_job_leaves_the_document_that_jobflow_would(toy_plan, 
 
 
 @pytest.fixture
-def toy_screening(tmp_path) -> Any:
+def toy_registry_scan(tmp_path) -> Any:
     from tests.integration.test_registry_screening import job_of, make_task
 
     task = make_task(grid_spacing_ang=5.0)

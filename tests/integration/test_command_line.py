@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from qdip_dft.model.registry import RegistryScanTask
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
-from qdip_dft.model.registry import ScreeningTask
 from tests.command_line import QDIP, Outcome, assert_four_parts, qdip
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
-N_CALCULATIONS = 24  # 22 of the terms and two registry screenings
+N_CALCULATIONS = 24  # 22 of the terms and two registry registry_scans
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def read_report(results: Path) -> dict[str, object]:
 def stored_times(results: Path) -> dict[str, str]:
     """Return when each stored calculation was finished, by key."""
     archive = open_archive(ResultsFolder(results))
-    records = (*archive.list_calculations(), *archive.list_screenings())
+    records = (*archive.list_calculations(), *archive.list_registry_scans())
     return {record.key: record.finished_at for record in records}
 
 
@@ -92,7 +92,7 @@ def test_planned_atoms_are_those_that_are_calculated(finished_results: Path) -> 
         record = archive.find_record(calculation["key"])
         assert record is not None
         task = record.task
-        n_atoms = task.n_atoms if isinstance(task, ScreeningTask) else task.structure.n_atoms
+        n_atoms = task.n_atoms if isinstance(task, RegistryScanTask) else task.structure.n_atoms
         assert n_atoms == calculation["n_atoms"]
 
 

@@ -15,10 +15,10 @@ from qdip_dft.engines.base import OnStep
 from qdip_dft.engines.code_run import count_k_points
 from qdip_dft.engines.registry import ENGINES
 from qdip_dft.engines.testing import TestingEngine
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.model.calculation import EngineResult, Freedom, LevelOfTheory
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import assert_four_parts, qdip
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"

@@ -21,8 +21,8 @@ from ase.eos import EquationOfState, birchmurnaghan
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.potential import arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from qdip_dft.model.engine import Dispersion, EngineSpec, PresetName
+from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from tests.dft_codes import CODES, require_code, rock_salt
 
 VOLUMES = np.linspace(0.94, 1.06, 7)

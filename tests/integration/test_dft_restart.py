@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.errors import OutOfTime
+from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from tests.dft_codes import CODES, coarse_engine, require_code, silicon, spec_of
 

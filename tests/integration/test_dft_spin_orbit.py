@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from qdip_dft.model.keys import calculation_key
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.espresso.engine import EspressoEngine, find_pseudopotential, pseudopotential_folder
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import EngineError
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.steps import Stage
-from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import CalculationTask, Freedom
+from qdip_dft.model.keys import calculation_key
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
 from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from tests.dft_codes import coarse_engine, require_code, rock_salt, scratch_files, silicon, spec_of
 
 

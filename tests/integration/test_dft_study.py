@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 
 from qdip_dft.cli.stored import open_archive_of
-from qdip_dft.engines.relaxation.recorded import SCRATCH_VARIABLE
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.storage.results_folder import ResultsFolder
+from qdip_dft.engines.relaxation.recorded import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import CalculationRecord, Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import read_study
+from qdip_dft.storage.results_folder import ResultsFolder
 from tests.dft_codes import require_code
 
 STUDY = "pbte-cspbi3-dft"

@@ -18,8 +18,8 @@ import yaml
 from qdip_dft.cli.stored import open_archive_of
 from qdip_dft.engines.relaxation.recorded import SCRATCH_VARIABLE
 from qdip_dft.engines.vasp.engine import VERSION_VARIABLE
-from qdip_dft.storage.results_folder import ResultsFolder
 from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.storage.results_folder import ResultsFolder
 from tests.command_line import Outcome, assert_four_parts, qdip
 from tests.unit.studies import TINY_STUDY
 from tests.unit.test_vasp import STAND_IN, write_potentials

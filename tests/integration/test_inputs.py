@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from pymatgen.io.vasp.inputs import Poscar
 
-from qdip_dft.engines.relaxation.recorded import SCRATCH_VARIABLE
 from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.engines.relaxation.recorded import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.planning.plan import plan_study, read_study

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qdip_dft.storage.location import make_results, open_results
 from qdip_dft.results.migrations import read_stabilization
 from qdip_dft.results.query import list_rows
+from qdip_dft.storage.location import make_results, open_results
 from tests.synthetic_results import make_results as make_documents
 
 N_DOCUMENTS = int(os.environ.get("QDIP_DRILL_DOCUMENTS", "300"))

@@ -18,21 +18,21 @@ from pydantic import ValidationError
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.registry import find_displacement_cell, join_at_gap
 from qdip_dft.builders.variants import list_half_turns
-from qdip_dft.model.keys import screening_key
-from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.execution.local import run_study
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
-from qdip_dft.jobs.screen import screening_job
-from qdip_dft.tasks.screening import Checkpoint, checkpoint_file, screen
+from qdip_dft.jobs.screen import registry_scan_job
 from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.engine import Dispersion, EngineSpec
-from qdip_dft.model.registry import RegistryScreening, ScreeningTask
+from qdip_dft.model.keys import registry_scan_key
+from qdip_dft.model.registry import RegistryScan, RegistryScanTask
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import StudyPlan
+from qdip_dft.runtime.deadline import Deadline, working_until
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
+from qdip_dft.tasks.screening import Checkpoint, checkpoint_file, screen
 from tests.unit.studies import make_steps
 from tests.unit.test_registry import IDENTITY, ROOT_TWO, perovskite_on, rock_salt_slab, supercell
 
@@ -44,20 +44,20 @@ def engine_of(name: str, potential: str | None = None) -> Engine:
     return engine_from_spec(EngineSpec(name=name, potential=potential, dispersion=Dispersion.NONE))
 
 
-def make_task(**changes: Any) -> ScreeningTask:
+def make_task(**changes: Any) -> RegistryScanTask:
     """Return PbSe(100)//CsPbBr3(100), 26 atoms, with both faces of the film."""
     dot = supercell(rock_salt_slab(2), ROOT_TWO)
     film = perovskite_on(dot, IDENTITY, 2)
     choices = {"grid_spacing_ang": 2.2, "n_kept": 2, "turns": list_half_turns(dot.lattice_ang[:2, :2])} | changes
     slabs = {"dot": dot.to_record(), "film": film.to_record()}
-    return ScreeningTask(label="PbSe(100)//CsPbBr3(100)", formal_charges=CHARGES, **(slabs | choices))
+    return RegistryScanTask(label="PbSe(100)//CsPbBr3(100)", formal_charges=CHARGES, **(slabs | choices))
 
 
-def screen_with(engine: Engine, task: ScreeningTask, path: Path) -> RegistryScreening:
-    return screen(task, engine, key=screening_key(task, engine.theory()), checkpoint=Checkpoint(path))
+def scan_with(engine: Engine, task: RegistryScanTask, path: Path) -> RegistryScan:
+    return screen(task, engine, key=registry_scan_key(task, engine.theory()), checkpoint=Checkpoint(path))
 
 
-def energy_ev(engine: Engine, task: ScreeningTask, shift_ang: np.ndarray) -> float:
+def energy_ev(engine: Engine, task: RegistryScanTask, shift_ang: np.ndarray) -> float:
     dot, film = (find_ions(slab, CHARGES) for slab in (task.dot, task.film))
     x, y = map(float, shift_ang)
     interface = join_at_gap(dot, film, shift_ang=(x, y), gap_offset_ang=0.2, vacuum_ang=15.0)
@@ -77,7 +77,7 @@ def test_a_network_s_energy_is_invariant_under_the_vectors_of_the_displacement_c
 
 def test_the_best_points_are_calculated_at_their_own_gap(tmp_path: Path) -> None:
     task, engine = make_task(), engine_of("mlip", "chgnet")
-    found = screen_with(engine, task, tmp_path / "energies.jsonl")
+    found = scan_with(engine, task, tmp_path / "energies.jsonl")
     predicted = {(p.turn, p.shift): p for p in found.points}
     assert [p.energy_ev for p in found.best] == sorted(p.energy_ev for p in found.best)
     assert len(found.best) == 2
@@ -89,7 +89,7 @@ def test_the_best_points_are_calculated_at_their_own_gap(tmp_path: Path) -> None
 
 def test_the_best_gap_of_a_network_is_that_of_a_scan(tmp_path: Path) -> None:
     task, engine = make_task(grid_spacing_ang=5.0, turns=make_task().turns[:1], n_kept=1), engine_of("mlip", "chgnet")
-    best = screen_with(engine, task, tmp_path / "energies.jsonl").best[0]
+    best = scan_with(engine, task, tmp_path / "energies.jsonl").best[0]
     dot, film = (find_ions(slab, CHARGES) for slab in (task.dot, task.film))
     scan = [
         engine.static(
@@ -101,7 +101,7 @@ def test_the_best_gap_of_a_network_is_that_of_a_scan(tmp_path: Path) -> None:
 
 
 def test_range_and_deviation_describe_all_points_of_the_grid(tmp_path: Path) -> None:
-    found = screen_with(engine_of("testing"), make_task(), tmp_path / "energies.jsonl")
+    found = scan_with(engine_of("testing"), make_task(), tmp_path / "energies.jsonl")
     energies = [point.energy_ev for point in found.points for _ in range(point.multiplicity)]
     assert found.range_ev == pytest.approx(max(energies) - min(energies))
     assert found.deviation_ev == pytest.approx(np.std(energies))
@@ -109,9 +109,9 @@ def test_range_and_deviation_describe_all_points_of_the_grid(tmp_path: Path) -> 
     assert len(energies) == 2 * 2**2
 
 
-def job_of(task: ScreeningTask, **options: Any) -> Job:
+def job_of(task: RegistryScanTask, **options: Any) -> Job:
     engine = engine_of("testing")
-    return screening_job(task, engine, key=screening_key(task, engine.theory()), **options)
+    return registry_scan_job(task, engine, key=registry_scan_key(task, engine.theory()), **options)
 
 
 def test_a_job_gives_plain_data_and_keeps_its_checkpoint(tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_a_job_gives_plain_data_and_keeps_its_checkpoint(tmp_path: Path) -> None
     job = job_of(task, checkpoint_folder=str(tmp_path / "checkpoints"))
     store = JobStore(MemoryStore())
     outcome = run_locally(job, store=store, log=False, ensure_success=True, root_dir=tmp_path)[job.uuid][1].output
-    record = RegistryScreening.model_validate_json(json.dumps(outcome))
-    assert record.key == screening_key(task, engine_of("testing").theory())
+    record = RegistryScan.model_validate_json(json.dumps(outcome))
+    assert record.key == registry_scan_key(task, engine_of("testing").theory())
     assert checkpoint_file(tmp_path / "checkpoints", record.key).exists()  # until the record is stored
     assert record.is_usable
 
@@ -173,15 +173,15 @@ def mortal() -> MortalEngine:
 
 def test_a_killed_job_continues_where_it_stopped(mortal: MortalEngine, tmp_path: Path) -> None:
     task = make_task()
-    whole = screen_with(engine_of("testing"), task, tmp_path / "whole.jsonl")
+    whole = scan_with(engine_of("testing"), task, tmp_path / "whole.jsonl")
     mortal.lives.append(5)
     path = tmp_path / "energies.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        screen_with(mortal, task, path)
+        scan_with(mortal, task, path)
     with path.open("a") as file:
         file.write('\n["as cut at 0.2')  # the kill came while a line was written
     mortal.lives.clear()
-    continued = screen_with(mortal, task, path)
+    continued = scan_with(mortal, task, path)
     assert len(mortal.calls) == whole.n_evaluations == continued.n_evaluations
     assert continued.points == whole.points
     assert continued.best == whole.best
@@ -189,11 +189,11 @@ def test_a_killed_job_continues_where_it_stopped(mortal: MortalEngine, tmp_path:
 
 def test_a_screening_that_runs_out_of_time_has_no_failed_place_and_goes_on(tmp_path: Path) -> None:
     task, path = make_task(), tmp_path / "energies.jsonl"
-    whole = screen_with(engine_of("testing"), task, tmp_path / "whole.jsonl")
+    whole = scan_with(engine_of("testing"), task, tmp_path / "whole.jsonl")
     with working_until(Deadline(end_s=time.time() + 1e6)) as deadline, pytest.raises(OutOfTime, match="goes on"):
-        screen_with(HurriedEngine(engine_of("testing").relaxation, deadline), task, path)
+        scan_with(HurriedEngine(engine_of("testing").relaxation, deadline), task, path)
     assert len(Checkpoint(path).known) == 1
-    assert screen_with(engine_of("testing"), task, path).points == whole.points
+    assert scan_with(engine_of("testing"), task, path).points == whole.points
 
 
 def test_a_run_killed_within_a_screening_goes_on_with_its_energies(mortal: MortalEngine, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_run_killed_within_a_screening_goes_on_with_its_energies(mortal: Morta
     run_study(plan, results=folder.path)
     archive = open_archive(folder)
     n_static = sum(record.task.freedom is Freedom.NONE for record in archive.list_calculations())
-    assert len(mortal.calls) == n_static + sum(record.n_evaluations for record in archive.list_screenings())
+    assert len(mortal.calls) == n_static + sum(record.n_evaluations for record in archive.list_registry_scans())
     assert list(folder.checkpoints.iterdir()) == []
 
 
@@ -241,7 +241,7 @@ class FaultyEngine(TestingEngine):
 
 def test_a_point_without_an_energy_is_named_and_the_others_count(tmp_path: Path) -> None:
     engine = FaultyEngine(relaxation=engine_of("testing").relaxation)
-    found = screen_with(engine, make_task(), tmp_path / "energies.jsonl")
+    found = scan_with(engine, make_task(), tmp_path / "energies.jsonl")
     assert all("as cut at" in failure and "look at its output" in failure for failure in found.failures)
     assert len(found.failures) == len(found.points) > 0
     assert {point.turn.is_flipped for point in found.points} == {True}
@@ -249,7 +249,7 @@ def test_a_point_without_an_energy_is_named_and_the_others_count(tmp_path: Path)
 
 def test_a_screening_without_any_energy_says_so(tmp_path: Path) -> None:
     engine = FaultyEngine(relaxation=engine_of("testing").relaxation)
-    found = screen_with(engine, make_task(turns=make_task().turns[:1]), tmp_path / "energies.jsonl")
+    found = scan_with(engine, make_task(turns=make_task().turns[:1]), tmp_path / "energies.jsonl")
     assert (found.best, found.range_ev, found.deviation_ev) == ((), None, None)
     assert len(found.failures) > 0
 

@@ -14,14 +14,14 @@ import pytest
 from pymongo import MongoClient
 
 from qdip_dft.errors import FilterError, ResultsError
-from qdip_dft.storage.copying import checksum, copy_results
-from qdip_dft.storage.location import make_results, open_results
-from qdip_dft.storage.mongo_address import read_address
-from qdip_dft.storage.mongo_store import MongoResultsStore
 from qdip_dft.results.archive import Archive
 from qdip_dft.results.fields import INDEXES
 from qdip_dft.results.migrations import read_stabilization
 from qdip_dft.results.query import list_rows, query_results
+from qdip_dft.storage.copying import checksum, copy_results
+from qdip_dft.storage.location import make_results, open_results
+from qdip_dft.storage.mongo_address import read_address
+from qdip_dft.storage.mongo_store import MongoResultsStore
 from tests.command_line import assert_four_parts, qdip
 from tests.private_mongod import PrivateMongod
 from tests.synthetic_results import make_results as make_documents

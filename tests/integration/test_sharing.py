@@ -17,11 +17,10 @@ from ase.io import read
 
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import LevelOfTheoryError, ResultsError
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.library.reading import read_structure
 from qdip_dft.model.calculation import CALCULATION_SCHEMA_VERSION, CalculationRecord, Freedom
 from qdip_dft.model.engine import EngineSpec
-from qdip_dft.model.registry import SCREENING_SCHEMA_VERSION
+from qdip_dft.model.registry import REGISTRY_SCAN_SCHEMA_VERSION
 from qdip_dft.model.stabilization import FORMULA_VERSION, STABILIZATION_SCHEMA_VERSION, StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
@@ -33,12 +32,13 @@ from qdip_dft.results.migrations import read_calculation, read_stabilization
 from qdip_dft.results.optimade_folder import export_optimade
 from qdip_dft.results.structure_export import read_labelled
 from qdip_dft.results.training_set import export_training_set
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import assert_four_parts, qdip
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 N_CALCULATIONS = 22
-N_SCREENINGS = 2
-N_DOCUMENTS = N_CALCULATIONS + N_SCREENINGS + 1
+N_REGISTRY_SCANS = 2
+N_DOCUMENTS = N_CALCULATIONS + N_REGISTRY_SCANS + 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Shared:
         """Return a copy of the archive in which every calculation was changed in the same way."""
         archive = open_archive(ResultsFolder(folder))
         archive.save_records([record.model_copy(update=changes) for record in self.archive.list_calculations()])
-        archive.save_records(list(self.archive.list_screenings()))
+        archive.save_records(list(self.archive.list_registry_scans()))
         for document in self.archive.list_stabilizations():
             archive.save_stabilization(document)
         return archive
@@ -89,7 +89,7 @@ def contents(bundle: Path) -> dict[str, bytes]:
 
 def stored(results: Path) -> tuple[list[StabilizationDoc], list[StoredRecord]]:
     archive = open_archive(ResultsFolder(results))
-    records = sorted([*archive.list_calculations(), *archive.list_screenings()], key=lambda record: record.key)
+    records = sorted([*archive.list_calculations(), *archive.list_registry_scans()], key=lambda record: record.key)
     return archive.list_stabilizations(), records
 
 
@@ -159,7 +159,7 @@ def test_a_bundle_holds_every_calculation_and_its_structures(shared: Shared) -> 
     keys = {name.split("/")[-1].removesuffix(".json") for name in members if name.startswith("documents/calculations/")}
     assert keys == set(shared.records())
     assert len(keys) == N_CALCULATIONS
-    assert sum(name.startswith("documents/screenings/") for name in members) == N_SCREENINGS
+    assert sum(name.startswith("documents/registry_scans/") for name in members) == N_REGISTRY_SCANS
     relaxed = [name for name in members if name.endswith("relaxed.cif")]
     assert len(relaxed) == sum(record.task.freedom is not Freedom.NONE for record in shared.records().values())
 
@@ -172,7 +172,7 @@ def test_the_manifest_lists_every_member_with_its_checksum(shared: Shared) -> No
     }
     assert manifest["document_versions"] == {
         "calculation": [CALCULATION_SCHEMA_VERSION],
-        "screening": [SCREENING_SCHEMA_VERSION],
+        "screening": [REGISTRY_SCAN_SCHEMA_VERSION],
         "stabilization": [STABILIZATION_SCHEMA_VERSION],
         "formula": [FORMULA_VERSION],
     }

@@ -16,7 +16,7 @@ from qdip_dft.analysis.stability import CandidateEnergies, compute_terms
 from qdip_dft.builders.films import build_strained_bulk
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.orientation import find_orientation, in_plane_vectors, orient_crystal
-from qdip_dft.builders.strain import interface_mesh
+from qdip_dft.builders.strain import interface_cell
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.model.calculation import EngineResult, Freedom
@@ -46,7 +46,7 @@ def strained_bulk(engine_name: str, name: str, strain: float) -> EngineResult:
     ions = find_ions(relaxed_bulk(engine_name, name).structure, load(name).formal_charges)
     oriented = orient_crystal(ions, find_orientation(ions, (1, 0, 0)))
     vectors = in_plane_vectors(oriented)
-    mesh = interface_mesh(vectors, vectors * (1 + strain), ONE_BY_ONE)
+    mesh = interface_cell(vectors, vectors * (1 + strain), ONE_BY_ONE)
     reference = build_strained_bulk(oriented, ((1, 0), (0, 1)), mesh, n_periods=1)
     return engine_of(engine_name).relax(reference.to_record(), Freedom.OUT_OF_PLANE)
 

@@ -55,8 +55,8 @@ def test_the_table_says_level_sign_and_assumptions(results: Path) -> None:
 
 
 def test_the_stored_document_is_the_printed_one(results: Path) -> None:
-    from qdip_dft.storage.results_folder import ResultsFolder
     from qdip_dft.results.temperatures import find_temperature
+    from qdip_dft.storage.results_folder import ResultsFolder
 
     printed = ask(results)
     stored = find_temperature(ResultsFolder(results).collection("temperatures"), "toy-study")

@@ -16,11 +16,11 @@ from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution, resolve_steps
 from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import StudySteps
-from qdip_dft.tasks.screening import Checkpoint, screen
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.study import StudySpec
+from qdip_dft.tasks.screening import Checkpoint, screen
 from tests.unit.crystals import load
 
 Records = dict[str, StoredRecord]
@@ -128,10 +128,10 @@ def stages(
     engine_of = {step.name: engines.of(step) for step in steps.steps}
     while (resolution := resolve(steps, records, engines)).unfinished:
         yield resolution
-        for screened, screening in resolution.ready_screenings.items():
+        for screened, screening in resolution.ready_registry_scans.items():
             key = resolution.keys[screened]
             if key not in records:
-                records[key] = screen(screening, engines.screening_engine, key=key, checkpoint=Checkpoint(None))
+                records[key] = screen(screening, engines.registry_engine, key=key, checkpoint=Checkpoint(None))
         for name, task in resolution.ready.items():
             key = resolution.keys[name]
             if key not in records:

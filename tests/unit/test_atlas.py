@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.report.atlas import choose_colours, render_atlas
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import assert_four_parts, qdip
 from tests.unit.hostile_documents import make_hostile
 from tests.unit.report_documents import make_black, make_document, make_yellow

@@ -22,11 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.results.bundle import MAX_MEMBER_BYTES, export_bundle
 from qdip_dft.results.bundle_reading import read_bundle
 from qdip_dft.results.evidence import hide_paths
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import assert_four_parts, qdip
 from tests.unit.crystals import load
 from tests.unit.report_documents import make_black, make_document, make_yellow

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdip_dft.model.keys import adapt_record, calculation_key, job_id
 from qdip_dft.model.calculation import (
     CalculationRecord,
     CalculationTask,
@@ -18,6 +17,7 @@ from qdip_dft.model.calculation import (
     Level,
     LevelOfTheory,
 )
+from qdip_dft.model.keys import adapt_record, calculation_key, job_id
 from qdip_dft.model.structure import StructureRecord
 from tests.unit.crystals import load, positions_ang
 

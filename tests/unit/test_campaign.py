@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from qdip_dft.planning.campaign import Counts, count_calculations, expand, is_campaign, plan_all, read_campaign
 from qdip_dft.errors import QdipError, SlabError, StructureError, StudyError
 from qdip_dft.library import list_campaigns
 from qdip_dft.model.campaign import CampaignSpec
+from qdip_dft.planning.campaign import Counts, count_calculations, expand, is_campaign, plan_all, read_campaign
 from qdip_dft.planning.plan import read_study
 
 TOY_CAMPAIGN = Path(__file__).parents[1] / "data" / "toy-campaign.yaml"

@@ -13,12 +13,12 @@ from qdip_dft.builders.continuation import match_dot, match_film
 from qdip_dft.builders.ions import Array, IonicCrystal, find_ions
 from qdip_dft.errors import InterfaceError
 from qdip_dft.flows.resolution import preview_structures
-from qdip_dft.flows.variations import Sample, list_samples
 from qdip_dft.flows.steps import Part, Step, Structures, StudySteps
+from qdip_dft.flows.variations import Variation, list_variations
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.model.uncertainty import SampleKind
+from qdip_dft.model.uncertainty import VariationKind
 from tests.unit.studies import make_steps
 
 THICK: dict[str, Any] = {"film": {"min_thickness_ang": 6, "thicknesses": 3, "registry_shifts": [[0, 0]]}}
@@ -69,15 +69,15 @@ def relax_by_hand(steps: StudySteps, film: Candidate) -> tuple[dict[str, Structu
     return structures | {names[Part.INTERFACE]: relaxed}, relaxed
 
 
-def sample_of(steps: StudySteps, film: Candidate, kind: SampleKind, index: int = 1) -> Sample:
-    return next(s for s in list_samples(steps, [film]) if s.kind is kind and s.index == index)
+def variation_of(steps: StudySteps, film: Candidate, kind: VariationKind, index: int = 1) -> Variation:
+    return next(s for s in list_variations(steps, [film]) if s.kind is kind and s.index == index)
 
 
-def interface_step(sample: Sample) -> Step:
+def interface_step(sample: Variation) -> Step:
     return next(step for step in sample.steps.steps if step.part is Part.INTERFACE)
 
 
-def start_of(sample: Sample, structures: Structures) -> StructureRecord:
+def start_of(sample: Variation, structures: Structures) -> StructureRecord:
     return interface_step(sample).build(preview_structures(sample.steps, earlier=structures))
 
 
@@ -116,16 +116,16 @@ def _nearest_ang(position: Array, others: Array, lattice: Array) -> float:
 def test_a_thicker_film_holds_the_relaxed_interface_of_the_study(name: str, turn: FilmTurn, index: int) -> None:
     steps, film = study_of(STUDIES[name], turn=turn)
     structures, relaxed = relax_by_hand(steps, film)
-    thick = start_of(sample_of(steps, film, SampleKind.FILM_THICKNESS, index), structures)
+    thick = start_of(variation_of(steps, film, VariationKind.FILM_THICKNESS, index), structures)
     assert thick.n_atoms > relaxed.n_atoms
     assert find_images_ang(relaxed, thick) < 1e-6
 
 
-@pytest.mark.parametrize("kind", [SampleKind.FILM_THICKNESS, SampleKind.DOT_THICKNESS])
-def test_molecules_come_along_atom_by_atom(kind: SampleKind) -> None:
+@pytest.mark.parametrize("kind", [VariationKind.FILM_THICKNESS, VariationKind.DOT_THICKNESS])
+def test_molecules_come_along_atom_by_atom(kind: VariationKind) -> None:
     steps, film = study_of(MOLECULAR)
     structures, relaxed = relax_by_hand(steps, film)
-    assert find_images_ang(relaxed, start_of(sample_of(steps, film, kind), structures)) < 1e-6
+    assert find_images_ang(relaxed, start_of(variation_of(steps, film, kind), structures)) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["neutral", "polar"])
@@ -133,7 +133,7 @@ def test_a_thicker_dot_holds_the_relaxed_interface_of_the_study(name: str) -> No
     steps, film = study_of(STUDIES[name])
     structures, relaxed = relax_by_hand(steps, film)
     above_ang = 1.0 if name == "polar" else -1.0  # the anions below a polar dot lie where its new lower face wants them
-    thick = start_of(sample_of(steps, film, SampleKind.DOT_THICKNESS), structures)
+    thick = start_of(variation_of(steps, film, VariationKind.DOT_THICKNESS), structures)
     assert thick.n_atoms > relaxed.n_atoms
     assert find_images_ang(relaxed, thick, above_ang=above_ang) < 1e-6
 
@@ -147,7 +147,7 @@ def test_molecules_at_the_face_of_the_thin_film_do_not_stand_so_inside_the_thick
     of_face = IonicCrystal(slab.lattice_ang, turned, slab.frac_centres).to_record()
     joined = geometry.join(structures[names[Part.DOT_SLAB]], of_face)
     structures |= {names[Part.FILM_SLAB]: of_face, names[Part.INTERFACE]: joined.to_record()}
-    sample = sample_of(steps, film, SampleKind.FILM_THICKNESS)
+    sample = variation_of(steps, film, VariationKind.FILM_THICKNESS)
     own = preview_structures(sample.steps, earlier=structures)
     thick = sample.steps.relaxations_of(sample.candidate)
     plain = sample.steps.geometry_of(sample.candidate).interface(own[thick[Part.DOT_SLAB]], own[thick[Part.FILM_SLAB]])
@@ -158,7 +158,7 @@ def test_molecules_at_the_face_of_the_thin_film_do_not_stand_so_inside_the_thick
 def test_added_layers_slide_as_one_piece_with_the_layer_that_they_continue() -> None:
     steps, film = study_of(NEUTRAL)
     structures, _ = relax_by_hand(steps, film)
-    sample = sample_of(steps, film, SampleKind.FILM_THICKNESS, 2)
+    sample = variation_of(steps, film, VariationKind.FILM_THICKNESS, 2)
     own = preview_structures(sample.steps, earlier=structures)
     names = sample.steps.relaxations_of(sample.candidate)
     joined = sample.steps.geometry_of(sample.candidate).interface(own[names[Part.DOT_SLAB]], own[names[Part.FILM_SLAB]])
@@ -172,7 +172,7 @@ def test_added_layers_slide_as_one_piece_with_the_layer_that_they_continue() -> 
 def test_an_interface_that_did_not_move_changes_nothing() -> None:
     steps, film = study_of(NEUTRAL)
     structures = preview_structures(steps)
-    sample = sample_of(steps, film, SampleKind.FILM_THICKNESS)
+    sample = variation_of(steps, film, VariationKind.FILM_THICKNESS)
     names = sample.steps.relaxations_of(sample.candidate)
     own = preview_structures(sample.steps, earlier=structures)
     plain = sample.steps.geometry_of(sample.candidate).interface(own[names[Part.DOT_SLAB]], own[names[Part.FILM_SLAB]])
@@ -182,8 +182,8 @@ def test_an_interface_that_did_not_move_changes_nothing() -> None:
 def test_only_other_thicknesses_wait_for_the_relaxed_interface_of_the_study() -> None:
     steps, film = study_of({**NEUTRAL, "uncertainty": {"preset": "balanced", "terminations": 2}})
     relaxed = steps.relaxations_of(film)[Part.INTERFACE]
-    waiting = {s.kind for s in list_samples(steps, [film]) if relaxed in interface_step(s).parents}
-    assert waiting == {SampleKind.FILM_THICKNESS, SampleKind.DOT_THICKNESS}
+    waiting = {s.kind for s in list_variations(steps, [film]) if relaxed in interface_step(s).parents}
+    assert waiting == {VariationKind.FILM_THICKNESS, VariationKind.DOT_THICKNESS}
 
 
 def test_other_ions_than_the_interface_was_built_from_are_refused() -> None:
@@ -191,7 +191,7 @@ def test_other_ions_than_the_interface_was_built_from_are_refused() -> None:
     structures, relaxed = relax_by_hand(steps, film)
     ions = find_ions(relaxed, steps.geometry_of(film).formal_charges)
     fewer = IonicCrystal(ions.lattice_ang, ions.ions[:-1], ions.frac_centres[:-1]).to_record()
-    sample = sample_of(steps, film, SampleKind.FILM_THICKNESS)
+    sample = variation_of(steps, film, VariationKind.FILM_THICKNESS)
     own = preview_structures(sample.steps, earlier=structures)
     own[steps.relaxations_of(film)[Part.INTERFACE]] = fewer
     with pytest.raises(InterfaceError, match=r"thicknesses to 1"):

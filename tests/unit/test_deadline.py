@@ -12,6 +12,15 @@ import pytest
 from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
 
+from qdip_dft.engines.base import Engine, Feature
+from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
+from qdip_dft.engines.registry import ENGINES, engine_from_spec
+from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
+from qdip_dft.engines.testing import TestingEngine, evaluate_morse
+from qdip_dft.errors import EngineError, OutOfTime, ScratchError
+from qdip_dft.jobs.calculate import calculation_job
+from qdip_dft.model.calculation import CalculationTask, Freedom
+from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.keys import calculation_key
 from qdip_dft.runtime.deadline import (
     END_VARIABLE,
@@ -21,17 +30,8 @@ from qdip_dft.runtime.deadline import (
     current_deadline,
     working_until,
 )
-from qdip_dft.engines.base import Engine, Feature
-from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
-from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
-from qdip_dft.engines.registry import ENGINES, engine_from_spec
-from qdip_dft.engines.testing import TestingEngine, evaluate_morse
-from qdip_dft.errors import EngineError, OutOfTime, ScratchError
-from qdip_dft.jobs.calculate import calculation_job
-from qdip_dft.tasks.calculation import calculate_task
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE, recording_in
-from qdip_dft.model.calculation import CalculationTask, Freedom
-from qdip_dft.model.engine import EngineSpec
+from qdip_dft.tasks.calculation import calculate_task
 from tests.unit.crystals import load
 from tests.unit.studies import toy_engine
 

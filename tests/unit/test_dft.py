@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from qdip_dft.engines.code_run import CodeRun, RecordedRun, Setting, count_k_points, find_vacuum
-from qdip_dft.engines.cp2k.engine import BOLTZMANN_EV_PER_K, Cp2kEngine
 from qdip_dft.engines.cp2k.data import data_folder, find_kind
+from qdip_dft.engines.cp2k.engine import BOLTZMANN_EV_PER_K, Cp2kEngine
 from qdip_dft.engines.cp2k.input import k_points
 from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL
 from qdip_dft.engines.espresso.engine import EspressoEngine, find_pseudopotential
@@ -20,16 +20,16 @@ from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.potential import Arrangement, Evaluation, arrangement_of
 from qdip_dft.engines.preset import load_preset
 from qdip_dft.engines.programs import find_command, run_command
-from qdip_dft.engines.relaxation.recorded import scratch_folder
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation.descent import relax_structure
+from qdip_dft.engines.relaxation.recorded import scratch_folder
 from qdip_dft.engines.restart import Shelf
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import EngineError
-from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from tests.conftest import require_binary
 
 

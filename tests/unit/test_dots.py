@@ -154,8 +154,8 @@ def test_the_two_faces_of_zinc_blende_111_need_a_half_and_three_halves(name):
     one, other = (plan(name, plane) for plane in ("111", "-1-1-1"))
     assert sorted(one.anions_per_cell) == [Fraction(1, 2), Fraction(3, 2)]
     assert one.anions_per_cell == other.anions_per_cell[::-1] or one.anions_per_cell == other.anions_per_cell
-    assert one.fits_mesh(4)
-    assert not one.fits_mesh(3)
+    assert one.fits_cell(4)
+    assert not one.fits_cell(3)
 
 
 @pytest.mark.parametrize("name", ZINC_BLENDES)

@@ -20,7 +20,7 @@ from qdip_dft.builders.films import (
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal, find_ions, repeat_crystal
 from qdip_dft.builders.orientation import find_orientation, in_plane_vectors, orient_crystal
-from qdip_dft.builders.strain import Mesh, interface_mesh
+from qdip_dft.builders.strain import InterfaceCell, interface_cell
 from tests.unit.crystals import (
     HANDEDNESS_ANG3,
     TEST_CHARGES,
@@ -41,10 +41,10 @@ def cut_cell(name: str, plane: str) -> IonicCrystal:
     return orient_crystal(face.crystal, face.orientation, cut=find_terminations(face.oriented)[0].cut)
 
 
-def mesh_of(oriented: IonicCrystal, stretch: np.ndarray, supercells: Supercells = ONE_BY_ONE) -> Mesh:
+def mesh_of(oriented: IonicCrystal, stretch: np.ndarray, supercells: Supercells = ONE_BY_ONE) -> InterfaceCell:
     """Return the mesh of a film on a dot that is the film's own lattice, stretched."""
     vectors = in_plane_vectors(oriented)
-    return interface_mesh(vectors, vectors @ stretch.T, supercells)
+    return interface_cell(vectors, vectors @ stretch.T, supercells)
 
 
 def volume_ang3(crystal: IonicCrystal) -> float:

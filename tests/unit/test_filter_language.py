@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdip_dft.errors import FilterError
-from qdip_dft.storage.filters import parse_filter
-from qdip_dft.storage.filter_values import document_passes
 from qdip_dft.results.fields import SHORT_NAMES, find_field, list_fields
 from qdip_dft.results.filter_language import parse_filter_text
 from qdip_dft.results.query import make_filter
+from qdip_dft.storage.filter_values import document_passes
+from qdip_dft.storage.filters import parse_filter
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,10 +10,10 @@ import pytest
 from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
 
-from qdip_dft.model.keys import calculation_key, job_id
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.jobs.calculate import calculation_job
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom
+from qdip_dft.model.keys import calculation_key, job_id
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from tests.unit.crystals import load
 from tests.unit.studies import toy_engine

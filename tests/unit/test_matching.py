@@ -25,7 +25,7 @@ from qdip_dft.builders.matching import (
     scan_planes,
 )
 from qdip_dft.builders.planes import CrystalLattice, SurfaceLattice, primitive_lattice, surface_lattice
-from qdip_dft.builders.strain import interface_mesh, principal_strains, von_mises_strain
+from qdip_dft.builders.strain import interface_cell, principal_strains, von_mises_strain
 from qdip_dft.builders.sub_lattices import list_basis_changes, list_hermite_forms
 from qdip_dft.errors import MatchError
 
@@ -264,7 +264,7 @@ def test_the_matrices_carry_the_film_onto_the_dot_without_a_mirror(film: np.ndar
     for cell in match_cells(film, dot, max_area_ang2=80.0, max_strain=0.06):
         assert round(np.linalg.det(cell.film_matrix)) == cell.n_film
         assert round(np.linalg.det(cell.dot_matrix)) == cell.n_dot
-        mesh = interface_mesh(film, dot, cell, 0.0)
+        mesh = interface_cell(film, dot, cell, 0.0)
         assert np.linalg.det(mesh.film_deformation) > 0
         assert principal_strains(mesh.film_deformation) == pytest.approx(cell.principal_strains, abs=1e-9)
         assert mesh.area_ang2 == pytest.approx(cell.area_ang2)

@@ -13,9 +13,8 @@ import jsonschema
 import pytest
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.storage.sqlite_store import SQLiteStore
 from qdip_dft.model.calculation import CalculationRecord
-from qdip_dft.model.registry import RegistryScreening
+from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.results.archive import Archive
 from qdip_dft.results.migrations import (
@@ -23,16 +22,17 @@ from qdip_dft.results.migrations import (
     migrate,
     newest_version,
     read_calculation,
-    read_screening,
+    read_registry_scan,
     read_stabilization,
 )
+from qdip_dft.storage.sqlite_store import SQLiteStore
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = sorted((ROOT / "tests" / "data" / "golden").glob("*.json"))
-KINDS = {"calculation": CalculationRecord, "screening": RegistryScreening, "stabilization": StabilizationDoc}
+KINDS = {"calculation": CalculationRecord, "screening": RegistryScan, "stabilization": StabilizationDoc}
 READERS: dict[str, Any] = {
     "calculation": read_calculation,
-    "screening": read_screening,
+    "screening": read_registry_scan,
     "stabilization": read_stabilization,
 }
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qdip_dft.builders.films import embed_matrix, in_vacuum
 from qdip_dft.builders.ions import Ion, IonicCrystal, repeat_crystal
 from qdip_dft.builders.registry import (
-    GapSample,
+    GapPoint,
     coincidence_index,
     count_grid_points,
     displacement_lattice,
@@ -234,10 +234,10 @@ def test_the_gap_grows_by_the_offset(slabs: Slabs) -> None:
     assert gaps[1] - gaps[0] == pytest.approx(0.7, abs=1e-9)
 
 
-def sample_at(slabs: Slabs, offset_ang: float) -> GapSample:
+def sample_at(slabs: Slabs, offset_ang: float) -> GapPoint:
     evaluation = evaluate_morse(arrangement_of(place(slabs, (0.3, 0.2), offset_ang).to_record()))
     pull = evaluation.forces_ev_per_ang[slabs[0].n_atoms :, 2].sum()
-    return GapSample(offset_ang, evaluation.energy_ev, -float(pull))
+    return GapPoint(offset_ang, evaluation.energy_ev, -float(pull))
 
 
 def test_the_force_on_the_film_is_the_slope_of_the_energy_with_the_gap(slabs: Slabs) -> None:
@@ -249,7 +249,7 @@ def test_the_force_on_the_film_is_the_slope_of_the_energy_with_the_gap(slabs: Sl
 def test_the_best_gap_is_that_of_a_fine_scan(slabs: Slabs, start_ang: float) -> None:
     calls: list[float] = []
 
-    def sample(offset_ang: float) -> GapSample:
+    def sample(offset_ang: float) -> GapPoint:
         calls.append(offset_ang)
         return sample_at(slabs, offset_ang)
 
@@ -267,9 +267,9 @@ def test_the_best_gap_is_that_of_a_fine_scan(slabs: Slabs, start_ang: float) -> 
 def test_a_parabola_of_known_stiffness_needs_one_sample() -> None:
     calls: list[float] = []
 
-    def sample(offset_ang: float) -> GapSample:
+    def sample(offset_ang: float) -> GapPoint:
         calls.append(offset_ang)
-        return GapSample(offset_ang, 2.0 * (offset_ang - 0.1) ** 2 - 7.0, 4.0 * (offset_ang - 0.1))
+        return GapPoint(offset_ang, 2.0 * (offset_ang - 0.1) ** 2 - 7.0, 4.0 * (offset_ang - 0.1))
 
     found = find_best_gap(sample, start_ang=0.11, stiffness_ev_per_ang2=4.0, range_ang=(-1.0, 1.0), tolerance_ev=1e-3)
     assert (found.offset_ang, found.energy_ev) == pytest.approx((0.1, -7.0), abs=1e-12)
@@ -277,8 +277,8 @@ def test_a_parabola_of_known_stiffness_needs_one_sample() -> None:
 
 
 def test_a_film_that_only_repels_ends_at_the_far_end_of_the_range() -> None:
-    def sample(offset_ang: float) -> GapSample:
-        return GapSample(offset_ang, 3.0 * float(np.exp(-offset_ang)), -3.0 * float(np.exp(-offset_ang)))
+    def sample(offset_ang: float) -> GapPoint:
+        return GapPoint(offset_ang, 3.0 * float(np.exp(-offset_ang)), -3.0 * float(np.exp(-offset_ang)))
 
     found = find_best_gap(sample, start_ang=0.0, stiffness_ev_per_ang2=1.0, range_ang=(-1.0, 1.0), tolerance_ev=1e-3)
     assert found.offset_ang == 1.0

@@ -15,14 +15,14 @@ from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import StructureError
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution, preview_structures
-from qdip_dft.flows.variations import list_samples
-from qdip_dft.flows.study_results import assemble_study, preview_samples, resolve_study
 from qdip_dft.flows.steps import Part, StudySteps
-from qdip_dft.tasks.screening import Checkpoint, screen
+from qdip_dft.flows.study_results import assemble_study, preview_variations, resolve_study
+from qdip_dft.flows.variations import list_variations
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.model.uncertainty import SampleKind, Uncertainty
+from qdip_dft.model.uncertainty import Uncertainty, VariationKind
+from qdip_dft.tasks.screening import Checkpoint, screen
 from tests.unit.crystals import load
 from tests.unit.studies import Records, calculate, fail, make_steps, toy_engine
 
@@ -49,7 +49,7 @@ def run(steps: StudySteps, *, spoilt: str = "") -> tuple[Resolution, Records]:
     """Calculate all of a study with the toy potential; steps whose name contains ``spoilt`` fail."""
     records: Records = {}
     while (state := resolve(steps, records)).unfinished:
-        for name, task in state.ready_screenings.items():
+        for name, task in state.ready_registry_scans.items():
             key = state.keys[name]
             records[key] = screen(task, toy_engine(), key=key, checkpoint=Checkpoint(None))
         for name, task in state.ready.items():
@@ -74,7 +74,7 @@ def stated() -> Uncertainty:
 
 def test_a_study_that_varies_nothing_computes_nothing_more() -> None:
     steps = make_steps(phases=PHASES, matching=STAR["matching"])
-    assert preview_samples(steps) == ()
+    assert preview_variations(steps) == ()
 
 
 def test_nothing_is_varied_before_the_compared_films_are_known() -> None:
@@ -83,7 +83,7 @@ def test_nothing_is_varied_before_the_compared_films_are_known() -> None:
 
 
 def test_samples_are_planned_for_one_film_of_each_side() -> None:
-    tags = {(sample.film.phase, sample.steps.tag) for sample in preview_samples(make_steps(**STAR))}
+    tags = {(sample.film.phase, sample.steps.tag) for sample in preview_variations(make_steps(**STAR))}
     expected = {"film +1", "film +2", "dot +1", "preset balanced", "termination CsI|PbI2"}
     assert tags == {(phase["phase"], tag) for phase in PHASES for tag in expected}
 
@@ -95,7 +95,7 @@ def test_a_sample_is_never_a_candidate() -> None:
 
 def test_a_thicker_film_shares_its_bulk_its_reference_and_its_dot() -> None:
     document = star()[2]
-    for sample in (s for s in stated().samples if s.kind is SampleKind.FILM_THICKNESS):
+    for sample in (s for s in stated().samples if s.kind is VariationKind.FILM_THICKNESS):
         base = next(result for result in document.candidates if result.candidate.label == sample.film)
         shared = {part for part, key in sample.calculations.items() if base.calculations[part] == key}
         assert shared == {Part.BULK, Part.STRAINED_BULK, Part.DOT_SLAB}
@@ -126,7 +126,7 @@ def test_a_thicker_dot_keeps_the_face_under_the_film() -> None:
                                           "passivation": "I", "thicknesses": 2},
                           "matching": {"max_area_ang2": 240, "max_strain": 0.06}})  # fmt: skip
     base = preview_structures(steps)
-    sample = next(s for s in list_samples(steps, steps.candidates[:1]) if s.kind is SampleKind.DOT_THICKNESS)
+    sample = next(s for s in list_variations(steps, steps.candidates[:1]) if s.kind is VariationKind.DOT_THICKNESS)
     name = steps.name(Part.DOT_SLAB, sample.film.label)
     thin, thick = base[name], preview_structures(sample.steps, earlier=base)[f"{name}, dot +1"]
     faces = []
@@ -239,7 +239,7 @@ def test_orientations_are_drawn_for_each_phase_with_cations() -> None:
     matching = {"max_area_ang2": 90, "max_strain": 0.1}
     steps = make_steps(host="FAPbI3", phases=phases, matching=matching, film={"min_thickness_ang": 12},
                        uncertainty={"orientations": 3})  # fmt: skip
-    samples = preview_samples(steps)
+    samples = preview_variations(steps)
     assert [sample.steps.tag for sample in samples] == ["orientation 2", "orientation 3"]
     names = {step.name for sample in samples for step in sample.steps.steps if step.part is Part.BULK}
     assert "bulk FAPbI3-alpha, orientation 2" in names

@@ -14,19 +14,19 @@ from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.placement import APPROACH_ANG, displacement_area_ang2
 from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.variants import HALF_TURN, turn_film
-from qdip_dft.model.keys import job_id
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError
 from qdip_dft.flows.assembly import assemble_documents
-from qdip_dft.flows.resolution import Resolution, preview_screenings, preview_structures
+from qdip_dft.flows.resolution import Resolution, preview_registry_scans, preview_structures
 from qdip_dft.flows.screening import count_positions
 from qdip_dft.flows.steps import Part, StudySteps
-from qdip_dft.tasks.screening import Checkpoint, screen
 from qdip_dft.model.calculation import EngineResult, Level
-from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScreening, ScreeningTask
+from qdip_dft.model.keys import job_id
+from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScan, RegistryScanTask
 from qdip_dft.model.stabilization import CandidateResult
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import StudyPlan
+from qdip_dft.tasks.screening import Checkpoint, screen
 from tests.unit.crystals import positions_ang
 from tests.unit.studies import Records, fail, make_maker, make_steps, resolve, stages, toy_engine
 
@@ -48,8 +48,8 @@ def finished() -> tuple[StudySteps, Records]:
     return steps, records
 
 
-def screening_of(resolution: Resolution, name: str = SCREENING) -> RegistryScreening:
-    return resolution.screenings[name]
+def registry_scan_of(resolution: Resolution, name: str = SCREENING) -> RegistryScan:
+    return resolution.registry_scans[name]
 
 
 def results(steps: StudySteps, resolution: Resolution) -> dict[str, CandidateResult]:
@@ -57,8 +57,8 @@ def results(steps: StudySteps, resolution: Resolution) -> dict[str, CandidateRes
     return {result.candidate.label: result for result in document.candidates}
 
 
-def preview(steps: StudySteps) -> dict[str, ScreeningTask]:
-    return preview_screenings(steps, preview_structures(steps))
+def preview(steps: StudySteps) -> dict[str, RegistryScanTask]:
+    return preview_registry_scans(steps, preview_structures(steps))
 
 
 def test_a_film_whose_place_matters_is_screened() -> None:
@@ -91,8 +91,8 @@ def test_giving_and_screening_positions_at_once_is_refused() -> None:
 def test_a_screening_waits_for_both_bulks_only() -> None:
     steps, records = with_film(), {}
     at_first, then, *_ = stages(steps, records)
-    assert not at_first.screening_tasks
-    assert set(then.ready_screenings) == {f"registry screening {label}" for label in (BLACK, YELLOW)}
+    assert not at_first.registry_scan_tasks
+    assert set(then.ready_registry_scans) == {f"registry screening {label}" for label in (BLACK, YELLOW)}
 
 
 def test_the_slabs_of_a_screening_are_unrelaxed_and_on_the_mesh_of_the_interface() -> None:
@@ -158,13 +158,13 @@ def test_places_share_every_calculation_but_the_interface() -> None:
     assert len({state.keys[f"{Part.INTERFACE} {YELLOW} place {rank}"] for rank in (1, 2)}) == 2
     n_interfaces = 2 * sum(candidate.label.startswith(YELLOW) for candidate in steps.candidates)
     n_black = 2 * sum(f"{Part.INTERFACE} {c.label}" in state.records for c in steps.candidates if BLACK in c.label)
-    assert len(records) == 6 + 2 * 6 + 2 + n_interfaces + n_black  # bulks, slabs, screenings
+    assert len(records) == 6 + 2 * 6 + 2 + n_interfaces + n_black  # bulks, slabs, registry_scans
 
 
 def test_an_interface_lies_where_its_screening_found_the_place() -> None:
     steps, records = finished()
     state = resolve(steps, records)
-    for rank, point in enumerate(screening_of(state).best, start=1):
+    for rank, point in enumerate(registry_scan_of(state).best, start=1):
         label = f"{YELLOW} place {rank}"
         relaxed = [state.records[f"{part} {label}"].result.structure for part in (Part.DOT_SLAB, Part.FILM_SLAB)]
         dot, film = (find_ions(slab, {"Pb": 2, "Te": -2, "Cs": 1, "I": -1}) for slab in relaxed)
@@ -179,7 +179,7 @@ def test_an_interface_lies_where_its_screening_found_the_place() -> None:
 def test_a_result_keeps_the_place_and_the_spread() -> None:
     steps, records = finished()
     state = resolve(steps, records)
-    screening = screening_of(state)
+    screening = registry_scan_of(state)
     for rank in (1, 2):
         result = results(steps, state)[f"{YELLOW} place {rank}"]
         found, point = result.registry, screening.best[rank - 1]
@@ -197,7 +197,7 @@ def test_a_result_keeps_the_place_and_the_spread() -> None:
 
 def test_the_kept_places_are_distinct() -> None:
     steps, records = finished()
-    first, second = screening_of(resolve(steps, records)).best
+    first, second = registry_scan_of(resolve(steps, records)).best
     difference = np.array(first.shift_ang) - second.shift_ang
     assert first.turn != second.turn or np.linalg.norm(difference) > 1.4
 
@@ -230,11 +230,11 @@ class FailingEngine(TestingEngine):
 
 @cache
 def without_energies() -> tuple[StudySteps, Resolution]:
-    """Return the state of the study whose screenings all failed."""
+    """Return the state of the study whose registry_scans all failed."""
     steps, records = with_film(registry={"n_kept": 2}), {}
     engine = FailingEngine(relaxation=toy_engine().relaxation)
     for state in stages(steps, records):
-        for name, task in state.ready_screenings.items():
+        for name, task in state.ready_registry_scans.items():
             key = state.keys[name]
             records[key] = screen(task, engine, key=key, checkpoint=Checkpoint(None))
     return steps, state
@@ -267,7 +267,7 @@ def test_a_failed_screening_is_tried_again_only_when_asked() -> None:
     assert plan.make_flow(records.get) is None
     again = plan.make_flow(records.get, is_retry=True)
     assert again is not None
-    assert {job.name for job in again.jobs} == {*state.screenings, "advance tiny"}
+    assert {job.name for job in again.jobs} == {*state.registry_scans, "advance tiny"}
     assert {job.uuid for job in again.jobs}.isdisjoint(job_id(record.key) for record in state.stored)
 
 

@@ -19,7 +19,7 @@ from qdip_dft.analysis.dot_size import (
 )
 from qdip_dft.analysis.series import find_critical_size, find_fieller_interval, fit_line, fit_thicknesses
 from qdip_dft.errors import StudyError
-from qdip_dft.model.uncertainty import SampleKind
+from qdip_dft.model.uncertainty import VariationKind
 from tests.unit.report_documents import make_black, make_yellow
 from tests.unit.test_uncertainty import sample
 
@@ -59,7 +59,7 @@ def test_two_points_have_no_error() -> None:
 
 def test_thicker_films_with_the_same_faces_give_the_energy_of_the_strained_bulk() -> None:
     black = make_black()
-    films = [sample(black, index, SampleKind.FILM_THICKNESS, layers=index) for index in (1, 2)]
+    films = [sample(black, index, VariationKind.FILM_THICKNESS, layers=index) for index in (1, 2)]
     fit = fit_thicknesses(black, films)
     assert fit is not None
     assert fit.slope_ev_per_fu == pytest.approx(black.strain_ev_per_fu)
@@ -70,7 +70,7 @@ def test_thicker_films_with_the_same_faces_give_the_energy_of_the_strained_bulk(
 
 def test_a_film_that_gains_with_every_layer_fails_the_check_and_says_what_to_try() -> None:
     black = make_black()
-    films = [sample(black, i, SampleKind.FILM_THICKNESS, layers=i, strain=-0.02 * i) for i in (1, 2)]
+    films = [sample(black, i, VariationKind.FILM_THICKNESS, layers=i, strain=-0.02 * i) for i in (1, 2)]
     fit = fit_thicknesses(black, films)
     assert fit is not None
     assert not fit.is_consistent
@@ -79,7 +79,7 @@ def test_a_film_that_gains_with_every_layer_fails_the_check_and_says_what_to_try
 
 def test_a_line_needs_three_thicknesses() -> None:
     black = make_black()
-    assert fit_thicknesses(black, [sample(black, 1, SampleKind.FILM_THICKNESS, layers=1)]) is None
+    assert fit_thicknesses(black, [sample(black, 1, VariationKind.FILM_THICKNESS, layers=1)]) is None
 
 
 @given(e=ENERGY, sigma=ENERGY, u_e=st.floats(1e-4, 0.3), u_sigma=st.floats(1e-4, 0.3))

@@ -28,8 +28,8 @@ from monty.json import MontyDecoder, MontyEncoder
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.storage.codec import decode_value, encode_document
-from qdip_dft.storage.filters import parse_filter
 from qdip_dft.storage.filter_values import document_passes
+from qdip_dft.storage.filters import parse_filter
 from qdip_dft.storage.sqlite_store import SQLiteStore
 
 SCALARS = [None, 2, 3, 3.5, -7, 2.0, "a", "b", "ab", "Ä", True, False]

@@ -14,7 +14,7 @@ from qdip_dft.builders.planes import surface_lattice
 from qdip_dft.builders.strain import (
     IntegerMatrix,
     automatic_partition,
-    interface_mesh,
+    interface_cell,
     principal_strains,
     split_rotation,
     von_mises_strain,
@@ -96,7 +96,7 @@ def test_von_mises_strain_is_the_norm_of_the_deviator(first: float, second: floa
 @given(lattices(), deformations(), partitions)
 def test_film_and_dot_meet_on_the_mesh(film: np.ndarray, deformation: np.ndarray, partition: float) -> None:
     dot = film @ deformation.T
-    mesh = interface_mesh(film, dot, ONE_BY_ONE, partition)
+    mesh = interface_cell(film, dot, ONE_BY_ONE, partition)
     assert film @ mesh.film_deformation.T == pytest.approx(mesh.vectors_2d)
     assert dot @ mesh.dot_deformation.T == pytest.approx(mesh.vectors_2d)
     assert mesh.vectors_2d[0, 1] == 0
@@ -109,7 +109,7 @@ def test_the_film_takes_its_share_and_the_dot_the_rest(
     film: np.ndarray, deformation: np.ndarray, partition: float
 ) -> None:
     misfit = np.array(principal_strains(deformation))
-    mesh = interface_mesh(film, film @ deformation.T, ONE_BY_ONE, partition)
+    mesh = interface_cell(film, film @ deformation.T, ONE_BY_ONE, partition)
     assert mesh.film_principal_strains == pytest.approx((1 - partition) * misfit, abs=1e-9)
     assert mesh.dot_principal_strains == pytest.approx(sorted(partition * (1 / (1 + misfit) - 1)), abs=1e-9)
 
@@ -118,8 +118,8 @@ def test_the_film_takes_its_share_and_the_dot_the_rest(
 def test_swapping_dot_and_film_gives_the_same_mesh(film: np.ndarray, deformation: np.ndarray, partition: float) -> None:
     dot = film @ deformation.T
     mesh, swapped = (
-        interface_mesh(film, dot, ONE_BY_ONE, partition),
-        interface_mesh(dot, film, ONE_BY_ONE, 1 - partition),
+        interface_cell(film, dot, ONE_BY_ONE, partition),
+        interface_cell(dot, film, ONE_BY_ONE, 1 - partition),
     )
     assert swapped.vectors_2d == pytest.approx(mesh.vectors_2d)
     assert swapped.film_principal_strains == pytest.approx(mesh.dot_principal_strains, abs=1e-9)
@@ -128,16 +128,16 @@ def test_swapping_dot_and_film_gives_the_same_mesh(film: np.ndarray, deformation
 @given(lattices(), deformations())
 def test_swapping_dot_and_film_inverts_the_stretch(film: np.ndarray, deformation: np.ndarray) -> None:
     dot = film @ deformation.T
-    film_on_dot = 1 + np.array(interface_mesh(film, dot, ONE_BY_ONE, 0.0).film_principal_strains)
-    dot_on_film = 1 + np.array(interface_mesh(dot, film, ONE_BY_ONE, 0.0).film_principal_strains)
+    film_on_dot = 1 + np.array(interface_cell(film, dot, ONE_BY_ONE, 0.0).film_principal_strains)
+    dot_on_film = 1 + np.array(interface_cell(dot, film, ONE_BY_ONE, 0.0).film_principal_strains)
     assert film_on_dot * dot_on_film[::-1] == pytest.approx(1)
 
 
 @given(lattices(), deformations(), angles)
 def test_the_mesh_does_not_know_how_the_crystals_lay(film: np.ndarray, deformation: np.ndarray, angle: float) -> None:
     dot = film @ deformation.T
-    turned = interface_mesh(film @ rotation(angle).T, dot, ONE_BY_ONE, 0.5)
-    assert turned.vectors_2d == pytest.approx(interface_mesh(film, dot, ONE_BY_ONE, 0.5).vectors_2d, abs=1e-9)
+    turned = interface_cell(film @ rotation(angle).T, dot, ONE_BY_ONE, 0.5)
+    assert turned.vectors_2d == pytest.approx(interface_cell(film, dot, ONE_BY_ONE, 0.5).vectors_2d, abs=1e-9)
 
 
 # 6 cells of CsPbI3 α(100) on 15 of PbS(111): the reference areas follow from a(PbS) = 5.936 and a(CsPbI3) = 6.2894 Å,
@@ -145,7 +145,7 @@ def test_the_mesh_does_not_know_how_the_crystals_lay(film: np.ndarray, deformati
 @pytest.mark.parametrize(("partition", "area_ang2"), [(0.0, 228.87), (0.5, 233.1), (1.0, 237.3)])
 def test_the_partition_moves_the_area_from_the_dots_to_the_films(partition: float, area_ang2: float) -> None:
     cells = Supercells(film_matrix=((2, 0), (-1, 3)), dot_matrix=((0, 3), (-5, -4)))
-    mesh = interface_mesh(CSPBI3_100.vectors_2d, PBS_111.vectors_2d, cells, partition)
+    mesh = interface_cell(CSPBI3_100.vectors_2d, PBS_111.vectors_2d, cells, partition)
     assert mesh.area_ang2 == pytest.approx(area_ang2, abs=0.05)
 
 
@@ -153,7 +153,7 @@ def test_the_partition_moves_the_area_from_the_dots_to_the_films(partition: floa
 def test_the_area_moves_steadily_from_the_dots_to_the_films(film: np.ndarray, deformation: np.ndarray) -> None:
     """The area is that of the film times Π (1 + (1 − w) ε), which runs one way when both strains have one sign."""
     dot = film @ deformation.T
-    areas = [interface_mesh(film, dot, ONE_BY_ONE, w).area_ang2 for w in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    areas = [interface_cell(film, dot, ONE_BY_ONE, w).area_ang2 for w in (0.0, 0.25, 0.5, 0.75, 1.0)]
     assert areas[0] == pytest.approx(float(np.linalg.det(dot)))
     assert areas[-1] == pytest.approx(float(np.linalg.det(film)))
     steps = np.diff(areas)
@@ -166,7 +166,7 @@ def test_relaxed_lattices_keep_their_supercells() -> None:
     cells = Supercells(film_matrix=((2, 0), (-1, 3)), dot_matrix=((0, 3), (-5, -4)))
     film = CSPBI3_100.on_lattice(np.diag([6.31, 6.30, 6.28])).vectors_2d
     dot = PBS_111.on_lattice(5.945 * CUBE).vectors_2d
-    mesh = interface_mesh(film, dot, cells)
+    mesh = interface_cell(film, dot, cells)
     assert mesh.area_ang2 == pytest.approx(15 * np.sqrt(3) / 4 * 5.945**2)
     assert 6 * np.linalg.det(film) * np.linalg.det(mesh.film_deformation) == pytest.approx(mesh.area_ang2)
 
@@ -174,7 +174,7 @@ def test_relaxed_lattices_keep_their_supercells() -> None:
 @pytest.mark.parametrize("partition", [-0.1, 1.1, float("nan")])
 def test_a_share_outside_zero_to_one_is_refused(partition: float) -> None:
     with pytest.raises(MatchError, match="or a value between"):
-        interface_mesh(CSPBI3_100.vectors_2d, CSPBI3_100.vectors_2d, ONE_BY_ONE, partition)
+        interface_cell(CSPBI3_100.vectors_2d, CSPBI3_100.vectors_2d, ONE_BY_ONE, partition)
 
 
 def test_the_automatic_share_costs_the_least_energy() -> None:

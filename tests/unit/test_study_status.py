@@ -19,7 +19,6 @@ from rich.console import Console
 
 from qdip_dft.cli import status as command
 from qdip_dft.execution.failures import list_failures, list_left_out
-from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.execution.run_notes import NOTES_FILE, NotedRun, RunningCalculation, RunNotes, read_run_notes
 from qdip_dft.execution.study_status import Speed, StudyStatus, measure_speed, measure_status
 from qdip_dft.flows.resolution import Resolution
@@ -27,6 +26,7 @@ from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.study import StudySpec
 from qdip_dft.planning.plan import StudyPlan, estimate_seconds, plan_study
+from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import qdip
 from tests.unit.report_documents import LOST_PHASE, make_black, make_document, make_yellow
 from tests.unit.studies import TINY_STUDY, Records, fail, leave_unconverged, make_steps, stages

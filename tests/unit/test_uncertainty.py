@@ -25,21 +25,21 @@ from qdip_dft.analysis.uncertainty import (
 )
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.model.uncertainty import SampledFilm, SampleKind, TermErrors
+from qdip_dft.model.uncertainty import TermErrors, VariationKind, VariedFilm
 from tests.unit.report_documents import make_black, make_yellow
 
 CHANGE = st.floats(-0.5, 0.5)
 TERM_NAMES = ("bulk", "strain", "surface", "binding")
 
 
-def sample(base: CandidateResult, index: int, kind: SampleKind, *, layers: int = 0, **changes: float) -> SampledFilm:
+def sample(base: CandidateResult, index: int, kind: VariationKind, *, layers: int = 0, **changes: float) -> VariedFilm:
     """Return a film with some terms changed, in eV per formula unit of the study's own thickness."""
     n = base.n_formula_units + layers * base.n_formula_units // 2
     ratio = base.n_formula_units / n
     terms = {name: getattr(base, f"{name}_ev_per_fu") + changes.get(name, 0.0) for name in TERM_NAMES}
     terms |= {name: ratio * terms[name] for name in ("surface", "binding")}
     values: dict[str, Any] = {f"{name}_ev_per_fu": value for name, value in terms.items()}
-    return SampledFilm(
+    return VariedFilm(
         kind=kind,
         index=index,
         tag=f"{kind.value} {index}",
@@ -57,13 +57,13 @@ def sample(base: CandidateResult, index: int, kind: SampleKind, *, layers: int =
     )
 
 
-def compare(*samples: SampledFilm) -> Compared:
+def compare(*samples: VariedFilm) -> Compared:
     return Compared(make_black(), make_yellow(), samples)
 
 
 @given(shifts=st.lists(CHANGE, min_size=1, max_size=5))
 def test_an_error_that_both_films_share_cancels(shifts: list[float]) -> None:
-    kind = SampleKind.DOT_THICKNESS
+    kind = VariationKind.DOT_THICKNESS
     films = (make_black(), make_yellow())
     both = [sample(film, i, kind, bulk=shift) for i, shift in enumerate(shifts, start=1) for film in films]
     found = change_together(compare(*both), kind, name="dot thickness", words="")
@@ -74,7 +74,7 @@ def test_an_error_that_both_films_share_cancels(shifts: list[float]) -> None:
 
 
 def test_a_series_that_leads_away_counts_from_the_value_that_is_reported() -> None:
-    kind = SampleKind.FILM_THICKNESS
+    kind = VariationKind.FILM_THICKNESS
     drift = [sample(make_black(), i, kind, layers=i, binding=0.01 * i) for i in (1, 2)]
     level = [sample(make_yellow(), i, kind, layers=i) for i in (1, 2)]
     found = change_together(compare(*drift, *level), kind, name="film thickness", words="")
@@ -84,7 +84,7 @@ def test_a_series_that_leads_away_counts_from_the_value_that_is_reported() -> No
 
 @given(shifts=st.lists(CHANGE, min_size=2, max_size=5))
 def test_the_order_of_the_samples_does_not_matter(shifts: list[float]) -> None:
-    kind = SampleKind.ORIENTATION
+    kind = VariationKind.ORIENTATION
     films = [sample(make_black(), i, kind, binding=shift) for i, shift in enumerate(shifts, start=1)]
     given_order, reversed_order = (
         spread_apart(compare(*order), kind, name="", words="").difference for order in (films, films[::-1])
@@ -95,7 +95,7 @@ def test_the_order_of_the_samples_does_not_matter(shifts: list[float]) -> None:
 
 
 def test_independent_choices_add_in_quadrature() -> None:
-    kind = SampleKind.ORIENTATION
+    kind = VariationKind.ORIENTATION
     samples = (sample(make_black(), 1, kind, strain=0.06), sample(make_yellow(), 1, kind, strain=0.08))
     found = spread_apart(compare(*samples), kind, name="cation orientation", words="")
     assert found.difference is not None
@@ -106,7 +106,7 @@ def test_independent_choices_add_in_quadrature() -> None:
 
 @given(layers=st.integers(1, 6))
 def test_faces_that_do_not_see_each_other_leave_no_error_of_thickness(layers: int) -> None:
-    kind = SampleKind.FILM_THICKNESS
+    kind = VariationKind.FILM_THICKNESS
     both = [sample(film, i, kind, layers=i) for i in range(1, layers + 1) for film in (make_black(), make_yellow())]
     found = change_together(compare(*both), kind, name="film thickness", words="")
     assert found.difference is not None
@@ -114,7 +114,7 @@ def test_faces_that_do_not_see_each_other_leave_no_error_of_thickness(layers: in
 
 
 def test_doubling_the_cell_changes_no_error() -> None:
-    kind = SampleKind.FILM_THICKNESS
+    kind = VariationKind.FILM_THICKNESS
     found = []
     for size in (1, 2):
         black = make_black(n_formula_units=18 * size, area_ang2=230.0 * size)
@@ -128,7 +128,7 @@ def test_doubling_the_cell_changes_no_error() -> None:
 
 
 def test_a_termination_that_costs_more_is_no_error_and_a_cheaper_one_is() -> None:
-    kind = SampleKind.TERMINATION
+    kind = VariationKind.TERMINATION
     dearer = lower_choice(compare(sample(make_black(), 1, kind, surface=0.2)), kind, name="", words="")
     cheaper = lower_choice(compare(sample(make_black(), 1, kind, surface=-0.2)), kind, name="", words="")
     assert dearer.difference == TermErrors()
@@ -137,7 +137,7 @@ def test_a_termination_that_costs_more_is_no_error_and_a_cheaper_one_is() -> Non
 
 
 def test_a_finer_preset_counts_by_what_it_changes_of_the_difference() -> None:
-    kind = SampleKind.PRESET
+    kind = VariationKind.PRESET
     samples = (sample(make_black(), 1, kind, bulk=-0.05), sample(make_yellow(), 1, kind, bulk=-0.04))
     found = change_together(compare(*samples), kind, name="geometry", words="")
     assert found.difference is not None
@@ -145,14 +145,14 @@ def test_a_finer_preset_counts_by_what_it_changes_of_the_difference() -> None:
 
 
 def test_what_was_not_sampled_has_no_number() -> None:
-    found = change_together(compare(), SampleKind.MODEL, name="model", words="")
+    found = change_together(compare(), VariationKind.MODEL, name="model", words="")
     assert not found.is_sampled
     assert found.difference is None
     assert "not sampled" in found.finding
 
 
 def test_the_spread_between_models_stays_out_of_the_error_bar() -> None:
-    kind = SampleKind.MODEL
+    kind = VariationKind.MODEL
     models = change_together(compare(*(sample(film, 1, kind, bulk=shift) for film, shift in (
         (make_black(), 0.3), (make_yellow(), 0.0)))), kind, name="model", words="")  # fmt: skip
     kept_out = models.model_copy(update={"is_combined": False})
@@ -173,7 +173,7 @@ def test_bulk_compounds_have_the_errors_of_nobody() -> None:
         surface_ev_per_fu=0.0, binding_ev_per_fu=0.0, total_ev_per_fu=-50.0, bulk_above_lowest_ev_per_fu=0.0,
         calculations={},
     )  # fmt: skip
-    kind = SampleKind.FILM_THICKNESS
+    kind = VariationKind.FILM_THICKNESS
     films = Compared(make_black(), products, (sample(make_black(), 1, kind, layers=1, binding=0.02),))
     found = change_together(films, kind, name="film thickness", words="")
     assert found.difference is not None
@@ -191,5 +191,5 @@ def test_forces_cost_what_a_spring_says() -> None:
 
 
 def test_both_roles_are_told_apart() -> None:
-    found = compare(sample(make_black(), 1, SampleKind.MODEL)).changed(PhaseRole.COMPETITOR, SampleKind.MODEL)
+    found = compare(sample(make_black(), 1, VariationKind.MODEL)).changed(PhaseRole.COMPETITOR, VariationKind.MODEL)
     assert found == {}

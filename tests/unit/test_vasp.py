@@ -14,23 +14,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdip_dft.runtime.deadline import MARGIN_S, Deadline, working_until
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.code_run import Setting, Vacuum
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.potential import Arrangement, arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import evaluate_morse
-from qdip_dft.engines.vasp.engine import VERSION_VARIABLE, VaspEngine, VaspRun
 from qdip_dft.engines.vasp.custodian import require_same_physics
+from qdip_dft.engines.vasp.engine import VERSION_VARIABLE, VaspEngine, VaspRun
 from qdip_dft.engines.vasp.files import file_order, read_evaluation, read_output
 from qdip_dft.engines.vasp.potentials import hash_of_release
 from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.flows.engines import StudyEngines
-from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec, Restart
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.runtime.deadline import MARGIN_S, Deadline, working_until
+from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from tests.dft_codes import scratch_files
 from tests.fake_vasp import SPIN_ORBIT_EV
 

@@ -17,10 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from qdip_dft.engines.code_run import Setting
-from qdip_dft.engines.cp2k.engine import DENSITY_THRESHOLD, Cp2kEngine, Cp2kRun, configured_command, read_evaluation
-from qdip_dft.engines.cp2k.data import data_folder, find_entry
-from qdip_dft.engines.cp2k.input import fold_mesh
 from qdip_dft.by_hand.codes.cp2k_atoms import element_of, find_held, read_end, read_start
 from qdip_dft.by_hand.codes.cp2k_words import DFT, SUBSYS, Line, find_all, find_last, is_on, read_lines, read_text
 from qdip_dft.by_hand.finished_run import (
@@ -37,6 +33,10 @@ from qdip_dft.by_hand.finished_run import (
     read_all,
     require_equal,
 )
+from qdip_dft.engines.code_run import Setting
+from qdip_dft.engines.cp2k.data import data_folder, find_entry
+from qdip_dft.engines.cp2k.engine import DENSITY_THRESHOLD, Cp2kEngine, Cp2kRun, configured_command, read_evaluation
+from qdip_dft.engines.cp2k.input import fold_mesh
 from qdip_dft.engines.potential import Arrangement
 from qdip_dft.engines.programs import unusable_output
 

@@ -13,16 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qdip_dft.engines.code_run import Setting
-from qdip_dft.engines.espresso.engine import (
-    RYDBERG_IN_EV,
-    UNCONVERGED,
-    EspressoEngine,
-    dipole_correction,
-    find_pseudopotential,
-    pseudopotential_folder,
-    read_evaluation,
-)
 from qdip_dft.by_hand.finished_run import (
     D3BJ_IN_CODE,
     DISPERSION,
@@ -37,6 +27,16 @@ from qdip_dft.by_hand.finished_run import (
     read_all,
     require_convergence,
     require_equal,
+)
+from qdip_dft.engines.code_run import Setting
+from qdip_dft.engines.espresso.engine import (
+    RYDBERG_IN_EV,
+    UNCONVERGED,
+    EspressoEngine,
+    dipole_correction,
+    find_pseudopotential,
+    pseudopotential_folder,
+    read_evaluation,
 )
 from qdip_dft.engines.potential import Arrangement
 from qdip_dft.engines.programs import unusable_output

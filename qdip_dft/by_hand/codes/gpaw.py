@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qdip_dft.engines.code_run import Setting
 from qdip_dft.by_hand.finished_run import (
     DISPERSION,
     NO_DISPERSION,
@@ -31,6 +30,7 @@ from qdip_dft.by_hand.finished_run import (
     require_convergence,
     require_equal,
 )
+from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.gpaw.engine import DATA_SETS, NAMES_IN_LIBXC, GpawEngine, data_set_folders, find_data_set
 from qdip_dft.engines.gpaw.engine import NUMERICS as OWN_NUMERICS
 from qdip_dft.engines.gpaw.worker import SYMMETRY_TOLERANCE_ANG

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qdip_dft.engines.code_run import Setting
 from qdip_dft.by_hand.finished_run import (
     D3BJ_IN_CODE,
     DISPERSION,
@@ -26,6 +25,7 @@ from qdip_dft.by_hand.finished_run import (
     describe_mesh,
     require_convergence,
 )
+from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.potential import Arrangement
 from qdip_dft.engines.programs import unusable_output
 from qdip_dft.engines.vasp.engine import VaspEngine, short_version

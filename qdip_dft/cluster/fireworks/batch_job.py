@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 
-from qdip_dft.runtime.deadline import END_VARIABLE, SLURM_END_VARIABLE
-from qdip_dft.errors import ResultsError
 from qdip_dft.cluster.resources import Scheduler
+from qdip_dft.errors import ResultsError
+from qdip_dft.runtime.deadline import END_VARIABLE, SLURM_END_VARIABLE
 
 BATCH_VARIABLE = "QDIP_BATCH"
 """Set by our batch scripts: the batch system, the wall time as it was asked for, and the Unix time of the start in s.

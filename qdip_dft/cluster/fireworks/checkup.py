@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.errors import ResultsError
 from qdip_dft.cluster.folder import ClusterFolder
 from qdip_dft.cluster.resources import JobClass
 from qdip_dft.cluster.scheduler import CANCEL_COMMANDS, SUBMIT_COMMANDS, list_live_jobs
+from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad

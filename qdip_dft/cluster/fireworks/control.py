@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.errors import ResultsError
 from qdip_dft.cluster.database import (
     CONTINUED,
     STANDBY,
@@ -16,6 +15,7 @@ from qdip_dft.cluster.database import (
     SubmissionState,
 )
 from qdip_dft.cluster.fireworks.stage import ADVANCE
+from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.cluster.fireworks.control import ALIVE, pass_on_claim, revive
 from qdip_dft.cluster.database import STANDBY, ClusterDatabase
+from qdip_dft.cluster.fireworks.control import ALIVE, pass_on_claim, revive
 from qdip_dft.cluster.fireworks.outbox import Outbox
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import Any
 
 from fireworks import FiretaskBase, Firework, FWAction, explicit_serialize
 
-from qdip_dft.errors import OutOfTime, ResultsError
-from qdip_dft.cluster.fireworks.alive import REPORT_INTERVAL_S, report_alive
 from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.cluster.fireworks.alive import REPORT_INTERVAL_S, report_alive
 from qdip_dft.cluster.fireworks.outbox import Outbox, insist
 from qdip_dft.cluster.stored_job import StoredJob
+from qdip_dft.errors import OutOfTime, ResultsError
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE, recording_in
 
 MOST_CONTINUATIONS = 50
@@ -136,8 +136,8 @@ def _advance(task: RunJob, database: ClusterDatabase) -> None:
     """Build the next stage from what is calculated, or keep the results of the finished study."""
     from jobflow import Flow
 
-    from qdip_dft.cluster.stored_job import read_job
     from qdip_dft.cluster.fireworks.stage import Orders, append_stage, build_stage
+    from qdip_dft.cluster.stored_job import read_job
     from qdip_dft.cluster.submission import finish_submission
 
     orders = Orders.model_validate(task["orders"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from qdip_dft.cluster.fireworks.control import StudyStatus, pass_on_claim
 from qdip_dft.cluster.database import STANDBY, ClusterDatabase, Manager, SubmissionState
+from qdip_dft.cluster.fireworks.control import StudyStatus, pass_on_claim
 from qdip_dft.cluster.remote.queue import FIRST_INDEX, LOST_STATES, RemoteQueue
 
 Document = dict[str, Any]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from qdip_dft.errors import ResultsError
 from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
     from jobflow_remote import JobController

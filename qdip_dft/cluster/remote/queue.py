@@ -17,8 +17,8 @@ from uuid import UUID, uuid5
 
 from qdip_dft.cluster.database import ClusterDatabase, Manager
 from qdip_dft.cluster.fireworks.queue import Inserted
-from qdip_dft.cluster.resources import JobClass, Resources
 from qdip_dft.cluster.fireworks.stage import Orders, classify_job, find_term, is_advance
+from qdip_dft.cluster.resources import JobClass, Resources
 
 if TYPE_CHECKING:
     from jobflow import Flow, Job

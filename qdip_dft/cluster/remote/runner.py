@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qdip_dft.errors import ResultsError
 from qdip_dft.cluster.remote.project import PROJECT, open_controller, read_project
 from qdip_dft.cluster.remote.queue import RemoteQueue
 from qdip_dft.cluster.remote.studies import Studies
+from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
     from jobflow_remote import JobController

@@ -6,12 +6,12 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.errors import QdipError
 from qdip_dft.cluster.database import Manager, SubmissionState
 from qdip_dft.cluster.fireworks.stage import Orders
-from qdip_dft.cluster.submission import finish_submission
 from qdip_dft.cluster.remote.queue import LOST_STATES, RemoteQueue
+from qdip_dft.cluster.submission import finish_submission
+from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.errors import QdipError
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.planning.plan import StudyPlan, validate_study
 

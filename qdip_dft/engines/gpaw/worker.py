@@ -1,4 +1,4 @@
-"""Evaluates one arrangement with GPAW; started as a script by `qdip_dft.engines.gpaw.engine`, perhaps on many processes."""
+"""Evaluates one arrangement with GPAW; `qdip_dft.engines.gpaw.engine` starts it as a script, perhaps in parallel."""
 
 from __future__ import annotations
 

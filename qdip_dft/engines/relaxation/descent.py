@@ -1,8 +1,8 @@
 """Relaxation of atoms and lattice along their forces, shared by all interatomic potentials.
 
 The algorithm is a limited-memory BFGS whose first guess of the Hessian is a model of stiff and soft pair springs
-(`qdip_dft.engines.relaxation.model_hessian`).  The cost of a relaxation is its force evaluations; the model tells stiff N-H bonds
-from soft octahedral tilts at once, where a plain BFGS must learn the difference step by step.
+(`qdip_dft.engines.relaxation.model_hessian`).  The cost of a relaxation is its force evaluations; the model tells
+stiff N-H bonds from soft octahedral tilts at once, where a plain BFGS must learn the difference step by step.
 
 Preconditioned geometry optimisation: Packwood et al., J. Chem. Phys. 2016, 144, 164109.
 Model Hessians: Lindh et al., Chem. Phys. Lett. 1995, 241, 423.
@@ -22,8 +22,6 @@ from time import perf_counter
 import numpy as np
 
 from qdip_dft.engines.base import OnStep, RelaxationSettings, RelaxationStep
-from qdip_dft.engines.relaxation.coordinates import Coordinates, coordinates_of
-from qdip_dft.engines.relaxation.model_hessian import ModelHessian, model_hessian
 from qdip_dft.engines.potential import (
     Evaluation,
     FloatArray,
@@ -33,6 +31,8 @@ from qdip_dft.engines.potential import (
     require_finite,
     result_of,
 )
+from qdip_dft.engines.relaxation.coordinates import Coordinates, coordinates_of
+from qdip_dft.engines.relaxation.model_hessian import ModelHessian, model_hessian
 from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.structure import StructureRecord
 

@@ -25,9 +25,9 @@ from custodian.vasp.jobs import VaspJob
 from custodian.vasp.validators import VaspFilesValidator
 from pymatgen.io.vasp.inputs import Incar
 
-from qdip_dft.runtime.deadline import current_deadline
 from qdip_dft.engines.programs import start_command
 from qdip_dft.errors import EngineError, OutOfTime
+from qdip_dft.runtime.deadline import current_deadline
 
 NUMERICAL_TAGS = frozenset({
     "ALGO", "AMIN", "AMIX", "AMIX_MAG", "BMIX", "BMIX_MAG", "ICHARG", "IMIX", "ISEARCH", "ISTART", "ISYM", "KPAR",
