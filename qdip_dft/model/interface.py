@@ -5,7 +5,7 @@ from __future__ import annotations
 from qdip_dft.model.base import Record
 from qdip_dft.model.orientation import AS_CUT, FilmTurn, IntegerMatrix2
 from qdip_dft.model.slab import DotCut
-from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.study import Environment, PhaseRole
 
 
 class Candidate(Record):
@@ -50,6 +50,14 @@ class Candidate(Record):
         counted from 1; None and 0: as given.
     notes
         What was decided on the way, such as the broken bond valence.
+    environment
+        What surrounds the film: the dot on both sides, or vacuum on one.
+    outer_shift, outer_gap_offset_ang
+        Of an embedded film: displacement of the next dot against the film as both are built, in units of the film's
+        1 × 1 cell, and its height above contact in Å.  None: the dot repeats along the normal.
+    apart
+        Of a film of a decomposition product: formula units per formula unit of the host of the products that lie off the
+        dot, by name; empty: the film is the host.
     n_added_dot_planes, n_added_film_planes
         Lattice planes of dot and film, among those counted, that were added on the faces away from the interface to see
         whether the result depends on the thickness.
@@ -82,6 +90,10 @@ class Candidate(Record):
     excess: dict[str, int] = {}
     n_added_dot_planes: int = 0
     n_added_film_planes: int = 0
+    environment: Environment = Environment.CAPPED
+    outer_shift: tuple[float, float] | None = None
+    outer_gap_offset_ang: float = 0.0
+    apart: dict[str, float] = {}
 
 
 class DroppedCandidate(Record):

@@ -58,9 +58,10 @@ def calculation_key(task: CalculationTask, theory: LevelOfTheory, relaxation_set
 
 def registry_scan_key(task: RegistryScanTask, theory: LevelOfTheory) -> str:
     """Return the key of a screening (64 hexadecimal digits): everything asked but the label, and the theory."""
+    slabs = [slab for slab in (task.dot, task.film, task.outer_dot) if slab is not None]
     content = {
-        "task": task.model_dump(mode="json", exclude={"label", "dot", "film"}),
-        "slabs": [_canonical_structure(slab) for slab in (task.dot, task.film)],
+        "task": task.model_dump(mode="json", exclude={"label", "dot", "film", "outer_dot"}),
+        "slabs": [_canonical_structure(slab) for slab in slabs],
         "theory": theory.model_dump(mode="json"),
     }
     return _digest(content)

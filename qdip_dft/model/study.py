@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import EngineSpec, PresetName
+
+
+STUDY_SCHEMA_VERSION: Final = 2
 
 
 class PhaseRole(StrEnum):
@@ -28,6 +31,15 @@ class Completion(StrEnum):
     """Halides on the sites where the crystal would continue."""
     A_VACANCY = "a-vacancy"
     """Vacancies of the monovalent cations nearest to the face."""
+
+
+class Environment(StrEnum):
+    """What surrounds a film."""
+
+    EMBEDDED = "embedded"
+    """The dot on both sides, repeated without vacuum: a host between quantum dots."""
+    CAPPED = "capped"
+    """The dot below, vacuum above: a core-shell object or a thin coating."""
 
 
 class CellChoice(StrEnum):
@@ -137,16 +149,44 @@ class PhaseSpec(Record):
         return self
 
 
+class ProductOnDot(Record):
+    """The product of a decomposition that stays on the dot as a film, such as the metal halide.
+
+    Parameters
+    ----------
+    phase
+        One of the products.
+    planes
+        Film planes that may lie on the dot; that of lowest energy counts, all stay visible.
+    termination
+        As for a phase of the host.
+    """
+
+    phase: str
+    planes: tuple[Plane, ...] = Field(min_length=1)
+    termination: str | None = None
+
+
 class DecompositionSpec(Record):
-    """Compounds that the host may fall apart into, as bulk solids away from the dot.
+    """Compounds that the host may fall apart into.
 
     Parameters
     ----------
     products
         Catalogue ids or structure files, such as ``MAI`` and ``PbI2``; their amounts follow from the compositions.
+    on_dot
+        The product that covers the dot as the host did; the others are bulk solids away from it.  None: all are, and
+        the answer is an upper bound of what the dot gains.
     """
 
     products: tuple[str, ...] = Field(min_length=1)
+    on_dot: ProductOnDot | None = None
+
+    @model_validator(mode="after")
+    def _is_a_product(self) -> DecompositionSpec:
+        if self.on_dot is not None and self.on_dot.phase not in self.products:
+            raise ValueError(f"on_dot must be one of the products {', '.join(self.products)}")
+        return self
 
 
 class MatchingSpec(Record):
@@ -314,6 +354,8 @@ class StudySpec(Record):
         What is varied to say how sure the answer is.
     ensemble
         How the candidates of a phase are weighed against each other.
+    environment
+        Whether the film lies between two dots or under vacuum.  A study of schema version 1 that says nothing is capped.
     vacuum_ang
         Vacuum above each slab in Å.
     seed
@@ -322,7 +364,7 @@ class StudySpec(Record):
         Standard deviation of these displacements in Å; 0 switches them off.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = STUDY_SCHEMA_VERSION
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
     variant: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]{0,31})?$")
     question: str = ""
@@ -334,12 +376,21 @@ class StudySpec(Record):
     film: FilmSpec = FilmSpec()
     uncertainty: UncertaintySpec = UncertaintySpec()
     ensemble: EnsembleSpec = EnsembleSpec()
+    environment: Environment = Environment.EMBEDDED
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
     geometry: EngineSpec | None = None
     prerelaxation: EngineSpec | None = None
     seed: int = 0
     symmetry_breaking_ang: float = Field(default=0.02, ge=0, le=0.2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_1(cls, content: Any) -> Any:
+        """A study of version 1 knew films under vacuum only."""
+        if not isinstance(content, dict) or content.get("schema_version") != 1:
+            return content
+        return {"environment": Environment.CAPPED, **content, "schema_version": STUDY_SCHEMA_VERSION}
 
     @model_validator(mode="after")
     def _phases_are_distinct(self) -> StudySpec:
