@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qdip_dft.engines.potential import (
+from qdip_dft.engines.evaluation import (
     Arrangement,
     FloatArray,
     Potential,

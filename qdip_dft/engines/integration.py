@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from qdip_dft.analysis.reference_crystal import ReferenceCrystal
-from qdip_dft.engines.potential import Arrangement, FloatArray, Potential, evaluate_apart, require_finite
+from qdip_dft.engines.evaluation import Arrangement, FloatArray, Potential, evaluate_apart, require_finite
 from qdip_dft.errors import EngineError
 from qdip_dft.model.sampling import CouplingTask
 from qdip_dft.units import BOLTZMANN_EV_PER_K

@@ -7,7 +7,7 @@ import pytest
 
 from qdip_dft.analysis.averages import average_equilibrated, block_error
 from qdip_dft.engines.dynamics import sample_segments, typical_timestep_fs
-from qdip_dft.engines.potential import arrangement_of
+from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.flows.vibrations import tighten

@@ -12,8 +12,8 @@ from qdip_dft.analysis.free_energy import compare_sampled
 from qdip_dft.analysis.integration import Integral, integrate_couplings, list_couplings
 from qdip_dft.analysis.phonons import DisplacedCrystal
 from qdip_dft.analysis.reference_crystal import LOWEST_MADE_UP_THZ, LOWEST_THZ, ReferenceCrystal, refer_to_harmonic
+from qdip_dft.engines.evaluation import Arrangement, Evaluation, Potential
 from qdip_dft.engines.integration import sample_coupling
-from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import EngineError
