@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.engines.potential import Arrangement, FloatArray
+from qdip_dft.engines.evaluation import Arrangement, FloatArray
 from qdip_dft.engines.relaxation.coordinates import Coordinates
 from qdip_dft.model.neighbours import Pairs, find_pairs
 
