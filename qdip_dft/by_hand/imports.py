@@ -304,7 +304,7 @@ def _nothing_waits(plan: StudyPlan) -> ResultsError:
 def _unknown_step(name: str, resolution: Resolution) -> ResultsError:
     return ResultsError(
         f"no step {name!r} has a known structure",
-        limit=f"known are {', '.join(map(repr, resolution.tasks))}",
+        limit=f"known are {', '.join(repr(resolution.label(step)) for step in resolution.tasks)}",
         why="the relaxation would be the answer to another question",
         remedy="write the name as `qdip inputs` writes it into README.md",
     )
