@@ -94,8 +94,8 @@ def submit_through(
     """
     database = queue.database
     archive = database.archive()
-    flow = plan.make_flow(archive.find_record, is_retry=is_retry)
     resolution = plan.resolve(archive.find_record)
+    flow = plan.make_flow(archive.find_record, resolution=resolution, is_retry=is_retry)
     n_stored = len({record.key for record in resolution.stored})
     if flow is None:
         if not is_dry_run:

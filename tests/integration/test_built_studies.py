@@ -11,12 +11,13 @@ import pytest
 from qdip_dft.analysis.phases import is_same_phase, measure_connectivity
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal, find_ions
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part, Step, StudySteps
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study
 from tests.unit.crystals import distances_of
 
 STUDIES = sorted((Path(__file__).parents[2] / "workflows").glob("*.yaml"))

@@ -13,7 +13,8 @@ from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation.recorded import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
-from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study
 from tests.command_line import assert_four_parts, qdip
 from tests.dft_codes import coarse_engine, silicon
 

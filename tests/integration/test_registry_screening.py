@@ -32,7 +32,7 @@ from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import StudyPlan
 from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
-from qdip_dft.tasks.screening import Checkpoint, checkpoint_file, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, checkpoint_file, screen
 from tests.unit.studies import make_steps
 from tests.unit.test_registry import IDENTITY, ROOT_TWO, perovskite_on, rock_salt_slab, supercell
 

@@ -20,7 +20,7 @@ from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Engin
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.study import StudySpec
-from qdip_dft.tasks.screening import Checkpoint, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, screen
 from tests.unit.crystals import load
 
 Records = dict[str, StoredRecord]

@@ -20,7 +20,7 @@ from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.matching import match_cells
 from qdip_dft.builders.orientation import in_plane_vectors, plane_spacing_ang
 from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.study import CellChoice, PhaseRole, StudySpec

@@ -11,7 +11,7 @@ from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.orientation import orient_crystal
 from qdip_dft.builders.terminations import SymmetryKind
 from qdip_dft.errors import ChargeBalanceError
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part
 from qdip_dft.model.study import Completion
 from tests.unit.crystals import internal_distances_ang, load_face, load_ions

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from qdip_dft.builders.continuation import match_dot, match_film
 from qdip_dft.builders.ions import Array, IonicCrystal, find_ions
 from qdip_dft.errors import InterfaceError
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part, Step, Structures, StudySteps
 from qdip_dft.flows.variations import Variation, list_variations
 from qdip_dft.model.interface import Candidate

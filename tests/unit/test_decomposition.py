@@ -9,7 +9,8 @@ import pytest
 from qdip_dft.analysis.stability import balance_decomposition
 from qdip_dft.errors import StudyError
 from qdip_dft.execution.local import run_study
-from qdip_dft.planning.plan import plan_study, read_study, validate_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study, validate_study
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 CSPBI3 = {"Cs": 1.0, "Pb": 1.0, "I": 3.0}

@@ -20,7 +20,7 @@ from qdip_dft.model.calculation import CalculationRecord, Level, combine_levels
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import validate_study
+from qdip_dft.planning.study_files import validate_study
 from qdip_dft.report.words import describe
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
 from tests.unit.studies import (

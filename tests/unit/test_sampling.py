@@ -14,7 +14,8 @@ from qdip_dft.builders.ions import find_ions
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import StructureError
 from qdip_dft.flows.engines import StudyEngines
-from qdip_dft.flows.resolution import Resolution, preview_structures
+from qdip_dft.flows.building import preview_structures
+from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.flows.study_results import assemble_study, preview_variations, resolve_study
 from qdip_dft.flows.variations import list_variations
@@ -22,7 +23,7 @@ from qdip_dft.model.calculation import Level
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.uncertainty import Uncertainty, VariationKind
-from qdip_dft.tasks.screening import Checkpoint, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, screen
 from tests.unit.crystals import load
 from tests.unit.studies import Records, calculate, fail, make_steps, toy_engine
 

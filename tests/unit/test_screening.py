@@ -17,8 +17,9 @@ from qdip_dft.builders.variants import HALF_TURN, turn_film
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError
 from qdip_dft.flows.assembly import assemble_documents
-from qdip_dft.flows.resolution import Resolution, preview_registry_scans, preview_structures
-from qdip_dft.flows.screening import count_positions
+from qdip_dft.flows.building import preview_scans, preview_structures
+from qdip_dft.flows.resolution import Resolution
+from qdip_dft.flows.registry_scans import count_positions
 from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.model.calculation import EngineResult, Level
 from qdip_dft.model.keys import job_id
@@ -26,7 +27,7 @@ from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScan, R
 from qdip_dft.model.stabilization import CandidateResult
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import StudyPlan
-from qdip_dft.tasks.screening import Checkpoint, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, screen
 from tests.unit.crystals import positions_ang
 from tests.unit.studies import Records, fail, make_maker, make_steps, resolve, stages, toy_engine
 

@@ -10,7 +10,7 @@ import pytest
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.errors import InterfaceError
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps, static_name
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.interface import Candidate

@@ -15,7 +15,7 @@ from qdip_dft.analysis.surfaces import bound_potentials, check_window, grand_pot
 from qdip_dft.builders.candidates import find_candidates
 from qdip_dft.errors import ChargeBalanceError, SlabError, StudyError
 from qdip_dft.flows.assembly import assemble_documents
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc

@@ -17,23 +17,13 @@ from typing import TYPE_CHECKING, Any
 from qdip_dft.cluster.database import STANDBY, ClusterDatabase
 from qdip_dft.cluster.resources import JobClass, Resources
 from qdip_dft.cluster.stored_job import write_job
+from qdip_dft.jobs.calculate import TERM
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import PresetName
 
 if TYPE_CHECKING:
     from fireworks import Firework, LaunchPad, Workflow
     from jobflow import Flow, Job
-
-TERM_OF_PART = {
-    "dot bulk": "bulk",
-    "bulk": "bulk",
-    "strained bulk": "strain",
-    "film slab": "surface",
-    "dot slab": "binding",
-    "interface": "binding",
-    "registry screening": "binding",
-}
-"""The term of the stabilization that a part enters first."""
 
 ADVANCE = "advance"
 """Term of the jobs that build the next stage."""
@@ -134,7 +124,7 @@ def make_firework(job: Job, orders: Orders, *, is_standing_by: bool = False) -> 
         "job": job.uuid,
         "submission": orders.submission,
         "study": orders.study,
-        "term": ADVANCE if is_advance(job) else find_term(job.name),
+        "term": ADVANCE if is_advance(job) else find_term(job),
         "category": job_class.value,
         "n_atoms": n_atoms,
     }
@@ -170,10 +160,9 @@ def classify_job(job: Job, resources: Resources) -> JobClass:
     return resources.classify(n_atoms=count_atoms(job), level=job.function_args[1].theory().level)
 
 
-def find_term(label: str) -> str:
-    """Return the term that a calculation enters first, from its label, such as ``strained bulk PbS(111)//…``."""
-    part = max((part for part in TERM_OF_PART if label.startswith(f"{part} ")), key=len, default="")
-    return TERM_OF_PART.get(part, "other")
+def find_term(job: Job) -> str:
+    """The term that a calculation or registry scan enters first."""
+    return str(job.metadata.get(TERM, "other"))
 
 
 def append_stage(launchpad: LaunchPad, fw_id: int, stage: Stage, orders: Orders, database: ClusterDatabase) -> None:

@@ -13,7 +13,8 @@ from qdip_dft.cluster.submission import finish_submission
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import QdipError
 from qdip_dft.model.crystal import CrystalRecord
-from qdip_dft.planning.plan import StudyPlan, validate_study
+from qdip_dft.planning.plan import StudyPlan
+from qdip_dft.planning.study_files import validate_study
 
 logger = logging.getLogger("jobflow_remote.qdip")  # goes where the runner's own lines go
 
