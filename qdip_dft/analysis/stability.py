@@ -8,10 +8,11 @@ For a film of N formula units in an interface cell of area A (all energies in eV
     binding = [E(interface) − E(film slab) − E(dot slab)] / N
 
 The dot slab is that on the interface cell; where it is strained there, what that costs is part of the strain.  The sum
-is [E(interface) − E(unstrained dot slab) − Σ Δn μ] / N, whatever the reference states: the identity is checked for every
-result.  A film between two dots has twice the area of the cell in contact, and the interface holds one dot slab for the
-two: surface pays both faces of the film, binding joins both.  Of a decomposition product on the dot, N counts formula
-units of the host, and the bulk holds the products off the dot besides.  Σ Δn μ is the energy of the film's excess in its reservoirs (`surfaces`); zero for stoichiometric films.
+is [E(interface) − E(unstrained dot slab) − Σ Δn μ] / N, whatever the reference states: the identity is checked for
+every result.  A film between two dots has twice the area of the cell in contact, and its interface holds one dot slab
+for the two: surface pays both faces of the film, binding joins both.  Of a decomposition product on the dot, N counts
+formula units of the host, and the bulk holds the products off the dot besides.  Σ Δn μ is the energy of the film's
+excess in its reservoirs (`surfaces`); zero for stoichiometric films.
 """
 
 from __future__ import annotations

@@ -434,6 +434,7 @@ def _describe(
             study.matching.strain_partition, (film_face, n_planes), (dot_face, dot_cut.n_planes)
         ),
         shift=placing.shift,
+        environment=study.environment,
         place=placing.rank,
         n_formula_units=match.n_film
         * (n_planes * formula_units_per_cell(film_face, crystal) + termination.n_closing_formula_units),

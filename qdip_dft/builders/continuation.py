@@ -85,8 +85,8 @@ def continue_interface(
 ) -> IonicCrystal:
     """Return a thicker interface at the place and with the distortions of the relaxed thinner one.
 
-    Molecules are turned as their counterparts were.  The third vector, which relaxes where the film is embedded, changes
-    as that of the thinner interface did.
+    Molecules are turned as their counterparts were.  The third vector, which relaxes where the film is embedded,
+    changes as that of the thinner interface did.
 
     Parameters
     ----------

@@ -24,9 +24,6 @@ import numpy as np
 from qdip_dft.builders.interfaces import contact_height_ang
 from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
 
-FACES_OF_AN_EMBEDDED_FILM = 2
-"""Faces of the film that touch the dot; the area of contact is so many times that of the cell."""
-
 
 def close_cell(
     interface: IonicCrystal, *, n_dot_ions: int, shift_ang: tuple[float, float], gap_offset_ang: float

@@ -2,8 +2,8 @@
 
 A static cubic perovskite is no minimum: its octahedra gain energy by tilting, alternately along two axes (M point of
 the cubic Brillouin zone, in phase along the third) or along all three (R point).  A cell with one octahedron along an
-axis forbids both.  Doubling each axis that is shorter than two octahedra allows them; cells that are tilted already, and
-crystals without octahedra, are long enough or become so.  Glazer, Acta Cryst. B 28, 3384 (1972).
+axis forbids both.  Doubling each axis that is shorter than two octahedra allows them; cells that are tilted already,
+and crystals without octahedra, are long enough or become so.  Glazer, Acta Cryst. B 28, 3384 (1972).
 """
 
 from __future__ import annotations

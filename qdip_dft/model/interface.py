@@ -115,8 +115,8 @@ class Candidate(_Titled):
         Of an embedded film: displacement of the next dot against the film as both are built, in units of the film's
         1 × 1 cell, and its height above contact in Å.  None: the dot repeats along the normal.
     apart
-        Of a film of a decomposition product: formula units per formula unit of the host of the products that lie off the
-        dot, by name; empty: the film is the host.
+        Of a film of a decomposition product: formula units, per formula unit of the host, of the products that lie off
+        the dot, by name; empty: the film is the host.
     n_added_dot_planes, n_added_film_planes
         Lattice planes of dot and film, among those counted, that were added on the faces away from the interface to see
         whether the result depends on the thickness.
@@ -153,6 +153,11 @@ class Candidate(_Titled):
     outer_shift: tuple[float, float] | None = None
     outer_gap_offset_ang: float = 0.0
     apart: dict[str, float] = {}
+
+    @property
+    def n_dot_faces(self) -> int:
+        """Faces of the dot that touch the film: the area of contact is so many times that of the interface cell."""
+        return 2 if self.environment is Environment.EMBEDDED else 1
 
 
 class DroppedCandidate(_Titled):

@@ -44,8 +44,7 @@ class RegistryScanTask(Record):
     n_kept
         How many of the best distinct positions are calculated at their own gap and kept.
     outer_dot
-        The slab of the dot that comes to lie on the upper face of the film, where the film is embedded between two; None:
-        vacuum.
+        The slab of the dot that comes to lie on the upper face of the film, where the film is embedded; None: vacuum.
     """
 
     label: str

@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, Field, model_validator
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import EngineSpec, PresetName
 
-
 STUDY_SCHEMA_VERSION: Final = 2
 
 
@@ -332,6 +331,8 @@ class EnsembleSpec(Record):
 class StudySpec(Record):
     """A study: which phase wins on this dot, by how much, and why.
 
+    A study of schema version 1 that says nothing else has films under vacuum and unchecked bulks.
+
     Parameters
     ----------
     name
@@ -355,7 +356,9 @@ class StudySpec(Record):
     ensemble
         How the candidates of a phase are weighed against each other.
     environment
-        Whether the film lies between two dots or under vacuum.  A study of schema version 1 that says nothing is capped.
+        Whether the film lies between two dots or under vacuum.
+    check_minima
+        Whether every bulk is relaxed once more where its octahedra may tilt: a phase that gains is no minimum.
     vacuum_ang
         Vacuum above each slab in Å.
     seed
@@ -377,6 +380,7 @@ class StudySpec(Record):
     uncertainty: UncertaintySpec = UncertaintySpec()
     ensemble: EnsembleSpec = EnsembleSpec()
     environment: Environment = Environment.EMBEDDED
+    check_minima: bool = True
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
     geometry: EngineSpec | None = None
@@ -387,10 +391,11 @@ class StudySpec(Record):
     @model_validator(mode="before")
     @classmethod
     def _read_version_1(cls, content: Any) -> Any:
-        """A study of version 1 knew films under vacuum only."""
+        """A study of version 1 knew films under vacuum only, and took every bulk for a minimum."""
         if not isinstance(content, dict) or content.get("schema_version") != 1:
             return content
-        return {"environment": Environment.CAPPED, **content, "schema_version": STUDY_SCHEMA_VERSION}
+        missing = {"environment": Environment.CAPPED, "check_minima": False}
+        return {**missing, **content, "schema_version": STUDY_SCHEMA_VERSION}
 
     @model_validator(mode="after")
     def _phases_are_distinct(self) -> StudySpec:

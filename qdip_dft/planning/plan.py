@@ -130,15 +130,20 @@ class StudyPlan:
     @cached_property
     def steps(self) -> StudySteps:
         """Return the steps of the study; the candidates are searched here, once."""
-        return StudySteps(self.study, self.crystals, *find_candidates(self.study, self.crystals))
+        found = find_candidates(self.study, self.crystals)
+        return StudySteps(self.study, self.crystals, *found, can_check_minima=self._own_engines.can_check_minima)
+
+    @cached_property
+    def _own_engines(self) -> StudyEngines:
+        asked = self.study.geometry, self.study.prerelaxation
+        geometry, prerelaxation = (None if spec is None else engine_from_spec(spec) for spec in asked)
+        others = {tag: engine_from_spec(spec) for tag, spec in list_engines(self.study).items()}
+        return StudyEngines(self.engine, geometry=geometry, prerelaxation=prerelaxation, by_tag=others)
 
     @cached_property
     def engines(self) -> StudyEngines:
         """Return which engine does which step; that of the registry scans is a potential wherever possible."""
-        asked = self.study.geometry, self.study.prerelaxation
-        geometry, prerelaxation = (None if spec is None else engine_from_spec(spec) for spec in asked)
-        others = {tag: engine_from_spec(spec) for tag, spec in list_engines(self.study).items()}
-        engines = StudyEngines(self.engine, geometry=geometry, prerelaxation=prerelaxation, by_tag=others)
+        engines = self._own_engines
         if not any(candidate.place for candidate in self.steps.candidates):
             return engines
         return replace(engines, registry=choose_registry_engine(self.study, engines))
