@@ -139,7 +139,7 @@ def _candidates_of_phase(
             )
         except MatchError as error:
             refusal = _name_pair(error, dot_face, film_face)
-            dropped.append(DroppedCandidate(title=title, reason=refusal.what))
+            dropped.append(DroppedCandidate(title=title, phase=phase.phase, reason=refusal.what))
             continue
         cells = require_fitting(cells, dot_cut, facet=dot_face.name)
         match = choose_cell(cells, study.matching.choice)

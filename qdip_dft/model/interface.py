@@ -161,6 +161,7 @@ class Candidate(_Titled):
 
 
 class DroppedCandidate(_Titled):
-    """A candidate that was not built, and why."""
+    """A candidate of a phase that was not built, and why."""
 
+    phase: str
     reason: str

@@ -27,7 +27,7 @@ from qdip_dft.model.registry import RegistryFinding
 from qdip_dft.model.study import PhaseRole, StudySpec
 from qdip_dft.model.uncertainty import Uncertainty
 
-STABILIZATION_SCHEMA_VERSION: Final = 3
+STABILIZATION_SCHEMA_VERSION: Final = 4
 FORMULA_VERSION: Final = 1
 """Raised whenever the definition of a term changes."""
 

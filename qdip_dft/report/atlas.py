@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.sides import find_sides, name_side
 from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.stabilization import SIGN_CONVENTION, StabilizationDoc
 from qdip_dft.report.page import render_page
@@ -139,9 +140,7 @@ def _write_colour(colour: tuple[int, ...]) -> str:
 def _describe(document: StabilizationDoc, link: str | None) -> Entry:
     difference = document.stabilization
     background, ink = choose_colours(difference.total_ev_per_fu)
-    black, competitor = (
-        "—" if label is None else label.rpartition("//")[2] for label in (difference.black, difference.competitor)
-    )
+    sides = find_sides(document)
     return Entry(
         id=document.id,
         dot=document.study.dot.material,
@@ -150,8 +149,8 @@ def _describe(document: StabilizationDoc, link: str | None) -> Entry:
         engine=document.study.engine.name,
         level=document.level.value,
         answer=WORDS[judge(document)],
-        black=black,
-        competitor=competitor,
+        black=name_side(sides.black) or "—",
+        competitor=name_side(sides.competitor) or "—",
         terms=write_numbers([getattr(difference, f"{name}_ev_per_fu") for name in TERM_HEADINGS]),
         link=link,
         background=background,

@@ -162,7 +162,7 @@ def tabulate_candidates(doc: StabilizationDoc) -> Table:
     ]
     dropped = [
         Row(
-            d.label.rpartition("//")[2],
+            d.title.film_side,
             (Cell("—"), Cell("—"), Cell(f"not built: {d.reason.removeprefix(f'{d.label}: ')}")),
         )
         for d in doc.dropped

@@ -115,7 +115,7 @@ def test_a_study_builds_a_completed_film_and_records_how(completion):
     (candidate,) = steps.candidates
     assert completion in candidate.termination
     assert any(note.startswith(f"{completion}: ") for note in candidate.notes)
-    film = preview_structures(steps)[f"{Part.FILM_SLAB} {candidate.label}"].species
+    film = preview_structures(steps)[steps.id_of(Part.FILM_SLAB, candidate.id)].species
     n, excess = candidate.n_formula_units, candidate.excess
     assert set(excess) == {"PbI2"}
     counts = (film.count("Cs"), film.count("Pb"), film.count("I"))

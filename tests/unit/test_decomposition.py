@@ -49,7 +49,7 @@ def test_the_products_compete_by_their_bulk_energy_alone(tmp_path: Path) -> None
         plan.engine.relax(plan.crystals[name].structure, step.freedom).energy_ev / plan.crystals[name].formula_units
         for step in plan.steps.steps
         for name in ("CsI", "PbI2")
-        if step.name == f"bulk {name}"
+        if step.label == f"bulk {name}"
     )
     assert products.bulk_ev_per_fu == pytest.approx(energy, abs=1e-6)
     assert products.total_ev_per_fu == products.bulk_ev_per_fu
