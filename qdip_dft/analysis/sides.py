@@ -56,7 +56,8 @@ def choose_sides(results: Sequence[CandidateResult], decomposition: Decompositio
         The host as other compounds, which competes as well.
     """
     phase = _lowest_of(results, PhaseRole.COMPETITOR)
-    products = decomposition if decomposition is not None and not decomposition.missing else None
+    is_compared = decomposition is not None and decomposition.is_compared and not decomposition.missing
+    products = decomposition if is_compared else None
     competitors = [side for side in (phase, products) if side is not None]
     return Sides(_lowest_of(results, PhaseRole.BLACK), min(competitors, key=_total, default=None))
 

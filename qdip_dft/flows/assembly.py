@@ -303,13 +303,21 @@ def _dot_strain_ev(energy: Mapping[Part, float | None]) -> float | None:
 
 def _apart_ev_per_fu(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> float | None:
     """Bulk energy of the products off the dot, per formula unit of the host; zero for a film of the host itself."""
-    total = 0.0
-    for name, amount in candidate.apart.items():
-        energy = _energy_ev(resolution, steps.static_of(Part.BULK, name))
-        if energy is None:
-            return None
-        total += amount * energy / steps.crystals[name].formula_units
-    return total
+    if not candidate.apart:
+        return 0.0
+    amounts = balance_products(steps)
+    energies = {name: _energy_ev(resolution, steps.static_of(Part.BULK, name)) for name in candidate.apart}
+    known = {name: energy for name, energy in energies.items() if energy is not None}
+    if len(known) < len(energies):
+        return None
+    return sum(amounts[name] * energy / steps.crystals[name].formula_units for name, energy in known.items())
+
+
+def balance_products(steps: StudySteps) -> dict[str, float]:
+    """Formula units of each product per formula unit of the host."""
+    host = steps.crystals[steps.study.phases[0].phase]
+    compositions = {name: steps.crystals[name].composition_per_fu for name in steps.products}
+    return balance_decomposition(host.composition_per_fu, compositions)
 
 
 def _energy_ev(resolution: Resolution, step: StepId) -> float | None:
@@ -420,10 +428,7 @@ def describe_decomposition(steps: StudySteps, resolution: Resolution) -> Decompo
     """Return the energy of the host as bulk compounds, per formula unit of the host."""
     if not steps.products:
         return None
-    host = steps.crystals[steps.study.phases[0].phase]
-    products = {name: steps.crystals[name] for name in steps.products}
-    compositions = {name: crystal.composition_per_fu for name, crystal in products.items()}
-    amounts = balance_decomposition(host.composition_per_fu, compositions)
+    products, amounts = {name: steps.crystals[name] for name in steps.products}, balance_products(steps)
     statics = {name: steps.static_of(Part.BULK, name) for name in products}
     energies = {name: _energy_ev(resolution, static) for name, static in statics.items()}
     missing = [name for name, energy in energies.items() if energy is None]
@@ -440,7 +445,11 @@ def describe_decomposition(steps: StudySteps, resolution: Resolution) -> Decompo
         missing=tuple(f"energy missing because {resolution.explain_failure(statics[name])}" for name in missing),
         bulk_above_lowest_ev_per_fu=None,
         calculations={name: resolution.keys[static] for name, static in statics.items() if static in resolution.keys},
-        checks=check_lattices(steps, resolution, steps.products),
+        checks=(
+            *check_lattices(steps, resolution, steps.products),
+            *check_minima(steps, resolution, steps.products),
+        ),
+        is_compared=all(not candidate.apart for candidate in steps.candidates),
     )
 
 
@@ -451,7 +460,7 @@ def _find_hull(
     reservoirs: Reservoirs,
 ) -> Hull | None:
     """Return the most stable way to be the host: a phase, the products of a decomposition, or the reservoirs."""
-    bulks = {result.candidate.phase: result.bulk_ev_per_fu for result in results}
+    bulks = {result.candidate.phase: result.bulk_ev_per_fu for result in results if not result.candidate.apart}
     if decomposition is not None:
         bulks[decomposition.label] = decomposition.bulk_ev_per_fu
     potentials = reservoirs.potentials

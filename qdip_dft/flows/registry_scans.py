@@ -90,7 +90,7 @@ def _choose_turns(study: StudySpec, candidate: Candidate, dot_slab: StructureRec
     """Return the orientations to try; upside down only where that keeps the termination that the study names."""
     if study.film.registry.turns is TurnChoice.NONE:
         return (AS_CUT,)
-    (phase,) = (phase for phase in study.phases if phase.phase == candidate.phase)
+    (phase,) = (phase for phase in study.films if phase.phase == candidate.phase)
     bottom, _, top = candidate.termination.partition("|")
     if phase.termination is not None and bottom != top:
         return AS_CUT, HALF_TURN

@@ -22,6 +22,8 @@ class InterfaceLabel(Record):
     termination, registry
         What tells it apart from others of the same planes, such as ``PbI2|PbI2`` and ``place 2``; empty where nothing
         has to.
+    apart
+        What lies off the dot besides, such as ``MAI``; empty: nothing.
     """
 
     dot: str
@@ -30,6 +32,7 @@ class InterfaceLabel(Record):
     film_plane: str
     termination: str = ""
     registry: str = ""
+    apart: str = ""
 
     @property
     def facet(self) -> str:
@@ -39,7 +42,8 @@ class InterfaceLabel(Record):
     @property
     def film_side(self) -> str:
         """The film's side, such as ``FAPbI3-alpha(100) PbI2|PbI2 place 2``."""
-        return " ".join(filter(None, (f"{self.film}({self.film_plane})", self.termination, self.registry)))
+        film = " ".join(filter(None, (f"{self.film}({self.film_plane})", self.termination, self.registry)))
+        return f"{film} + {self.apart}" if self.apart else film
 
     @property
     def interface(self) -> InterfaceLabel:
@@ -115,8 +119,8 @@ class Candidate(_Titled):
         Of an embedded film: displacement of the next dot against the film as both are built, in units of the film's
         1 × 1 cell, and its height above contact in Å.  None: the dot repeats along the normal.
     apart
-        Of a film of a decomposition product: formula units, per formula unit of the host, of the products that lie off
-        the dot, by name; empty: the film is the host.
+        Of a film of a decomposition product, which counts as one formula unit of the host each: the other products, which
+        lie off the dot as bulk solids; empty: the film is the host.
     n_added_dot_planes, n_added_film_planes
         Lattice planes of dot and film, among those counted, that were added on the faces away from the interface to see
         whether the result depends on the thickness.
@@ -152,7 +156,7 @@ class Candidate(_Titled):
     environment: Environment = Environment.CAPPED
     outer_shift: tuple[float, float] | None = None
     outer_gap_offset_ang: float = 0.0
-    apart: dict[str, float] = {}
+    apart: tuple[str, ...] = ()
 
     @property
     def n_dot_faces(self) -> int:

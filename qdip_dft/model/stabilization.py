@@ -202,6 +202,8 @@ class DecompositionResult(Terms):
         Calculation key of every product.
     checks
         Checks of the products' bulks; empty in documents written before there were any.
+    is_compared
+        Whether it may stand for the competitor; not where one of the products covers the dot (`Candidate.apart`).
     """
 
     label: str
@@ -210,6 +212,7 @@ class DecompositionResult(Terms):
     bulk_above_lowest_ev_per_fu: float | None
     calculations: dict[str, str]
     checks: tuple[Check, ...] = ()
+    is_compared: bool = True
 
 
 class Hull(Record):

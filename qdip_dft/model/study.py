@@ -331,7 +331,7 @@ class EnsembleSpec(Record):
 class StudySpec(Record):
     """A study: which phase wins on this dot, by how much, and why.
 
-    A study of schema version 1 that says nothing else has films under vacuum and unchecked bulks.
+    A study of schema version 1 that says nothing else has films under vacuum, unchecked bulks, and need not compare.
 
     Parameters
     ----------
@@ -349,8 +349,7 @@ class StudySpec(Record):
     prerelaxation
         Engine that relaxes every structure first; the relaxation starts from there.  None: there is none.
     decomposition
-        Competitor made of bulk compounds instead of, or besides, another phase.  A study without any competitor reports
-        the terms of its films only.
+        Competitor made of other compounds instead of, or besides, another phase.
     uncertainty
         What is varied to say how sure the answer is.
     ensemble
@@ -359,6 +358,8 @@ class StudySpec(Record):
         Whether the film lies between two dots or under vacuum.
     check_minima
         Whether every bulk is relaxed once more where its octahedra may tilt: a phase that gains is no minimum.
+    terms_only
+        Whether a study without any competitor may report the terms of its films, as for an inert matrix.
     vacuum_ang
         Vacuum above each slab in Å.
     seed
@@ -381,6 +382,7 @@ class StudySpec(Record):
     ensemble: EnsembleSpec = EnsembleSpec()
     environment: Environment = Environment.EMBEDDED
     check_minima: bool = True
+    terms_only: bool = False
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
     geometry: EngineSpec | None = None
@@ -391,10 +393,10 @@ class StudySpec(Record):
     @model_validator(mode="before")
     @classmethod
     def _read_version_1(cls, content: Any) -> Any:
-        """A study of version 1 knew films under vacuum only, and took every bulk for a minimum."""
+        """A study of version 1 knew films under vacuum only, took every bulk for a minimum, and needed no competitor."""
         if not isinstance(content, dict) or content.get("schema_version") != 1:
             return content
-        missing = {"environment": Environment.CAPPED, "check_minima": False}
+        missing = {"environment": Environment.CAPPED, "check_minima": False, "terms_only": True}
         return {**missing, **content, "schema_version": STUDY_SCHEMA_VERSION}
 
     @model_validator(mode="after")
@@ -427,6 +429,23 @@ class StudySpec(Record):
     def result_id(self, facet: str) -> str:
         """Return the id of the result on a facet, such as ``pbs-fapbi3@111``; the facet is left out if it is alone."""
         return _join_variant(self.name if len(self.dot.facets) == 1 else f"{self.name}@{facet}", self.variant)
+
+    @property
+    def films(self) -> tuple[PhaseSpec, ...]:
+        """What may cover the dot: the phases of the host, and the product of its decomposition that stays there."""
+        product = None if self.decomposition is None else self.decomposition.on_dot
+        if product is None:
+            return self.phases
+        film = PhaseSpec(
+            phase=product.phase, role=PhaseRole.COMPETITOR, planes=product.planes, termination=product.termination
+        )
+        return (*self.phases, film)
+
+    def list_apart(self, film: str) -> tuple[str, ...]:
+        """The products of the decomposition that lie off the dot where another of them covers it."""
+        if self.decomposition is None or self.decomposition.on_dot is None or film != self.decomposition.on_dot.phase:
+            return ()
+        return tuple(product for product in self.decomposition.products if product != film)
 
     def find_pinned_plane(self, phase: str) -> str | None:
         """Return the plane that stands for a phase whatever its total, or None."""
