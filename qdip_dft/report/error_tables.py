@@ -99,13 +99,13 @@ def tabulate_series(doc: StabilizationDoc, stated: Uncertainty) -> Table:
     for base in find_sides(doc).films:
         name = names[base.candidate.id] = name_film(base)
         thicker = (film for film in _list_series(stated) if film.film_id == base.candidate.id)
-        rows += [_describe_thickness(film, name=name) for film in (base, *thicker)]
+        films: tuple[CandidateResult | VariedFilm, ...] = (base, *thicker)
+        rows += [_describe_thickness(film, name=name) for film in films]
     notes = [
         f"{name}: {_write_value(fit.intercept_mev_per_ang2, fit.intercept_uncertainty_mev_per_ang2, 1)} meV/Å², slope "
         f"{_write_value(fit.slope_ev_per_fu, fit.slope_uncertainty_ev_per_fu, 4)} eV/f.u. "
         f"(strain term {write_signed(fit.reference_ev_per_fu, decimals=4)})."
-        for fit in stated.fits
-        if (name := names.get(fit.film_id)) is not None
+        for name, fit in ((names[fit.film_id], fit) for fit in stated.fits if fit.film_id in names)
     ]
     return Table(
         title="Thickness of the films",
