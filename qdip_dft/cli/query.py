@@ -63,13 +63,13 @@ def query(
 def find_rows(results: str | Path, **asked: Any) -> list[dict[str, Any]]:
     """Return the results that pass; a folder that does not exist holds none and is not created."""
     from qdip_dft.results.query import check_question, list_rows
-    from qdip_dft.storage.location import open_results
+    from qdip_dft.storage.location import open_stabilizations
     from qdip_dft.storage.mongo_address import is_mongo_uri
 
     if not is_mongo_uri(results) and not Path(results).exists():
         check_question(**asked)
         return []
-    return list_rows(open_results(results), **asked)
+    return list_rows(open_stabilizations(results), **asked)
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:

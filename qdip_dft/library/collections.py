@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qdip_dft.errors import StructureError, StudyError
 from qdip_dft.model.material import Catalogue
+from qdip_dft.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,7 +127,7 @@ def _read_catalogue(path: Path) -> Catalogue:
     import yaml
 
     try:
-        return Catalogue.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Catalogue.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise StructureError(
             f"the catalogue {path} cannot be read",

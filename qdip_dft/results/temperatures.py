@@ -10,16 +10,16 @@ from qdip_dft.errors import ResultsError
 from qdip_dft.model.temperature import TemperatureDoc
 
 if TYPE_CHECKING:
-    from maggma.core import Store
+    from qdip_dft.results.collection import Collection
 
 
-def save_temperature(store: Store, document: TemperatureDoc) -> None:
+def save_temperature(store: Collection, document: TemperatureDoc) -> None:
     """Keep a result against temperature; an earlier one of the same id is replaced."""
     store.connect()
     store.update([document.model_dump(mode="json")], key="id")
 
 
-def find_temperature(store: Store, result_id: str) -> TemperatureDoc | None:
+def find_temperature(store: Collection, result_id: str) -> TemperatureDoc | None:
     """Return the stored document of a result, None if there is none.
 
     Raises

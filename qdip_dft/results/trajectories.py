@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maggma.core import Store
+    from qdip_dft.results.collection import Collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class TrajectoryStore:
         Store of the segments, key ``id``.
     """
 
-    store: Store
+    store: Collection
 
     def connect(self) -> TrajectoryStore:
         """Open the store and make sure that trajectories are found fast."""
