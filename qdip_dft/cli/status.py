@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import console, write_json, write_line, write_table
 from qdip_dft.cli.stored import open_archive_of, open_folder
 from qdip_dft.cli.studies import EngineName, PresetWord, describe_calculation, make_plan
 
@@ -253,22 +253,20 @@ def _show_all(results: Path, notes: RunNotes | None, *, as_json: bool) -> None:
     if as_json:
         write_json(rows)
         return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     from qdip_dft.analysis.numbers import write_signed
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("id", "state", "level", "total (eV/f.u.)", "answer"):
-        table.add_column(heading, justify="right" if "eV" in heading else "left", overflow="fold")
-    for row in rows:
-        total = row["stabilization_total_ev_per_fu"]
-        written = "" if total is None else write_signed(total)
-        table.add_row(Text(row["id"]), row["state"], row["level"], written, row["verdict"])
-    console().print(table)
-    sign = "stabilization = black - competitor; negative: the black phase is favoured"
-    console().print(sign if rows else "No results yet.")
+    if not rows:
+        write_line("No results yet.")
+        return
+    names = ("id", "state", "level")
+    totals = (row["stabilization_total_ev_per_fu"] for row in rows)
+    written = ["" if total is None else write_signed(total) for total in totals]
+    write_table(
+        (*names, "total (eV/f.u.)", "answer"),
+        [(*(row[name] for name in names), total, row["verdict"]) for row, total in zip(rows, written, strict=True)],
+        numbers=("total (eV/f.u.)",),
+        caption="stabilization = black - competitor; negative: the black phase is favoured",
+    )
 
 
 def _list_results(results: Path) -> list[ResultOverview]:
