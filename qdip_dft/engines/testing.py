@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.engines.base import Feature
-from qdip_dft.engines.potential import Arrangement, Evaluation, FloatArray, Potential, PotentialEngine
+from qdip_dft.engines.evaluation import Arrangement, Evaluation, FloatArray, Potential
+from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.preset import (
     RELAXATION_SETTINGS,
     load_preset,

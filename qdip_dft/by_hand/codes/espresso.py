@@ -37,7 +37,7 @@ from qdip_dft.engines.espresso.engine import (
     pseudopotential_folder,
     read_evaluation,
 )
-from qdip_dft.engines.potential import Arrangement
+from qdip_dft.engines.evaluation import Arrangement
 from qdip_dft.engines.programs import unusable_output
 from qdip_dft.units import BOHR_IN_ANG, RYDBERG_IN_EV
 

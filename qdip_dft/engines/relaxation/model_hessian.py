@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from qdip_dft.engines.potential import Arrangement, FloatArray
+from qdip_dft.engines.evaluation import Arrangement, FloatArray
 from qdip_dft.engines.relaxation.coordinates import Coordinates
 from qdip_dft.model.molecules import find_molecules
 from qdip_dft.model.neighbours import Pairs, find_pairs
