@@ -7,20 +7,10 @@ from typing import TYPE_CHECKING, Any
 from qdip_dft.cluster.resources import JobClass, Resources
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import PresetName
+from qdip_dft.model.terms import TERM_OF_PART
 
 if TYPE_CHECKING:
     from jobflow import Job
-
-TERM_OF_PART = {
-    "dot bulk": "bulk",
-    "bulk": "bulk",
-    "strained bulk": "strain",
-    "film slab": "surface",
-    "dot slab": "binding",
-    "interface": "binding",
-    "registry screening": "binding",
-}
-"""The term of the stabilization that a part enters first."""
 
 ADVANCE = "advance"
 """Term of the jobs that build the next stage."""
@@ -73,5 +63,6 @@ def classify_job(job: Job, resources: Resources) -> JobClass:
 
 def find_term(label: str) -> str:
     """Return the term that a calculation enters first, from its label, such as ``strained bulk PbS(111)//…``."""
-    part = max((part for part in TERM_OF_PART if label.startswith(f"{part} ")), key=len, default="")
-    return TERM_OF_PART.get(part, "other")
+    terms = TERM_OF_PART | {"registry screening": "binding"}
+    part = max((part for part in terms if label.startswith(f"{part} ")), key=len, default="")
+    return terms.get(part, "other")
