@@ -13,9 +13,8 @@ from qdip_dft.errors import ResultsError
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.engine import PresetName
+from qdip_dft.units import SECONDS_PER_HOUR
 from qdip_dft.yaml_text import parse_yaml
-
-SECONDS_PER_HOUR = 3600
 
 
 class Scheduler(StrEnum):

@@ -18,7 +18,6 @@ from pydantic import JsonValue
 
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom, LevelOfTheory
 from qdip_dft.model.registry import RegistryScanTask
-from qdip_dft.model.sampling import CouplingTask, SamplingTask
 from qdip_dft.model.structure import StructureRecord
 
 POSITION_ROUNDING_ANG = 1e-4
@@ -27,9 +26,6 @@ POSITION_ROUNDING_ANG = 1e-4
 GRID_OFFSET = 0.137
 """Shift of the rounding grid in units of its spacing: without it, high-symmetry sites such as 1/2 and lattice constants
 of few digits lie exactly between two grid points, where a rounding error would change the key."""
-
-TRAJECTORY_VERSIONS = {"SamplingTask": 1, "CouplingTask": 2}
-"""Raised whenever the same run would give other numbers."""
 
 KEY_NAMESPACE = UUID("6f1c3a52-5d1e-4a63-9a54-6d0f2f2f8d11")
 """Namespace of the job ids; never change it."""
@@ -61,16 +57,6 @@ def registry_scan_key(task: RegistryScanTask, theory: LevelOfTheory) -> str:
     content = {
         "task": task.model_dump(mode="json", exclude={"label", "dot", "film"}),
         "slabs": [_canonical_structure(slab) for slab in (task.dot, task.film)],
-        "theory": theory.model_dump(mode="json"),
-    }
-    return _digest(content)
-
-
-def trajectory_key(task: SamplingTask | CouplingTask, theory: LevelOfTheory) -> str:
-    """Return the key of a trajectory (64 hexadecimal digits): everything asked but the label, and the theory."""
-    content = {
-        "trajectory": [type(task).__name__, TRAJECTORY_VERSIONS[type(task).__name__]],
-        "task": task.model_dump(mode="json", exclude={"label"}),
         "theory": theory.model_dump(mode="json"),
     }
     return _digest(content)

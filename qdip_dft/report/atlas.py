@@ -14,8 +14,9 @@ from pydantic import JsonValue
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.verdict import Verdict
 from qdip_dft.model.stabilization import SIGN_CONVENTION
+from qdip_dft.model.terms import TERM_COLUMNS
 from qdip_dft.report.page import render_page
-from qdip_dft.report.tables import TERM_HEADINGS, Cell, write_numbers
+from qdip_dft.report.tables import Cell, write_numbers
 from qdip_dft.results.overview import ResultOverview
 
 ATLAS_SCRIPT = "atlas.js"
@@ -98,7 +99,7 @@ def render_atlas(results: Sequence[ResultOverview], links: Mapping[str, str]) ->
         hosts=hosts,
         matrix=fields,
         filters={name: sorted({getattr(entry, name) for entry in entries}) for name in FILTERS},
-        headings=TERM_HEADINGS,
+        headings=TERM_COLUMNS,
         scale=[(value, *choose_colours(value)) for value in (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)],
         write_signed=write_signed,
         sign_convention=SIGN_CONVENTION,
@@ -111,7 +112,7 @@ def summarise_atlas(results: Sequence[ResultOverview]) -> list[dict[str, JsonVal
     for result in results:
         entry = _describe(result, None)
         named: dict[str, JsonValue] = {name: getattr(entry, name) for name in ("id", *FILTERS, "black", "competitor")}
-        terms = {f"{name}_ev_per_fu": cell.value for name, cell in zip(TERM_HEADINGS, entry.terms, strict=True)}
+        terms = {f"{name}_ev_per_fu": cell.value for name, cell in zip(TERM_COLUMNS, entry.terms, strict=True)}
         rows.append({**named, **terms})
     return rows
 

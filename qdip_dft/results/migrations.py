@@ -18,6 +18,7 @@ from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
+from qdip_dft.model.temperature import TemperatureDoc
 from qdip_dft.results.fields import show_value, unknown_version
 
 Document = dict[str, Any]
@@ -52,10 +53,18 @@ def _admit_geometries(document: Document) -> Document:
     return {**document, "schema_version": 3}
 
 
+def _leave_sampling_out(document: Document) -> Document:
+    """Version 2 of a result against temperature is harmonic: free energies by thermodynamic integration are gone."""
+    kept = {name: value for name, value in document.items() if name != "sampled_off_dot"}
+    phases = [{name: value for name, value in phase.items() if name != "sampled"} for phase in document["phases"]]
+    return {**kept, "schema_version": 2, "phases": phases}
+
+
 STEPS: dict[type[Record], tuple[Step, ...]] = {
     CalculationRecord: (_add_calculation_units, _admit_pseudopotentials),
     RegistryScan: (),
     StabilizationDoc: (_admit_new_fields, _admit_geometries),
+    TemperatureDoc: (_leave_sampling_out,),
 }
 """The steps of each kind of document, from version 1 on."""
 
@@ -86,6 +95,11 @@ def read_record(document: Mapping[str, Any]) -> StoredRecord:
 def read_stabilization(document: Mapping[str, Any]) -> StabilizationDoc:
     """Return the result document of any version; see `read_calculation`."""
     return _read(StabilizationDoc, document, name=f"result {show_value(document.get('id'))}")
+
+
+def read_temperature(document: Mapping[str, Any]) -> TemperatureDoc:
+    """Return the result against temperature of any version; see `read_calculation`."""
+    return _read(TemperatureDoc, document, name=f"result against temperature {show_value(document.get('id'))}")
 
 
 def migrate(kind: type[Record], document: Mapping[str, Any]) -> Document:
