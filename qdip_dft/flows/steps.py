@@ -61,19 +61,6 @@ class Part(StrEnum):
     INTERFACE = "interface"
 
 
-TERM_OF_PART = {
-    Part.DOT_BULK: "bulk",
-    Part.BULK: "bulk",
-    Part.STRAINED_BULK: "strain",
-    Part.FILM_SLAB: "surface",
-    Part.DOT_SLAB: "binding",
-    Part.INTERFACE: "binding",
-}
-"""The term of the stabilization that a part enters first."""
-
-TERM_OF_SCANS = "binding"
-"""The term whose interface a registry scan is made for."""
-
 BULKS = frozenset({Part.DOT_BULK, Part.BULK})
 """The parts that belong to a crystal; all others belong to a candidate."""
 
