@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from qdip_dft.analysis.sentence import TERM_NAMES
 from qdip_dft.analysis.sides import find_sides
-from qdip_dft.analysis.stability import subtract_terms
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
+from qdip_dft.model.terms import Terms
 from qdip_dft.units import MEV_PER_EV
 
 STEPS_WITHIN_TARGET = 2
@@ -190,7 +189,8 @@ def express_for(document: StabilizationDoc, reference: StabilizationDoc) -> Term
     pairs = ((now.black, before.black), (now.competitor, before.competitor))
     if not all(_are_alike(side, original) for side, original in pairs):
         return None
-    return subtract_terms(*(_rescale(side, original) for side, original in pairs if side and original))
+    black, competitor = (_rescale(side, original) for side, original in pairs if side and original)
+    return black - competitor
 
 
 def _are_alike(side: CandidateResult | DecompositionResult | None, original: object) -> bool:
@@ -210,15 +210,8 @@ def _rescale(side: Terms, original: Terms) -> Terms:
     if not isinstance(side, CandidateResult) or not isinstance(original, CandidateResult):
         return side
     factor = side.n_formula_units / original.n_formula_units
-    shared = {
-        name: None if (value := getattr(side, name)) is None else factor * value
-        for name in ("surface_ev_per_fu", "binding_ev_per_fu")
-    }
-    parts = [getattr(side, f"{name}_ev_per_fu") for name in TERM_NAMES[:2]] + list(shared.values())
-    total = None if None in parts else sum(parts)
-    return Terms(
-        bulk_ev_per_fu=side.bulk_ev_per_fu, strain_ev_per_fu=side.strain_ev_per_fu, **shared, total_ev_per_fu=total
-    )
+    shared = (None if value is None else factor * value for value in (side.surface_ev_per_fu, side.binding_ev_per_fu))
+    return Terms.add_up(side.bulk_ev_per_fu, side.strain_ev_per_fu, *shared)
 
 
 def _say_other_films(document: StabilizationDoc, reference: StabilizationDoc) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, Stabilization, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, Stabilization, StabilizationDoc
 from qdip_dft.model.study import PhaseRole, StudySpec
+from qdip_dft.model.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.builders.finite_dots import DotPart, FiniteDot, Integers
-from qdip_dft.builders.interfaces import CONTACT_RADII_ANG, DEFAULT_CONTACT_RADIUS_ANG, check_built
+from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import Array, Ion, IonicCrystal, repeat_crystal
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
+from qdip_dft.model.elements import contact_radii_ang
 
 LEAST_HOST_ANG = 10.0
 """Least host between a dot and its images: half of it must exceed the longest contact."""
@@ -150,7 +151,7 @@ def _atoms_of(ions: Iterable[Ion], centres_ang: Array) -> tuple[Array, Array, In
     ions = tuple(ions)
     positions = np.concatenate([centre + ion.offsets_ang for ion, centre in zip(ions, centres_ang, strict=True)])
     species = [symbol for ion in ions for symbol in ion.species]
-    radii = np.array([CONTACT_RADII_ANG.get(symbol, DEFAULT_CONTACT_RADIUS_ANG) for symbol in species])
+    radii = contact_radii_ang(species)
     owners = np.repeat(np.arange(len(ions)), [len(ion.species) for ion in ions])
     signs = np.sign([ion.charge for ion in ions]).astype(int)[owners]
     return positions, radii, owners, signs
@@ -209,9 +210,7 @@ def _drop_bare_cations(
 
 def _wall_thickness_ang(supercell: IonicCrystal) -> float:
     """Return how far from the dot's ions the wall of the cavity reaches: two contacts of the largest ions."""
-    species = {symbol for ion in supercell.ions for symbol in ion.species}
-    largest = max(CONTACT_RADII_ANG.get(symbol, DEFAULT_CONTACT_RADIUS_ANG) for symbol in species)
-    return 4 * largest
+    return 4 * float(contact_radii_ang([symbol for ion in supercell.ions for symbol in ion.species]).max())
 
 
 def _balance(

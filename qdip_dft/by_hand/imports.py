@@ -188,7 +188,7 @@ def _judge(
         return ImportedFolder(folder, None, None, f"{error.what}: {error.limit}")
 
 
-def _judge_run(plan: StudyPlan, resolution: Resolution, run: FinishedRun, declared: str | None) -> ImportedFolder:
+def _judge_run(plan: StudyPlan, resolution: Resolution, run: FinishedRun, declared: StepId | None) -> ImportedFolder:
     answers = _find_answers(plan, resolution, run, declared)
     if isinstance(answers, str):
         return ImportedFolder(run.folder, None, None, answers)

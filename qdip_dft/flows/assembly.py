@@ -31,7 +31,6 @@ from qdip_dft.analysis.stability import (
     per_area,
     require_one_theory,
     share_strain,
-    subtract_terms,
 )
 from qdip_dft.analysis.surfaces import check_window
 from qdip_dft.builders.placement import displacement_area_ang2, place_candidate
@@ -51,10 +50,10 @@ from qdip_dft.model.stabilization import (
     Hull,
     Stabilization,
     StabilizationDoc,
-    Terms,
 )
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import PhaseRole, StudySpec
+from qdip_dft.model.terms import Terms
 
 Described = TypeVar("Described", CandidateResult, DecompositionResult)
 
@@ -524,7 +523,7 @@ def _compare(
 ) -> Stabilization:
     sides = choose_sides(results, decomposition)
     black, competitor = sides.black, sides.competitor
-    terms = _NOTHING if black is None or competitor is None else subtract_terms(black, competitor)
+    terms = _NOTHING if black is None or competitor is None else black - competitor
     return Stabilization(
         **terms.model_dump(),
         black=_label_of(black),

@@ -10,7 +10,7 @@ from jobflow import Flow, Job, Maker, OutputReference
 
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.steps import TERM_OF_PART, TERM_OF_SCANS, StudySteps
+from qdip_dft.flows.steps import StudySteps
 from qdip_dft.flows.study_results import assemble_study, resolve_study
 from qdip_dft.jobs.advance import advance_study
 from qdip_dft.jobs.calculate import calculation_job
@@ -20,6 +20,7 @@ from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.study import StudySpec
+from qdip_dft.model.terms import TERM_OF_PART, TERM_OF_SCANS
 from qdip_dft.results.migrations import read_record
 
 

@@ -66,21 +66,6 @@ class Part(StrEnum):
     """A bulk that is relaxed once more where its octahedra may tilt: it gains nothing if it is a minimum."""
 
 
-TERM_OF_PART = {
-    Part.DOT_BULK: "bulk",
-    Part.BULK: "bulk",
-    Part.STRAINED_BULK: "strain",
-    Part.FILM_SLAB: "surface",
-    Part.DOT_SLAB: "binding",
-    Part.INTERFACE: "binding",
-    Part.UNSTRAINED_DOT_SLAB: "strain",
-    Part.TILTING_BULK: "bulk",
-}
-"""The term of the stabilization that a part enters first."""
-
-TERM_OF_SCANS = "binding"
-"""The term whose interface a registry scan is made for."""
-
 BULKS = frozenset({Part.DOT_BULK, Part.BULK, Part.TILTING_BULK})
 """The parts that belong to a crystal; all others belong to a candidate."""
 

@@ -21,6 +21,7 @@ from qdip_dft.flows.variations import Variation, list_variations
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.terms import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.model.uncertainty import VariationKind, VariedFilm
 
 
@@ -134,7 +135,7 @@ def describe_variation(variation: Variation, resolution: Resolution, *, steps: S
         film=variation.film.label,
         film_id=variation.film.id,
         role=candidate.role,
-        **{name: getattr(result, name) for name in _TERMS},
+        **{name: getattr(result, name) for name in (*TERM_FIELDS, TOTAL_FIELD)},
         n_formula_units=candidate.n_formula_units,
         area_ang2=result.area_ang2,
         n_film_planes=candidate.n_film_planes,
@@ -143,6 +144,3 @@ def describe_variation(variation: Variation, resolution: Resolution, *, steps: S
         theory=theory,
         calculations=result.calculations,
     )
-
-
-_TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")

@@ -8,13 +8,11 @@ from jobflow import CURRENT_JOB, Job, JobConfig, job
 
 from qdip_dft.model.calculation import CalculationTask
 from qdip_dft.model.keys import job_id
+from qdip_dft.model.terms import TERM_OF_JOB
 from qdip_dft.tasks.calculation import calculate_task
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
-
-TERM = "term"
-"""Where the metadata of a job name the term that it enters first."""
 
 
 def calculation_job(task: CalculationTask, engine: Engine, *, key: str, term: str, attempt: int = 0) -> Job:
@@ -34,7 +32,7 @@ def calculation_job(task: CalculationTask, engine: Engine, *, key: str, term: st
         Number of the attempt; each has an id of its own.
     """
     made = calculate(task.model_dump(mode="json"), engine, key, attempt)
-    made.name, made.metadata = task.label, {TERM: term}
+    made.name, made.metadata = task.label, {TERM_OF_JOB: term}
     made.set_uuid(job_id(key, attempt=attempt))
     return made
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from jobflow import Job, JobConfig, job
 
-from qdip_dft.jobs.calculate import TERM, find_stored_output
+from qdip_dft.jobs.calculate import find_stored_output
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.registry import RegistryScanTask
+from qdip_dft.model.terms import TERM_OF_JOB
 from qdip_dft.tasks.registry_scan import name_registry_scan, scan_task
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def registry_scan_job(
         Number of the attempt; each has an id of its own.
     """
     made = scan_registry(task.model_dump(mode="json"), engine, key, checkpoint_folder, attempt)
-    made.name, made.metadata = name_registry_scan(task.label), {TERM: term}
+    made.name, made.metadata = name_registry_scan(task.label), {TERM_OF_JOB: term}
     made.set_uuid(job_id(key, attempt=attempt))
     return made
 

@@ -22,8 +22,6 @@ from qdip_dft.flows.resolution import AnyStepId, LookUp, Resolution
 from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import (
     BULKS,
-    TERM_OF_PART,
-    TERM_OF_SCANS,
     RegistryScanId,
     RegistryScanStep,
     Stage,
@@ -43,6 +41,7 @@ from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
+from qdip_dft.model.terms import TERM_OF_PART, TERM_OF_SCANS
 from qdip_dft.planning.study_files import load_crystals
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
+from qdip_dft.yaml_text import parse_yaml
 
 
 def read_study(name_or_path: str) -> StudySpec:
@@ -27,7 +28,7 @@ def read_study(name_or_path: str) -> StudySpec:
     """
     path = find_study(name_or_path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(
             f"{path.name} is not readable YAML ({str(error).splitlines()[0]})",

@@ -19,6 +19,7 @@ from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.temperature import TemperatureDoc
+from qdip_dft.results.fields import show_value, unknown_version
 
 Document = dict[str, Any]
 Step = Callable[[Document], Document]
@@ -134,12 +135,12 @@ def read_calculation(document: Mapping[str, Any]) -> CalculationRecord:
     ResultsError
         If the document is of a newer version, or does not follow the schema of its own.
     """
-    return _read(CalculationRecord, document, name=f"calculation {_show(document.get('key'))}")
+    return _read(CalculationRecord, document, name=f"calculation {show_value(document.get('key'))}")
 
 
 def read_registry_scan(document: Mapping[str, Any]) -> RegistryScan:
     """Return the record of a registry screening of any version; see `read_calculation`."""
-    return _read(RegistryScan, document, name=f"registry screening {_show(document.get('key'))}")
+    return _read(RegistryScan, document, name=f"registry screening {show_value(document.get('key'))}")
 
 
 def read_record(document: Mapping[str, Any]) -> StoredRecord:
@@ -149,12 +150,12 @@ def read_record(document: Mapping[str, Any]) -> StoredRecord:
 
 def read_stabilization(document: Mapping[str, Any]) -> StabilizationDoc:
     """Return the result document of any version; see `read_calculation`."""
-    return _read(StabilizationDoc, document, name=f"result {_show(document.get('id'))}")
+    return _read(StabilizationDoc, document, name=f"result {show_value(document.get('id'))}")
 
 
 def read_temperature(document: Mapping[str, Any]) -> TemperatureDoc:
     """Return the result against temperature of any version; see `read_calculation`."""
-    return _read(TemperatureDoc, document, name=f"result against temperature {_show(document.get('id'))}")
+    return _read(TemperatureDoc, document, name=f"result against temperature {show_value(document.get('id'))}")
 
 
 def migrate(kind: type[Record], document: Mapping[str, Any]) -> Document:
@@ -180,16 +181,6 @@ def newest_version(kind: type[Record]) -> int:
     return len(STEPS[kind]) + 1
 
 
-def unknown_version(what: str, version: object, *, newest: int) -> ResultsError:
-    """Return the error about a document of a version that cannot be read."""
-    return ResultsError(
-        f"{what} has schema version {_show(version)}",
-        limit=f"this version of qdip_dft reads versions 1 to {newest}",
-        why="a number whose meaning has changed would be misread",
-        remedy="update qdip_dft (pip install --upgrade qdip_dft), or leave the document out",
-    )
-
-
 def _read(kind: type[AnyRecord], document: Mapping[str, Any], *, name: str) -> AnyRecord:
     fields = {field: value for field, value in document.items() if field not in _ADDED_BY_STORES}
     try:
@@ -197,7 +188,7 @@ def _read(kind: type[AnyRecord], document: Mapping[str, Any], *, name: str) -> A
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise _unreadable(name, f"{_show(where)}: {_show(first['msg'])}") from error
+        raise _unreadable(name, f"{show_value(where)}: {show_value(first['msg'])}") from error
 
 
 def _migrate_whole(kind: type[Record], document: Document, *, name: str) -> Document:
@@ -205,13 +196,7 @@ def _migrate_whole(kind: type[Record], document: Document, *, name: str) -> Docu
     try:
         return migrate(kind, document)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise _unreadable(name, f"{type(error).__name__}: {_show(error)}") from error
-
-
-def _show(value: object) -> str:
-    """Return a value for a message, cut to a readable length."""
-    text = "?" if value is None else str(value)
-    return text if len(text) <= 100 else f"{text[:100]}…"
+        raise _unreadable(name, f"{type(error).__name__}: {show_value(error)}") from error
 
 
 def _unreadable(what: str, finding: str) -> ResultsError:

@@ -27,7 +27,7 @@ from qdip_dft.results.migrations import (
     read_stabilization,
     read_temperature,
 )
-from qdip_dft.storage.sqlite_store import SQLiteStore
+from qdip_dft.storage.sqlite_collection import SQLiteCollection
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = sorted((ROOT / "tests" / "data" / "golden").glob("*.json"))
@@ -45,6 +45,9 @@ READERS: dict[str, Any] = {
 }
 LEFT_OUT = {"sampled", "sampled_off_dot"}
 """Free energies by thermodynamic integration, in results against temperature of version 1."""
+
+RENAMED = {"screening": "registry_scan"}
+"""What candidates called the registry scan in results before version 4."""
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def assert_kept(old: Any, new: Any, *, place: str) -> None:
     """Compare all that the old document holds with the new one, bit by bit; the new one may hold more."""
     if isinstance(old, dict):
         for name in set(old) - {"schema_version", "units", *LEFT_OUT}:
-            assert_kept(old[name], new[name], place=f"{place}.{name}")
+            assert_kept(old[name], new[RENAMED.get(name, name)], place=f"{place}.{name}")
     elif isinstance(old, list):
         assert len(old) == len(new), place
         for index, (one, other) in enumerate(zip(old, new, strict=True)):
@@ -133,9 +136,9 @@ def test_nothing_that_a_document_names_is_imported(place: str, hostile: dict[str
     """The module opens a web browser when it is imported."""
     document = golden("stabilization-1-toy")
     changed: Any = {**document, **hostile} if not place else {**document, place: hostile}
-    store = SQLiteStore(tmp_path / "results.sqlite", "stabilizations", key="id")
+    store = SQLiteCollection(tmp_path / "results.sqlite", "stabilizations", key="id")
     store.update(changed)
-    archive = Archive(SQLiteStore(tmp_path / "results.sqlite", "calculations"), store).connect()
+    archive = Archive(SQLiteCollection(tmp_path / "results.sqlite", "calculations"), store).connect()
     if place == "versions" and all(isinstance(value, str) for value in hostile.values()):
         assert archive.list_stabilizations()[0].versions == hostile  # text stays text
     else:
@@ -147,9 +150,9 @@ def test_nothing_that_a_document_names_is_imported(place: str, hostile: dict[str
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: next(iter(hostile)))
 def test_the_classes_that_a_job_document_names_are_not_looked_at(hostile: dict[str, Any], tmp_path: Path) -> None:
     record = golden("calculation-1-toy")
-    store = SQLiteStore(tmp_path / "results.sqlite", "calculations", key="uuid")
+    store = SQLiteCollection(tmp_path / "results.sqlite", "calculations", key="uuid")
     store.update({"uuid": "1", "output": record, "metadata": hostile, **hostile})
-    archive = Archive(store, SQLiteStore(tmp_path / "results.sqlite", "stabilizations")).connect()
+    archive = Archive(store, SQLiteCollection(tmp_path / "results.sqlite", "stabilizations")).connect()
     found = archive.find_calculation(record["key"])
     assert found is not None
     assert found.model_dump(mode="json", exclude_unset=True)["result"] == record["result"]

@@ -38,12 +38,10 @@ from qdip_dft.engines.pseudopotentials import describe_files, require_spin_orbit
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.engine import Restart
-from qdip_dft.units import HARTREE_IN_EV
+from qdip_dft.units import RYDBERG_IN_EV
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
 
 INSTALL_LINE = (
     "install Quantum ESPRESSO (Debian: apt install quantum-espresso; conda: conda install -c conda-forge qe), or name"
