@@ -1,7 +1,7 @@
 """Whether a phase is a minimum: what it gains where its octahedra may tilt.
 
-A film relaxes in a cell that allows tilts, and so does its strained bulk.  If the phase is a saddle point, both leave it,
-each for a valley of its own, and what is gained there is booked as strain, surface and binding.  The tilt gain
+A film relaxes in a cell that allows tilts, and so does its strained bulk.  If the phase is a saddle point, both leave
+it, each for a valley of its own, and what is gained there is booked as strain, surface and binding.  The tilt gain
 
     g = E(bulk)/Z − E(bulk, relaxed from displaced atoms in a cell that allows tilts)/Z_tilting     (eV/f.u., ≥ 0)
 

@@ -119,8 +119,8 @@ class Candidate(_Titled):
         Of an embedded film: displacement of the next dot against the film as both are built, in units of the film's
         1 × 1 cell, and its height above contact in Å.  None: the dot repeats along the normal.
     apart
-        Of a film of a decomposition product, which counts as one formula unit of the host each: the other products, which
-        lie off the dot as bulk solids; empty: the film is the host.
+        Of a film of a decomposition product, of which each formula unit stands for one of the host: the other products,
+        which lie off the dot as bulk solids; empty: the film is the host.
     n_added_dot_planes, n_added_film_planes
         Lattice planes of dot and film, among those counted, that were added on the faces away from the interface to see
         whether the result depends on the thickness.

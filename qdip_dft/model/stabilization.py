@@ -104,8 +104,8 @@ class CandidateResult(Terms):
     bulk_above_lowest_ev_per_fu
         Bulk term relative to the most stable bulk of the study.
     n_formula_units, n_atoms, area_ang2
-        Host formula units of the film, atoms of the interface, dot area A in Å²: that of the common cell, twice that where
-        the film lies between two dots.
+        Host formula units of the film, atoms of the interface, dot area A in Å²: that of the common cell, twice that
+        where the film lies between two dots.
     film_principal_strains, dot_principal_strains
         With the relaxed lattices (fraction, ascending; negative: compressed).
     surface_mev_per_ang2, surface_j_per_m2

@@ -331,7 +331,7 @@ class EnsembleSpec(Record):
 class StudySpec(Record):
     """A study: which phase wins on this dot, by how much, and why.
 
-    A study of schema version 1 that says nothing else has films under vacuum, unchecked bulks, and need not compare.
+    One of schema version 1 that says nothing else has films under vacuum, unchecked bulks, and need not compare.
 
     Parameters
     ----------
@@ -393,7 +393,7 @@ class StudySpec(Record):
     @model_validator(mode="before")
     @classmethod
     def _read_version_1(cls, content: Any) -> Any:
-        """A study of version 1 knew films under vacuum only, took every bulk for a minimum, and needed no competitor."""
+        """A study of version 1 knew films under vacuum only, took bulks for minima, and needed no competitor."""
         if not isinstance(content, dict) or content.get("schema_version") != 1:
             return content
         missing = {"environment": Environment.CAPPED, "check_minima": False, "terms_only": True}

@@ -405,8 +405,8 @@ def _require_competitor(study: StudySpec) -> None:
         f"{study.name} compares {study.host} with nothing",
         limit="the black phase needs a competitor",
         why="a dot stabilizes a phase against something; binding alone says nothing about that",
-        remedy="add a phase with role: competitor, or decomposition: {products: [...]}; where the terms of the films are all"
-        " that is wanted, set terms_only: true",
+        remedy="add a phase with role: competitor, or decomposition: {products: [...]}; where the terms of the"
+        " films are all that is wanted, set terms_only: true",
     )
 
 
@@ -423,7 +423,7 @@ def _require_one_product_on_dot(study: StudySpec, crystals: dict[str, CrystalRec
             f"one formula unit of {study.host} gives {amount:g} of {film}",
             limit="the product on the dot must come one for one",
             why="its film could not hold as many formula units of the host per area",
-            remedy="name another product in decomposition.on_dot, or leave on_dot out: the answer is then an upper bound",
+            remedy="name another product in decomposition.on_dot, or leave it out: the answer is then an upper bound",
         )
 
 
