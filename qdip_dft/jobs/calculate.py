@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
 
 
-def calculation_job(task: CalculationTask, engine: Engine, *, key: str, term: str, attempt: int = 0) -> Job:
+def calculation_job(task: CalculationTask, engine: Engine, *, key: str, term: str = "other", attempt: int = 0) -> Job:
     """The job of a calculation; its id follows from the key, so the same question has the same id everywhere.
 
     Parameters

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def registry_scan_job(
-    task: RegistryScanTask, engine: Engine, *, key: str, term: str, checkpoint_folder: str = ".", attempt: int = 0
+    task: RegistryScanTask,
+    engine: Engine,
+    *,
+    key: str,
+    term: str = "other",
+    checkpoint_folder: str = ".",
+    attempt: int = 0,
 ) -> Job:
     """Return the job of a registry scan; its id follows from the key.
 
