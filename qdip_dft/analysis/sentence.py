@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qdip_dft.model.calculation import Level
-from qdip_dft.model.stabilization import Terms
+from qdip_dft.model.terms import TERM_NAMES, Terms
 from qdip_dft.model.uncertainty import COVERAGE_FACTOR
-
-TERM_NAMES = ("bulk", "strain", "surface", "binding")
-"""The four terms in the order in which they are added up."""
 
 RESOLUTION_EV_PER_FU = {Level.TEST: 0.001, Level.SCREENING: 0.03, Level.COMPOSITE: 0.03, Level.DFT: 0.01}
 """Smallest difference between two phases that a level can tell from zero, in eV per formula unit.
@@ -118,18 +115,12 @@ def join_bounds(ax_rich: str, bx2_rich: str, *, ax: str, bx2: str) -> str:
 
 def find_deciding_term(difference: Terms) -> str | None:
     """Return the name of the largest term that has the sign of the total; None where one is missing or all are zero."""
-    contributions = list_contributions(difference)
+    contributions = difference.known()
     total_ev_per_fu = difference.total_ev_per_fu
     if total_ev_per_fu is None or total_ev_per_fu == 0 or len(contributions) < len(TERM_NAMES):
         return None
     direction = 1 if total_ev_per_fu > 0 else -1
     return max(contributions, key=lambda name: direction * contributions[name])
-
-
-def list_contributions(terms: Terms) -> dict[str, float]:
-    """Return the terms that are there by name, in eV per formula unit."""
-    values = {name: getattr(terms, f"{name}_ev_per_fu") for name in TERM_NAMES}
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def write_signed(value: float | None, *, decimals: int = 3) -> str:
@@ -207,7 +198,7 @@ def _say_what_decides(difference: Terms, total_ev_per_fu: float) -> str:
     term = find_deciding_term(difference)
     if term is None:
         return "its terms are not complete"
-    contributions = list_contributions(difference)
+    contributions = difference.known()
     direction = 1 if total_ev_per_fu > 0 else -1
     gain = sum(value for value in contributions.values() if value * direction > 0)
     cost = sum(value for value in contributions.values() if value * direction < 0)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.builders.finite_dots import DotPart, FiniteDot, Integers
-from qdip_dft.builders.interfaces import CONTACT_RADII_ANG, DEFAULT_CONTACT_RADIUS_ANG, check_built
+from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import Array, Ion, IonicCrystal, repeat_crystal
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
+from qdip_dft.model.elements import contact_radii_ang
 from qdip_dft.model.snapping import ceil_whole, first_least, rank, wrap
 
 LEAST_HOST_ANG = 10.0
@@ -151,7 +152,7 @@ def _atoms_of(ions: Iterable[Ion], centres_ang: Array) -> tuple[Array, Array, In
     ions = tuple(ions)
     positions = np.concatenate([centre + ion.offsets_ang for ion, centre in zip(ions, centres_ang, strict=True)])
     species = [symbol for ion in ions for symbol in ion.species]
-    radii = np.array([CONTACT_RADII_ANG.get(symbol, DEFAULT_CONTACT_RADIUS_ANG) for symbol in species])
+    radii = contact_radii_ang(species)
     owners = np.repeat(np.arange(len(ions)), [len(ion.species) for ion in ions])
     signs = np.sign([ion.charge for ion in ions]).astype(int)[owners]
     return positions, radii, owners, signs
@@ -210,9 +211,7 @@ def _drop_bare_cations(
 
 def _wall_thickness_ang(supercell: IonicCrystal) -> float:
     """Return how far from the dot's ions the wall of the cavity reaches: two contacts of the largest ions."""
-    species = {symbol for ion in supercell.ions for symbol in ion.species}
-    largest = max(CONTACT_RADII_ANG.get(symbol, DEFAULT_CONTACT_RADIUS_ANG) for symbol in species)
-    return 4 * largest
+    return 4 * float(contact_radii_ang([symbol for ion in supercell.ions for symbol in ion.species]).max())
 
 
 def _balance(
@@ -231,7 +230,7 @@ def _balance(
             why="the supercell would be charged",
             remedy="choose another diameter, clearance or host",
         )
-    order = np.lexsort((rank(distances[removable]), partners[removable]))
+    order = np.lexsort((np.array(rank(distances[removable])), partners[removable]))
     balanced = kept.copy()
     balanced[removable[order[: abs(excess)]]] = False
     return balanced

@@ -24,9 +24,9 @@ from qdip_dft.builders.bonds import find_bonds
 from qdip_dft.builders.ions import Array, Ion, IonicCrystal
 from qdip_dft.errors import ChargeBalanceError
 from qdip_dft.model.bond_valence import bond_length_ang
+from qdip_dft.model.elements import HALIDES
 from qdip_dft.model.snapping import TOLERANCE, first_least
 
-HALIDES = ("F", "Cl", "Br", "I")
 HYDROXIDE = "OH"
 HYDROXIDE_BOND_ANG = 0.97
 """O–H distance of a hydroxide ion, Å."""

@@ -32,13 +32,13 @@ from qdip_dft.cluster.resources import JobClass, Request, Resources, Scheduler, 
 from qdip_dft.errors import ResultsError
 from qdip_dft.library.collections import find_collection
 from qdip_dft.storage.sqlite_errors import explain_file_errors
+from qdip_dft.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
 WORKER = "qdip_dft.cluster.fireworks.worker"
 PRIVATE = 0o600
-SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from qdip_dft.errors import ResultsError
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.engine import PresetName
-
-SECONDS_PER_HOUR = 3600
+from qdip_dft.units import SECONDS_PER_HOUR
 
 
 class Scheduler(StrEnum):

@@ -29,7 +29,8 @@ from pydantic import JsonValue
 
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
-from qdip_dft.engines.potential import Arrangement, Evaluation, FloatArray, Potential, PotentialEngine
+from qdip_dft.engines.evaluation import Arrangement, Evaluation, FloatArray, Potential
+from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.preset import (
     RELAXATION_SETTINGS,
     load_preset,

@@ -29,7 +29,6 @@ from qdip_dft.analysis.stability import (
     identity_residual_ev,
     per_area,
     require_one_theory,
-    subtract_terms,
 )
 from qdip_dft.analysis.surfaces import check_window
 from qdip_dft.builders.placement import displacement_area_ang2, place_candidate
@@ -49,10 +48,10 @@ from qdip_dft.model.stabilization import (
     Hull,
     Stabilization,
     StabilizationDoc,
-    Terms,
 )
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import PhaseRole, StudySpec
+from qdip_dft.model.terms import Terms
 
 Described = TypeVar("Described", CandidateResult, DecompositionResult)
 
@@ -474,7 +473,7 @@ def _compare(
     products = decomposition if decomposition is not None and not decomposition.missing else None
     sides = [side for side in (phase, products) if side is not None]
     competitor = min(sides, key=_total, default=None)
-    terms = _NOTHING if black is None or competitor is None else subtract_terms(black, competitor)
+    terms = _NOTHING if black is None or competitor is None else black - competitor
     black_label, competitor_label = _label_of(black), _label_of(competitor)
     return Stabilization(
         **terms.model_dump(),

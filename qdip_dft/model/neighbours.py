@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-CLOSEST_COVALENT_RATIO = 0.75
-"""Atoms that are nearer than this times the sum of their covalent radii overlap."""
+from qdip_dft.model.elements import covalent_radii_ang
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,16 @@ class Pairs:
     vectors_ang: NDArray[np.float64]
     distances_ang: NDArray[np.float64]
 
+    def __getitem__(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Pairs:
+        """Some of the pairs."""
+        indices = (self.first[chosen], self.second[chosen], self.images[chosen])
+        return Pairs(*indices, self.vectors_ang[chosen], self.distances_ang[chosen])
+
+    def covalent_sums_ang(self, species: Sequence[str]) -> NDArray[np.float64]:
+        """Sum of the covalent radii of each pair in Å."""
+        radii = covalent_radii_ang(species)
+        return np.asarray(radii[self.first] + radii[self.second])
+
 
 def find_pairs(positions_ang: NDArray[np.float64], lattice_ang: NDArray[np.float64], *, cutoff_ang: float) -> Pairs:
     """Return all pairs of atoms closer than the cutoff, sorted by the atoms and the image."""
@@ -48,6 +58,15 @@ def find_pairs(positions_ang: NDArray[np.float64], lattice_ang: NDArray[np.float
     first, second, images = first[keep], second[keep], images[keep]
     vectors = coordinates[second] + images @ lattice - coordinates[first]
     return Pairs(first, second, images.astype(np.int64), vectors, np.linalg.norm(vectors, axis=1))
+
+
+def find_close_pairs(
+    species: Sequence[str], positions_ang: NDArray[np.float64], lattice_ang: NDArray[np.float64], *, ratio: float
+) -> Pairs:
+    """Return all pairs of atoms closer than `ratio` times the sum of their covalent radii."""
+    longest_ang = 2.0 * ratio * float(covalent_radii_ang(species).max())
+    pairs = find_pairs(positions_ang, lattice_ang, cutoff_ang=longest_ang)
+    return pairs[pairs.distances_ang < ratio * pairs.covalent_sums_ang(species)]
 
 
 def _appears_once(

@@ -14,8 +14,9 @@ from pydantic import JsonValue
 from qdip_dft.analysis.sentence import write_signed
 from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.stabilization import SIGN_CONVENTION, StabilizationDoc
+from qdip_dft.model.terms import TERM_COLUMNS
 from qdip_dft.report.page import render_page
-from qdip_dft.report.tables import TERM_HEADINGS, Cell, write_numbers
+from qdip_dft.report.tables import Cell, write_numbers
 
 ATLAS_SCRIPT = "atlas.js"
 FILTERS = ("dot", "host", "facet", "engine", "level", "answer")
@@ -95,7 +96,7 @@ def render_atlas(documents: Sequence[StabilizationDoc], links: Mapping[str, str]
         matrix={dot: {host: [e for e in entries if (e.dot, e.host) == (dot, host)] for host in hosts}
                 for dot in sorted({entry.dot for entry in entries})},
         filters={name: sorted({getattr(entry, name) for entry in entries}) for name in FILTERS},
-        headings=TERM_HEADINGS,
+        headings=TERM_COLUMNS,
         scale=[(value, *choose_colours(value)) for value in (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)],
         write_signed=write_signed,
         sign_convention=SIGN_CONVENTION,
@@ -108,7 +109,7 @@ def summarise_atlas(documents: Sequence[StabilizationDoc]) -> list[dict[str, Jso
     for document in documents:
         entry = _describe(document, None)
         named: dict[str, JsonValue] = {name: getattr(entry, name) for name in ("id", *FILTERS, "black", "competitor")}
-        terms = {f"{name}_ev_per_fu": cell.value for name, cell in zip(TERM_HEADINGS, entry.terms, strict=True)}
+        terms = {f"{name}_ev_per_fu": cell.value for name, cell in zip(TERM_COLUMNS, entry.terms, strict=True)}
         rows.append({**named, **terms})
     return rows
 
@@ -152,7 +153,7 @@ def _describe(document: StabilizationDoc, link: str | None) -> Entry:
         answer=WORDS[judge(document)],
         black=black,
         competitor=competitor,
-        terms=write_numbers([getattr(difference, f"{name}_ev_per_fu") for name in TERM_HEADINGS]),
+        terms=write_numbers([difference[name] for name in TERM_COLUMNS]),
         link=link,
         background=background,
         ink=ink,

@@ -19,21 +19,11 @@ from qdip_dft.cluster.resources import JobClass, Resources
 from qdip_dft.cluster.stored_job import write_job
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import PresetName
+from qdip_dft.model.terms import TERM_OF_PART
 
 if TYPE_CHECKING:
     from fireworks import Firework, LaunchPad, Workflow
     from jobflow import Flow, Job
-
-TERM_OF_PART = {
-    "dot bulk": "bulk",
-    "bulk": "bulk",
-    "strained bulk": "strain",
-    "film slab": "surface",
-    "dot slab": "binding",
-    "interface": "binding",
-    "registry screening": "binding",
-}
-"""The term of the stabilization that a part enters first."""
 
 ADVANCE = "advance"
 """Term of the jobs that build the next stage."""
@@ -172,8 +162,9 @@ def classify_job(job: Job, resources: Resources) -> JobClass:
 
 def find_term(label: str) -> str:
     """Return the term that a calculation enters first, from its label, such as ``strained bulk PbS(111)//…``."""
-    part = max((part for part in TERM_OF_PART if label.startswith(f"{part} ")), key=len, default="")
-    return TERM_OF_PART.get(part, "other")
+    terms = TERM_OF_PART | {"registry screening": "binding"}
+    part = max((part for part in terms if label.startswith(f"{part} ")), key=len, default="")
+    return terms.get(part, "other")
 
 
 def append_stage(launchpad: LaunchPad, fw_id: int, stage: Stage, orders: Orders, database: ClusterDatabase) -> None:
