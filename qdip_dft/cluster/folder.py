@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from qdip_dft.cluster.fireworks.batch_job import BATCH_VARIABLE
+from qdip_dft.cluster.batch_job import BATCH_VARIABLE
 from qdip_dft.cluster.resources import JobClass, Request, Resources, Scheduler, read_resources
 from qdip_dft.errors import ResultsError
 from qdip_dft.library.collections import find_collection

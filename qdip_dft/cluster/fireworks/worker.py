@@ -28,7 +28,7 @@ from fireworks.fw_config import RAPIDFIRE_SLEEP_SECS
 from fireworks.utilities import fw_serializers
 from pymongo.errors import ConnectionFailure
 
-from qdip_dft.cluster.fireworks.batch_job import announce_end, find_batch_job_number
+from qdip_dft.cluster.batch_job import announce_end, find_batch_job_number
 from qdip_dft.cluster.fireworks.outbox import FIRST_PAUSE_S
 from qdip_dft.cluster.stored_job import OUR_TASK, TASK_MARK, require_plain
 from qdip_dft.errors import ResultsError
