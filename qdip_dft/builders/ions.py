@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from qdip_dft.errors import StructureError
 from qdip_dft.model.molecules import find_molecules
+from qdip_dft.model.snapping import snap_zeros
 from qdip_dft.model.structure import StructureRecord
 
 Array = NDArray[np.float64]
@@ -249,7 +250,7 @@ def transform_crystal(crystal: IonicCrystal, deformation: Array) -> IonicCrystal
     left, _, right = np.linalg.svd(deformation)
     rotation = left @ right
     return IonicCrystal(
-        lattice_ang=crystal.lattice_ang @ deformation.T,
+        lattice_ang=snap_zeros(crystal.lattice_ang @ deformation.T),
         ions=tuple(ion.rotated(rotation) if len(ion.species) > 1 else ion for ion in crystal.ions),
         frac_centres=crystal.frac_centres.copy(),
     )

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pydantic import JsonValue
 
 from qdip_dft.analysis.margins import Margin, find_margins
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.octahedra import CrossBond, Shape, find_cross_bonds, measure_layers, measure_shape
-from qdip_dft.analysis.sentence import find_deciding_term, write_signed
+from qdip_dft.analysis.sentence import find_deciding_term
 from qdip_dft.builders.ions import view_ions
 from qdip_dft.errors import QdipError
 from qdip_dft.model.calculation import CalculationRecord
