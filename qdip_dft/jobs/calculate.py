@@ -8,7 +8,7 @@ from jobflow import CURRENT_JOB, Job, JobConfig, job
 
 from qdip_dft.model.calculation import CalculationTask
 from qdip_dft.model.keys import job_id
-from qdip_dft.model.terms import TERM_OF_JOB
+from qdip_dft.model.term_names import TERM_OF_JOB
 from qdip_dft.tasks.calculation import calculate_task
 
 if TYPE_CHECKING:

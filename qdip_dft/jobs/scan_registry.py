@@ -9,7 +9,7 @@ from jobflow import Job, JobConfig, job
 from qdip_dft.jobs.calculate import find_stored_output
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.registry import RegistryScanTask
-from qdip_dft.model.terms import TERM_OF_JOB
+from qdip_dft.model.term_names import TERM_OF_JOB
 from qdip_dft.tasks.registry_scan import name_registry_scan, scan_task
 
 if TYPE_CHECKING:
