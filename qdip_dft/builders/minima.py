@@ -19,8 +19,8 @@ TWO_OCTAHEDRA_ANG: Final = 7.5
 """An axis shorter than this holds one octahedron (5.5 to 6.5 Å) and is doubled; √2 octahedra are longer."""
 
 DISPLACEMENT_ANG: Final = 0.2
-"""Standard deviation of the displacements that take the crystal off a saddle point.  With 0.05 Å static alpha-FAPbI3 stays
-within the threshold of the forces; with 0.2 Å it becomes the tilted phase."""
+"""Standard deviation of the displacements that take the crystal off a saddle point.  With 0.05 Å static alpha-FAPbI3
+stays within the threshold of the forces; with 0.2 Å it becomes the tilted phase."""
 
 
 def build_tilting_cell(crystal: IonicCrystal, *, seed: int) -> IonicCrystal:

@@ -196,7 +196,7 @@ def _find_mesh(plan: StudyPlan, candidate: Candidate, structures: Mapping[StepId
 
     steps = plan.steps
     dot, film = steps.id_of(Part.DOT_BULK, candidate.dot), steps.id_of(Part.BULK, candidate.phase)
-    return steps.geometry_of(candidate).mesh(structures[dot], structures[film])
+    return steps.geometry_of(candidate).interface_cell(structures[dot], structures[film])
 
 
 def _label_parts(

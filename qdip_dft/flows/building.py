@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from qdip_dft.builders.ions import find_ions
+from qdip_dft.builders.ions import view_ions
 from qdip_dft.builders.minima import build_tilting_cell
 from qdip_dft.flows.registry_scans import make_task
 from qdip_dft.flows.steps import InterfaceParts, Part, RegistryScanId, Step, StepId, Structures, StudySteps
@@ -54,7 +54,7 @@ def build_structure(
 
 
 def _build_tilting_bulk(steps: StudySteps, step: Step, structures: Structures) -> StructureRecord:
-    bulk = find_ions(structures[step.parents[0]], steps.crystals[step.id.owner].formal_charges)
+    bulk = view_ions(structures[step.parents[0]], steps.crystals[step.id.owner].formal_charges)
     return build_tilting_cell(bulk, seed=steps.study.seed).to_record()
 
 

@@ -11,12 +11,10 @@ dot's slab lies where that of the study's thicker slab does, its upper one where
 
 from __future__ import annotations
 
-from math import ceil
-
 import numpy as np
 
 from qdip_dft.builders.candidates import orient_face
-from qdip_dft.builders.ions import Array, find_ions
+from qdip_dft.builders.ions import Array, view_ions
 from qdip_dft.builders.orientation import plane_spacing_ang
 from qdip_dft.builders.placement import list_places
 from qdip_dft.builders.variants import HALF_TURN, list_half_turns
@@ -24,6 +22,7 @@ from qdip_dft.flows.steps import CandidateGeometry, StudySteps
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from qdip_dft.model.registry import RegistryScanTask
+from qdip_dft.model.snapping import ceil_whole
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import Environment, StudySpec, TurnChoice
 
@@ -76,7 +75,7 @@ def make_task(
 def _count_dot_planes(steps: StudySteps, candidate: Candidate) -> int:
     """Return the lattice planes of the dot in a scan, never more than in the study."""
     face = orient_face(steps.crystals[candidate.dot], candidate.dot_plane)
-    return min(candidate.dot_cut.n_planes, ceil(SCANNED_DOT_ANG / plane_spacing_ang(face.oriented) - 1e-6) + 1)
+    return min(candidate.dot_cut.n_planes, int(ceil_whole(SCANNED_DOT_ANG / plane_spacing_ang(face.oriented))) + 1)
 
 
 def _move_in_plane(slab: StructureRecord, displacement_ang: Array) -> StructureRecord:
@@ -99,5 +98,5 @@ def _choose_turns(study: StudySpec, candidate: Candidate, dot_slab: StructureRec
 
 def count_positions(task: RegistryScanTask) -> int:
     """Return how many distinct positions a scan compares, all orientations together."""
-    dot, film = (find_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
+    dot, film = (view_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
     return len(list_places(dot, film, task.turns, spacing_ang=task.grid_spacing_ang))

@@ -20,7 +20,7 @@ from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.study import StudySpec
-from qdip_dft.model.terms import TERM_OF_PART, TERM_OF_SCANS
+from qdip_dft.model.term_names import TERM_OF_PART, TERM_OF_SCANS
 from qdip_dft.results.migrations import read_record
 
 

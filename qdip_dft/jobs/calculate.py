@@ -8,14 +8,14 @@ from jobflow import CURRENT_JOB, Job, JobConfig, job
 
 from qdip_dft.model.calculation import CalculationTask
 from qdip_dft.model.keys import job_id
-from qdip_dft.model.terms import TERM_OF_JOB
+from qdip_dft.model.term_names import TERM_OF_JOB
 from qdip_dft.tasks.calculation import calculate_task
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
 
 
-def calculation_job(task: CalculationTask, engine: Engine, *, key: str, term: str, attempt: int = 0) -> Job:
+def calculation_job(task: CalculationTask, engine: Engine, *, key: str, term: str = "other", attempt: int = 0) -> Job:
     """The job of a calculation; its id follows from the key, so the same question has the same id everywhere.
 
     Parameters

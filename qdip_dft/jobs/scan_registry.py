@@ -9,7 +9,7 @@ from jobflow import Job, JobConfig, job
 from qdip_dft.jobs.calculate import find_stored_output
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.registry import RegistryScanTask
-from qdip_dft.model.terms import TERM_OF_JOB
+from qdip_dft.model.term_names import TERM_OF_JOB
 from qdip_dft.tasks.registry_scan import name_registry_scan, scan_task
 
 if TYPE_CHECKING:
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def registry_scan_job(
-    task: RegistryScanTask, engine: Engine, *, key: str, term: str, checkpoint_folder: str = ".", attempt: int = 0
+    task: RegistryScanTask,
+    engine: Engine,
+    *,
+    key: str,
+    term: str = "other",
+    checkpoint_folder: str = ".",
+    attempt: int = 0,
 ) -> Job:
     """Return the job of a registry scan; its id follows from the key.
 

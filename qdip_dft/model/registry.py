@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import LevelOfTheory
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import BareStructure
 
 REGISTRY_SCAN_SCHEMA_VERSION: Final = 1
 
@@ -48,15 +48,15 @@ class RegistryScanTask(Record):
     """
 
     label: str
-    dot: StructureRecord
-    film: StructureRecord
+    dot: BareStructure
+    film: BareStructure
     formal_charges: dict[str, int]
     turns: tuple[FilmTurn, ...] = (AS_CUT,)
     grid_spacing_ang: float = Field(default=1.0, gt=0)
     gap_range_ang: Pair = (-0.4, 2.0)
     vacuum_ang: float = Field(default=15.0, gt=0)
     n_kept: int = Field(default=3, ge=1)
-    outer_dot: StructureRecord | None = None
+    outer_dot: BareStructure | None = None
 
     @property
     def n_atoms(self) -> int:

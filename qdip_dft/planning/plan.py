@@ -41,7 +41,7 @@ from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
-from qdip_dft.model.terms import TERM_OF_PART, TERM_OF_SCANS
+from qdip_dft.model.term_names import TERM_OF_PART, TERM_OF_SCANS
 from qdip_dft.planning.study_files import load_crystals
 
 if TYPE_CHECKING:

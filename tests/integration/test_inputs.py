@@ -31,7 +31,7 @@ def drafts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_calculation_of_the_plan_has_its_folder(drafts: Path) -> None:
     manifest = json.loads((drafts / "manifest.json").read_text())
     steps = plan_study(read_study("quickstart")).steps.steps
-    assert [each["name"] for each in manifest["calculations"]] == [step.name for step in steps]
+    assert [each["name"] for each in manifest["calculations"]] == [step.label for step in steps]
     for each in manifest["calculations"]:
         files = {path.name for path in (drafts / each["folder"]).iterdir()}
         assert files == set(each["files"]) == {"INCAR", "KPOINTS", "POSCAR", "POTCAR.spec", "structure.cif"}
