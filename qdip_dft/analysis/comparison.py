@@ -20,13 +20,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qdip_dft.analysis.comparability import HASH_DIGITS, find_obstacle, flatten
-from qdip_dft.analysis.sentence import RESOLUTION_EV_PER_FU
 from qdip_dft.errors import QdipError, ResultsError
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc, Terms
+from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.terms import TERM_COLUMNS
 from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2, MEV_PER_EV
 
-TERMS = ("bulk", "strain", "surface", "binding", "total")
 PER_FU, PER_AREA_MEV, PER_AREA_J = "eV/f.u.", "meV/Å²", "J/m²"
 
 _AREA_LINES = (
@@ -269,7 +269,7 @@ def _find_compared(document: StabilizationDoc, role: PhaseRole) -> Side | None:
 
 def _compare_stabilizations(documents: Sequence[StabilizationDoc], obstacles: Sequence[QdipError | None]) -> Section:
     resolution = RESOLUTION_EV_PER_FU[documents[0].level]
-    rows = [(name, tuple(_read(d.stabilization, name) for d in documents)) for name in TERMS]
+    rows = [(name, tuple(d.stabilization[name] for d in documents)) for name in TERM_COLUMNS]
     lines = tuple(_make_line(name, PER_FU, values, obstacles, threshold=resolution) for name, values in rows)
     films = tuple(f"{_film_of(d.stabilization.black)} − {_film_of(d.stabilization.competitor)}" for d in documents)
     return Section("black − competitor", films, lines)
@@ -292,7 +292,7 @@ class _Results:
 
     def _list_term_lines(self) -> Iterator[Line]:
         resolution = RESOLUTION_EV_PER_FU[self.documents[0].level]
-        for name in TERMS:
+        for name in TERM_COLUMNS:
             values = tuple(_read_above(side, name, zero) for side, zero in zip(self.sides, self.zeros, strict=True))
             yield _make_line(name, PER_FU, values, self.obstacles, threshold=resolution)
 
@@ -319,14 +319,9 @@ def _name_side(side: Side) -> str:
     return side.label if isinstance(side, DecompositionResult) else _film_of(side.candidate.label)
 
 
-def _read(terms: Terms, name: str) -> float | None:
-    value: float | None = getattr(terms, f"{name}_ev_per_fu")
-    return value
-
-
 def _read_above(side: Side | None, name: str, zero_ev_per_fu: float) -> float | None:
     """Return a term; bulk and total counted from the common zero."""
-    value = None if side is None else _read(side, name)
+    value = None if side is None else side[name]
     return value if value is None or name not in {"bulk", "total"} else value - zero_ev_per_fu
 
 

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from qdip_dft.analysis.sentence import TERM_NAMES
-from qdip_dft.analysis.stability import subtract_terms
-from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
+from qdip_dft.model.terms import Terms
 from qdip_dft.units import MEV_PER_EV
 
 STEPS_WITHIN_TARGET = 2
@@ -193,7 +192,8 @@ def express_for(document: StabilizationDoc, reference: StabilizationDoc) -> Term
         if side is None or original is None:
             return None
         sides.append(_rescale(side, original))
-    return subtract_terms(*sides)
+    black, competitor = sides
+    return black - competitor
 
 
 def _find_side(document: StabilizationDoc, role: str) -> Terms | None:
@@ -210,15 +210,8 @@ def _rescale(side: Terms, original: Terms) -> Terms:
     if not isinstance(side, CandidateResult) or not isinstance(original, CandidateResult):
         return side
     factor = side.n_formula_units / original.n_formula_units
-    shared = {
-        name: None if (value := getattr(side, name)) is None else factor * value
-        for name in ("surface_ev_per_fu", "binding_ev_per_fu")
-    }
-    parts = [getattr(side, f"{name}_ev_per_fu") for name in TERM_NAMES[:2]] + list(shared.values())
-    total = None if None in parts else sum(parts)
-    return Terms(
-        bulk_ev_per_fu=side.bulk_ev_per_fu, strain_ev_per_fu=side.strain_ev_per_fu, **shared, total_ev_per_fu=total
-    )
+    shared = (None if value is None else factor * value for value in (side.surface_ev_per_fu, side.binding_ev_per_fu))
+    return Terms.add_up(side.bulk_ev_per_fu, side.strain_ev_per_fu, *shared)
 
 
 def _say_other_films(document: StabilizationDoc, reference: StabilizationDoc) -> str:

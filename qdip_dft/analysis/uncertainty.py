@@ -20,14 +20,14 @@ import numpy as np
 
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
 from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.terms import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.model.uncertainty import ErrorComponent, TermErrors, VariationKind, VariedFilm
 from qdip_dft.units import MEV_PER_EV
 
-TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu")
-QUANTITIES = (*TERMS, "total_ev_per_fu", "strained_ev_per_fu", "interface_mev_per_ang2")
+QUANTITIES = (*TERM_FIELDS, TOTAL_FIELD, "strained_ev_per_fu", "interface_mev_per_ang2")
 """What is evaluated for every change: the four terms, their sum, bulk + strain, and surface + binding per area."""
 
-TOTAL = QUANTITIES.index("total_ev_per_fu")
+TOTAL = QUANTITIES.index(TOTAL_FIELD)
 
 SOFT_SPRING_EV_PER_ANG2 = 0.5
 """Force constant k of the estimate F²/(2k) of what a relaxation that ended with forces F leaves: soft for these solids,
@@ -76,7 +76,7 @@ class Compared:
 
 def read_quantities(side: Side) -> Vector:
     """Return the quantities of a side; bulk compounds have no interface."""
-    return _complete([getattr(side, name) or 0.0 for name in TERMS], density=measure_density(side))
+    return _complete([getattr(side, name) or 0.0 for name in TERM_FIELDS], density=measure_density(side))
 
 
 def scale_to(side: CandidateResult, sample: VariedFilm) -> Vector:
@@ -84,7 +84,7 @@ def scale_to(side: CandidateResult, sample: VariedFilm) -> Vector:
 
     Surface and binding belong to the area: per formula unit they are shared among the study's own number n of them.
     """
-    bulk, strain, surface, binding = (getattr(sample, name) for name in TERMS)
+    bulk, strain, surface, binding = (getattr(sample, name) for name in TERM_FIELDS)
     ratio = measure_density(sample) / measure_density(side)
     return _complete([bulk, strain, ratio * surface, ratio * binding], density=measure_density(side))
 

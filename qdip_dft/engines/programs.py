@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from qdip_dft.engines.potential import Arrangement
 from qdip_dft.errors import EngineError
+from qdip_dft.model.structure import Arrangement
 
 
 def unusable_output(output: Path, reason: str) -> EngineError:

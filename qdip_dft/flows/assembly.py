@@ -29,7 +29,6 @@ from qdip_dft.analysis.stability import (
     identity_residual_ev,
     per_area,
     require_one_theory,
-    subtract_terms,
 )
 from qdip_dft.analysis.surfaces import check_window
 from qdip_dft.builders.placement import displacement_area_ang2, place_candidate
@@ -49,10 +48,10 @@ from qdip_dft.model.stabilization import (
     Hull,
     Stabilization,
     StabilizationDoc,
-    Terms,
 )
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import PhaseRole, StudySpec
+from qdip_dft.model.terms import Terms
 
 Described = TypeVar("Described", CandidateResult, DecompositionResult)
 
@@ -270,7 +269,7 @@ def _mesh(
     dot = _relaxed(resolution, steps.name(Part.DOT_BULK, candidate.dot))
     film = _relaxed(resolution, steps.name(Part.BULK, candidate.phase))
     could_be_built = steps.name(Part.STRAINED_BULK, candidate.label) in resolution.tasks
-    return geometry.mesh(dot, film) if dot is not None and film is not None and could_be_built else None
+    return geometry.interface_cell(dot, film) if dot is not None and film is not None and could_be_built else None
 
 
 def _check_parts(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> dict[Part, tuple[Check, Check]]:
@@ -474,7 +473,7 @@ def _compare(
     products = decomposition if decomposition is not None and not decomposition.missing else None
     sides = [side for side in (phase, products) if side is not None]
     competitor = min(sides, key=_total, default=None)
-    terms = _NOTHING if black is None or competitor is None else subtract_terms(black, competitor)
+    terms = _NOTHING if black is None or competitor is None else black - competitor
     black_label, competitor_label = _label_of(black), _label_of(competitor)
     return Stabilization(
         **terms.model_dump(),

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.uncertainty import CriticalSize, EmbeddedInterface
 from qdip_dft.report.error_tables import evaluate_dots
 from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
 from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.words import find_compared, name_facet, name_film
+from qdip_dft.units import ANG_PER_NM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +27,6 @@ _FRAME = FigureFrame(axes_inch=2.3, top_inch=0.5, bottom_inch=0.5, left_inch=0.6
 _N_LEVELS = 11
 _COLOURS = "PuOr_r"
 """Orange favours the competitor, purple the black phase; told apart without red and green."""
-
-_ANG_PER_NM = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def _fill(axes: Axes, view: SizeMap, figure: Figure, bar: tuple[float, float, fl
 
     differences, errors = view.evaluate()
     largest = float(np.quantile(np.abs(differences), 0.98)) or 1.0
-    grid = _RADII_ANG / _ANG_PER_NM, 100.0 * _LOADINGS
+    grid = _RADII_ANG / ANG_PER_NM, 100.0 * _LOADINGS
     levels = MaxNLocator(_N_LEVELS, symmetric=True).tick_values(-largest, largest)
     filled = axes.contourf(*grid, differences, levels=levels, cmap=_COLOURS, extend="both")
     _outline(axes, grid, differences, style="solid")
@@ -117,7 +116,7 @@ def describe_size_map(view: SizeMap) -> str:
     corners = [(10.0, 0.3), (50.0, 0.02)]
     values = [evaluate_dots(view.critical, view.embedded, radius_ang=r, loading=x) for r, x in corners]
     spoken = " and ".join(
-        f"{write_signed(value)} ± {error:.3f} for dots of {radius / _ANG_PER_NM:.0f} nm at {loading:.0%}"
+        f"{write_signed(value)} ± {error:.3f} for dots of {radius / ANG_PER_NM:.0f} nm at {loading:.0%}"
         for (radius, loading), (value, error) in zip(corners, values, strict=True)
     )
     return f"Map of black minus competitor over radius and loading of the dots, in eV per formula unit: {spoken}."

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.programs import end_command, start_command
+from qdip_dft.model.structure import Arrangement
 
 if TYPE_CHECKING:
     from ase.calculators.socketio import SocketServer
