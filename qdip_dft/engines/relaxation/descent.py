@@ -25,7 +25,6 @@ import numpy as np
 
 from qdip_dft.engines.base import OnStep, RelaxationSettings, RelaxationStep
 from qdip_dft.engines.evaluation import (
-    Arrangement,
     Evaluation,
     FloatArray,
     Potential,
@@ -37,7 +36,7 @@ from qdip_dft.engines.evaluation import (
 from qdip_dft.engines.relaxation.coordinates import Coordinates, coordinates_of
 from qdip_dft.engines.relaxation.model_hessian import ModelHessian, model_hessian
 from qdip_dft.model.calculation import EngineResult, Freedom
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 
 OPTIMISER = "model-hessian-lbfgs-1"
 """Name and version of the algorithm: another version may end in another minimum."""

@@ -10,11 +10,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qdip_dft.engines.evaluation import Arrangement, Evaluation, Potential, evaluate_many_apart
+from qdip_dft.engines.evaluation import Evaluation, Potential, evaluate_many_apart
 from qdip_dft.engines.relaxation.descent import Steps
 from qdip_dft.engines.relaxation.recorded import RecordedPotential
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult
+from qdip_dft.model.structure import Arrangement
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ def _evaluate_round(waiting: Sequence[Relaxation], potential: Potential) -> list
     share_s = (time.perf_counter() - start_s) / max(1, len(new))
     for index, evaluation in zip(new, found, strict=True):
         recorded, arrangement = asked[index]
-        recorded.keep(arrangement, evaluation, share_s)
+        if evaluation.is_finite:
+            recorded.keep(arrangement, evaluation, share_s)
         answers[index] = evaluation
     return [answer for answer in answers if answer is not None]
