@@ -33,7 +33,6 @@ from qdip_dft.results.archive import Archive
 from qdip_dft.results.fields import INDEXES, SUMMARY_FIELDS
 from qdip_dft.storage.sqlite_errors import explain_file_errors, explain_sqlite_errors, measure_free_space_mb
 from qdip_dft.storage.sqlite_store import SQLiteStore, open_connection
-from qdip_dft.storage.summary_store import SummaryStore
 
 if TYPE_CHECKING:
     from jobflow import JobStore
@@ -88,7 +87,7 @@ class ResultsFolder:
     def collection(self, name: str) -> SQLiteStore:
         """Return the store of a collection, such as ``calculations``, ``stabilizations`` or ``studies``."""
         if name == "stabilizations":
-            return SummaryStore(self.database, name, key="id", summary=SUMMARY_FIELDS, indexes=INDEXES)
+            return SQLiteStore(self.database, name, key="id", summary=SUMMARY_FIELDS, indexes=INDEXES)
         return SQLiteStore(self.database, name, key=_KEYS.get(name, "id"))
 
     def job_store(self) -> JobStore:

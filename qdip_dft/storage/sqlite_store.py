@@ -7,6 +7,9 @@ documents of the last seconds may be missing and are computed again: the log is 
 waiting for the disk (``synchronous=NORMAL``; waiting would cost up to 10 ms for every document).  The log needs memory
 shared between all processes that use the file: they must run on one machine, and the folder should not be on a
 network drive.
+
+A result has some 15 kB, a question about it looks at a dozen short fields.  A collection may therefore have a summary:
+a generated column with these fields only, as a small document of the same layout, on which the same filters run.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +31,27 @@ from maggma.core.store import DateTimeFormat
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.storage.codec import Document, decode_value, encode_document, encode_value
-from qdip_dft.storage.filter_sql import (
-    crosses_list_sql,
-    filter_to_sql,
+from qdip_dft.storage.filters import (
+    MISSING,
+    Field,
+    bound_filter,
+    document_passes,
+    find_values,
     index_sql,
     is_plain_field,
-    raw_value_sql,
+    json_path_sql,
+    list_filtered,
+    order_sql,
+    split_field,
     type_sql,
 )
-from qdip_dft.storage.filter_values import (
-    MISSING,
-    find_value,
-    find_values,
-    order_values,
-    text_matches,
-    value_passes,
-)
-from qdip_dft.storage.filters import Field, Filter, parse_filter, split_field
-from qdip_dft.storage.projections import Projection, project_document, read_projection
 from qdip_dft.storage.sqlite_errors import explain_sqlite_errors
 
 BUSY_TIMEOUT_S = 60.0
 """How long a writer waits for another one before it gives up, in s."""
 
 _DOCUMENTS_AT_A_TIME = 64
+_DIRECTIONS = {Sort.Ascending: "ASC", Sort.Descending: "DESC"}
 _INHERITED: list[sqlite3.Connection] = []
 """Connections opened before a fork.  The child must neither use nor close them: closing would remove a live log."""
 
@@ -70,6 +71,10 @@ class SQLiteStore(Store):
         The field that holds a document's date.
     last_updated_type
         ``datetime`` or ``isoformat``.
+    summary
+        Fields that are asked for most; none may lead into another one.
+    indexes
+        Fields of the summary that have an index, each a tuple of fields that are asked for together.
     """
 
     def __init__(
@@ -79,12 +84,16 @@ class SQLiteStore(Store):
         key: str = "task_id",
         last_updated_field: str = "last_updated",
         last_updated_type: DateTimeFormat | str = DateTimeFormat.DateTime,
+        *,
+        summary: tuple[str, ...] = (),
+        indexes: tuple[tuple[str, ...], ...] = (),
     ) -> None:
         super().__init__(key, last_updated_field, DateTimeFormat(last_updated_type))
         self.path = str(Path(path).absolute())
         self.collection_name = _require_table_name(collection_name)
         self._connection: sqlite3.Connection | None = None
         self._process_id = 0
+        self.summary, self.indexes = tuple(summary), tuple(map(tuple, indexes))
         self._indexed: set[str] = set()
         self._lock = threading.RLock()
 
@@ -133,8 +142,7 @@ class SQLiteStore(Store):
 
     def count(self, criteria: Document | None = None) -> int:
         """Return the number of documents that pass a filter."""
-        where, parameters = filter_to_sql(parse_filter(criteria))
-        return int(self._fetch(f"SELECT count(*) FROM {self._table} WHERE {where}", parameters)[0][0])
+        return len(self._choose(criteria))
 
     def query(
         self,
@@ -146,11 +154,13 @@ class SQLiteStore(Store):
     ) -> Iterator[Document]:
         """Yield the documents that pass a filter, in the order of their first storing unless sorted.
 
-        The documents are chosen at once and read as they are asked for: one that is removed meanwhile is left out.
+        Missing values come first, then numbers, then text, and everything else by its JSON text.  The documents are
+        chosen at once and read as they are asked for: one that is removed meanwhile is left out.
         """
-        projection = read_projection(properties)
-        chosen = self._choose(parse_filter(criteria), sort or {})[skip : skip + limit if limit else None]
-        yield from self._read_in_turn(chosen, projection)
+        wanted = list_wanted(properties)
+        chosen = self._choose(criteria, sort, skip + limit if limit else None)[skip:]
+        for start in range(0, len(chosen), _DOCUMENTS_AT_A_TIME):
+            yield from self._read(chosen[start : start + _DOCUMENTS_AT_A_TIME], wanted)
 
     def query_one(
         self,
@@ -180,28 +190,13 @@ class SQLiteStore(Store):
 
     def remove_docs(self, criteria: Document) -> None:
         """Remove the documents that pass a filter."""
-        where, parameters = filter_to_sql(parse_filter(criteria))
         with self._lock, explain_sqlite_errors(self.path), transaction(self._collection) as connection:
-            connection.execute(f"DELETE FROM {self._table} WHERE {where}", parameters)
+            chosen = [(row,) for row in self._choose(criteria)]
+            connection.executemany(f"DELETE FROM {self._table} WHERE id = ?", chosen)
 
     def ensure_index(self, key: str, unique: bool = False) -> bool:  # noqa: FBT001, FBT002 (maggma's signature)
         """Create an index on a field, so that equality and ``$in`` on it need no scan; return whether there is one."""
         return self._ensure_index([key], is_unique=unique)
-
-    def distinct(
-        self,
-        field: str,
-        criteria: Document | None = None,
-        all_exist: bool = False,  # noqa: ARG002, FBT001, FBT002 (maggma's signature; it has no effect there either)
-    ) -> list[Any]:
-        """Return the different values of a field; the members of a list count one by one."""
-        found: dict[str, Any] = {}
-        for _, values in self._find_values(split_field(field), parse_filter(criteria)):
-            for value in values:
-                for member in value if isinstance(value, list) else [value]:
-                    if member is not MISSING:
-                        found.setdefault(encode_value(member), member)
-        return list(found.values())
 
     def groupby(  # noqa: PLR0917 (maggma's signature)
         self,
@@ -213,13 +208,17 @@ class SQLiteStore(Store):
         limit: int = 0,
     ) -> Iterator[tuple[Document, list[Document]]]:
         """Yield (key values, documents) for documents that have all the keys, in the order of first appearance."""
+        from pydash import set_
+
         names = [keys] if isinstance(keys, str) else list(keys)
         asked = [*properties, *names] if properties else None
         groups: dict[str, tuple[Document, list[Document]]] = {}
         for document in self.query(criteria, asked, sort, skip, limit):
-            values = [find_value(document, split_field(name)) for name in names]
+            values = [next(find_values(document, split_field(name)), MISSING) for name in names]
             if MISSING not in values:
-                label = _nest(names, values)
+                label: Document = {}
+                for name, value in zip(names, values, strict=True):
+                    set_(label, name, value)
                 groups.setdefault(encode_value(label), (label, []))[1].append(document)
         yield from groups.values()
 
@@ -241,22 +240,44 @@ class SQLiteStore(Store):
             return self._collection.execute(sql, parameters).fetchall()
 
     def _create_table(self) -> None:
-        connection = self._collection
+        """Create the table, or make that of an earlier version anew with a summary of the present fields."""
+        columns = f"id INTEGER PRIMARY KEY, {summary_column_sql(self.summary)}doc TEXT NOT NULL"
+        create = f"CREATE TABLE {self._table} ({columns})"
         try:
-            if not has_table(connection, self.collection_name):
-                with transaction(connection):
-                    columns = "(id INTEGER PRIMARY KEY, doc TEXT NOT NULL)"
-                    connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} {columns}")
+            if self._needs_table(create):
+                with transaction(self._collection) as connection:
+                    if self._needs_table(create):  # no other process was faster
+                        self._make_table(connection, create)
+            for index in self.indexes:
+                self._ensure_index(list(index), is_unique=False)
         except BaseException:
             self.close()
             raise
+
+    def _needs_table(self, create: str) -> bool:
+        found = self._fetch("SELECT sql FROM sqlite_master WHERE name = ?", (self.collection_name,))
+        return not found or (bool(self.summary) and found[0][0] != create)
+
+    def _make_table(self, connection: sqlite3.Connection, create: str) -> None:
+        earlier = f'"{self.collection_name}_earlier"'
+        is_there = has_table(connection, self.collection_name)
+        if is_there:
+            connection.execute(f"ALTER TABLE {self._table} RENAME TO {earlier}")
+        connection.execute(create)
+        if is_there:
+            connection.execute(f"INSERT INTO {self._table} (id, doc) SELECT id, doc FROM {earlier}")
+            connection.execute(f"DROP TABLE {earlier}")
+        summaries = "SELECT name FROM sqlite_master WHERE type = 'table' AND instr(name, ?) = 1"
+        for (name,) in connection.execute(summaries, (f"{self.collection_name}_summary_",)).fetchall():
+            connection.execute(f'DROP TABLE "{name}"')  # once kept by triggers
 
     def _ensure_index(self, names: list[str], *, is_unique: bool) -> bool:
         """Create one index on all the fields together: an index on the second key field alone would select nothing."""
         fields = [split_field(name) for name in names]
         if not all(map(is_plain_field, fields)):
             return False
-        columns = ", ".join(map(index_sql, fields))
+        source = self._find_source(fields)
+        columns = ", ".join(index_sql(field, source) for field in fields)
         digest = hashlib.sha256(columns.encode()).hexdigest()[:16]
         label = f"{self.collection_name}:{digest}{':unique' * is_unique}"
         if label in self._indexed:
@@ -273,48 +294,115 @@ class SQLiteStore(Store):
             return True
 
     def _replace(self, connection: sqlite3.Connection, text: str, criteria: Document) -> None:
-        where, parameters = filter_to_sql(parse_filter(criteria))
-        # + keeps SQLite from walking through the rows in order instead of using the index.
-        found = connection.execute(f"SELECT min(+id) FROM {self._table} WHERE {where}", parameters).fetchone()[0]
-        if found is None:
-            connection.execute(f"INSERT INTO {self._table} (doc) VALUES (?)", (text,))
+        found = self._choose(criteria, at_most=1)
+        if found:
+            connection.execute(f"UPDATE {self._table} SET doc = ? WHERE id = ?", (text, found[0]))
         else:
-            connection.execute(f"UPDATE {self._table} SET doc = ? WHERE id = ?", (text, found))
+            connection.execute(f"INSERT INTO {self._table} (doc) VALUES (?)", (text,))
 
-    def _choose(self, node: Filter, sort: dict[str, Sort | int]) -> list[int]:
+    def _choose(
+        self, criteria: Document | None, sort: dict[str, Sort | int] | None = None, at_most: int | None = None
+    ) -> list[int]:
         """Return the row numbers of the documents that pass a filter, sorted."""
-        where, parameters = filter_to_sql(node)
-        rows = self._fetch(f"SELECT id FROM {self._table} WHERE {where}", parameters)
-        chosen = sorted(row[0] for row in rows)
-        for name, direction in reversed(sort.items()):
-            is_descending = Sort(direction) is Sort.Descending
-            values = dict(self._find_values(split_field(name), node))
-            keys = {row: order_values(values.get(row, []), is_descending=is_descending) for row in chosen}
-            chosen = sorted(chosen, key=keys.__getitem__, reverse=is_descending)
-        return chosen
+        order = {split_field(name): Sort(direction) for name, direction in (sort or {}).items()}
+        fields = list_filtered(criteria) | order.keys()
+        source = self._find_source(fields)
+        decided = self._list_decided(fields) if source == "summary" else frozenset()
+        bounds = bound_filter(criteria, source, decided)
+        terms = [
+            order_sql(field, source, _DIRECTIONS[way], is_decided=field in decided) for field, way in order.items()
+        ]
+        # + keeps SQLite from walking through the rows in order instead of using the index.
+        ordered = ", ".join([*terms, "id"] if terms else ["+id"])
+        sql = f"SELECT id, CASE WHEN {bounds.certain.text} THEN NULL ELSE doc END FROM {self._table} "
+        sql += f"WHERE {bounds.possible.text} ORDER BY {ordered}"
+        with self._lock, explain_sqlite_errors(self.path):
+            rows = self._collection.execute(sql, (*bounds.certain.parameters, *bounds.possible.parameters))
+            passing = (row for row, text in rows if text is None or document_passes(criteria, decode_value(text)))
+            return list(islice(passing, at_most))
 
-    def _read_in_turn(self, chosen: list[int], projection: Projection | None) -> Iterator[Document]:
-        for start in range(0, len(chosen), _DOCUMENTS_AT_A_TIME):
-            yield from self._read(chosen[start : start + _DOCUMENTS_AT_A_TIME], projection)
+    def _find_source(self, fields: Collection[Field]) -> str:
+        """Return the column that answers questions about these fields."""
+        is_summarised = bool(self.summary) and {split_field(name) for name in self.summary}.issuperset(fields)
+        return "summary" if is_summarised else "doc"
 
-    def _read(self, rows: list[int], projection: Projection | None) -> Iterator[Document]:
+    def _list_decided(self, fields: Collection[Field]) -> frozenset[Field]:
+        """Return those of the fields that hold plain values in every document, as their index says."""
+        indexed = sorted({split_field(index[0]) for index in self.indexes}.intersection(fields))
+        tests = [
+            f"NOT EXISTS (SELECT 1 FROM {self._table} WHERE {index_sql(field, 'summary')} = x'00')" for field in indexed
+        ]
+        found = self._fetch(f"SELECT {', '.join(tests)}", ())[0] if tests else ()
+        return frozenset(compress(indexed, found))
+
+    def _read(self, rows: list[int], wanted: list[str] | None) -> Iterator[Document]:
+        source = "doc" if wanted is None else self._find_source({split_field(name) for name in wanted})
         marks = ", ".join("?" * len(rows))
-        texts = dict(self._fetch(f"SELECT id, doc FROM {self._table} WHERE id IN ({marks})", tuple(rows)))
+        texts = dict(self._fetch(f"SELECT id, {source} FROM {self._table} WHERE id IN ({marks})", tuple(rows)))
         for row in rows:
             if row in texts:
-                yield project_document(decode_value(texts[row]), projection)
+                document = decode_value(texts[row])
+                yield document if wanted is None else keep_fields(document, wanted)
 
-    def _find_values(self, field: Field, node: Filter) -> Iterator[tuple[int, list[Any]]]:
-        """Yield the row number and all values of a field for every document that passes a filter."""
-        where, parameters = filter_to_sql(node)
-        columns = "doc, NULL, NULL"
-        if is_plain_field(field):
-            columns = f"CASE WHEN {crosses_list_sql(field)} THEN doc END, {type_sql(field)}, {raw_value_sql(field)}"
-        for row, text, kind, value in self._fetch(f"SELECT id, {columns} FROM {self._table} WHERE {where}", parameters):
-            if text is not None:
-                yield row, list(find_values(decode_value(text), field))
-            else:
-                yield row, [MISSING if kind is None else decode_value(value)[0]]
+
+def list_wanted(properties: Document | list[str] | tuple[str, ...] | None) -> list[str] | None:
+    """Return the fields that maggma's ``properties`` ask for; None for whole documents.
+
+    Raises
+    ------
+    ResultsError
+        If it asks for anything but fields to keep.
+    """
+    asked = properties if isinstance(properties, dict) else dict.fromkeys(properties or (), 1)
+    wanted = {name: choice for name, choice in asked.items() if name != "_id"}
+    if all(choice == 1 for choice in wanted.values()):
+        return list(wanted) or None
+    raise ResultsError(
+        f"the projection {properties!r} is not supported",
+        limit="a projection lists fields to keep (1)",
+        why="the documents would come back with the wrong fields",
+        remedy="name the fields to keep, or take whole documents and select in Python",
+    )
+
+
+def keep_fields(value: Any, names: list[str]) -> Any:
+    """Return the part of a document, or of each member of a list, that has the named fields."""
+    if isinstance(value, list):
+        return [keep_fields(member, names) for member in value if isinstance(member, dict | list)]
+    inside: dict[str, list[str]] = {}
+    for name in names:
+        first, _, rest = name.partition(".")
+        inside.setdefault(first, []).append(rest)
+    kept = {name: part for name, part in value.items() if name in inside}
+    whole = {name for name, rests in inside.items() if "" in rests}
+    return {
+        name: part if name in whole else keep_fields(part, inside[name])
+        for name, part in kept.items()
+        if name in whole or isinstance(part, dict | list)
+    }
+
+
+def summary_column_sql(names: tuple[str, ...]) -> str:
+    """Return the SQL that defines the summary, every digit as it was written; empty without fields.
+
+    A document that lacks one of the fields, or has a list on the way to it, is its own summary: no meaning is lost.
+    """
+    if not names:
+        return ""
+    fields = sorted(map(split_field, names))
+    is_incomplete = " OR ".join(f"{type_sql(field)} IS NULL" for field in fields)
+    summary = f"CASE WHEN {is_incomplete} THEN doc ELSE {_object_sql(fields, 0)} END"
+    return f"summary TEXT GENERATED ALWAYS AS ({summary}) STORED, "
+
+
+def _object_sql(fields: list[Field], depth: int) -> str:
+    parts = []
+    for name in dict.fromkeys(field[depth] for field in fields):
+        inside = [field for field in fields if field[depth] == name]
+        is_leaf = len(inside[0]) == depth + 1
+        value = f"doc -> {json_path_sql(inside[0])}" if is_leaf else _object_sql(inside, depth + 1)
+        parts.append(f"'{name}', {value}")
+    return f"json_object({', '.join(parts)})"
 
 
 def open_connection(path: str | Path) -> sqlite3.Connection:
@@ -326,8 +414,6 @@ def open_connection(path: str | Path) -> sqlite3.Connection:
         connection.close()
         raise
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.create_function("value_passes", 2, value_passes, deterministic=True)
-    connection.create_function("text_matches", 3, text_matches, deterministic=True)
     return connection
 
 
@@ -363,7 +449,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def _key_criteria(document: Document, names: list[str]) -> Document:
-    values = {name: find_value(document, split_field(name)) for name in names}
+    values = {name: next(find_values(document, split_field(name)), MISSING) for name in names}
     missing = [name for name, value in values.items() if value is MISSING]
     if missing:
         raise ResultsError(
@@ -373,17 +459,6 @@ def _key_criteria(document: Document, names: list[str]) -> Document:
             remedy="add the field to the document, or name other key fields",
         )
     return {name: {"$eq": value} for name, value in values.items()}
-
-
-def _nest(names: list[str], values: list[Any]) -> Document:
-    nested: Document = {}
-    for name, value in zip(names, values, strict=True):
-        *parents, last = split_field(name)
-        branch = nested
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[last] = value
-    return nested
 
 
 def _require_table_name(name: str) -> str:
