@@ -20,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qdip_dft.analysis.comparability import HASH_DIGITS, find_obstacle, flatten
-from qdip_dft.analysis.sentence import RESOLUTION_EV_PER_FU
 from qdip_dft.errors import QdipError, ResultsError
+from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.terms import TERM_COLUMNS

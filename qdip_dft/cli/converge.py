@@ -129,7 +129,7 @@ def _follow(refinement: Refinement, steps: Iterable[Ladder], *, is_silent: bool)
 
 
 def _print_last_rung(ladder: Ladder) -> None:
-    from qdip_dft.analysis.sentence import write_signed
+    from qdip_dft.analysis.numbers import write_signed
 
     rung = ladder.rungs[-1]
     change = ladder.changes_ev_per_fu[-1] if len(ladder.rungs) > 1 else None

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from qdip_dft.cli.options import AsJson, ResultsLocation
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import write_json, write_line, write_table
 from qdip_dft.errors import FilterError
+
+TOTAL = "total (eV/f.u.)"
 
 Where = Annotated[
     str | None, typer.Option("--where", help="A filter, such as \"total < 0 and level = 'dft'\"; see docs/results.md.")
@@ -63,45 +65,35 @@ def query(
 def find_rows(results: str | Path, **asked: Any) -> list[dict[str, Any]]:
     """Return the results that pass; a folder that does not exist holds none and is not created."""
     from qdip_dft.results.query import check_question, list_rows
-    from qdip_dft.storage.location import open_results
+    from qdip_dft.storage.location import open_stabilizations
     from qdip_dft.storage.mongo_address import is_mongo_uri
 
     if not is_mongo_uri(results) and not Path(results).exists():
         check_question(**asked)
         return []
-    return list_rows(open_results(results), **asked)
+    return list_rows(open_stabilizations(results), **asked)
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """Print the usual columns and the sentence of each result."""
-    from rich.table import Table
-
     if not rows:
-        console().print(
-            "No such result is stored: make one with qdip run STUDY, or name another folder with --results.",
-            markup=False,
-        )
+        write_line("No such result is stored: make one with qdip run STUDY, or name another folder with --results.")
         return
-    table = Table(caption="stabilization = black - competitor; negative: the black phase is favoured")
-    for heading in ("id", "dot", "facet", "host", "level", "total (eV/f.u.)"):
-        table.add_column(heading, justify="right" if "eV" in heading else "left")
+    names = ("id", "dot", "facet", "host", "level")
+    totals = (row["stabilization_total_ev_per_fu"] for row in rows)
+    written = ["missing" if total is None else f"{total:+.3f}" for total in totals]
+    write_table(
+        (*names, TOTAL),
+        [(*(str(row[name]) for name in names), total) for row, total in zip(rows, written, strict=True)],
+        numbers=(TOTAL,),
+        caption="stabilization = black - competitor; negative: the black phase is favoured",
+    )
     for row in rows:
-        total = row["stabilization_total_ev_per_fu"]
-        words = [row[name] for name in ("id", "dot", "facet", "host", "level")]
-        table.add_row(*words, "missing" if total is None else f"{total:+.3f}")
-    console().print(table)
-    for row in rows:
-        console().print(f"{row['id']}: {row['sentence']}", markup=False)
+        write_line(f"{row['id']}: {row['sentence']}")
 
 
 def _print_columns(rows: list[dict[str, Any]], columns: list[str]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(Text(_write_value(row[column])) for column in columns))
-    console().print(table)
+    write_table(columns, [[_write_value(row[column]) for column in columns] for row in rows])
 
 
 def _write_value(value: Any) -> str:

@@ -27,8 +27,8 @@ from qdip_dft.model.registry import RegistryFinding
 from qdip_dft.model.study import PhaseRole, StudySpec
 from qdip_dft.model.terms import Terms
 from qdip_dft.model.uncertainty import Uncertainty
+from qdip_dft.model.versions import STABILIZATION_SCHEMA_VERSION
 
-STABILIZATION_SCHEMA_VERSION: Final = 3
 FORMULA_VERSION: Final = 1
 """Raised whenever the definition of a term changes."""
 

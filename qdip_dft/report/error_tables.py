@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import hypot
 
 from qdip_dft.analysis.dot_size import count_host_per_area, find_critical_loading, find_critical_radius_ang
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.uncertainty import measure_density
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.terms import TERM_COLUMNS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.uncertainty import CriticalSize, EmbeddedInterface
 from qdip_dft.report.error_tables import evaluate_dots

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from qdip_dft.analysis.sentence import find_deciding_term, write_signed
+from qdip_dft.analysis.numbers import write_signed
+from qdip_dft.analysis.sentence import find_deciding_term
 from qdip_dft.analysis.strip import survey_strip
 from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.calculation import CalculationRecord, Freedom

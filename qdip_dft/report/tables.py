@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.ranking import PhaseRanking, average_stabilization_ev_per_fu, rank_candidates
-from qdip_dft.analysis.sentence import write_signed
 from qdip_dft.analysis.strip import PhaseStrip, Strip, survey_strip
 from qdip_dft.model.stabilization import (
     CandidateResult,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.thickness import ThicknessLine, find_thickness_line
 from qdip_dft.analysis.uncertainty import measure_density
 from qdip_dft.model.calculation import CalculationRecord

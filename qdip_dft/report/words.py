@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qdip_dft.analysis.checks import describe_place
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole

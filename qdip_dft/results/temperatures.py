@@ -8,16 +8,16 @@ from qdip_dft.model.temperature import TemperatureDoc
 from qdip_dft.results.migrations import read_temperature
 
 if TYPE_CHECKING:
-    from maggma.core import Store
+    from qdip_dft.results.collection import Collection
 
 
-def save_temperature(store: Store, document: TemperatureDoc) -> None:
+def save_temperature(store: Collection, document: TemperatureDoc) -> None:
     """Keep a result against temperature; an earlier one of the same id is replaced."""
     store.connect()
     store.update([document.model_dump(mode="json")], key="id")
 
 
-def find_temperature(store: Store, result_id: str) -> TemperatureDoc | None:
+def find_temperature(store: Collection, result_id: str) -> TemperatureDoc | None:
     """Return the stored document of a result, None if there is none; see `read_temperature`."""
     store.connect()
     found = store.query_one({"id": result_id})

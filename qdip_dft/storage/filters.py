@@ -63,15 +63,13 @@ class Bounds:
     possible: Sql
 
 
-def bound_filter(criteria: Document | None, source: str = "doc", decided: frozenset[Field] = frozenset()) -> Bounds:
+def bound_filter(criteria: Document | None, decided: frozenset[Field] = frozenset()) -> Bounds:
     """Return what SQL knows about a filter.
 
     Parameters
     ----------
     criteria
         The filter; None passes everything.
-    source
-        Column with the JSON text that is looked into.
     decided
         Fields that hold plain values in every document.
 
@@ -82,7 +80,7 @@ def bound_filter(criteria: Document | None, source: str = "doc", decided: frozen
     """
     if not isinstance(criteria or {}, dict):
         raise _refuse(f"the filter {criteria!r} is not a mapping")
-    bounds = [_bound_clause(name, condition, source, decided) for name, condition in (criteria or {}).items()]
+    bounds = [_bound_clause(name, condition, decided) for name, condition in (criteria or {}).items()]
     return _join(" AND ", bounds) if bounds else _exactly("TRUE")
 
 
@@ -142,25 +140,30 @@ def json_path_sql(field: Field) -> str:
     return "'" + path.replace("'", "''") + "'"
 
 
-def type_sql(field: Field, source: str = "doc") -> str:
+def type_sql(field: Field) -> str:
     """Return the SQL for the JSON type of a plain field; NULL where it is missing."""
-    return f"json_type({source}, {json_path_sql(field)})"
+    return f"json_type(doc, {json_path_sql(field)})"
 
 
-def index_sql(field: Field, source: str = "doc") -> str:
+def crosses_list_sql(field: Field) -> str:
+    """Return the SQL that is true where a list lies on the way to a plain field."""
+    parents = [f"{type_sql(field[:length])} IS 'array'" for length in range(1, len(field))]
+    return f"({' OR '.join(parents or ['FALSE'])})"
+
+
+def index_sql(field: Field) -> str:
     """Return the SQL that an index on a plain field holds: its value, or the blob ``x'00'`` where SQL cannot decide."""
-    parents = [f"{type_sql(field[:length], source)} IS 'array'" for length in range(1, len(field))]
     kinds = "('array', 'object', 'true', 'false')"  # SQL takes booleans for numbers
-    undecided = f"{type_sql(field, source)} IN {kinds} OR ({' OR '.join(parents or ['FALSE'])})"
-    return f"CASE WHEN {undecided} THEN {_UNDECIDED} ELSE json_extract({source}, {json_path_sql(field)}) END"
+    undecided = f"{type_sql(field)} IN {kinds} OR {crosses_list_sql(field)}"
+    return f"CASE WHEN {undecided} THEN {_UNDECIDED} ELSE json_extract(doc, {json_path_sql(field)}) END"
 
 
-def order_sql(field: Field, source: str, direction: str, *, is_decided: bool) -> str:
+def order_sql(field: Field, direction: str, *, is_decided: bool) -> str:
     """Return the SQL that sorts by a field: missing, numbers, text, then everything else by its JSON text."""
     if not is_plain_field(field):
         raise _refuse(f"the field {'.'.join(field)!r} cannot be sorted by")
-    column = f"{index_sql(field, source)} {direction}"
-    return column if is_decided else f"{column}, json_extract({source}, {json_path_sql(field)}) {direction}"
+    column = f"{index_sql(field)} {direction}"
+    return column if is_decided else f"{column}, json_extract(doc, {json_path_sql(field)}) {direction}"
 
 
 def _exactly(text: str, *parameters: Any) -> Bounds:
@@ -184,16 +187,16 @@ def _negate(bounds: Bounds) -> Bounds:
     )
 
 
-def _bound_clause(name: str, condition: Any, source: str, decided: frozenset[Field]) -> Bounds:
+def _bound_clause(name: str, condition: Any, decided: frozenset[Field]) -> Bounds:
     if name in ("$and", "$or", "$nor"):
-        parts = [bound_filter(part, source, decided) for part in _require_list(name, condition)]
+        parts = [bound_filter(part, decided) for part in _require_list(name, condition)]
         if not parts:
             raise _refuse(f"{name} has an empty list")
         joined = _join(" AND " if name == "$and" else " OR ", parts)
         return _negate(joined) if name == "$nor" else joined
     field = split_field(name)
     tests = list(_list_tests(condition))
-    return _join(" AND ", [_bound_test(field, *test, source, is_decided=field in decided) for test in tests])
+    return _join(" AND ", [_bound_test(field, *test, is_decided=field in decided) for test in tests])
 
 
 def _list_tests(condition: Any) -> Iterator[tuple[str, Any]]:
@@ -210,51 +213,51 @@ def _list_tests(condition: Any) -> Iterator[tuple[str, Any]]:
         )
 
 
-def _bound_test(field: Field, name: str, operand: Any, source: str, *, is_decided: bool) -> Bounds:
+def _bound_test(field: Field, name: str, operand: Any, *, is_decided: bool) -> Bounds:
     if name in _NEGATED:
-        return _negate(_bound_test(field, _NEGATED[name], operand, source, is_decided=is_decided))
+        return _negate(_bound_test(field, _NEGATED[name], operand, is_decided=is_decided))
     if name in _COMPARISONS:
         _require_ordered(name, operand)
     if not is_plain_field(field):
         return Bounds(Sql("FALSE"), Sql("TRUE"))
     if name == "$exists":
-        is_there = f"{type_sql(field, source)} IS NOT NULL"
-        bounds = _widen(_exactly(is_there), field, source)
+        is_there = f"{type_sql(field)} IS NOT NULL"
+        bounds = _widen(_exactly(is_there), field)
         return bounds if operand else _negate(bounds)
     if name == "$in":
-        return _bound_choice(field, operand, source, is_decided=is_decided)
-    column = index_sql(field, source)
-    bounds = _bound_equal(field, column, operand, source) if name == "$eq" else _bound_range(column, name, operand)
-    return bounds if is_decided else _widen(bounds, field, source)
+        return _bound_choice(field, operand, is_decided=is_decided)
+    column = index_sql(field)
+    bounds = _bound_equal(field, column, operand) if name == "$eq" else _bound_range(column, name, operand)
+    return bounds if is_decided else _widen(bounds, field)
 
 
-def _widen(bounds: Bounds, field: Field, source: str) -> Bounds:
+def _widen(bounds: Bounds, field: Field) -> Bounds:
     """Admit what SQL cannot decide to the possible documents."""
-    undecided = f"{index_sql(field, source)} = {_UNDECIDED}"
+    undecided = f"{index_sql(field)} = {_UNDECIDED}"
     return Bounds(bounds.certain, Sql(f"{bounds.possible.text} OR {undecided}", bounds.possible.parameters))
 
 
-def _bound_choice(field: Field, choices: list[Any], source: str, *, is_decided: bool) -> Bounds:
+def _bound_choice(field: Field, choices: list[Any], *, is_decided: bool) -> Bounds:
     """Gather the texts into one test, which an index can answer; the rest are tested one by one."""
     is_text = [isinstance(choice, str) and not _UNBINDABLE.search(choice) for choice in choices]
     texts = list(compress(choices, is_text))
     others = [choice for choice, is_one in zip(choices, is_text, strict=True) if not is_one]
-    parts = [_bound_test(field, "$eq", other, source, is_decided=is_decided) for other in others]
+    parts = [_bound_test(field, "$eq", other, is_decided=is_decided) for other in others]
     undecided = "" if is_decided else f" UNION ALL SELECT {_UNDECIDED}"
-    column = f"{index_sql(field, source)} IN (SELECT value FROM json_each(?)"
+    column = f"{index_sql(field)} IN (SELECT value FROM json_each(?)"
     given = (encode_value(texts),)
     return _join(" OR ", [Bounds(Sql(f"{column})", given), Sql(f"{column}{undecided})", given)), *parts])
 
 
-def _bound_equal(field: Field, column: str, operand: Any, source: str) -> Bounds:
+def _bound_equal(field: Field, column: str, operand: Any) -> Bounds:
     if operand is None:
         return _exactly(f"{column} IS NULL")
     if isinstance(operand, bool):
-        return _exactly(f"{type_sql(field, source)} = '{str(operand).lower()}'")
+        return _exactly(f"{type_sql(field)} = '{str(operand).lower()}'")
     if isinstance(operand, str) and not _UNBINDABLE.search(operand):
         return _exactly(f"{column} = ?", operand)
     if isinstance(operand, int):
-        exact = Sql(f"{type_sql(field, source)} = 'integer' AND {column} = ?", (operand,))
+        exact = Sql(f"{type_sql(field)} = 'integer' AND {column} = ?", (operand,))
         return Bounds(exact, _near(column, operand))
     if isinstance(operand, float) and math.isfinite(operand):
         return Bounds(Sql("FALSE"), _near(column, operand))

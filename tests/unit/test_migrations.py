@@ -27,7 +27,7 @@ from qdip_dft.results.migrations import (
     read_stabilization,
     read_temperature,
 )
-from qdip_dft.storage.sqlite_store import SQLiteStore
+from qdip_dft.storage.sqlite_collection import SQLiteCollection
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = sorted((ROOT / "tests" / "data" / "golden").glob("*.json"))
@@ -133,9 +133,9 @@ def test_nothing_that_a_document_names_is_imported(place: str, hostile: dict[str
     """The module opens a web browser when it is imported."""
     document = golden("stabilization-1-toy")
     changed: Any = {**document, **hostile} if not place else {**document, place: hostile}
-    store = SQLiteStore(tmp_path / "results.sqlite", "stabilizations", key="id")
+    store = SQLiteCollection(tmp_path / "results.sqlite", "stabilizations", key="id")
     store.update(changed)
-    archive = Archive(SQLiteStore(tmp_path / "results.sqlite", "calculations"), store).connect()
+    archive = Archive(SQLiteCollection(tmp_path / "results.sqlite", "calculations"), store).connect()
     if place == "versions" and all(isinstance(value, str) for value in hostile.values()):
         assert archive.list_stabilizations()[0].versions == hostile  # text stays text
     else:
@@ -147,9 +147,9 @@ def test_nothing_that_a_document_names_is_imported(place: str, hostile: dict[str
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: next(iter(hostile)))
 def test_the_classes_that_a_job_document_names_are_not_looked_at(hostile: dict[str, Any], tmp_path: Path) -> None:
     record = golden("calculation-1-toy")
-    store = SQLiteStore(tmp_path / "results.sqlite", "calculations", key="uuid")
+    store = SQLiteCollection(tmp_path / "results.sqlite", "calculations", key="uuid")
     store.update({"uuid": "1", "output": record, "metadata": hostile, **hostile})
-    archive = Archive(store, SQLiteStore(tmp_path / "results.sqlite", "stabilizations")).connect()
+    archive = Archive(store, SQLiteCollection(tmp_path / "results.sqlite", "stabilizations")).connect()
     found = archive.find_calculation(record["key"])
     assert found is not None
     assert found.model_dump(mode="json", exclude_unset=True)["result"] == record["result"]

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.sentence import (
-    RESOLUTION_EV_PER_FU,
     answer_in_words,
     find_deciding_term,
-    write_signed,
 )
 from qdip_dft.model.calculation import Level
+from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
 from qdip_dft.model.terms import TERM_NAMES, Terms
 from tests.unit.report_documents import FACET, make_terms
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from maggma.core import Sort
 
 from qdip_dft.storage.results_folder import ResultsFolder
-from qdip_dft.storage.sqlite_store import SQLiteStore
+from qdip_dft.storage.sqlite_collection import SQLiteCollection
+from qdip_dft.storage.summary_collection import SummaryCollection
 from tests.synthetic_results import make_results
 
 SUMMARY = ("id", "a.b", "a.c", "d")
@@ -41,10 +42,10 @@ TEST = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SQLiteStore, SQLiteStore]]:
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SummaryCollection, SQLiteCollection]]:
     folder = tmp_path_factory.mktemp("summary")
-    store = SQLiteStore(folder / "a.sqlite", "things", "id", summary=SUMMARY, indexes=INDEXES)
-    plain = SQLiteStore(folder / "b.sqlite", "things", "id")
+    store = SummaryCollection(folder / "a.sqlite", "things", "id", SUMMARY, INDEXES)
+    plain = SQLiteCollection(folder / "b.sqlite", "things", "id")
     store.connect()
     plain.connect()
     yield store, plain
@@ -60,7 +61,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SQLiteSto
     window=st.tuples(st.integers(0, 2), st.integers(0, 3)),
 )
 def test_a_summary_answers_as_the_documents_do(  # noqa: PLR0917
-    stores: tuple[SQLiteStore, SQLiteStore],
+    stores: tuple[SummaryCollection, SQLiteCollection],
     documents: list[dict[str, Any]],
     criteria: dict[str, Any],
     sort: dict[str, Sort | int],
@@ -78,7 +79,7 @@ def test_a_summary_answers_as_the_documents_do(  # noqa: PLR0917
 
 
 def test_a_removed_and_a_replaced_document_leave_the_summary_too(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "a.sqlite", "things", "id", summary=SUMMARY, indexes=INDEXES)
+    store = SummaryCollection(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
     store.update([{"id": 1, "d": "x"}, {"id": 2, "d": "y"}])
     store.update({"id": 1, "d": "z"})
     store.remove_docs({"id": 2})
@@ -90,46 +91,34 @@ def list_tables(database: Path) -> set[str]:
         return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
-def test_a_summary_table_of_an_earlier_version_is_replaced(tmp_path: Path) -> None:
-    """Triggers kept the summary in a table of its own."""
-    plain = SQLiteStore(tmp_path / "a.sqlite", "things", "id")
-    plain.update([{"id": 1, "d": 3}])
-    plain.ensure_index("d")
-    plain.close()
-    with closing(sqlite3.connect(tmp_path / "a.sqlite")) as connection:
-        connection.execute("CREATE TABLE things_summary_0a1b (id INTEGER PRIMARY KEY, doc TEXT NOT NULL)")
-        put = "INSERT OR REPLACE INTO things_summary_0a1b (id, doc) VALUES (NEW.id, NEW.doc)"
-        connection.execute(f"CREATE TRIGGER things_summary_0a1b_insert AFTER INSERT ON things BEGIN {put}; END")
-        connection.commit()
-    store = SQLiteStore(tmp_path / "a.sqlite", "things", "id", summary=SUMMARY, indexes=INDEXES)
-    store.update({"id": 2, "d": 4})
-    assert list(store.query({"d": {"$gt": 2}}, ["id"])) == [{"id": 1}, {"id": 2}]
-    assert list_tables(tmp_path / "a.sqlite") == {"things"}
-
-
-def test_results_are_summarised(tmp_path: Path) -> None:
+def test_a_lost_summary_is_made_again(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path)
     folder.collection("stabilizations").update(list(make_results(20)))
+    (summary,) = [name for name in list_tables(folder.database) if "_summary_" in name]
     with closing(sqlite3.connect(folder.database)) as connection:
-        sizes = connection.execute("SELECT length(summary), length(doc) FROM stabilizations").fetchall()
-    assert len(sizes) == 20
-    assert all(short < long / 10 for short, long in sizes)
+        connection.execute(f'DROP TABLE "{summary}"')
+        connection.commit()
+    again = ResultsFolder(tmp_path).collection("stabilizations")
+    assert again.count({"level": {"$exists": True}}) == 20
+    again.update(next(make_results(1)))
+    assert again.count({"level": {"$exists": True}}) == 20
 
 
 def test_a_summary_of_other_fields_is_replaced(tmp_path: Path) -> None:
-    SQLiteStore(tmp_path / "a.sqlite", "things", "id", summary=("id",)).update([{"id": 1, "d": 3}])
-    store = SQLiteStore(tmp_path / "a.sqlite", "things", "id", summary=SUMMARY, indexes=INDEXES)
+    SummaryCollection(tmp_path / "a.sqlite", "things", "id", ("id",), ()).update([{"id": 1, "d": 3}])
+    store = SummaryCollection(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
     assert list(store.query({"d": 3}, ["id"])) == [{"id": 1}]
+    assert len([name for name in list_tables(tmp_path / "a.sqlite") if "_summary_" in name]) == 1
 
 
 def test_documents_of_an_earlier_version_of_the_folder_are_summarised(tmp_path: Path) -> None:
-    SQLiteStore(tmp_path / "a.sqlite", "things", "id").update([{"id": 1, "d": 3}])
-    store = SQLiteStore(tmp_path / "a.sqlite", "things", "id", summary=SUMMARY, indexes=INDEXES)
+    SQLiteCollection(tmp_path / "a.sqlite", "things", "id").update([{"id": 1, "d": 3}])
+    store = SummaryCollection(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
     assert list(store.query({"d": 3}, ["id"])) == [{"id": 1}]
 
 
 def test_another_program_keeps_the_summary_current(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "a.sqlite", "things", "id", summary=SUMMARY, indexes=INDEXES)
+    store = SummaryCollection(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
     store.update({"id": 1, "d": 3})
     with closing(sqlite3.connect(tmp_path / "a.sqlite")) as connection:
         connection.execute('UPDATE things SET doc = \'{"id": 1, "d": 4}\'')
