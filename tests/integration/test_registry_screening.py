@@ -23,7 +23,7 @@ from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.execution.local import run_study
-from qdip_dft.jobs.screen import registry_scan_job
+from qdip_dft.jobs.scan_registry import registry_scan_job
 from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.keys import registry_scan_key
