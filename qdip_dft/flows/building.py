@@ -8,7 +8,7 @@ from types import MappingProxyType
 from qdip_dft.builders.ions import view_ions
 from qdip_dft.builders.minima import build_tilting_cell
 from qdip_dft.flows.registry_scans import make_task
-from qdip_dft.flows.steps import InterfaceParts, Part, RegistryScanId, Step, StepId, Structures, StudySteps
+from qdip_dft.flows.steps import BULKS, InterfaceParts, Part, RegistryScanId, Step, StepId, Structures, StudySteps
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask
 from qdip_dft.model.structure import StructureRecord
@@ -35,22 +35,18 @@ def build_structure(
         return _build_tilting_bulk(steps, step, structures)
     if step.stage is not steps.first_stage:
         return structures[step.parents[0]]
-    match step.part:
-        case Part.DOT_BULK | Part.BULK:
-            return steps.crystals[step.id.owner].structure
-        case Part.INTERFACE:
-            return _build_interface(steps, step, structures, scan)
+    if step.part in BULKS:
+        return steps.crystals[step.id.owner].structure
+    if step.part is Part.INTERFACE:
+        return _build_interface(steps, step, structures, scan)
     geometry = steps.geometry_of(steps.find_candidate(step.id.owner))
-    parents = [structures[parent] for parent in step.parents]
-    match step.part:
-        case Part.STRAINED_BULK:
-            return geometry.strained_bulk(*parents)
-        case Part.DOT_SLAB:
-            return geometry.dot_slab(*parents)
-        case Part.UNSTRAINED_DOT_SLAB:
-            return geometry.unstrained_dot_slab(*parents)
-        case Part.FILM_SLAB:
-            return geometry.film_slab(*parents)
+    build = {
+        Part.STRAINED_BULK: geometry.strained_bulk,
+        Part.DOT_SLAB: geometry.dot_slab,
+        Part.UNSTRAINED_DOT_SLAB: geometry.unstrained_dot_slab,
+        Part.FILM_SLAB: geometry.film_slab,
+    }[step.part]
+    return build(*(structures[parent] for parent in step.parents))
 
 
 def _build_tilting_bulk(steps: StudySteps, step: Step, structures: Structures) -> StructureRecord:

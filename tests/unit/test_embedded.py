@@ -162,6 +162,16 @@ def test_what_the_strain_of_the_dot_costs_is_part_of_the_strain(partition):
     assert result.n_formula_units * result.total_ev_per_fu == pytest.approx(interface - dot, abs=1e-9)
 
 
-def test_the_total_is_continuous_where_the_dot_begins_to_take_strain():
-    without, little = describe("embedded"), describe("embedded", strain_partition=1e-4)
-    assert little.total_ev_per_fu == pytest.approx(without.total_ev_per_fu, abs=2e-3)
+def test_the_strain_is_continuous_where_the_dot_begins_to_take_it():
+    shares = [describe("embedded", strain_partition=partition) for partition in (0.0, 0.01, 0.02)]
+    strains = [share.strain_ev_per_fu for share in shares]
+    assert strains[1] - strains[0] == pytest.approx(strains[2] - strains[1], abs=2e-4)
+    assert abs(strains[1] - strains[0]) < 2e-3
+    assert [share.dot_strain_ev_per_fu > 0 for share in shares] == [False, True, True]
+
+
+def test_a_dot_that_is_strained_by_one_per_cent_costs_hundredths_of_an_ev():
+    """Energy that no term held while the strain of the dot was left out."""
+    result = describe("embedded", strain_partition=1.0)
+    assert result.dot_principal_strains == pytest.approx((0.0098, 0.0098), abs=2e-4)
+    assert result.dot_strain_ev_per_fu == pytest.approx(0.06, abs=0.015)
