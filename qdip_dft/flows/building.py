@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -40,7 +41,7 @@ def build_structure(
     if step.part is Part.INTERFACE:
         return _build_interface(steps, step, structures, scan)
     geometry = steps.geometry_of(steps.find_candidate(step.id.owner))
-    build = {
+    build: Callable[..., StructureRecord] = {
         Part.STRAINED_BULK: geometry.strained_bulk,
         Part.DOT_SLAB: geometry.dot_slab,
         Part.UNSTRAINED_DOT_SLAB: geometry.unstrained_dot_slab,

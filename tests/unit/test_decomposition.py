@@ -112,7 +112,7 @@ def test_a_product_that_does_not_come_one_for_one_is_refused() -> None:
     decomposition = {"products": ["CsBr", "CsPbBr3-cubic"], "on_dot": {"phase": "CsBr", "planes": ["100"]}}
     content = ask(decomposition=decomposition, host="Cs4PbBr6")
     content["phases"] = [{"phase": "Cs4PbBr6", "role": "black", "planes": ["110"]}]
-    with pytest.raises(StudyError, match="name another product in decomposition.on_dot"):
+    with pytest.raises(StudyError, match=r"name another product in decomposition\.on_dot"):
         plan_study(validate_study(content, source="on the dot"))
 
 

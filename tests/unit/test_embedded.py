@@ -104,12 +104,12 @@ def test_the_gate_refuses_a_plane_that_is_tilted():
 
 
 ONE_PHASE = {"phases": [{"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"], "termination": "PbI2"}]}
-PLACED = {"film": {"min_thickness_ang": 12, "registry_shifts": [[0.0, 0.0]]}}
 
 
 @cache
-def calculated(environment: str, **changes: float) -> tuple[StudySteps, Resolution]:
-    asked = {**ONE_PHASE, **PLACED, "schema_version": 2, "environment": environment, "check_minima": False}
+def calculated(environment: str, *, film_ang: float = 12.0, **changes: float) -> tuple[StudySteps, Resolution]:
+    film = {"min_thickness_ang": film_ang, "registry_shifts": [[0.0, 0.0]]}
+    asked = {**ONE_PHASE, "film": film, "schema_version": 2, "environment": environment, "check_minima": False}
     matching = {"max_area_ang2": 90, "max_strain": 0.05, **changes}
     steps = make_steps(**asked, matching=matching, symmetry_breaking_ang=0.0)
     *_, resolution = stages(steps, {})
@@ -172,6 +172,6 @@ def test_the_strain_is_continuous_where_the_dot_begins_to_take_it():
 
 def test_a_dot_that_is_strained_by_one_per_cent_costs_hundredths_of_an_ev():
     """Energy that no term held while the strain of the dot was left out."""
-    result = describe("embedded", strain_partition=1.0)
+    result = describe("embedded", strain_partition=1.0, film_ang=6.0)
     assert result.dot_principal_strains == pytest.approx((0.0098, 0.0098), abs=2e-4)
     assert result.dot_strain_ev_per_fu == pytest.approx(0.06, abs=0.015)
