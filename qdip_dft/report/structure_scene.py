@@ -15,8 +15,9 @@ from math import ceil, gcd
 import numpy as np
 from numpy.typing import NDArray
 
+from qdip_dft.builders.ions import name_ions
 from qdip_dft.model.elements import ALKALI_METALS, ANIONS, BOND_RATIO, ORGANIC_ELEMENTS, covalent_radii_ang
-from qdip_dft.results.structure_export import LabelledStructure
+from qdip_dft.model.structure import StructureRecord
 
 Array = NDArray[np.float64]
 
@@ -91,17 +92,17 @@ class Scene:
         return all(self.is_open)
 
 
-def set_scene(labelled: LabelledStructure) -> Scene:
+def set_scene(structure: StructureRecord) -> Scene:
     """Return the scene of a structure.
 
     Parameters
     ----------
-    labelled
-        The structure with its ions.
+    structure
+        The structure; its ions are named.
     """
-    cell = _standard_cell(np.array(labelled.record.lattice_ang))
-    coordinates = np.array(labelled.record.frac_coords)
-    owners = np.array(labelled.ions)
+    cell = _standard_cell(np.array(structure.lattice_ang))
+    coordinates = np.array(structure.frac_coords)
+    owners = np.array(structure.ion)
     heights = _measure_heights(cell)
     gaps = [_widest_gap(coordinates[:, axis]) for axis in range(3)]
     is_open = tuple(gap * height > VACUUM_ANG for (gap, _), height in zip(gaps, heights, strict=True))
@@ -109,23 +110,23 @@ def set_scene(labelled: LabelledStructure) -> Scene:
     placed = _wrap_ions(coordinates, owners, starts)
     atoms, translations = _repeat_ions(placed, owners, cell, is_open)
     positions = (placed[atoms] + translations) @ cell
-    species = tuple(labelled.record.species[atom] for atom in atoms)
+    species = tuple(structure.species[atom] for atom in atoms)
     vacuum = gaps[2][0] * heights[2] if is_open[2] else 0.0
     return Scene(
         positions_ang=positions,
         species=species,
-        parts=tuple(labelled.parts[atom] for atom in atoms),
+        parts=tuple(structure.parts[atom] for atom in atoms),
         cell_ang=cell,
         is_open=(is_open[0], is_open[1], is_open[2]),
         vacuum_ang=float(vacuum),
-        layers=_find_layers(_centres(placed, owners) @ cell, labelled.ion_labels),
+        layers=_find_layers(_centres(placed, owners) @ cell, name_ions(structure)),
         bonds=_find_bonds(positions, species),
     )
 
 
-def find_layers(labelled: LabelledStructure) -> tuple[Layer, ...]:
+def find_layers(structure: StructureRecord) -> tuple[Layer, ...]:
     """Return the chemical layers of a slab or crystal from bottom to top."""
-    return set_scene(labelled).layers
+    return set_scene(structure).layers
 
 
 def _standard_cell(lattice: Array) -> Array:
