@@ -54,6 +54,8 @@ class Exhibit:
         What is written beside the brackets of the picture, by part.
     facts
         What the description says beside atoms, cell and layers.
+    faces
+        Layers that the film was cut at, the lower one first; None: not known.
     """
 
     structure: StructureRecord
@@ -61,6 +63,7 @@ class Exhibit:
     notes: tuple[str, ...] = ()
     part_names: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    faces: tuple[str, str] | None = None
 
 
 def present(exhibit: Exhibit, *, output: Sequence[Path], as_json: bool) -> None:
@@ -105,6 +108,7 @@ def _draw(exhibit: Exhibit) -> bytes:
         title=exhibit.title,
         notes=exhibit.notes,
         part_names=exhibit.part_names,
+        faces=exhibit.faces,
         slice_ang=SLICE_ANG if HOST_PART in exhibit.structure.parts else None,
     )
     return render_figure(figure, FigureKind.PNG)
@@ -116,7 +120,7 @@ def describe(exhibit: Exhibit) -> dict[str, Any]:
     from qdip_dft.report.structure_scene import set_scene
 
     structure = exhibit.structure
-    scene, lattice = set_scene(structure), structure.to_pymatgen().lattice
+    scene, lattice = set_scene(structure, faces=exhibit.faces), structure.to_pymatgen().lattice
     has_layers = scene.vacuum_ang > 0 and not scene.is_finite
     return {
         "title": exhibit.title,

@@ -108,6 +108,7 @@ def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str)
 
 def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Path) -> Exhibit:
     from qdip_dft.planning.plan import plan_study, read_study
+    from qdip_dft.report.structure_scene import faces_of
 
     plan = plan_study(read_study(study))
     candidate = _find_candidate(plan, wanted)
@@ -121,6 +122,7 @@ def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Pa
         title=f"{part.value} {subject}",
         notes=(f"{state}, {record.n_atoms} atoms", *_write_strains(candidate, part, mesh)),
         part_names=_name_parts(candidate, part),
+        faces=faces_of(candidate) if part in {ShownPart.INTERFACE, ShownPart.FILM} else None,
         facts={
             "study": plan.study.name,
             "candidate": candidate.label,

@@ -87,6 +87,7 @@ def draw_structure(
     notes: Sequence[str] = (),
     part_names: Mapping[str, str] | None = None,
     slice_ang: float | None = None,
+    faces: tuple[str, str] | None = None,
 ) -> Figure:
     """Draw a structure from the side and from above, to scale.
 
@@ -102,6 +103,8 @@ def draw_structure(
         For each part that gets a bracket beside the side view, what is written there.
     slice_ang
         Show only a slice of this thickness through the middle, in both views: for a dot inside a host.
+    faces
+        Layers that the film was cut at, the lower one first; None: not known.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def draw_structure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    scene = set_scene(structure)
+    scene = set_scene(structure, faces=faces)
     side, top = _look_from_side(scene, slice_ang=slice_ang), _look_from_above(scene, slice_ang=slice_ang)
     scale = _choose_scale(side, top)
     is_whole_crystal = slice_ang is None and not scene.is_finite

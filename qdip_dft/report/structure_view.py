@@ -20,7 +20,7 @@ from qdip_dft.report.structure_picture import (
     draw_structure,
     find_drawn_radius_ang,
 )
-from qdip_dft.report.structure_scene import Scene, set_scene
+from qdip_dft.report.structure_scene import Scene, faces_of, set_scene
 from qdip_dft.report.words import find_compared, name_facet, name_film, write_strains
 from qdip_dft.results.structure_export import StructureFormat, label_slab, render_structure
 
@@ -93,8 +93,8 @@ def view_interface(
     structure = label_interface(result, calculations)
     if structure is None:
         return None
-    scene = set_scene(structure)
     candidate = result.candidate
+    scene = set_scene(structure, faces=faces_of(candidate))
     species = sorted(set(scene.species))
     cif = render_structure(structure, StructureFormat.CIF, title=candidate.label)
     return InterfaceView(
@@ -159,7 +159,9 @@ def _list_scene(scene: Scene) -> dict[str, JsonValue]:
 
 def _draw_picture(doc: StabilizationDoc, result: CandidateResult, structure: StructureRecord) -> str:
     part_names = {DOT_PART: name_facet(doc), FILM_PART: name_film(result)}
-    figure = draw_structure(structure, title=result.candidate.label, part_names=part_names)
+    figure = draw_structure(
+        structure, title=result.candidate.label, part_names=part_names, faces=faces_of(result.candidate)
+    )
     return _address("image/png", _render_small(figure))
 
 

@@ -15,7 +15,7 @@ from qdip_dft.builders.films import in_vacuum
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.report.figure import FigureKind, render_figure
 from qdip_dft.report.structure_picture import draw_structure, spread_labels, typeset
-from qdip_dft.report.structure_scene import find_layers, name_composition, set_scene
+from qdip_dft.report.structure_scene import find_layers, name_layer, set_scene
 from qdip_dft.results.structure_export import label_structure
 from tests.unit.crystals import load, load_face, make_record
 
@@ -61,7 +61,7 @@ def test_a_perovskite_has_its_two_layers() -> None:
     ],
 )
 def test_compositions_are_whole_and_start_with_the_electropositive(labels: list[str], expected: str) -> None:
-    assert name_composition(labels) == expected
+    assert name_layer(labels) == expected
 
 
 def test_a_slab_is_open_along_its_normal_only() -> None:
