@@ -14,13 +14,10 @@ from qdip_dft.model.calculation import Freedom
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from tests.dft_codes import coarse_engine, silicon
 
-KEPT = ("espresso", "gpaw")
 
-
-@pytest.fixture(params=KEPT)
-def engine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DftEngine:
+@pytest.fixture(autouse=True)
+def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path))
-    return coarse_engine(request.param)
 
 
 def setting_of(engine: DftEngine, folder: Path, *, is_kept_alive: bool) -> Setting:
@@ -30,7 +27,9 @@ def setting_of(engine: DftEngine, folder: Path, *, is_kept_alive: bool) -> Setti
     return replace(setting, is_kept_alive=is_kept_alive)
 
 
-def test_energies_and_forces_are_those_of_one_start_per_step(engine: DftEngine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["espresso", "gpaw"])
+def test_energies_and_forces_are_those_of_one_start_per_step(name: str, tmp_path: Path) -> None:
+    engine = coarse_engine(name)
     steps = [silicon(rattle_ang=rattle).arrangement for rattle in (0.02, 0.05, 0.03)]
     kept = engine.start(setting_of(engine, tmp_path / "kept", is_kept_alive=True))
     anew = engine.start(setting_of(engine, tmp_path / "anew", is_kept_alive=False))
@@ -45,14 +44,18 @@ def test_energies_and_forces_are_those_of_one_start_per_step(engine: DftEngine, 
         assert of_kept.stress_ev_per_ang3 == pytest.approx(of_anew.stress_ev_per_ang3, abs=1e-4)
 
 
-def test_only_relaxations_in_a_fixed_cell_are_kept_alive(engine: DftEngine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["espresso", "gpaw"])
+def test_only_relaxations_in_a_fixed_cell_are_kept_alive(name: str, tmp_path: Path) -> None:
+    engine = coarse_engine(name)
     kept = {freedom for freedom in Freedom if engine.setting_of(silicon(), freedom, tmp_path).is_kept_alive}
     assert kept == {Freedom.POSITIONS}
 
 
+@pytest.mark.parametrize("name", ["espresso", "gpaw"])
 def test_a_relaxation_leaves_what_its_static_calculation_begins_with(
-    engine: DftEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    engine = coarse_engine(name)
     relaxed = engine.relax(silicon(rattle_ang=0.05), Freedom.POSITIONS)
     assert relaxed.is_converged
     again = engine.static(relaxed.structure)
