@@ -6,8 +6,8 @@ changes by less than a target in two successive steps; the value before these tw
 
 A thicker film is another question: its stabilization follows ΔE(n) = Δe_strained + Δσ / n however thick it is
 (`qdip_dft.analysis.thickness`).  What must not depend on the number of layers is the energy of its faces,
-N (surface + binding).  The terms of every thickness are therefore given for the film of the study: surface and binding
-times N / N₀.  Films whose two faces do not feel each other then agree.
+N (surface + binding).  The terms of every thickness are therefore evaluated at the coverage n* of the first one.  Films
+whose two faces do not feel each other then agree.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from qdip_dft.analysis.sentence import TERM_NAMES
+from qdip_dft.analysis.coverage import evaluate_terms
+from qdip_dft.analysis.sides import find_sides
 from qdip_dft.analysis.stability import subtract_terms
-from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import StabilizationDoc, Terms
 from qdip_dft.units import MEV_PER_EV
 
 STEPS_WITHIN_TARGET = 2
@@ -89,7 +90,7 @@ class Rung:
     value
         The value.
     terms
-        Black − competitor on each facet, in eV per formula unit of the study's own film; None where a side is missing
+        Black − competitor on each facet at n* of the first value, in eV per formula unit; None where a side is missing
         or another film is compared than at the first value.
     reasons
         Why something is missing, by facet.
@@ -158,7 +159,7 @@ class Ladder:
 
 
 def make_rung(value: float, documents: Sequence[StabilizationDoc], first: Sequence[StabilizationDoc]) -> Rung:
-    """Return what the results at one value say, in the terms of the films at the first value.
+    """Return what the results at one value say, at the coverage of the first value.
 
     Parameters
     ----------
@@ -181,44 +182,17 @@ def make_rung(value: float, documents: Sequence[StabilizationDoc], first: Sequen
 
 
 def express_for(document: StabilizationDoc, reference: StabilizationDoc) -> Terms | None:
-    """Return black − competitor with the face energies of a result and the formula units of another's films.
+    """Black − competitor of a result at the coverage n* of another one.
 
     None where the two do not compare the same films, or one is missing.
     """
-    sides = []
-    for role in ("black", "competitor"):
-        if getattr(document.stabilization, role) != getattr(reference.stabilization, role):
-            return None
-        side, original = _find_side(document, role), _find_side(reference, role)
-        if side is None or original is None:
-            return None
-        sides.append(_rescale(side, original))
-    return subtract_terms(*sides)
-
-
-def _find_side(document: StabilizationDoc, role: str) -> Terms | None:
-    label = getattr(document.stabilization, role)
-    films = [result for result in document.candidates if result.candidate.label == label]
-    products = document.decomposition
-    if label is None or films:
-        return films[0] if films else None
-    return products if products is not None and products.label == label else None
-
-
-def _rescale(side: Terms, original: Terms) -> Terms:
-    """Return the terms with surface and binding shared by as many formula units as the original film has."""
-    if not isinstance(side, CandidateResult) or not isinstance(original, CandidateResult):
-        return side
-    factor = side.n_formula_units / original.n_formula_units
-    shared = {
-        name: None if (value := getattr(side, name)) is None else factor * value
-        for name in ("surface_ev_per_fu", "binding_ev_per_fu")
-    }
-    parts = [getattr(side, f"{name}_ev_per_fu") for name in TERM_NAMES[:2]] + list(shared.values())
-    total = None if None in parts else sum(parts)
-    return Terms(
-        bulk_ev_per_fu=side.bulk_ev_per_fu, strain_ev_per_fu=side.strain_ev_per_fu, **shared, total_ev_per_fu=total
-    )
+    own, asked = document.stabilization, reference.stabilization
+    if (own.black, own.competitor) != (asked.black, asked.competitor) or asked.coverage_fu_per_ang2 is None:
+        return None
+    sides = find_sides(document)
+    if sides.black is None or sides.competitor is None:
+        return None
+    return subtract_terms(*(evaluate_terms(s, asked.coverage_fu_per_ang2) for s in (sides.black, sides.competitor)))
 
 
 def _say_other_films(document: StabilizationDoc, reference: StabilizationDoc) -> str:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from qdip_dft.analysis.sentence import do_models_disagree, find_limit_ev_per_fu
+from qdip_dft.analysis.sentence import (
+    do_models_disagree,
+    find_error_ev_per_fu,
+    find_limit_ev_per_fu,
+    list_models_ev_per_fu,
+)
 from qdip_dft.model.stabilization import StabilizationDoc
 
 
@@ -30,11 +35,9 @@ def judge(doc: StabilizationDoc) -> Verdict:
     total_ev_per_fu = doc.stabilization.total_ev_per_fu
     if total_ev_per_fu is None:
         return Verdict.UNDECIDED
-    stated = doc.uncertainty if doc.uncertainty is not None and doc.uncertainty.is_asked else None
-    error_ev_per_fu = None if stated is None else stated.difference.total_ev_per_fu
-    models = () if stated is None else [model.total_ev_per_fu for model in stated.models]
-    if abs(total_ev_per_fu) <= find_limit_ev_per_fu(doc.level, error_ev_per_fu):
+    stated = doc.uncertainty
+    if abs(total_ev_per_fu) <= find_limit_ev_per_fu(doc.level, find_error_ev_per_fu(stated)):
         return Verdict.TOO_CLOSE
-    if do_models_disagree(total_ev_per_fu, models):
+    if do_models_disagree(total_ev_per_fu, list_models_ev_per_fu(stated)):
         return Verdict.TOO_CLOSE
     return Verdict.BLACK if total_ev_per_fu < 0 else Verdict.COMPETITOR

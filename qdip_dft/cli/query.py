@@ -36,7 +36,7 @@ def query(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     as_table: Annotated[bool, typer.Option("--table", help="Print a table (the default).")] = False,
 ) -> None:
-    """Find stored results; totals in eV per formula unit of the host, negative: black favoured.
+    """Find stored results; totals at the coverage n* in eV per formula unit of the host, negative: black favoured.
 
     A filter compares fields with = != < <= > >= in, joined by and, or, not and parentheses.
 
@@ -82,16 +82,28 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
             markup=False,
         )
         return
-    table = Table(caption="stabilization = black - competitor; negative: the black phase is favoured")
-    for heading in ("id", "dot", "facet", "host", "level", "total (eV/f.u.)"):
-        table.add_column(heading, justify="right" if "eV" in heading else "left")
+    table = Table(
+        caption="stabilization = black - competitor at the coverage n*; negative: the black phase is favoured"
+    )
+    for heading in ("id", "dot", "facet", "host", "level", "total (eV/f.u.)", "n* (f.u./Å²)", "σ (meV/Å²)"):
+        table.add_column(heading, justify="right" if "(" in heading else "left")
     for row in rows:
-        total = row["stabilization_total_ev_per_fu"]
         words = [row[name] for name in ("id", "dot", "facet", "host", "level")]
-        table.add_row(*words, "missing" if total is None else f"{total:+.3f}")
+        table.add_row(*words, *_write_numbers(row))
     console().print(table)
     for row in rows:
         console().print(f"{row['id']}: {row['sentence']}", markup=False)
+
+
+def _write_numbers(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Return total, coverage and σ; a result of formula version 1 took every film at its own n."""
+    total, coverage, sigma = (row[name] for name in ("stabilization_total_ev_per_fu", "coverage", "sigma"))
+    own = "own n (version 1)" if row["formula"] == 1 else "missing"
+    return (
+        "missing" if total is None else f"{total:+.3f}",
+        own if coverage is None else f"{coverage:.4f}",
+        "missing" if sigma is None else f"{sigma:+.1f}",
+    )
 
 
 def _print_columns(rows: list[dict[str, Any]], columns: list[str]) -> None:

@@ -261,14 +261,16 @@ def _show_all(results: Path, notes: RunNotes | None, *, as_json: bool) -> None:
     from qdip_dft.analysis.sentence import write_signed
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("id", "state", "level", "total (eV/f.u.)", "answer"):
-        table.add_column(heading, justify="right" if "eV" in heading else "left", overflow="fold")
+    for heading in ("id", "state", "level", "total (eV/f.u.)", "n* (f.u./Å²)", "answer"):
+        table.add_column(heading, justify="right" if "(" in heading else "left", overflow="fold")
     for row in rows:
         total = row["stabilization_total_ev_per_fu"]
         written = "" if total is None else write_signed(total)
-        table.add_row(Text(row["id"]), row["state"], row["level"], written, row["verdict"])
+        coverage = row["coverage_fu_per_ang2"]
+        place = "" if total is None else "own n (version 1)" if coverage is None else f"{coverage:.4f}"
+        table.add_row(Text(row["id"]), row["state"], row["level"], written, place, row["verdict"])
     console().print(table)
-    sign = "stabilization = black - competitor; negative: the black phase is favoured"
+    sign = "stabilization = black - competitor at the coverage n*; negative: the black phase is favoured"
     console().print(sign if rows else "No results yet.")
 
 
@@ -282,7 +284,13 @@ def _list_run(notes: RunNotes | None) -> list[dict[str, Any]]:
     state = (
         f"running since {notes.started_at}" if notes.is_alive else f"interrupted; qdip run {notes.study.name} goes on"
     )
-    empty = {"level": "", "stabilization_total_ev_per_fu": None, "verdict": "", "sentence": ""}
+    empty = {
+        "level": "",
+        "stabilization_total_ev_per_fu": None,
+        "coverage_fu_per_ang2": None,
+        "verdict": "",
+        "sentence": "",
+    }
     return [{"id": notes.study.id, "state": state, **empty}]
 
 
@@ -298,6 +306,7 @@ def _describe_result(document: StabilizationDoc) -> dict[str, Any]:
         "state": ", ".join(["finished", *troubles]),
         "level": document.level.value,
         "stabilization_total_ev_per_fu": document.stabilization.total_ev_per_fu,
+        "coverage_fu_per_ang2": document.stabilization.coverage_fu_per_ang2,
         "verdict": judge(document).value,
         "sentence": document.stabilization.sentence,
     }

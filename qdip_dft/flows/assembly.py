@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TypeVar
 
+import numpy as np
+
 from qdip_dft import __version__
 from qdip_dft.analysis.checks import (
     check_cations,
-    check_coverage,
     check_gap,
     check_phase,
     check_registry,
@@ -21,7 +22,16 @@ from qdip_dft.analysis.checks import (
 )
 from qdip_dft.analysis.hull import find_hull, place_above_hull
 from qdip_dft.analysis.phases import measure_connectivity
-from qdip_dft.analysis.sentence import answer_in_words, join_bounds
+from qdip_dft.analysis.sentence import answer_in_words, join_bounds, name_environment
+from qdip_dft.analysis.sides import (
+    Sides,
+    choose_coverage,
+    choose_sides,
+    name_competitor,
+    name_side,
+    select_candidates,
+    subtract_sides,
+)
 from qdip_dft.analysis.stability import (
     CandidateEnergies,
     balance_decomposition,
@@ -29,7 +39,6 @@ from qdip_dft.analysis.stability import (
     identity_residual_ev,
     per_area,
     require_one_theory,
-    subtract_terms,
 )
 from qdip_dft.analysis.surfaces import check_window
 from qdip_dft.builders.placement import displacement_area_ang2, place_candidate
@@ -84,10 +93,11 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
     lowest = _lowest_bulk(decomposition, results)
     hull = _find_hull(steps, results, decomposition, reservoirs)
     placed = [place_above_hull(_above(result, lowest), hull) for result in results]
-    results = _check_coverages(_select_lowest(study, placed))
+    coverage = choose_coverage(study, placed, decomposition)
+    results = select_candidates(study, placed, coverage)
     decomposition = None if decomposition is None else _above(decomposition, lowest)
     answer, bx2_rich = _answer_at_bounds(
-        study, results, decomposition, dot=f"{study.dot.material}({facet})", level=level, reservoirs=reservoirs
+        _Comparison(study, f"{study.dot.material}({facet})", level, coverage), results, decomposition, reservoirs
     )
     theory = require_one_theory(_theories(steps, resolution, candidates, stage=Stage.STATIC))
     geometry_theory = require_one_theory(_theories(steps, resolution, candidates, stage=Stage.RELAXATION))
@@ -201,7 +211,16 @@ def describe_candidate(
         calculations={part.value: resolution.keys[name] for part, name in steps.parts_of(candidate).items()
                       if name in resolution.keys},
         bx2_rich=_compute_checked_terms(at_bounds[1]) if candidate.excess else None,
+        volume_ang3_per_fu=_volume_ang3_per_fu(steps, resolution, candidate),
     )  # fmt: skip
+
+
+def _volume_ang3_per_fu(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> float | None:
+    """Return the volume of a formula unit of the relaxed bulk."""
+    bulk = _relaxed(resolution, steps.name(Part.BULK, candidate.phase))
+    if bulk is None:
+        return None
+    return abs(float(np.linalg.det(np.array(bulk.lattice_ang)))) / steps.crystals[candidate.phase].formula_units
 
 
 def _compute_checked_terms(energies: CandidateEnergies) -> Terms:
@@ -413,116 +432,60 @@ def _above(result: Described, lowest: float | None) -> Described:
     return result.model_copy(update={"bulk_above_lowest_ev_per_fu": result.bulk_ev_per_fu - lowest})
 
 
-def _select_lowest(study: StudySpec, results: list[CandidateResult]) -> list[CandidateResult]:
-    """Mark for each phase the valid candidate of lowest total, among those of its pinned plane where one is pinned."""
-    best: dict[str, CandidateResult] = {}
-    for result in results:
-        phase = result.candidate.phase
-        is_eligible = study.find_pinned_plane(phase) in (None, result.candidate.film_plane)
-        if is_eligible and result.is_valid and (phase not in best or _total(result) < _total(best[phase])):
-            best[phase] = result
-    return [r.model_copy(update={"is_selected": best.get(r.candidate.phase) is r}) for r in results]
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """What decides which two films are compared on a facet, and where."""
 
-
-def _check_coverages(results: list[CandidateResult]) -> list[CandidateResult]:
-    """Add to each side of the comparison whether the other film holds as much matter per area."""
-    black, competitor = _lowest_of(results, PhaseRole.BLACK), _lowest_of(results, PhaseRole.COMPETITOR)
-    if black is None or competitor is None or black.area_ang2 is None or competitor.area_ang2 is None:
-        return results
-    found = check_coverage(
-        own_fu_per_ang2=black.n_formula_units / black.area_ang2,
-        other_fu_per_ang2=competitor.n_formula_units / competitor.area_ang2,
-        other=competitor.candidate.label.rpartition("//")[2],
-    )
-    return [r.model_copy(update={"checks": (*r.checks, found)}) if r is black else r for r in results]
-
-
-def _total(result: Terms) -> float:
-    return float("inf") if result.total_ev_per_fu is None else result.total_ev_per_fu
+    study: StudySpec
+    facet: str
+    level: Level
+    coverage_fu_per_ang2: float | None
 
 
 def _answer_at_bounds(
-    study: StudySpec,
+    comparison: _Comparison,
     results: list[CandidateResult],
     decomposition: DecompositionResult | None,
-    *,
-    dot: str,
-    level: Level,
     reservoirs: Reservoirs,
 ) -> tuple[Stabilization, Stabilization | None]:
     """Return the answer at the AX-rich bound and, if a film has an excess, at the BX2-rich one: like with like."""
-    answer = _compare(study, results, decomposition, dot=dot, level=level)
+    answer = _compare(comparison, results, decomposition)
     potentials = reservoirs.potentials
     if potentials is None or all(result.bx2_rich is None for result in results):
         return answer, None
-    moved = _select_lowest(study, [result.at_bx2_rich for result in results])
-    other = _compare(study, moved, decomposition, dot=dot, level=level)
+    at_bx2_rich = [result.at_bx2_rich for result in results]
+    moved = select_candidates(comparison.study, at_bx2_rich, comparison.coverage_fu_per_ang2)
+    other = _compare(comparison, moved, decomposition)
     sentence = join_bounds(answer.sentence, other.sentence, ax=potentials.ax, bx2=potentials.bx2)
     return answer.model_copy(update={"sentence": sentence}), other
 
 
 def _compare(
-    study: StudySpec,
-    results: list[CandidateResult],
-    decomposition: DecompositionResult | None,
-    *,
-    dot: str,
-    level: Level,
+    comparison: _Comparison, results: list[CandidateResult], decomposition: DecompositionResult | None
 ) -> Stabilization:
-    black = _lowest_of(results, PhaseRole.BLACK)
-    phase = _lowest_of(results, PhaseRole.COMPETITOR)
-    products = decomposition if decomposition is not None and not decomposition.missing else None
-    sides = [side for side in (phase, products) if side is not None]
-    competitor = min(sides, key=_total, default=None)
-    terms = _NOTHING if black is None or competitor is None else subtract_terms(black, competitor)
-    black_label, competitor_label = _label_of(black), _label_of(competitor)
-    return Stabilization(
-        **terms.model_dump(),
-        black=black_label,
-        competitor=competitor_label,
-        sentence=answer_in_words(
-            terms,
-            facet=dot,
-            black=black_label,
-            competitor=competitor_label,
-            level=level,
-            missing=_reasons_of_absence(results, decomposition, black=black, competitor=competitor),
-            has_competitor=study.has_competitor,
-        ),
+    sides = choose_sides(results, decomposition, comparison.coverage_fu_per_ang2)
+    answer = subtract_sides(sides, comparison.coverage_fu_per_ang2)
+    sentence = answer_in_words(
+        answer,
+        black=name_side(sides.black),
+        competitor=name_competitor(sides.competitor),
+        facet=comparison.facet,
+        environment=name_environment(comparison.study),
+        level=comparison.level,
+        missing=_reasons_of_absence(results, decomposition, sides),
+        has_competitor=comparison.study.has_competitor,
+        is_upper_bound=isinstance(sides.competitor, DecompositionResult),
     )
-
-
-_NOTHING = Terms(
-    bulk_ev_per_fu=None,
-    strain_ev_per_fu=None,
-    surface_ev_per_fu=None,
-    binding_ev_per_fu=None,
-    total_ev_per_fu=None,
-)
-
-
-def _label_of(side: CandidateResult | DecompositionResult | None) -> str | None:
-    if isinstance(side, CandidateResult):
-        return side.candidate.label
-    return None if side is None else side.label
-
-
-def _lowest_of(results: list[CandidateResult], role: PhaseRole) -> CandidateResult | None:
-    selected = [r for r in results if r.is_selected and r.candidate.role is role]
-    return min(selected, key=_total, default=None)
+    return answer.model_copy(update={"sentence": sentence})
 
 
 def _reasons_of_absence(
-    results: list[CandidateResult],
-    decomposition: DecompositionResult | None,
-    *,
-    black: CandidateResult | None,
-    competitor: Terms | None,
+    results: list[CandidateResult], decomposition: DecompositionResult | None, sides: Sides
 ) -> list[str]:
     """Return one reason for everything that could have stood for a side that has nothing valid."""
-    is_present = {PhaseRole.BLACK: black is not None, PhaseRole.COMPETITOR: competitor is not None}
+    is_present = {PhaseRole.BLACK: sides.black is not None, PhaseRole.COMPETITOR: sides.competitor is not None}
     reasons = [_why_absent(result) for result in results if not is_present[result.candidate.role]]
-    if competitor is None and decomposition is not None:
+    if sides.competitor is None and decomposition is not None:
         reasons += [f"{decomposition.label}: {reason}" for reason in decomposition.missing]
     return reasons
 

@@ -18,7 +18,7 @@ from qdip_dft.report.page import render_page
 from qdip_dft.report.tables import TERM_HEADINGS, Cell, write_numbers
 
 ATLAS_SCRIPT = "atlas.js"
-FILTERS = ("dot", "host", "facet", "engine", "level", "answer")
+FILTERS = ("dot", "host", "facet", "engine", "level", "formula", "answer")
 """By what the results can be filtered."""
 
 WORDS = {
@@ -43,12 +43,15 @@ class Entry:
     ----------
     id
         Id of the result.
-    dot, host, facet, engine, level, answer
-        What it is filtered by; the answer is a word of `WORDS`.
+    dot, host, facet, engine, level, formula, answer
+        What it is filtered by: the version of its formula, whose numbers stand beside those of another one but are
+        never subtracted; the answer is a word of `WORDS`.
     black, competitor
         The two films; ``—`` where there is none.
     terms
         Bulk, strain, surface, binding and total of black − competitor in eV per formula unit.
+    coverage, sigma
+        n* in formula units per Å² of dot, and σ of black − competitor in meV/Å²; missing in formula version 1.
     link
         Where its report lies, seen from the atlas; None without a report.
     background, ink
@@ -61,10 +64,13 @@ class Entry:
     facet: str
     engine: str
     level: str
+    formula: str
     answer: str
     black: str
     competitor: str
     terms: tuple[Cell, ...]
+    coverage: Cell
+    sigma: Cell
     link: str | None
     background: str
     ink: str
@@ -109,7 +115,14 @@ def summarise_atlas(documents: Sequence[StabilizationDoc]) -> list[dict[str, Jso
         entry = _describe(document, None)
         named: dict[str, JsonValue] = {name: getattr(entry, name) for name in ("id", *FILTERS, "black", "competitor")}
         terms = {f"{name}_ev_per_fu": cell.value for name, cell in zip(TERM_HEADINGS, entry.terms, strict=True)}
-        rows.append({**named, **terms})
+        rows.append(
+            {
+                **named,
+                **terms,
+                "coverage_fu_per_ang2": entry.coverage.value,
+                "interface_mev_per_ang2": entry.sigma.value,
+            }
+        )
     return rows
 
 
@@ -137,7 +150,8 @@ def _write_colour(colour: tuple[int, ...]) -> str:
 
 
 def _describe(document: StabilizationDoc, link: str | None) -> Entry:
-    difference = document.stabilization
+    difference, coverage = document.stabilization, document.stabilization.coverage_fu_per_ang2
+    sigma = None if difference.interface is None else difference.interface.interface_mev_per_ang2
     background, ink = choose_colours(difference.total_ev_per_fu)
     black, competitor = (
         "—" if label is None else label.rpartition("//")[2] for label in (difference.black, difference.competitor)
@@ -149,10 +163,13 @@ def _describe(document: StabilizationDoc, link: str | None) -> Entry:
         facet=document.dot_plane,
         engine=document.study.engine.name,
         level=document.level.value,
+        formula=f"version {document.formula_version}",
         answer=WORDS[judge(document)],
         black=black,
         competitor=competitor,
         terms=write_numbers([getattr(difference, f"{name}_ev_per_fu") for name in TERM_HEADINGS]),
+        coverage=Cell("own n" if coverage is None else f"{coverage:.4f}", coverage),
+        sigma=write_numbers((sigma,), decimals=1)[0],
         link=link,
         background=background,
         ink=ink,

@@ -51,10 +51,15 @@ def _admit_geometries(document: Document) -> Document:
     return {**document, "schema_version": 3}
 
 
+def _admit_coverage(document: Document) -> Document:
+    """Version 4 of a result may name its coverage; a result of before keeps formula version 1 and its meaning."""
+    return {**document, "schema_version": 4, "formula_version": document.get("formula_version", 1)}
+
+
 STEPS: dict[type[Record], tuple[Step, ...]] = {
     CalculationRecord: (_add_calculation_units, _admit_pseudopotentials),
     RegistryScan: (),
-    StabilizationDoc: (_admit_new_fields, _admit_geometries),
+    StabilizationDoc: (_admit_new_fields, _admit_geometries, _admit_coverage),
 }
 """The steps of each kind of document, from version 1 on."""
 
