@@ -159,8 +159,10 @@ class DotsInHost:
         return self.bulk_ev_per_fu + strain + self.interface_ev_per_ang2 / self.count_host(dots)
 
     def uncertainty_ev_per_fu(self, dots: Dots) -> float:
-        """Standard uncertainty of what was sampled, with that of s: all of the strain's part without a strain map,
-        otherwise what half the size of a formula unit more or less does, the resolution of such a map.
+        """Standard uncertainty of what was sampled, with that of s.
+
+        Without a strain map that is all of the strain's part; with one, what half the size of a formula unit more or
+        less does, which is the resolution of such a map.
         """
         slopes = np.array([1.0, self.share_strained(dots), 1.0 / self.count_host(dots)])
         variance = float(slopes @ np.array(self.covariance) @ slopes)

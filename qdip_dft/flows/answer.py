@@ -135,14 +135,14 @@ class _Budget:
         found = {film.candidate.role: self._error_of_place(film) for film in self.films}
         if all(error is None for error in found.values()):
             is_given = any(not _is_registry_passed(film) for film in self.films)
-            why = "not sampled: the place was given" if is_given else "one lateral position stands for all"
-            return errors.not_sampled("lateral position", why, is_applicable=is_given)
+            why = "not sampled: the registry was given" if is_given else "one registry stands for all"
+            return errors.not_sampled("registry", why, is_applicable=is_given)
         black, competitor = (found.get(role) or errors.NO_ERRORS for role in PhaseRole)
         finding = (
-            f"root mean square of the unrelaxed energies, above the best place, of places within {REACH_SHARE:.0%} "
+            f"root mean square of the unrelaxed energies, above the best registry, of those within {REACH_SHARE:.0%} "
             "of the range, which relaxation could reorder"
         )
-        return errors.bound_component("lateral position", black=black, competitor=competitor, finding=finding)
+        return errors.bound_component("registry", black=black, competitor=competitor, finding=finding)
 
     def _error_of_place(self, film: CandidateResult) -> TermErrors | None:
         candidates = {candidate.label: candidate for candidate in self.steps.candidates}
