@@ -230,25 +230,21 @@ def _list_ranked(ranking: PhaseRanking) -> list[Row]:
 def tabulate_areas(doc: StabilizationDoc) -> Table:
     """Return the energies per area of dot in both units, which do not depend on the coverage, and their difference."""
     names = ("σ surface", "σ binding", "σ")
-    difference = Row("black − competitor", (Cell("—"), *_write_areas(doc.stabilization.interface)))
+    answer = doc.stabilization.interface
+    own = "; ".join(
+        f"{name_film(result)}: {result.coverage_fu_per_ang2:.4f}"
+        for result in list_selected(doc)
+        if result.coverage_fu_per_ang2 is not None
+    )
     return Table(
         title="Interface energies per area of dot",
         heading="phase",
-        columns=(
-            Column("own n", "f.u./Å²"),
-            *(Column(name, unit) for name in names for unit in ("meV/Å²", "J/m²")),
-        ),
-        rows=tuple(_describe_area(result) for result in list_selected(doc)),
+        columns=tuple(Column(name, unit) for name in names for unit in ("meV/Å²", "J/m²")),
+        rows=tuple(Row(name_film(result), _write_areas(interface_energies(result))) for result in list_selected(doc)),
         note="σ surface: both faces of the film; σ binding: negative when bound, minus the work of separation; "
-        "σ: their sum.",
-        result=difference if doc.stabilization.interface is not None else None,
+        f"σ: their sum.\nEach film's own n (f.u./Å²): {own}.",
+        result=None if answer is None else Row("black − competitor", _write_areas(answer)),
     )
-
-
-def _describe_area(result: CandidateResult) -> Row:
-    own = result.coverage_fu_per_ang2
-    cell = Cell("—" if own is None else f"{own:.4f}", own)
-    return Row(name_film(result), (cell, *_write_areas(interface_energies(result))))
 
 
 def _write_areas(energies: InterfaceEnergies | None) -> tuple[Cell, ...]:
