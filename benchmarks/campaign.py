@@ -107,8 +107,9 @@ def measure(cluster: Any, launchpad: Any, path: Path) -> Times:
     """Return the seconds for planning, submitting and asking for the status of a campaign."""
     from qdip_dft.cluster.database import ClusterDatabase
     from qdip_dft.cluster.fireworks.control import list_statuses
+    from qdip_dft.cluster.fireworks.queue import FireworksQueue
     from qdip_dft.cluster.resources import Resources
-    from qdip_dft.cluster.submission import count_together, submit_study
+    from qdip_dft.cluster.submission import count_together, submit_through
     from qdip_dft.planning.campaign import plan_all
 
     database = ClusterDatabase(launchpad.db)
@@ -118,7 +119,7 @@ def measure(cluster: Any, launchpad: Any, path: Path) -> Times:
     counts = count_together(database, plans)
     planned = now()
     for plan in plans:
-        submit_study(plan, launchpad, resources=Resources())
+        submit_through(FireworksQueue(launchpad), plan, resources=Resources())
     submitted = now()
     fill_up(database, counts.n_total)
     filled = now()

@@ -107,7 +107,9 @@ class Bench:
         from fireworks import Firework, PyTask
 
         from qdip_dft.cluster.database import ClusterDatabase
-        from qdip_dft.cluster.fireworks.stage import Orders, make_firework
+        from qdip_dft.cluster.fireworks.stage import make_firework
+        from qdip_dft.cluster.fireworks.task import RunJob
+        from qdip_dft.cluster.orders import Orders
         from qdip_dft.model.engine import PresetName
 
         if kind == "plain":
@@ -119,7 +121,7 @@ class Bench:
         self.n_made += count
         ClusterDatabase(self.launchpad.db).claims.claim([job.uuid for job in jobs], owner="overhead")
         for job in jobs:
-            self.launchpad.add_wf(make_firework(job, orders))
+            self.launchpad.add_wf(make_firework(job, orders, RunJob))
 
     def run_in_one_process(self, count: int) -> None:
         """Run jobs of both kinds in turns."""

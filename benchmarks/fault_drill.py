@@ -117,7 +117,8 @@ class Drill:
         With ``walltime`` given allocations end after a minute, and the workers know it or do not.
         """
         from qdip_dft.cluster.database import ClusterDatabase
-        from qdip_dft.cluster.submission import submit_study
+        from qdip_dft.cluster.fireworks.queue import FireworksQueue
+        from qdip_dft.cluster.submission import submit_through
         from qdip_dft.planning.plan import plan_study, read_study
 
         cluster, log = self._make_cluster(number), self.folder / f"ended-{number}.log"
@@ -128,7 +129,7 @@ class Drill:
             launchpad.m_logger.setLevel(logging.CRITICAL)
             database = ClusterDatabase(launchpad.db)
             database.prepare()
-            submit_study(plan, launchpad, resources=cluster.read_resources())
+            submit_through(FireworksQueue(launchpad), plan, resources=cluster.read_resources())
             started, left = time.monotonic(), n_faults
             while time.monotonic() - started < limit_s:
                 with suppress_outage():

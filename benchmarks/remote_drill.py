@@ -47,8 +47,8 @@ class Drill:
 
     def run_study(self, number: int, *, kills: int, limit_s: float) -> bool:
         """Submit a study and let it be carried out through so many kills; return whether it has finished."""
+        from qdip_dft.cli.managers import open_queue
         from qdip_dft.cluster.database import Manager
-        from qdip_dft.cluster.managers import open_queue
         from qdip_dft.cluster.submission import submit_through
 
         end_s, left = time.monotonic() + limit_s, kills
@@ -85,8 +85,8 @@ class Drill:
 
     def compare(self, numbers: list[int]) -> int:
         """Return how many studies have the numbers of an undisturbed local run."""
+        from qdip_dft.cli.managers import open_queue
         from qdip_dft.cluster.database import Manager
-        from qdip_dft.cluster.managers import open_queue
         from qdip_dft.execution.local import run_study
 
         same = 0
@@ -122,8 +122,8 @@ def write_cluster(folder: Path, server: Any) -> Any:
 
 def drill(folder: Path, server: Any, slurm: Any, given: argparse.Namespace) -> None:
     """Run studies until the kills are used up, and print what came of it."""
+    from qdip_dft.cli.managers import open_queue
     from qdip_dft.cluster.database import Manager
-    from qdip_dft.cluster.managers import open_queue
 
     environment = {**os.environ, **slurm.environment, "OMP_NUM_THREADS": "1"}
     drilled = Drill(folder, write_cluster(folder, server), environment, random.Random(given.seed), given.life)

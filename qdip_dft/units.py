@@ -14,6 +14,9 @@ EV_PER_ANG3_IN_GPA = 160.2176634
 HARTREE_IN_EV = 27.211386245988
 """1 Hartree in eV (CODATA 2018)."""
 
+RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
+"""1 Rydberg in eV."""
+
 BOHR_IN_ANG = 0.529177210903
 """1 Bohr in Å (CODATA 2018)."""
 
@@ -25,6 +28,13 @@ THZ_IN_EV = 4.135667696e-3
 
 THZ_PER_ROOT_STIFFNESS = 15.633304
 """Frequency in THz of a mode whose force constant over mass is 1 eV/(Å² u) (CODATA 2018)."""
+
+KILOBAR_IN_EV_PER_ANG3 = 0.1 / EV_PER_ANG3_IN_GPA
+"""1 kbar in eV/Å³."""
+
+ANG_PER_NM = 10.0
+
+SECONDS_PER_HOUR = 3600
 
 MEV_PER_EV = 1000.0
 """1 eV in meV."""

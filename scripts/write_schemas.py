@@ -27,9 +27,10 @@ def describe_documents() -> dict[str, str]:
         "calculation": CalculationRecord,
         "screening": RegistryScan,
         "stabilization": StabilizationDoc,
+        "temperature": TemperatureDoc,
     }
     schemas = {f"{name}-{newest_version(kind)}.json": _describe(kind) for name, kind in kinds.items()}
-    return {**schemas, "study-1.json": _describe(StudySpec), "temperature-1.json": _describe(TemperatureDoc)}
+    return {**schemas, "study-1.json": _describe(StudySpec)}
 
 
 def _describe(kind: type[Record]) -> str:

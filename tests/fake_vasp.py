@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qdip_dft.engines.potential import Arrangement, arrangement_of
+from qdip_dft.engines.evaluation import Arrangement, arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.model.calculation import Freedom

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qdip_dft.analysis.phases import Connectivity, is_same_phase, measure_connectivity
-from qdip_dft.model.neighbours import CLOSEST_COVALENT_RATIO, find_pairs
+from qdip_dft.model.elements import CLOSEST_COVALENT_RATIO
+from qdip_dft.model.molecules import find_bonds
+from qdip_dft.model.neighbours import find_close_pairs
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryFinding
 from qdip_dft.model.stabilization import Check
 from qdip_dft.model.structure import StructureRecord, Vector
-from qdip_dft.units import EV_PER_ANG3_IN_GPA
-
-ORGANIC_BONDS_ANG = {"CC": 1.75, "CN": 1.70, "CH": 1.30, "HN": 1.30, "CO": 1.60, "HO": 1.25, "NN": 1.60}
-"""Longest distance of each pair of organic elements that still counts as the same covalent bond, Å."""
+from qdip_dft.units import EV_PER_ANG3_IN_GPA, MEV_PER_EV
 
 LARGE_STRAIN = 0.03
 """Above this strain (fraction) a real interface would rather form misfit dislocations."""
@@ -79,32 +77,17 @@ def check_cations(before: StructureRecord, after: StructureRecord, *, part: str)
 
 
 def _organic_bonds(structure: StructureRecord) -> frozenset[tuple[int, int]]:
-    organic = np.array([i for i, symbol in enumerate(structure.species) if symbol in {"H", "C", "N", "O"}], dtype=int)
-    if len(organic) == 0:
-        return frozenset()
     lattice = np.array(structure.lattice_ang)
-    coords = np.array(structure.frac_coords)[organic]
-    difference = coords[None, :, :] - coords[:, None, :]
-    distances = np.linalg.norm((difference - np.round(difference)) @ lattice, axis=2)
-    limits = _bond_limits([structure.species[i] for i in organic])
-    pairs = np.argwhere(np.triu(distances < limits, k=1))
-    return frozenset((int(organic[a]), int(organic[b])) for a, b in pairs)
-
-
-def _bond_limits(species: list[str]) -> NDArray[np.float64]:
-    kinds = sorted(set(species))
-    table = np.array([[ORGANIC_BONDS_ANG.get("".join(sorted((a, b))), 0.0) for b in kinds] for a in kinds])
-    index = np.array([kinds.index(symbol) for symbol in species])
-    return np.asarray(table[np.ix_(index, index)])
+    bonds = find_bonds(structure.species, np.array(structure.frac_coords) @ lattice, lattice)
+    return frozenset(zip(bonds.first.tolist(), bonds.second.tolist(), strict=True))
 
 
 def check_distances(structure: StructureRecord, *, part: str) -> Check:
     """Return whether no two atoms overlap; covalent bonds are longer than the limit as well."""
     lattice = np.array(structure.lattice_ang)
-    radii = _covalent_radii(structure.species)
-    longest_ang = 2.0 * CLOSEST_COVALENT_RATIO * float(radii.max())
-    pairs = find_pairs(np.array(structure.frac_coords) @ lattice, lattice, cutoff_ang=longest_ang)
-    shares = pairs.distances_ang / (radii[pairs.first] + radii[pairs.second])
+    positions = np.array(structure.frac_coords) @ lattice
+    pairs = find_close_pairs(structure.species, positions, lattice, ratio=CLOSEST_COVALENT_RATIO)
+    shares = pairs.distances_ang / pairs.covalent_sums_ang(structure.species)
     closest = float(shares.min(initial=np.inf))
     return Check(
         name="distances",
@@ -114,12 +97,6 @@ def check_distances(structure: StructureRecord, *, part: str) -> Check:
         if closest >= CLOSEST_COVALENT_RATIO
         else f"{part}: two atoms at {closest:.2f} of the sum of their covalent radii",
     )
-
-
-def _covalent_radii(species: tuple[str, ...]) -> NDArray[np.float64]:
-    from ase.data import atomic_numbers, covalent_radii
-
-    return np.asarray(covalent_radii[[atomic_numbers[symbol] for symbol in species]], dtype=np.float64)
 
 
 def check_residual_pressure(
@@ -153,8 +130,8 @@ def check_residual_pressure(
         name="residual pressure",
         is_passed=is_small,
         is_decisive=False,
-        finding=f"{part}: {pressure_gpa:+.2f} GPa at the geometry of the other level, about {1000 * gain_ev:.0f} meV "
-        f"per formula unit with a bulk modulus of {modulus_gpa:.0f} GPa"
+        finding=f"{part}: {pressure_gpa:+.2f} GPa at the geometry of the other level, about "
+        f"{MEV_PER_EV * gain_ev:.0f} meV per formula unit with a bulk modulus of {modulus_gpa:.0f} GPa"
         + ("" if is_small else "; relax the lattices with the engine of the energies"),
     )
 
@@ -313,6 +290,6 @@ def check_strain_term(strain_ev_per_fu: float) -> Check:
         name="strain term",
         is_passed=is_cost,
         is_decisive=False,
-        finding=f"{1000 * strain_ev_per_fu:+.0f} meV per formula unit"
+        finding=f"{MEV_PER_EV * strain_ev_per_fu:+.0f} meV per formula unit"
         + ("" if is_cost else "; in the larger cell tilting or turning gains more than the strain costs"),
     )

@@ -24,14 +24,14 @@ from dataclasses import dataclass
 
 from qdip_dft.analysis.comparability import HASH_DIGITS, find_obstacle, flatten
 from qdip_dft.analysis.coverage import Side, evaluate_terms
-from qdip_dft.analysis.sentence import RESOLUTION_EV_PER_FU
 from qdip_dft.analysis.sides import find_sides, subtract_sides
 from qdip_dft.errors import QdipError, ResultsError
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc, Terms
+from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.terms import TERM_COLUMNS, Terms
 from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2, MEV_PER_EV
 
-TERMS = ("bulk", "strain", "surface", "binding", "total")
 PER_FU, PER_AREA_MEV, PER_AREA_J = "eV/f.u.", "meV/Å²", "J/m²"
 
 _AREA_LINES = (
@@ -296,7 +296,7 @@ def _compare_stabilizations(
         d.stabilization if n is None else subtract_sides(find_sides(d), n)
         for d, n in zip(documents, coverages, strict=True)
     ]
-    rows = [(name, tuple(_read(answer, name) for answer in answers)) for name in TERMS]
+    rows = [(name, tuple(answer[name] for answer in answers)) for name in TERM_COLUMNS]
     lines = [_make_line(name, PER_FU, values, obstacles, threshold=resolution) for name, values in rows]
     for unit, field in ((PER_AREA_MEV, "interface_mev_per_ang2"), (PER_AREA_J, "interface_j_per_m2")):
         sigma = tuple(None if a.interface is None else getattr(a.interface, field) for a in answers)
@@ -329,7 +329,7 @@ class _Results:
             side if side is None or n is None else evaluate_terms(side, n)
             for side, n in zip(self.sides, self.coverages, strict=True)
         ]
-        for name in TERMS:
+        for name in TERM_COLUMNS:
             values = tuple(_read_above(side, name, zero) for side, zero in zip(terms, self.zeros, strict=True))
             yield _make_line(name, PER_FU, values, self.obstacles, threshold=resolution)
 
@@ -350,14 +350,9 @@ def _name_side(side: Side) -> str:
     return side.label if isinstance(side, DecompositionResult) else _film_of(side.candidate.label)
 
 
-def _read(terms: Terms, name: str) -> float | None:
-    value: float | None = getattr(terms, f"{name}_ev_per_fu")
-    return value
-
-
 def _read_above(side: Terms | None, name: str, zero_ev_per_fu: float) -> float | None:
     """Return a term; bulk and total counted from the common zero."""
-    value = None if side is None else _read(side, name)
+    value = None if side is None else side[name]
     return value if value is None or name not in {"bulk", "total"} else value - zero_ev_per_fu
 
 

@@ -19,8 +19,8 @@ from itertools import pairwise
 
 from qdip_dft.analysis.coverage import evaluate_terms
 from qdip_dft.analysis.sides import find_sides
-from qdip_dft.analysis.stability import subtract_terms
-from qdip_dft.model.stabilization import StabilizationDoc, Terms
+from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.terms import Terms
 from qdip_dft.units import MEV_PER_EV
 
 STEPS_WITHIN_TARGET = 2
@@ -192,7 +192,8 @@ def express_for(document: StabilizationDoc, reference: StabilizationDoc) -> Term
     sides = find_sides(document)
     if sides.black is None or sides.competitor is None:
         return None
-    return subtract_terms(*(evaluate_terms(s, asked.coverage_fu_per_ang2) for s in (sides.black, sides.competitor)))
+    black, competitor = (evaluate_terms(s, asked.coverage_fu_per_ang2) for s in (sides.black, sides.competitor))
+    return black - competitor
 
 
 def _say_other_films(document: StabilizationDoc, reference: StabilizationDoc) -> str:

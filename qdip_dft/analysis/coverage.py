@@ -16,8 +16,8 @@ from qdip_dft.model.stabilization import (
     DecompositionResult,
     InterfaceEnergies,
     StabilizationDoc,
-    Terms,
 )
+from qdip_dft.model.terms import Terms
 from qdip_dft.model.uncertainty import VariedFilm
 from qdip_dft.units import ev_per_ang2_to_j_per_m2, ev_per_ang2_to_mev_per_ang2
 
@@ -45,14 +45,7 @@ def evaluate_terms(film: Film, coverage_fu_per_ang2: float) -> Terms:
         None if term is None or own is None else own / coverage_fu_per_ang2 * term
         for term in (film.surface_ev_per_fu, film.binding_ev_per_fu)
     )
-    parts = (film.bulk_ev_per_fu, film.strain_ev_per_fu, surface, binding)
-    return Terms(
-        bulk_ev_per_fu=film.bulk_ev_per_fu,
-        strain_ev_per_fu=film.strain_ev_per_fu,
-        surface_ev_per_fu=surface,
-        binding_ev_per_fu=binding,
-        total_ev_per_fu=None if None in parts else sum(part for part in parts if part is not None),
-    )
+    return Terms.add_up(film.bulk_ev_per_fu, film.strain_ev_per_fu, surface, binding)
 
 
 def evaluate_total(film: Film, coverage_fu_per_ang2: float) -> float:

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from math import hypot
 
-from qdip_dft.model.temperature import PhaseVibrations, SampledDifference, SampledFreeEnergy, TemperatureCurve
+from qdip_dft.model.temperature import PhaseVibrations, TemperatureCurve
 
 Curve = tuple[float | None, ...]
 
@@ -53,40 +52,6 @@ def compare_phases(
         transition_k=_find_transition(lower, upper, temperatures_k),
         missing=missing,
     )
-
-
-def compare_sampled(
-    black: Sequence[SampledFreeEnergy], competitor: Sequence[SampledFreeEnergy], *, temperatures_k: Sequence[float]
-) -> SampledDifference:
-    """Return black − competitor from sampled free energies; the errors of two independent runs add in squares.
-
-    Parameters
-    ----------
-    black, competitor
-        The free energies of the two phases, one per temperature; none where the bulk is not relaxed.
-    temperatures_k
-        The temperatures.
-    """
-    pairs = list(zip(black, competitor, strict=False))
-    missing = [why for pair in pairs for one in pair if (why := one.missing)]
-    if len(pairs) < len(temperatures_k):
-        missing.append("a bulk is not relaxed, so nothing could be sampled")
-    found = [_subtract(*pair) for pair in pairs] or [(None, None)] * len(temperatures_k)
-    return SampledDifference(
-        temperatures_k=tuple(temperatures_k),
-        difference_ev_per_fu=tuple(difference for difference, _ in found),
-        error_ev_per_fu=tuple(error for _, error in found),
-        missing=tuple(missing),
-    )
-
-
-def _subtract(black: SampledFreeEnergy, competitor: SampledFreeEnergy) -> tuple[float | None, float | None]:
-    """Return the difference of two free energies and its error; None where one is missing."""
-    energies = (black.free_energy_ev_per_fu, competitor.free_energy_ev_per_fu)
-    errors = (black.error_ev_per_fu, competitor.error_ev_per_fu)
-    if energies[0] is None or energies[1] is None or errors[0] is None or errors[1] is None:
-        return None, None
-    return energies[0] - energies[1], hypot(errors[0], errors[1])
 
 
 def _why_missing(phase: PhaseVibrations) -> str | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qdip_dft.analysis.sentence import TERM_NAMES, list_contributions
-from qdip_dft.model.stabilization import Terms
+from qdip_dft.model.terms import TERM_NAMES, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Margin:
 
 def find_margins(difference: Terms) -> tuple[Margin, ...]:
     """Return the margin of every term of a complete difference; none of one that lacks a term."""
-    total, contributions = difference.total_ev_per_fu, list_contributions(difference)
+    total, contributions = difference.total_ev_per_fu, difference.known()
     if total is None or len(contributions) < len(TERM_NAMES):
         return ()
     return tuple(

@@ -21,14 +21,12 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.analysis.phases import HALIDES, LONGEST_BOND_ANG, METALS
+from qdip_dft.analysis.phases import LONGEST_BOND_ANG, METALS
 from qdip_dft.model.bond_valence import SOFTNESS_ANG, bond_valence_radius_ang
+from qdip_dft.model.elements import ANIONS, ORGANIC_ELEMENTS
 from qdip_dft.model.neighbours import find_pairs
+from qdip_dft.model.snapping import rank
 from qdip_dft.model.structure import StructureRecord
-
-ANIONS = HALIDES | {"F", "O", "S", "Se", "Te"}
-MOLECULAR = frozenset({"H", "C", "N"})
-"""Elements of organic ions: what their contacts with halides are worth, bond valences do not say."""
 
 LONGEST_CONTACT_ANG = 4.5
 """Longer contacts add less than 0.01 to a valence sum."""
@@ -36,8 +34,9 @@ LONGEST_CONTACT_ANG = 4.5
 LEAST_BOND_VALENCE = 0.05
 """A weaker contact across the interface is no bond: a sixth of a Pb–I bond in an octahedron."""
 
-LAYER_GAP_ANG = 1.5
-"""Metals whose heights differ by less belong to one layer."""
+SHEET_SPACING_ANG = 1.5
+"""Metals whose heights differ by less belong to one sheet of octahedra: sheets are some 6 Å apart and buckle by less,
+while the chemical layers of a slab, metals and halides alike, are told apart by 0.7 Å."""
 
 Array = NDArray[np.float64]
 
@@ -153,16 +152,12 @@ def find_metals(structure: StructureRecord) -> list[int]:
 
 
 def group_layers(structure: StructureRecord, sites: Iterable[int]) -> list[list[int]]:
-    """Return sites in layers, lowest first: a gap in their heights begins a new one."""
-    heights = _positions_ang(structure)[:, 2]
-    ordered = sorted(sites, key=lambda site: float(heights[site]))
-    layers: list[list[int]] = []
-    for site in ordered:
-        if layers and heights[site] - heights[layers[-1][-1]] < LAYER_GAP_ANG:
-            layers[-1].append(site)
-        else:
-            layers.append([site])
-    return layers
+    """Return sites in layers, lowest first, each in ascending order: a gap in their heights begins a new one."""
+    ordered, heights = sorted(sites), _positions_ang(structure)[:, 2]
+    layers: dict[int, list[int]] = defaultdict(list)
+    for site, layer in zip(ordered, rank(heights[ordered], tolerance=SHEET_SPACING_ANG), strict=True):
+        layers[layer].append(site)
+    return [layers[layer] for layer in sorted(layers)]
 
 
 def find_bridges(structure: StructureRecord) -> tuple[Bridge, ...]:
@@ -257,9 +252,10 @@ def _halide_bonds(structure: StructureRecord) -> _Bonds:
 
 
 def _find_bonds(structure: StructureRecord) -> _Bonds:
+    """Return the contacts that bond valences describe; those of halides with organic ions are none of them."""
     pairs = find_pairs(_positions_ang(structure), np.array(structure.lattice_ang), cutoff_ang=LONGEST_CONTACT_ANG)
     is_anion = np.array([symbol in ANIONS for symbol in structure.species])
-    is_cation = np.array([symbol not in ANIONS | MOLECULAR for symbol in structure.species])
+    is_cation = np.array([symbol not in ANIONS | ORGANIC_ELEMENTS for symbol in structure.species])
     forward = is_cation[pairs.first] & is_anion[pairs.second]
     backward = is_anion[pairs.first] & is_cation[pairs.second]
     cations = np.concatenate([pairs.first[forward], pairs.second[backward]])

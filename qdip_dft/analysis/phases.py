@@ -14,10 +14,12 @@ from enum import StrEnum
 from qdip_dft.model.structure import StructureRecord
 
 METALS = frozenset({"Pb", "Sn", "Ge"})
-HALIDES = frozenset({"I", "Br", "Cl"})
 
 LONGEST_BOND_ANG = {"I": 3.9, "Br": 3.65, "Cl": 3.5}
 """Longest metal–halide contact that counts as a bond, Å; the next shell of a perovskite starts beyond 5 Å."""
+
+BRIDGING_HALIDES = frozenset(LONGEST_BOND_ANG)
+"""Halides that link the octahedra of a halide perovskite: fluoride forms none of those that are studied here."""
 
 SAME_PHASE_OVERLAP = 0.75
 """Two structures are the same phase when their link fractions overlap at least this much."""
@@ -80,7 +82,7 @@ def _metals_of_each_halide(
     neighbours = structure.to_pymatgen().get_neighbor_list(max(LONGEST_BOND_ANG.values()))
     bonded: dict[int, list[tuple[int, tuple[int, ...]]]] = defaultdict(list)
     for halide, metal, image, distance in zip(*neighbours, strict=True):
-        if structure.species[halide] not in HALIDES or structure.species[metal] not in METALS:
+        if structure.species[halide] not in BRIDGING_HALIDES or structure.species[metal] not in METALS:
             continue
         if sites is not None and not {int(halide), int(metal)} <= sites:
             continue

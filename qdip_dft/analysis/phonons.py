@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.analysis.reference_crystal import ReferenceCrystal, refer_to_harmonic
 from qdip_dft.errors import EngineError
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.temperature import HarmonicFreeEnergy, ImaginaryModes
@@ -110,11 +109,6 @@ class DisplacedCrystal:
         """
         made = self._with_forces(forces_ev_per_ang)
         return HarmonicCrystal(made, atoms_per_fu=self.structure.n_atoms / self.formula_units)
-
-    def reference(self, forces_ev_per_ang: Sequence[Sequence[Sequence[float]]]) -> ReferenceCrystal:
-        """Return the supercell as a bound harmonic crystal, from the same forces."""
-        made = self._with_forces(forces_ev_per_ang)
-        return refer_to_harmonic(self.supercells[0], np.array(made.force_constants), made.supercell.masses.tolist())
 
     def _with_forces(self, forces_ev_per_ang: Sequence[Sequence[Sequence[float]]]) -> Phonopy:
         forces = np.array(forces_ev_per_ang)
@@ -247,12 +241,6 @@ class Modes:
             with np.errstate(invalid="ignore"):
                 energies = energies + thermal * np.log(-np.expm1(-quanta / thermal))
         return self._per_atom(energies)
-
-    def classical_free_energy_ev(self, temperature_k: float) -> float:
-        """Return the classical free energy kT ln(ħω/kT) per atom in eV."""
-        thermal = BOLTZMANN_EV_PER_K * temperature_k
-        with np.errstate(invalid="ignore"):
-            return self._per_atom(thermal * np.log(self.frequencies_thz * THZ_IN_EV / thermal))
 
     def _per_atom(self, energies_ev: FloatArray) -> float:
         return 3 * float(np.average(energies_ev.mean(axis=1), weights=self.weights))

@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.calculation import Level
-from qdip_dft.model.stabilization import Stabilization, Terms
+from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU, do_models_disagree, find_limit_ev_per_fu
+from qdip_dft.model.stabilization import Stabilization
 from qdip_dft.model.study import StudySpec
-from qdip_dft.model.uncertainty import COVERAGE_FACTOR, Uncertainty
-
-TERM_NAMES = ("bulk", "strain", "surface", "binding")
-"""The four terms in the order in which they are added up."""
-
-RESOLUTION_EV_PER_FU = {Level.TEST: 0.001, Level.SCREENING: 0.03, Level.COMPOSITE: 0.03, Level.DFT: 0.01}
-"""Smallest difference between two phases that a level can tell from zero, in eV per formula unit.
-
-Screening: the default potential with D3(BJ) puts γ-CsPbI3 0.157 eV/f.u. above δ, PBE-D3(BJ) 0.123 to 0.130: it misses
-the same difference by about 0.03.  DFT: energies converged to 1 meV per atom leave 5 meV on each of two formula units
-of five atoms.  DFT energies at screened geometries: 0.02 more, for the lattices and atoms that the potential misplaces
-(thin films of CsPbI3: pressures of 0.5 GPa and forces of 0.4 eV/Å, each worth about 10 meV).  Test: above rounding; the
-numbers mean nothing.
-"""
+from qdip_dft.model.terms import TERM_NAMES, Terms
+from qdip_dft.model.uncertainty import Uncertainty
 
 CANCELLATION_SHARE = 0.75
 """From this share on, the terms that disfavour the winner are said to cancel nearly what favours it."""
@@ -152,16 +142,6 @@ def list_models_ev_per_fu(stated: Uncertainty | None) -> tuple[float, ...]:
     return () if stated is None else tuple(model.total_ev_per_fu for model in stated.models)
 
 
-def find_limit_ev_per_fu(level: Level, uncertainty_ev_per_fu: float | None = None) -> float:
-    """Return how large a difference must be to be decided: above the level's resolution and twice the uncertainty."""
-    return max(RESOLUTION_EV_PER_FU[level], COVERAGE_FACTOR * (uncertainty_ev_per_fu or 0.0))
-
-
-def do_models_disagree(total_ev_per_fu: float, models_ev_per_fu: Sequence[float]) -> bool:
-    """Return whether another model favours the other phase."""
-    return any(other * total_ev_per_fu < 0 for other in models_ev_per_fu)
-
-
 def join_bounds(ax_rich: str, bx2_rich: str, *, ax: str, bx2: str) -> str:
     """Return the answers at both bounds of the chemical potentials; one sentence where they are the same.
 
@@ -177,27 +157,12 @@ def join_bounds(ax_rich: str, bx2_rich: str, *, ax: str, bx2: str) -> str:
 
 def find_deciding_term(difference: Terms) -> str | None:
     """Return the name of the largest term that has the sign of the total; None where one is missing or all are zero."""
-    contributions = list_contributions(difference)
+    contributions = difference.known()
     total_ev_per_fu = difference.total_ev_per_fu
     if total_ev_per_fu is None or total_ev_per_fu == 0 or len(contributions) < len(TERM_NAMES):
         return None
     direction = 1 if total_ev_per_fu > 0 else -1
     return max(contributions, key=lambda name: direction * contributions[name])
-
-
-def list_contributions(terms: Terms) -> dict[str, float]:
-    """Return the terms that are there by name, in eV per formula unit."""
-    values = {name: getattr(terms, f"{name}_ev_per_fu") for name in TERM_NAMES}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def write_signed(value: float | None, *, decimals: int = 3) -> str:
-    """Return a number with its sign and a true minus; ``—`` where it is missing, no sign where it rounds to zero."""
-    if value is None:
-        return "—"
-    text = f"{value:+.{decimals}f}"
-    is_zero = not text.strip("+-0.")
-    return text[1:] if is_zero else text.replace("-", "−")
 
 
 def _say_undecided(*, facet: str, black: str | None, competitor: str | None, missing: Sequence[str]) -> str:
@@ -241,7 +206,7 @@ def _say_what_decides(difference: Terms, total_ev_per_fu: float) -> str:
     term = find_deciding_term(difference)
     if term is None:
         return "its terms are not complete"
-    contributions = list_contributions(difference)
+    contributions = difference.known()
     direction = 1 if total_ev_per_fu > 0 else -1
     gain = sum(value for value in contributions.values() if value * direction > 0)
     cost = sum(value for value in contributions.values() if value * direction < 0)

@@ -18,10 +18,10 @@ from math import sqrt
 
 import numpy as np
 
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
+from qdip_dft.model.resolution import COVERAGE_FACTOR
 from qdip_dft.model.stabilization import CandidateResult
 from qdip_dft.model.uncertainty import (
-    COVERAGE_FACTOR,
     SLOPE_TOLERANCE_EV_PER_FU,
     CriticalSize,
     LineFit,

@@ -24,17 +24,11 @@ from qdip_dft.analysis.coverage import (
     subtract_interfaces,
 )
 from qdip_dft.analysis.dot_size import count_host_per_area
-from qdip_dft.analysis.stability import subtract_terms
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, Stabilization, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, Stabilization, StabilizationDoc
 from qdip_dft.model.study import DotCoverage, PhaseRole, StudySpec
+from qdip_dft.model.terms import Terms
 
-NO_TERMS = Terms(
-    bulk_ev_per_fu=None,
-    strain_ev_per_fu=None,
-    surface_ev_per_fu=None,
-    binding_ev_per_fu=None,
-    total_ev_per_fu=None,
-)
+NO_TERMS = Terms.add_up(None, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +173,7 @@ def subtract_sides(sides: Sides, coverage_fu_per_ang2: float | None) -> Stabiliz
         return Stabilization(**NO_TERMS.model_dump(), **labels, sentence="")
     left, right = evaluate_terms(black, coverage), evaluate_terms(competitor, coverage)
     return Stabilization(
-        **subtract_terms(left, right).model_dump(),
+        **(left - right).model_dump(),
         **labels,
         black_terms=left,
         competitor_terms=right,

@@ -20,7 +20,7 @@ import numpy as np
 
 from qdip_dft.errors import LevelOfTheoryError, StudyError
 from qdip_dft.model.calculation import LevelOfTheory
-from qdip_dft.model.stabilization import Terms
+from qdip_dft.model.terms import Terms
 from qdip_dft.units import ev_per_ang2_to_j_per_m2, ev_per_ang2_to_mev_per_ang2
 
 IDENTITY_TOLERANCE_EV = 1e-9
@@ -67,15 +67,7 @@ def compute_terms(energies: CandidateEnergies) -> Terms:
     strain = _subtract(strained, bulk)
     surface = _subtract(_subtract(film, strained), excess)
     binding = _subtract(_subtract(interface, film), dot)
-    parts = (bulk, strain, surface, binding)
-    total = None if any(part is None for part in parts) else sum(part for part in parts if part is not None)
-    return Terms(
-        bulk_ev_per_fu=bulk,
-        strain_ev_per_fu=strain,
-        surface_ev_per_fu=surface,
-        binding_ev_per_fu=binding,
-        total_ev_per_fu=total,
-    )
+    return Terms.add_up(bulk, strain, surface, binding)
 
 
 def identity_residual_ev(terms: Terms, energies: CandidateEnergies) -> float | None:
@@ -94,12 +86,6 @@ def identity_residual_ev(terms: Terms, energies: CandidateEnergies) -> float | N
     if abs(residual_ev) > IDENTITY_TOLERANCE_EV * energies.n_film:
         raise ArithmeticError(f"the four terms miss the total by {residual_ev:.3g} eV")
     return residual_ev
-
-
-def subtract_terms(black: Terms, competitor: Terms) -> Terms:
-    """Return black − competitor, term by term; negative: the black phase is favoured."""
-    names = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
-    return Terms(**{name: _subtract(getattr(black, name), getattr(competitor, name)) for name in names})
 
 
 def per_area(

@@ -17,7 +17,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.analysis.phases import HALIDES, LONGEST_BOND_ANG, METALS
+from qdip_dft.analysis.phases import BRIDGING_HALIDES, LONGEST_BOND_ANG, METALS
 from qdip_dft.errors import StructureError
 from qdip_dft.model.structure import StructureRecord
 
@@ -196,7 +196,7 @@ def _require_octahedra(ideal: dict[int, Array]) -> None:
         return
     raise StructureError(
         "the reference has no metal with six halides",
-        limit=f"octahedra of {', '.join(sorted(METALS))} with {', '.join(sorted(HALIDES))} are mapped",
+        limit=f"octahedra of {', '.join(sorted(METALS))} with {', '.join(sorted(BRIDGING_HALIDES))} are mapped",
         why="there is no unstrained octahedron to compare with",
         remedy="give the bulk of the host as the reference",
     )

@@ -26,11 +26,11 @@ import numpy as np
 from qdip_dft.analysis.coverage import Film, Side, evaluate_terms
 from qdip_dft.model.stabilization import CandidateResult
 from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.terms import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.model.uncertainty import ErrorComponent, TermErrors, VariationKind, VariedFilm
 from qdip_dft.units import MEV_PER_EV
 
-TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu")
-QUANTITIES = (*TERMS, "total_ev_per_fu", "strained_ev_per_fu", "interface_mev_per_ang2")
+QUANTITIES = (*TERM_FIELDS, TOTAL_FIELD, "strained_ev_per_fu", "interface_mev_per_ang2")
 """What is evaluated for every change: the four terms, their sum, bulk + strain, and surface + binding per area."""
 
 COVARIANCES = {
@@ -40,7 +40,7 @@ COVARIANCES = {
 }
 """Which of the quantities are kept together, σ in meV/Å² here and in eV/Å² in the covariance."""
 
-TOTAL = QUANTITIES.index("total_ev_per_fu")
+TOTAL = QUANTITIES.index(TOTAL_FIELD)
 
 SOFT_SPRING_EV_PER_ANG2 = 0.5
 """Force constant k of the estimate F²/(2k) of what a relaxation that ended with forces F leaves: soft for these solids,
@@ -92,7 +92,7 @@ class Compared:
 def read_quantities(film: Film, coverage_fu_per_ang2: float) -> Vector:
     """Return the quantities of a film at n*; bulk compounds off the dot have no interface."""
     terms = evaluate_terms(film, coverage_fu_per_ang2)
-    return _complete(np.array([getattr(terms, name) or 0.0 for name in TERMS]), coverage_fu_per_ang2)
+    return _complete(np.array([getattr(terms, name) or 0.0 for name in TERM_FIELDS]), coverage_fu_per_ang2)
 
 
 def change_together(compared: Compared, kind: VariationKind, *, name: str, words: str) -> ErrorComponent:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from qdip_dft.analysis.sentence import (
-    do_models_disagree,
-    find_error_ev_per_fu,
-    find_limit_ev_per_fu,
-    list_models_ev_per_fu,
-)
-from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.resolution import do_models_disagree, find_limit_ev_per_fu
+
+if TYPE_CHECKING:
+    from qdip_dft.model.stabilization import StabilizationDoc
 
 
 class Verdict(StrEnum):
@@ -30,14 +29,45 @@ class Verdict(StrEnum):
 
 def judge(doc: StabilizationDoc) -> Verdict:
     """Return who wins, by the sign of black − competitor and by what the level of theory resolves."""
-    if not doc.study.has_competitor:
+    stated = doc.uncertainty if doc.uncertainty is not None and doc.uncertainty.is_asked else None
+    return judge_numbers(
+        doc.stabilization.total_ev_per_fu,
+        level=doc.level,
+        has_competitor=doc.study.has_competitor,
+        error_ev_per_fu=None if stated is None else stated.difference.total_ev_per_fu,
+        models_ev_per_fu=() if stated is None else [model.total_ev_per_fu for model in stated.models],
+    )
+
+
+def judge_numbers(
+    total_ev_per_fu: float | None,
+    *,
+    level: str,
+    has_competitor: bool,
+    error_ev_per_fu: float | None,
+    models_ev_per_fu: Sequence[float],
+) -> Verdict:
+    """Return who wins, from the numbers alone.
+
+    Parameters
+    ----------
+    total_ev_per_fu
+        Black − competitor in eV per formula unit; None where it is missing.
+    level
+        How far the energies may be trusted: a value of `Level`.
+    has_competitor
+        Whether the study compares the black phase with anything.
+    error_ev_per_fu
+        Standard uncertainty of the total; None where nothing was varied to find it.
+    models_ev_per_fu
+        Totals that other models give.
+    """
+    if not has_competitor:
         return Verdict.ALONE
-    total_ev_per_fu = doc.stabilization.total_ev_per_fu
     if total_ev_per_fu is None:
         return Verdict.UNDECIDED
-    stated = doc.uncertainty
-    if abs(total_ev_per_fu) <= find_limit_ev_per_fu(doc.level, find_error_ev_per_fu(stated)):
+    if abs(total_ev_per_fu) <= find_limit_ev_per_fu(level, error_ev_per_fu):
         return Verdict.TOO_CLOSE
-    if do_models_disagree(total_ev_per_fu, list_models_ev_per_fu(stated)):
+    if do_models_disagree(total_ev_per_fu, models_ev_per_fu):
         return Verdict.TOO_CLOSE
     return Verdict.BLACK if total_ev_per_fu < 0 else Verdict.COMPETITOR

@@ -17,7 +17,7 @@ from qdip_dft.builders.dots import plan_dot_cut
 from qdip_dft.builders.excess import split_excess
 from qdip_dft.builders.ions import IonicCrystal, find_ions
 from qdip_dft.builders.lattice_planes import survey_plane
-from qdip_dft.builders.matching import CellMatch, require_matches
+from qdip_dft.builders.matching import CellMatch, least_strained, require_matches
 from qdip_dft.builders.orientation import (
     Orientation,
     find_orientation,
@@ -34,6 +34,7 @@ from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError, StudyErro
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.slab import DotCut
+from qdip_dft.model.snapping import ceil_whole
 from qdip_dft.model.study import CellChoice, Completion, PhaseSpec, StudySpec
 
 THICKNESS_ALLOWANCE = 0.05
@@ -212,7 +213,7 @@ def choose_cell(cells: tuple[CellMatch, ...], choice: CellChoice) -> CellMatch:
     front = [cell for cell in cells if cell.is_pareto] or list(cells)
     if choice is CellChoice.SMALLEST:
         return min(front, key=lambda cell: cell.area_ang2)
-    return min(front, key=lambda cell: max(map(abs, cell.principal_strains)))
+    return least_strained(front)
 
 
 def choose_termination(
@@ -384,7 +385,7 @@ def _count_film_planes(study: StudySpec, face: OrientedFace, n_formula_units: in
             remedy="raise film.min_thickness_ang; 12 Å is the least for a film with an interior",
         )
     periods = study.film.reference_periods
-    return periods * ceil(ceil(thickness / spacing - 1e-6) / periods)
+    return periods * ceil(int(ceil_whole(thickness / spacing)) / periods)
 
 
 def _describe(

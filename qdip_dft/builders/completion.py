@@ -16,9 +16,10 @@ import numpy as np
 from qdip_dft.builders.ions import Array, IonicCrystal
 from qdip_dft.builders.lattice_planes import LAYER_GAP_ANG, Cut, LatticePlane, survey_plane
 from qdip_dft.builders.orientation import in_plane_vectors, plane_spacing_ang
-from qdip_dft.builders.passivation import HALIDES, spread_evenly
+from qdip_dft.builders.passivation import spread_evenly
 from qdip_dft.builders.terminations import TerminationPair, describe_pair
 from qdip_dft.errors import ChargeBalanceError
+from qdip_dft.model.elements import HALIDES
 from qdip_dft.model.study import Completion
 
 

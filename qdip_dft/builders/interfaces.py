@@ -8,19 +8,10 @@ import numpy as np
 
 from qdip_dft.builders.films import in_vacuum
 from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
+from qdip_dft.builders.planes import reduce_basis
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
-from qdip_dft.model.neighbours import CLOSEST_COVALENT_RATIO, find_pairs
-
-CONTACT_RADII_ANG = {
-    "Pb": 1.19, "Sn": 1.18, "Cs": 1.74, "Rb": 1.61, "Na": 1.02, "Cd": 0.95, "Zn": 0.74, "Ag": 1.15, "Cu": 0.77,
-    "In": 0.80, "I": 2.06, "Br": 1.82, "Cl": 1.67, "S": 1.84, "Se": 1.98, "Te": 2.21, "O": 1.40, "H": 0.70,
-    "C": 1.70, "N": 1.55, "P": 1.80,
-}  # fmt: skip
-"""Ionic radii in Å, which only set the start: Shannon, Acta Cryst. A 32, 751 (1976), coordination VI (I: fitted to
-3.2 Å Pb–I contacts); H of a cation from H···I 2.76 Å; C, N, P van der Waals, Bondi, J. Phys. Chem. 68, 441 (1964)."""
-
-DEFAULT_CONTACT_RADIUS_ANG = 1.5
-"""Radius of an element that is not in the table, Å."""
+from qdip_dft.model.elements import CLOSEST_COVALENT_RATIO, contact_radii_ang, covalent_radii_ang
+from qdip_dft.model.neighbours import find_close_pairs
 
 START_COMPRESSION = 0.85
 """Film and dot start at this share of the contact radii, slightly inside the equilibrium: repulsion is steep, so a
@@ -95,8 +86,7 @@ def _species(crystal: IonicCrystal) -> tuple[str, ...]:
 
 def _contact_distances(first: tuple[str, ...], second: tuple[str, ...]) -> Array:
     """Return the least starting distance of every pair, shape (n, m), in Å; never one that the gate would refuse."""
-    ionic = [np.array([CONTACT_RADII_ANG.get(s, DEFAULT_CONTACT_RADIUS_ANG) for s in part]) for part in (first, second)]
-    covalent = [_covalent_radii(part) for part in (first, second)]
+    ionic, covalent = map(contact_radii_ang, (first, second)), map(covalent_radii_ang, (first, second))
     least = np.maximum(START_COMPRESSION * np.add.outer(*ionic), SAFE_COVALENT_RATIO * np.add.outer(*covalent))
     return np.asarray(least)
 
@@ -106,7 +96,7 @@ def _lateral_distances(first: Array, second: Array, vectors: Array, *, reach_ang
 
     They are exact up to the reach; longer ones may be those of another image.
     """
-    vectors = _reduce_basis(vectors)  # for a skewed basis the nearest image may lie beyond the next cells
+    vectors = reduce_basis(vectors)  # for a skewed basis the nearest image may lie beyond the next cells
     difference = (second[None, :, :] - first[:, None, :]) @ np.linalg.inv(vectors)
     difference -= np.round(difference)
     narrowest_ang = abs(float(np.linalg.det(vectors))) / max(np.linalg.norm(vectors, axis=1))
@@ -114,14 +104,6 @@ def _lateral_distances(first: Array, second: Array, vectors: Array, *, reach_ang
     images = np.array(list(product(span, repeat=2)))
     vectors_to_images = (difference[:, :, None, :] + images[None, None, :, :]) @ vectors
     return np.asarray(np.linalg.norm(vectors_to_images, axis=3).min(axis=2))
-
-
-def _reduce_basis(vectors: Array) -> Array:
-    """Return the two shortest vectors of an in-plane lattice (Gauss)."""
-    short, long = sorted(vectors, key=np.linalg.norm)
-    while steps := round(float(short @ long / (short @ short))):
-        short, long = sorted((short, long - steps * short), key=np.linalg.norm)
-    return np.array([short, long])
 
 
 def check_built(crystal: IonicCrystal, *, name: str) -> IonicCrystal:
@@ -170,14 +152,12 @@ def _check_cell(crystal: IonicCrystal, name: str) -> None:
 def _check_distances(crystal: IonicCrystal, name: str) -> None:
     owner = np.repeat(np.arange(len(crystal.ions)), [len(ion.species) for ion in crystal.ions])
     species = _species(crystal)
-    radii = _covalent_radii(species)
-    longest_ang = 2.0 * CLOSEST_COVALENT_RATIO * float(radii.max())
-    pairs = find_pairs(atom_positions(crystal), crystal.lattice_ang, cutoff_ang=longest_ang)
-    limits = CLOSEST_COVALENT_RATIO * (radii[pairs.first] + radii[pairs.second])
-    is_close = (pairs.distances_ang < limits) & (owner[pairs.first] != owner[pairs.second])
-    if not np.any(is_close):
+    pairs = find_close_pairs(species, atom_positions(crystal), crystal.lattice_ang, ratio=CLOSEST_COVALENT_RATIO)
+    pairs = pairs[owner[pairs.first] != owner[pairs.second]]
+    if len(pairs.first) == 0:
         return
-    worst = int(np.argmin(np.where(is_close, pairs.distances_ang - limits, np.inf)))
+    limits = CLOSEST_COVALENT_RATIO * pairs.covalent_sums_ang(species)
+    worst = int(np.argmin(pairs.distances_ang - limits))
     pair = f"{species[pairs.first[worst]]} and {species[pairs.second[worst]]}"
     raise InterfaceError(
         f"{pair} of {name} are {pairs.distances_ang[worst]:.2f} Å apart",
@@ -185,10 +165,3 @@ def _check_distances(crystal: IonicCrystal, name: str) -> None:
         why="overlapping ions would relax to a structure that was not asked for",
         remedy="choose another termination, registry shift or a less strained cell",
     )
-
-
-def _covalent_radii(species: tuple[str, ...]) -> Array:
-    from ase.data import atomic_numbers, covalent_radii
-
-    numbers = {symbol: atomic_numbers[symbol] for symbol in set(species)}
-    return np.asarray(covalent_radii[[numbers[symbol] for symbol in species]])

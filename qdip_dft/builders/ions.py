@@ -8,8 +8,8 @@ and handedness stay exactly.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -17,18 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.errors import StructureError
+from qdip_dft.model.molecules import find_molecules
+from qdip_dft.model.snapping import snap_zeros
 from qdip_dft.model.structure import StructureRecord
 
 Array = NDArray[np.float64]
-
-ORGANIC_ELEMENTS = frozenset({"H", "C", "N", "O"})
-"""Elements whose short contacts are covalent bonds of a molecular ion."""
-
-COVALENT_RADII_ANG = {"H": 0.31, "C": 0.76, "N": 0.71, "O": 0.66}
-"""Cordero et al., Dalton Trans. 2008, 2832."""
-
-BOND_TOLERANCE = 1.25
-"""Two organic atoms are bonded when closer than this times the sum of their covalent radii."""
 
 MOLECULAR_IONS = {
     (("C", 1), ("H", 5), ("N", 2)): "FA",
@@ -148,74 +141,30 @@ def find_ions(structure: StructureRecord, formal_charges: Mapping[str, int]) -> 
     """
     lattice = np.array(structure.lattice_ang)
     frac_coords = np.array(structure.frac_coords)
-    groups = _find_molecules(structure.species, frac_coords, lattice)
+    inverse = np.linalg.inv(lattice)
     ions, centres = [], []
-    for group in groups:
-        indices = sorted(group)
-        positions = np.array([(frac_coords[i] + group[i]) @ lattice for i in indices])
+    for sites, cells in _find_groups(structure.species, frac_coords, lattice):
+        positions = np.array([(frac_coords[site] + cell) @ lattice for site, cell in zip(sites, cells, strict=True)])
         centre = positions.mean(axis=0)
-        label = _label_of([structure.species[i] for i in indices])
-        ions.append(
-            Ion(
-                label=label,
-                charge=_charge_of(label, formal_charges),
-                species=tuple(structure.species[i] for i in indices),
-                offsets_ang=positions - centre,
-                site_indices=tuple(indices),
-            )
-        )
-        centres.append(centre @ np.linalg.inv(lattice))
+        species = tuple(structure.species[site] for site in sites)
+        label = _label_of(species)
+        charge = _charge_of(label, formal_charges)
+        ions.append(Ion(label, charge, species=species, offsets_ang=positions - centre, site_indices=sites))
+        centres.append(centre @ inverse)
     return IonicCrystal(lattice_ang=lattice, ions=tuple(ions), frac_centres=np.array(centres))
 
 
-def _find_molecules(species: Sequence[str], frac_coords: Array, lattice: Array) -> list[dict[int, Array]]:
-    """Return the ions as mappings from site index to the lattice translation that makes them whole."""
-    bonds = _covalent_bonds(species, frac_coords, lattice)
-    groups: list[dict[int, Array]] = []
-    assigned: set[int] = set()
-    for start in range(len(species)):
-        if start in assigned:
-            continue
-        group, is_endless = _grow_molecule(start, bonds)
-        found = [{start: np.zeros(3)}] if is_endless else [group]
-        groups.extend(found)
-        assigned.update(found[0])
-    return groups
-
-
-def _covalent_bonds(species: Sequence[str], frac_coords: Array, lattice: Array) -> dict[int, list[tuple[int, Array]]]:
-    """Return for each organic atom its bonded neighbours and their lattice translations."""
-    organic = [i for i, symbol in enumerate(species) if symbol in ORGANIC_ELEMENTS]
-    bonds: dict[int, list[tuple[int, Array]]] = {i: [] for i in range(len(species))}
-    if not organic:
-        return bonds
-    coords = frac_coords[organic]
-    radii = np.array([COVALENT_RADII_ANG[species[i]] for i in organic])
-    limits = BOND_TOLERANCE * (radii[:, None] + radii[None, :])
-    difference = coords[None, :, :] - coords[:, None, :]
-    nearest = -np.round(difference)
-    for step in product((-1, 0, 1), repeat=3):
-        images = nearest + np.array(step)
-        distances = np.linalg.norm((difference + images) @ lattice, axis=2)
-        for a, b in zip(*np.nonzero((distances < limits) & (distances > 1e-3)), strict=True):
-            bonds[organic[a]].append((organic[b], images[a, b]))
-    return bonds
-
-
-def _grow_molecule(start: int, bonds: Mapping[int, list[tuple[int, Array]]]) -> tuple[dict[int, Array], bool]:
-    """Return the atoms bonded to `start` with their translations, and whether they form an endless network."""
-    group = {start: np.zeros(3)}
-    queue = deque([start])
-    while queue:
-        current = queue.popleft()
-        for neighbour, image in bonds[current]:
-            translation = group[current] + image
-            if neighbour not in group:
-                group[neighbour] = translation
-                queue.append(neighbour)
-            elif not np.array_equal(group[neighbour], translation):
-                return group, True
-    return group, False
+def _find_groups(
+    species: Sequence[str], frac_coords: Array, lattice: Array
+) -> Iterator[tuple[tuple[int, ...], NDArray[np.int64]]]:
+    """Yield the sites of every ion, molecules whole, with the lattice translations that make them so."""
+    molecules = {molecule.sites[0]: molecule for molecule in find_molecules(species, frac_coords @ lattice, lattice)}
+    inside = {site for molecule in molecules.values() for site in molecule.sites}
+    for site in range(len(species)):
+        if site in molecules:
+            yield molecules[site].sites, molecules[site].cells
+        elif site not in inside:
+            yield (site,), np.zeros((1, 3), dtype=np.int64)
 
 
 def _label_of(species: Sequence[str]) -> str:
@@ -252,7 +201,7 @@ def transform_crystal(crystal: IonicCrystal, deformation: Array) -> IonicCrystal
     left, _, right = np.linalg.svd(deformation)
     rotation = left @ right
     return IonicCrystal(
-        lattice_ang=crystal.lattice_ang @ deformation.T,
+        lattice_ang=snap_zeros(crystal.lattice_ang @ deformation.T),
         ions=tuple(ion.rotated(rotation) if len(ion.species) > 1 else ion for ion in crystal.ions),
         frac_centres=crystal.frac_centres.copy(),
     )

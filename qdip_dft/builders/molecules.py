@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from qdip_dft.errors import StructureError
+from qdip_dft.model.elements import HALIDES, MIN_HYDROGEN_HALIDE_ANG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from pymatgen.core import Structure
-
-MIN_HYDROGEN_HALIDE_ANG = 2.5
-"""Shortest H···X contact of a placed cation; hydrogen bonds in halide perovskites are 2.5 to 2.8 Å long."""
 
 MIN_HYDROGEN_HYDROGEN_ANG = 2.0
 """Shortest H···H contact between two cations, somewhat below twice the van der Waals radius of 1.1 Å."""
@@ -29,8 +27,6 @@ N_ORIENTATIONS = 4_000
 """Random orientations tried before a cage is called too small."""
 
 TETRAHEDRAL_DEG = float(np.degrees(np.arccos(-1 / 3)))
-
-_HALIDES = frozenset({"F", "Cl", "Br", "I"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,7 +188,7 @@ def find_fitting(
     """Return which orientations of the hydrogens, shape (orientations, n, 3) about the centre, touch nothing."""
     reach_ang = float(np.linalg.norm(hydrogens_ang[0], axis=1).max())
     near_ang = reach_ang + MIN_HYDROGEN_HALIDE_ANG
-    halides = _find_neighbours(cage, centre_frac, elements=_HALIDES, radius_ang=near_ang)
+    halides = _find_neighbours(cage, centre_frac, elements=frozenset(HALIDES), radius_ang=near_ang)
     others = _find_neighbours(cage, centre_frac, elements=frozenset({"H"}), radius_ang=near_ang)
     fits = _shortest(hydrogens_ang, halides) >= MIN_HYDROGEN_HALIDE_ANG
     fits &= _shortest(hydrogens_ang, others) >= MIN_HYDROGEN_HYDROGEN_ANG

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Arrangement, Evaluation
 from qdip_dft.engines.programs import unusable_output
 from qdip_dft.errors import EngineError
 

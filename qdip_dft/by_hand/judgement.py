@@ -24,7 +24,7 @@ from qdip_dft.by_hand.finished_run import (
 from qdip_dft.by_hand.matching_steps import SiteMatch
 from qdip_dft.by_hand.readers import expected_settings
 from qdip_dft.engines.dft import DftEngine
-from qdip_dft.engines.potential import (
+from qdip_dft.engines.evaluation import (
     Evaluation,
     FloatArray,
     arrangement_of,

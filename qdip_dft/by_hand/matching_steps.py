@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.engines.code_run import find_vacuum
-from qdip_dft.engines.potential import Arrangement, FloatArray
+from qdip_dft.engines.evaluation import Arrangement, FloatArray
 from qdip_dft.model.keys import POSITION_ROUNDING_ANG
 from qdip_dft.model.structure import StructureRecord
 

@@ -11,8 +11,8 @@ from qdip_dft.by_hand.finished_run import FinishedRun, Settings
 from qdip_dft.engines.cp2k.engine import Cp2kEngine
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.espresso.engine import EspressoEngine
+from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.gpaw.engine import GpawEngine
-from qdip_dft.engines.potential import arrangement_of
 from qdip_dft.engines.vasp.engine import VaspEngine
 from qdip_dft.model.calculation import CalculationTask
 

@@ -14,8 +14,7 @@ from qdip_dft.cli.output import console, write_json
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
-    from qdip_dft.model.stabilization import StabilizationDoc
-    from qdip_dft.results.archive import Archive
+    from qdip_dft.results.overview import ResultOverview
 
 FILE_NAME = "atlas.html"
 
@@ -27,27 +26,40 @@ Out = Annotated[
 ]
 
 
-def atlas(results: ResultsLocation = "qdip-results", out: Out = None, as_json: AsJson = False) -> None:
+def atlas(
+    results: ResultsLocation = "qdip-results",
+    out: Out = None,
+    has_reports: Annotated[
+        bool, typer.Option("--reports", help="Write missing and outdated reports first, about 1 s each.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Draw all results on one page: a matrix of dots and hosts and a table, with filters and links to the reports.
 
-    Stabilization = black - competitor in eV per formula unit; negative: black favoured. Reports that do not exist yet
-    are written. A folder given with --out holds everything that the page leads to and can be passed on.
+    Stabilization = black - competitor in eV per formula unit; negative: black favoured. A result is linked to its
+    report where there is one: qdip report ID writes it, --reports all of them. With --reports, a folder given with
+    --out holds everything that the page leads to and can be passed on.
 
     Example: qdip atlas --results ./qdip-results --out overview.html
     """
     from qdip_dft.report.atlas import render_atlas, summarise_atlas
+    from qdip_dft.results.overview import list_overviews
     from qdip_dft.results.structure_export import write_content
-    from qdip_dft.storage.location import open_results
+    from qdip_dft.storage.location import open_stabilizations
 
-    archive = open_results(results)
-    documents = archive.list_stabilizations()
+    found = list_overviews(open_stabilizations(results))
     if as_json:
-        write_json(summarise_atlas(documents))
+        write_json(summarise_atlas(found))
         return
     page, reports = _choose_places(results, out)
-    links = {document.id: _link(page, _require_report(archive, document, reports)) for document in documents}
-    write_content(page, render_atlas(documents, links).encode())
-    console().print(f"Atlas of {len(documents)} results: {page}", markup=False, soft_wrap=True)
+    if has_reports:
+        _write_reports(results, [result.id for result in found if not _has_report(result, reports)], reports)
+    links = {
+        result.id: _link(page, _name_report(reports, result.id)) for result in found if _has_report(result, reports)
+    }
+    write_content(page, render_atlas(found, links).encode())
+    words = f"Atlas of {len(found)} results, {len(links)} with a report: {page}"
+    console().print(words, markup=False, soft_wrap=True)
 
 
 def _choose_places(results: str, out: Path | None) -> tuple[Path, Path]:
@@ -68,16 +80,25 @@ def _choose_places(results: str, out: Path | None) -> tuple[Path, Path]:
     )
 
 
-def _require_report(archive: Archive, document: StabilizationDoc, reports: Path) -> Path:
-    """Return the page of a result, written if it is missing or older than the result."""
-    from qdip_dft.report.files import PAGE, write_report
-    from qdip_dft.report.summary import list_calculation_keys
+def _name_report(reports: Path, result_id: str) -> Path:
+    return reports / result_id / "report.html"
 
-    page = reports / document.id / PAGE
-    if page.is_file() and page.stat().st_mtime >= _read_time(document.created_at):
-        return page
-    calculations = archive.find_calculations(list_calculation_keys(document))
-    return write_report(document, page.parent, calculations=calculations).html
+
+def _has_report(result: ResultOverview, reports: Path) -> bool:
+    """Return whether the report of a result is there and not older than the result."""
+    page = _name_report(reports, result.id)
+    return page.is_file() and page.stat().st_mtime >= _read_time(result.created_at)
+
+
+def _write_reports(results: str, ids: list[str], reports: Path) -> None:
+    from qdip_dft.report.files import write_report
+    from qdip_dft.report.summary import list_calculation_keys
+    from qdip_dft.storage.location import open_results
+
+    archive = open_results(results)
+    for document in (found for result_id in ids for found in archive.find_stabilizations(result_id)):
+        calculations = archive.find_calculations(list_calculation_keys(document))
+        write_report(document, reports / document.id, calculations=calculations)
 
 
 def _read_time(text: str) -> float:

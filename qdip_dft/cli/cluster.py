@@ -16,9 +16,9 @@ from qdip_dft.cli.output import console, write_json
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
+    from qdip_dft.cli.managers import Action
     from qdip_dft.cluster.database import Manager
     from qdip_dft.cluster.folder import ClusterFolder
-    from qdip_dft.cluster.managers import Action
     from qdip_dft.cluster.submission import SubmitSummary
 
 Cluster = Annotated[
@@ -108,7 +108,7 @@ def submit(
 
     Example: qdip submit pbs-fapbi3 pbs-cspbi3 --cluster ~/qdip-cluster --dry-run
     """
-    from qdip_dft.cluster.managers import open_queue
+    from qdip_dft.cli.managers import open_queue
     from qdip_dft.cluster.resources import read_resources
     from qdip_dft.cluster.submission import count_together, submit_through
     from qdip_dft.planning.campaign import plan_all
@@ -144,7 +144,7 @@ def queue(
 
     Example: qdip queue pbs-fapbi3 --term strain
     """
-    from qdip_dft.cluster.managers import list_all_statuses
+    from qdip_dft.cli.managers import list_all_statuses
 
     statuses = list_all_statuses(_folder(cluster), study=study, term=term)
     if as_json:
@@ -162,7 +162,7 @@ def pause(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term 
 
     Example: qdip pause pbs-fapbi3 --term binding
     """
-    from qdip_dft.cluster.managers import Action
+    from qdip_dft.cli.managers import Action
 
     _act(cluster, Action.PAUSE, study, term)
 
@@ -172,7 +172,7 @@ def resume(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term
 
     Example: qdip resume pbs-fapbi3
     """
-    from qdip_dft.cluster.managers import Action
+    from qdip_dft.cli.managers import Action
 
     _act(cluster, Action.RESUME, study, term)
 
@@ -182,7 +182,7 @@ def cancel(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term
 
     Example: qdip cancel pbs-fapbi3
     """
-    from qdip_dft.cluster.managers import Action
+    from qdip_dft.cli.managers import Action
 
     _act(cluster, Action.CANCEL, study, term)
 
@@ -199,7 +199,7 @@ def rerun(
 
     Example: qdip rerun pbs-fapbi3 --failed
     """
-    from qdip_dft.cluster.managers import Action
+    from qdip_dft.cli.managers import Action
 
     _act(cluster, Action.RERUN, study, term)
 
@@ -267,7 +267,7 @@ def _folder(path: Path) -> ClusterFolder:
 
 
 def _act(cluster: Path, action: Action, study: str, term: str | None) -> None:
-    from qdip_dft.cluster.managers import act_on_study
+    from qdip_dft.cli.managers import act_on_study
 
     count = act_on_study(_folder(cluster), action, study, term=term)
     console().print(f"{count} jobs {action}", markup=False)

@@ -14,20 +14,20 @@ from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
 from qdip_dft.cli.output import console, write_json
 from qdip_dft.cli.studies import EngineName, PresetWord, make_plan
 from qdip_dft.errors import ResultsError, StudyError
+from qdip_dft.model.terms import TERM_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from qdip_dft.execution.convergence import Refinement
-    from qdip_dft.model.stabilization import Terms
     from qdip_dft.model.study import StudySpec
+    from qdip_dft.model.terms import Terms
 
 NOT_CONVERGED = 1
 """Exit code when a setting is not converged."""
 
 _TARGET = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)\s*(?P<unit>meV|eV)")
 _EV_OF = {"meV": 1e-3, "eV": 1.0}
-_COLUMNS = ("bulk", "strain", "surface", "binding", "total")
 
 
 def converge(
@@ -116,7 +116,7 @@ def choose_file(name_or_path: str, study: StudySpec, what: Quantity, file: Path 
 
 def _follow(refinement: Refinement, steps: Iterable[Ladder], *, is_silent: bool) -> Ladder:
     """Return the finished ladder, printing each rung as soon as it is known."""
-    heading = "".join(f"{name:>10}" for name in _COLUMNS)
+    heading = "".join(f"{name:>10}" for name in TERM_COLUMNS)
     ladder = Ladder(refinement.setting, refinement.target_ev_per_fu)
     if not is_silent:
         target = f"{1000 * ladder.target_ev_per_fu:g} meV/f.u."
@@ -129,17 +129,17 @@ def _follow(refinement: Refinement, steps: Iterable[Ladder], *, is_silent: bool)
 
 
 def _print_last_rung(ladder: Ladder) -> None:
-    from qdip_dft.analysis.sentence import write_signed
+    from qdip_dft.analysis.numbers import write_signed
 
     rung = ladder.rungs[-1]
     change = ladder.changes_ev_per_fu[-1] if len(ladder.rungs) > 1 else None
     for facet, terms in rung.terms.items():
-        numbers = "".join(f"{write_signed(_value(terms, name), decimals=4):>10}" for name in _COLUMNS)
+        numbers = "".join(f"{write_signed(_value(terms, name), decimals=4):>10}" for name in TERM_COLUMNS)
         _print(f"{rung.value:>10g}  {facet:<6}{numbers}{write_signed(change, decimals=4):>10}")
 
 
 def _value(terms: Terms | None, name: str) -> float | None:
-    return None if terms is None else getattr(terms, f"{name}_ev_per_fu")
+    return None if terms is None else terms[name]
 
 
 def _print(line: str) -> None:

@@ -110,9 +110,10 @@ def _list_elements() -> list[str]:
     from ase.data import atomic_numbers
 
     from qdip_dft.library import load_catalogue
+    from qdip_dft.model.elements import ORGANIC_ELEMENTS
 
     ions = {label for phase in load_catalogue().phases for label in phase.formal_charges}
-    return sorted({label for label in ions if label in atomic_numbers} | {"C", "H", "N", "O"})
+    return sorted({label for label in ions if label in atomic_numbers} | ORGANIC_ELEMENTS)
 
 
 def _check_data() -> list[dict[str, Any]]:

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from qdip_dft.cli.options import AsJson, ResultsLocation
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import write_json, write_line, write_table
 from qdip_dft.errors import FilterError
+
+NUMBERS = ("total (eV/f.u.)", "n* (f.u./Å²)", "σ (meV/Å²)")
 
 Where = Annotated[
     str | None, typer.Option("--where", help="A filter, such as \"total < 0 and level = 'dft'\"; see docs/results.md.")
@@ -63,36 +65,29 @@ def query(
 def find_rows(results: str | Path, **asked: Any) -> list[dict[str, Any]]:
     """Return the results that pass; a folder that does not exist holds none and is not created."""
     from qdip_dft.results.query import check_question, list_rows
-    from qdip_dft.storage.location import open_results
+    from qdip_dft.storage.location import open_stabilizations
     from qdip_dft.storage.mongo_address import is_mongo_uri
 
     if not is_mongo_uri(results) and not Path(results).exists():
         check_question(**asked)
         return []
-    return list_rows(open_results(results), **asked)
+    return list_rows(open_stabilizations(results), **asked)
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:
     """Print the usual columns and the sentence of each result."""
-    from rich.table import Table
-
     if not rows:
-        console().print(
-            "No such result is stored: make one with qdip run STUDY, or name another folder with --results.",
-            markup=False,
-        )
+        write_line("No such result is stored: make one with qdip run STUDY, or name another folder with --results.")
         return
-    table = Table(
-        caption="stabilization = black - competitor at the coverage n*; negative: the black phase is favoured"
+    names = ("id", "dot", "facet", "host", "level")
+    write_table(
+        (*names, *NUMBERS),
+        [(*(str(row[name]) for name in names), *_write_numbers(row)) for row in rows],
+        numbers=NUMBERS,
+        caption="stabilization = black - competitor at the coverage n*; negative: the black phase is favoured",
     )
-    for heading in ("id", "dot", "facet", "host", "level", "total (eV/f.u.)", "n* (f.u./Å²)", "σ (meV/Å²)"):
-        table.add_column(heading, justify="right" if "(" in heading else "left")
     for row in rows:
-        words = [row[name] for name in ("id", "dot", "facet", "host", "level")]
-        table.add_row(*words, *_write_numbers(row))
-    console().print(table)
-    for row in rows:
-        console().print(f"{row['id']}: {row['sentence']}", markup=False)
+        write_line(f"{row['id']}: {row['sentence']}")
 
 
 def _write_numbers(row: dict[str, Any]) -> tuple[str, str, str]:
@@ -107,13 +102,7 @@ def _write_numbers(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _print_columns(rows: list[dict[str, Any]], columns: list[str]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(Text(_write_value(row[column])) for column in columns))
-    console().print(table)
+    write_table(columns, [[_write_value(row[column]) for column in columns] for row in rows])
 
 
 def _write_value(value: Any) -> str:

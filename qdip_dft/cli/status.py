@@ -1,4 +1,4 @@
-"""`qdip status`: how far studies are, term by term, once or for as long as they run."""
+"""`qdip status`: the progress of studies, term by term, once or for as long as they run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import console, write_json, write_line, write_table
 from qdip_dft.cli.stored import open_archive_of, open_folder
 from qdip_dft.cli.studies import EngineName, PresetWord, describe_calculation, make_plan
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qdip_dft.model.stabilization import StabilizationDoc
     from qdip_dft.planning.plan import StudyPlan
     from qdip_dft.results.archive import Archive
+    from qdip_dft.results.overview import ResultOverview
 
 REFRESH_EVERY_S = 1.0
 """How often a watched study is looked at, in s."""
@@ -38,16 +39,14 @@ def status(
     is_watched: Annotated[bool, typer.Option("--watch", help="Refresh until the run ends; Ctrl-C leaves it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say how far studies are, term by term: calculations done, running, failed and to be done, and the time left.
+    """Show the progress of studies, term by term: calculations done, running, failed and to do, and the time left.
 
     Times in s, min and h come from the measured times of stored calculations with the same potential. For each failure:
     the reason, where it is stored or ran, and the next thing to try. Works beside a running study.
 
     Example: qdip status pbs-fapbi3 --watch
     """
-    from qdip_dft.execution.run_notes import read_run_notes
-
-    notes = read_run_notes(results)
+    notes = _read_run_notes(results)
     if study is not None:
         _show_study(_Watch(results, make_plan(study, engine, preset)), is_watched=is_watched, as_json=as_json)
     elif is_watched and notes is not None and notes.is_alive:
@@ -250,32 +249,50 @@ def _as_json(seen: StudyStatus, failures: list[Failure]) -> dict[str, Any]:
 
 def _show_all(results: Path, notes: RunNotes | None, *, as_json: bool) -> None:
     """List the running or interrupted study, and every stored result with its verdict."""
-    rows = [*_list_run(notes), *(_describe_result(document) for document in _list_results(results))]
+    rows = [*_list_run(notes), *(_describe_result(result) for result in _list_results(results))]
     if as_json:
         write_json(rows)
         return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
 
-    from qdip_dft.analysis.sentence import write_signed
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in ("id", "state", "level", "total (eV/f.u.)", "n* (f.u./Å²)", "answer"):
-        table.add_column(heading, justify="right" if "(" in heading else "left", overflow="fold")
-    for row in rows:
-        total = row["stabilization_total_ev_per_fu"]
-        written = "" if total is None else write_signed(total)
-        coverage = row["coverage_fu_per_ang2"]
-        place = "" if total is None else "own n (version 1)" if coverage is None else f"{coverage:.4f}"
-        table.add_row(Text(row["id"]), row["state"], row["level"], written, place, row["verdict"])
-    console().print(table)
-    sign = "stabilization = black - competitor at the coverage n*; negative: the black phase is favoured"
-    console().print(sign if rows else "No results yet.")
+    if not rows:
+        write_line("No results yet.")
+        return
+    numbers = ("total (eV/f.u.)", "n* (f.u./Å²)")
+    names = ("id", "state", "level")
+    write_table(
+        (*names, *numbers, "answer"),
+        [(*(row[name] for name in names), *_write_numbers(row), row["verdict"]) for row in rows],
+        numbers=numbers,
+        caption="stabilization = black - competitor at the coverage n*; negative: the black phase is favoured",
+    )
 
 
-def _list_results(results: Path) -> list[StabilizationDoc]:
-    return open_archive_of(open_folder(results)).list_stabilizations() if results.exists() else []
+def _write_numbers(row: dict[str, Any]) -> tuple[str, str]:
+    """Return total and coverage; a result of formula version 1 took every film at its own n."""
+    from qdip_dft.analysis.numbers import write_signed
+
+    total, coverage = row["stabilization_total_ev_per_fu"], row["coverage_fu_per_ang2"]
+    if total is None:
+        return "", ""
+    return write_signed(total), "own n (version 1)" if coverage is None else f"{coverage:.4f}"
+
+
+def _list_results(results: Path) -> list[ResultOverview]:
+    from qdip_dft.results.overview import list_overviews
+    from qdip_dft.storage.location import open_stabilizations
+
+    return list_overviews(open_stabilizations(results)) if results.exists() else []
+
+
+def _read_run_notes(results: Path) -> RunNotes | None:
+    """Return what the run of a folder says of itself, if there is one; a folder without needs no study loaded."""
+    from qdip_dft.storage.results_folder import NOTES_FILE
+
+    if not (results / NOTES_FILE).exists():
+        return None
+    from qdip_dft.execution.run_notes import read_run_notes
+
+    return read_run_notes(results)
 
 
 def _list_run(notes: RunNotes | None) -> list[dict[str, Any]]:
@@ -294,19 +311,14 @@ def _list_run(notes: RunNotes | None) -> list[dict[str, Any]]:
     return [{"id": notes.study.id, "state": state, **empty}]
 
 
-def _describe_result(document: StabilizationDoc) -> dict[str, Any]:
-    from qdip_dft.analysis.verdict import judge
-
-    n_left_out = sum(bool(result.failed_checks) for result in document.candidates)
-    n_missing = sum(bool(result.missing) for result in document.candidates)
-    troubles = [f"{n_missing} films without all terms"] if n_missing else []
-    troubles += [f"{n_left_out} films left out"] if n_left_out else []
+def _describe_result(result: ResultOverview) -> dict[str, Any]:
+    flaws = {"films without all terms": result.films.incomplete, "films left out": result.films.left_out}
     return {
-        "id": document.id,
-        "state": ", ".join(["finished", *troubles]),
-        "level": document.level.value,
-        "stabilization_total_ev_per_fu": document.stabilization.total_ev_per_fu,
-        "coverage_fu_per_ang2": document.stabilization.coverage_fu_per_ang2,
-        "verdict": judge(document).value,
-        "sentence": document.stabilization.sentence,
+        "id": result.id,
+        "state": ", ".join(["finished", *(f"{count} {words}" for words, count in flaws.items() if count)]),
+        "level": result.level,
+        "stabilization_total_ev_per_fu": result.total_ev_per_fu,
+        "coverage_fu_per_ang2": result.coverage_fu_per_ang2,
+        "verdict": result.verdict.value,
+        "sentence": result.sentence,
     }

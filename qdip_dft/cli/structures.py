@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qdip_dft.cli.options import AsJson
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import console, write_json, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,22 +28,23 @@ def list_phases(as_json: AsJson = False) -> None:
 
     Example: qdip structures list
     """
-    from rich.table import Table
-
-    from qdip_dft.library import load_catalogue
-
-    phases = load_catalogue().phases
     if as_json:
-        write_json([entry.model_dump(mode="json") for entry in phases])
+        from qdip_dft.library import load_catalogue
+
+        write_json([entry.model_dump(mode="json") for entry in load_catalogue().phases])
         return
-    table = Table(caption="unverified: the numbers were not compared with their source yet")
-    for heading in ("id", "formula", "space group", "Z", "Å³/f.u.", "verified"):
-        table.add_column(heading, justify="right" if heading in {"Z", "Å³/f.u."} else "left", no_wrap=heading == "id")
-    for entry in phases:
-        verified = "yes" if entry.is_verified else "unverified"
-        table.add_row(entry.id, entry.formula, entry.space_group, str(entry.formula_units),
-                      f"{entry.volume_ang3_per_fu:.2f}", verified)  # fmt: skip
-    console().print(table)
+    from qdip_dft.library.collections import list_filed_phases
+
+    write_table(
+        ("id", "formula", "space group", "Z", "Å³/f.u.", "verified"),
+        [
+            (entry["id"], entry["formula"], entry["space_group"], str(entry["formula_units"]),
+             f"{entry['volume_ang3_per_fu']:.2f}", "yes" if entry["is_verified"] else "unverified")
+            for entry in list_filed_phases()
+        ],
+        numbers=("Z", "Å³/f.u."),
+        caption="unverified: the numbers were not compared with their source yet",
+    )  # fmt: skip
 
 
 @app.command("show")

@@ -11,10 +11,7 @@ from qdip_dft.cli.output import console, write_json
 from qdip_dft.cli.stored import find_results, open_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from qdip_dft.execution.temperature import PlannedTrajectories
-    from qdip_dft.model.temperature import SampledDifference, SampledFreeEnergy, TemperatureCurve, TemperatureDoc
+    from qdip_dft.model.temperature import TemperatureCurve, TemperatureDoc
 
 MOST_TEMPERATURES = 200
 
@@ -27,43 +24,25 @@ def temperature(
     min_length_ang: Annotated[
         float, typer.Option("--min-length", min=4, help="Least thickness of the phonons' supercells in Å.")
     ] = 12.0,
-    sampled_k: Annotated[
-        list[float] | None,
-        typer.Option("--sample", min=1, help="Sample the unstrained bulks at this temperature in K; repeatable."),
-    ] = None,
-    sampled_length_ang: Annotated[
-        float, typer.Option("--sample-length", min=4, help="Least thickness of the sampled supercells in Å.")
-    ] = 9.0,
-    sampled_steps: Annotated[
-        int, typer.Option("--sample-steps", min=50, help="Steps at each of the five stages of the integration.")
-    ] = 400,
-    is_plan: Annotated[bool, typer.Option("--plan", help="Say what sampling would take; run nothing.")] = False,
     is_quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Add harmonic free energies (phonons by finite displacements) to a result, on the dot and off it.
 
     Free energies in meV per formula unit; difference = black - competitor, negative: black favoured.
-    Imaginary modes are reported, and the harmonic free energy is then missing; --sample gives one with the
-    potential of the study, by thermodynamic integration at zero pressure, cubic phases included.
+    Imaginary modes are reported, and the free energy is then missing.
 
-    Example: qdip temperature pbs-cspbi3 --to 600 --sample 300 --sample 600
+    Example: qdip temperature pbs-cspbi3 --to 600
     """
     from rich.console import Console
 
-    from qdip_dft.execution.temperature import TemperatureRun, list_trajectories, run_temperature
+    from qdip_dft.execution.temperature import TemperatureRun, run_temperature
     from qdip_dft.planning.plan import plan_study
     from qdip_dft.report.temperature_figure import draw_temperature
 
     folder = open_folder(results)
     progress = None if is_quiet else Console(stderr=True, highlight=False)
-    asked = TemperatureRun(
-        list_temperatures(highest_k, step_k), min_length_ang, tuple(sampled_k or ()), sampled_length_ang, sampled_steps
-    )
-    if is_plan:
-        for result in find_results(folder, result_id):
-            _print_plan(result.id, list_trajectories(plan_study(result.study), result, asked, folder=folder))
-        return
+    asked = TemperatureRun(list_temperatures(highest_k, step_k), min_length_ang)
     documents = [
         run_temperature(plan_study(result.study), result, asked, folder=folder, console=progress)
         for result in find_results(folder, result_id)
@@ -105,43 +84,8 @@ def _print(document: TemperatureDoc) -> None:
     out.print(table)
     for name, curve in (("off the dot", document.off_dot), ("on the dot", document.on_dot)):
         out.print(f"{name}: {describe_curve(curve, document.temperatures_k[-1])}", markup=False, soft_wrap=True)
-    if document.sampled_off_dot is not None:
-        _print_sampled(document, document.sampled_off_dot)
     for assumption in document.assumptions:
         out.print(f"  assumed: {assumption}", markup=False, soft_wrap=True)
-
-
-def _print_sampled(document: TemperatureDoc, found: SampledDifference) -> None:
-    out = console()
-    out.print("off the dot, sampled at zero pressure:", markup=False)
-    values = zip(found.temperatures_k, found.difference_ev_per_fu, found.error_ev_per_fu, strict=True)
-    for kelvin, difference, error in values:
-        shown = "missing" if difference is None or error is None else f"{1000 * difference:+.1f} +- {1000 * error:.1f}"
-        out.print(f"  {kelvin:g} K: {shown} meV/f.u.", markup=False)
-    for phase in document.phases:
-        for one in phase.sampled:
-            out.print(f"  {_describe_sampled(phase.subject, one)}", markup=False, soft_wrap=True)
-
-
-def _describe_sampled(subject: str, one: SampledFreeEnergy) -> str:
-    if one.missing:
-        return f"missing because {one.missing}"
-    made_up = f", {one.n_replaced} of {one.n_modes} modes of the reference made up" if one.n_replaced else ""
-    return (
-        f"{subject} at {one.temperature_k:g} K: {one.n_atoms} atoms, "
-        f"anharmonic {1000 * (one.anharmonic_ev_per_fu or 0.0):+.1f} meV/f.u.{made_up}"
-    )
-
-
-def _print_plan(result_id: str, planned: Sequence[PlannedTrajectories]) -> None:
-    out = console()
-    out.print(f"{result_id}: trajectories to sample; a part that is stored is not run again", markup=False)
-    for one in planned:
-        out.print(
-            f"  {one.name}: {one.n_atoms} atoms, {one.n_evaluations} evaluations, about {one.seconds / 60:.0f} min",
-            markup=False,
-        )
-    out.print(f"  in all about {sum(one.seconds for one in planned) / 60:.0f} min", markup=False)
 
 
 def _describe_phase(phase: dict[str, object]) -> str:

@@ -25,6 +25,9 @@ STANDBY = "standby"
 
 It is in the workflow so that its study waits; when the other one is done or given up, it gets its own category back."""
 
+ALIVE = ("WAITING", "READY", "RESERVED", "RUNNING", "PAUSED")
+"""States of fireworks that will still do something by themselves."""
+
 
 class Manager(StrEnum):
     """Who carries out the jobs of a submission."""
@@ -175,6 +178,17 @@ class ClusterDatabase:
         """Do what follows a stored calculation: drop its claim and wake those who wait for it."""
         if self.claims.release(job):
             self.wake([job])
+
+    def pass_on_claim(self, job: str, *, owner: str) -> None:
+        """Let a study that stands by make a calculation which its owner has given up; without one the claim lapses."""
+        standing_by = {"spec.qdip.job": job, "spec._category": STANDBY, "state": {"$in": ALIVE}}
+        heir = self.fireworks.find_one(standing_by, {"spec.qdip.submission": 1})
+        if heir is None:
+            self.claims.release(job, owner=owner)
+            return
+        submission = heir["spec"]["qdip"]["submission"]
+        if self.claims.hand_over(job, owner=owner, heir=submission):
+            self.end_standby({"spec.qdip.job": job, "spec.qdip.submission": submission})
 
 
 CONTINUED = "continued"

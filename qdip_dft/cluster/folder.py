@@ -25,20 +25,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from qdip_dft.cluster.fireworks.batch_job import BATCH_VARIABLE
+from qdip_dft.cluster.batch_job import BATCH_VARIABLE
 from qdip_dft.cluster.resources import JobClass, Request, Resources, Scheduler, read_resources
 from qdip_dft.errors import ResultsError
 from qdip_dft.library.collections import find_collection
 from qdip_dft.storage.sqlite_errors import explain_file_errors
+from qdip_dft.units import SECONDS_PER_HOUR
+from qdip_dft.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
 
 WORKER = "qdip_dft.cluster.fireworks.worker"
 PRIVATE = 0o600
-SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class ClusterFolder:
         worker = self.worker(JobClass.MLIP) / "my_fworker.yaml"
         if not worker.exists():
             return None
-        mark = (yaml.safe_load(worker.read_text(encoding="utf-8")).get("env") or {}).get("cluster")
+        mark = (parse_yaml(worker.read_text(encoding="utf-8")).get("env") or {}).get("cluster")
         return None if mark is None else str(mark)
 
     def read_resources(self) -> Resources:

@@ -13,8 +13,8 @@ from qdip_dft.errors import ResultsError
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.engine import PresetName
-
-SECONDS_PER_HOUR = 3600
+from qdip_dft.units import SECONDS_PER_HOUR
+from qdip_dft.yaml_text import parse_yaml
 
 
 class Scheduler(StrEnum):
@@ -123,7 +123,7 @@ def read_resources(path: Path) -> Resources:
         If it is missing, not YAML, or names something unknown.
     """
     try:
-        return Resources.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        return Resources.model_validate(parse_yaml(path.read_text(encoding="utf-8")) or {})
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise ResultsError(
             f"{path} cannot be used ({str(error).splitlines()[0]})",

@@ -13,18 +13,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.cluster.database import ClusterDatabase, Manager, SubmissionState
-from qdip_dft.cluster.fireworks.queue import FireworksQueue, Queue
-from qdip_dft.cluster.fireworks.stage import Orders, classify_job, is_advance
+from qdip_dft.cluster.orders import Orders, classify_job, is_advance
+from qdip_dft.cluster.queue import Queue
 from qdip_dft.cluster.resources import Resources
+from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.planning.campaign import Counts, count_calculations
+from qdip_dft.planning.plan import StudyPlan, validate_study
 
 if TYPE_CHECKING:
-    from fireworks import LaunchPad
     from jobflow import Flow
 
     from qdip_dft.flows.resolution import Resolution
-    from qdip_dft.planning.plan import StudyPlan
 
 UNSTARTED_AFTER = timedelta(minutes=5)
 """A submission without fireworks of this age was killed before it had any; the study may be submitted again."""
@@ -59,11 +60,6 @@ class SubmitSummary:
     n_later: int = 0
     classes: dict[str, int] | None = None
     note: str = ""
-
-
-def submit_study(plan: StudyPlan, launchpad: LaunchPad, **options: Any) -> SubmitSummary:
-    """Submit what a study still needs to FireWorks; the options are those of `submit_through`."""
-    return submit_through(FireworksQueue(launchpad), plan, **options)
 
 
 def submit_through(
@@ -142,6 +138,13 @@ def finish_submission(submission: str, documents: list[dict[str, Any]], database
     database.submissions.update_one(
         {"_id": submission}, {"$set": {"state": SubmissionState.FINISHED, "finished_at": datetime.now(UTC)}}
     )
+
+
+def restore_plan(submission: dict[str, Any]) -> StudyPlan:
+    """Return the plan of a submission, with the crystals that it was submitted with."""
+    study = validate_study(submission["spec"], source=f"submission {submission['_id']}")
+    crystals = {name: CrystalRecord.model_validate(crystal) for name, crystal in submission["crystals"].items()}
+    return StudyPlan(study=study, crystals=crystals, engine=engine_from_spec(study.engine))
 
 
 def fingerprint(plan: StudyPlan) -> str:

@@ -12,10 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from qdip_dft.engines.potential import (
-    Arrangement,
-    Evaluation,
-)
+from qdip_dft.engines.evaluation import Arrangement, Evaluation
 from qdip_dft.engines.relaxation.recorded import RecordedPotential
 from qdip_dft.engines.restart import Shelf
 from qdip_dft.model.calculation import EngineResult

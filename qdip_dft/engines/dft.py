@@ -28,7 +28,7 @@ from pydantic import JsonValue
 from qdip_dft.engines.base import Engine, Feature, OnStep
 from qdip_dft.engines.code_run import CodeRun, RecordedRun, Setting, count_k_points, find_vacuum
 from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL, evaluate_d3
-from qdip_dft.engines.potential import (
+from qdip_dft.engines.evaluation import (
     Arrangement,
     Evaluation,
     arrangement_of,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import JsonValue
 
-from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Arrangement, Evaluation
 from qdip_dft.units import BOHR_IN_ANG, HARTREE_IN_EV
 
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
-import warnings
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -29,7 +27,8 @@ from pydantic import JsonValue
 
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
-from qdip_dft.engines.potential import Arrangement, Evaluation, FloatArray, Potential, PotentialEngine
+from qdip_dft.engines.evaluation import Arrangement, Evaluation, FloatArray, Potential
+from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.preset import (
     RELAXATION_SETTINGS,
     load_preset,
@@ -40,6 +39,7 @@ from qdip_dft.engines.relaxation.descent import OPTIMISER
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.engine import Dispersion, EngineSpec
+from qdip_dft.runtime.quiet import third_parties_silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,24 +174,30 @@ def weights_file(network: Network) -> Path:
 def load_network(name: str) -> Potential:
     """Return a network as a potential, loaded from the very file whose hash is in the level of theory."""
     load = {"sevennet-0": _load_sevennet, "chgnet": _load_chgnet}[name]
-    with _third_parties_silent():
-        return load(weights_file(_network_called(name)))
+    return load(weights_file(_network_called(name)))
 
 
 def _load_sevennet(weights: Path) -> Potential:
-    from sevenn.calculator import SevenNetCalculator
+    with third_parties_silent():
+        from qdip_dft.engines.sevennet import load_sevennet
 
-    calculator = SevenNetCalculator(model=str(weights), device="cpu")
-    return lambda arrangement: _evaluate(calculator, arrangement, known=calculator.type_map)
+    network = load_sevennet(weights)
+
+    def potential(arrangement: Arrangement) -> Evaluation:
+        _require_elements(arrangement, network.known)
+        return network(arrangement)
+
+    return potential
 
 
 def _load_chgnet(weights: Path) -> Potential:
-    from chgnet.model.dynamics import CHGNetCalculator
-    from chgnet.model.model import CHGNet
+    with third_parties_silent():
+        from chgnet.model.dynamics import CHGNetCalculator
+        from chgnet.model.model import CHGNet
 
-    # mlp_out_bias belongs to the released 0.2.0 weights only (CHGNet.load).
-    model = CHGNet.from_file(str(weights), mlp_out_bias=False, version="0.3.0")
-    calculator = CHGNetCalculator(model, use_device="cpu", on_isolated_atoms="ignore", return_site_energies=True)
+        # mlp_out_bias belongs to the released 0.2.0 weights only (CHGNet.load).
+        model = CHGNet.from_file(str(weights), mlp_out_bias=False, version="0.3.0")
+        calculator = CHGNetCalculator(model, use_device="cpu", on_isolated_atoms="ignore", return_site_energies=True)
     return lambda arrangement: _evaluate(calculator, arrangement, known=range(1, 95))
 
 
@@ -200,7 +206,7 @@ def _evaluate(calculator: Any, arrangement: Arrangement, *, known: Container[int
 
     _require_elements(arrangement, known)
     atoms = Atoms(arrangement.species, positions=arrangement.positions_ang, cell=arrangement.lattice_ang, pbc=True)
-    with _third_parties_silent(), _repeatable():
+    with third_parties_silent(), _repeatable():
         calculator.calculate(atoms, ["energy", "forces", "stress"])
     return Evaluation(
         energy_ev=float(np.sum(calculator.results["energies"], dtype=np.float64)),
@@ -262,13 +268,6 @@ def _not_installed(package: str) -> EngineError:
 def _sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _third_parties_silent() -> Iterator[None]:
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextlib.contextmanager

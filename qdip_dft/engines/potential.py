@@ -3,105 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from qdip_dft.engines.base import Engine, OnStep
-from qdip_dft.errors import EngineError
+from qdip_dft.engines.evaluation import Potential, arrangement_of, evaluate_apart, require_finite, result_of
+from qdip_dft.engines.relaxation.descent import relax_structure
+from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
 from qdip_dft.model.calculation import EngineResult, Freedom
-from qdip_dft.model.neighbours import find_pairs
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.runtime.deadline import current_deadline
-
-FloatArray = NDArray[np.float64]
-
-SHORTEST_DISTANCE_ANG = 0.4
-"""Nearer than this two atoms lie on top of each other (H-H has 0.74 Å): no potential knows such an arrangement."""
 
 UNRECORDED_S = 5.0
 """So much work may be lost when a relaxation with a potential is killed; shorter ones write nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrangement:
-    """Atoms in a periodic cell, as a potential sees them.
-
-    Parameters
-    ----------
-    species
-        Element symbols.
-    positions_ang
-        Places in Å, not wrapped, shape (atoms, 3).
-    lattice_ang
-        Lattice vectors as rows in Å, shape (3, 3).
-    """
-
-    species: tuple[str, ...]
-    positions_ang: FloatArray
-    lattice_ang: FloatArray
-
-    @property
-    def n_atoms(self) -> int:
-        """Return the number of atoms."""
-        return len(self.species)
-
-    @property
-    def numbers(self) -> NDArray[np.int64]:
-        """Return the atomic numbers."""
-        from ase.data import atomic_numbers
-
-        return np.array([atomic_numbers[symbol] for symbol in self.species])
-
-    @property
-    def volume_ang3(self) -> float:
-        """Return the volume of the cell in Å³."""
-        return float(abs(np.linalg.det(self.lattice_ang)))
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What a potential says about one arrangement of atoms.
-
-    Parameters
-    ----------
-    energy_ev
-        Potential energy of the cell in eV.
-    forces_ev_per_ang
-        Forces −dE/dx in eV/Å, shape (atoms, 3).
-    stress_ev_per_ang3
-        Stress dE/dε / V in eV/Å³, shape (3, 3), positive in tension; None where the code gives none.
-    """
-
-    energy_ev: float
-    forces_ev_per_ang: FloatArray
-    stress_ev_per_ang3: FloatArray | None
-
-    def __add__(self, other: Evaluation) -> Evaluation:
-        """Return the sum of two contributions to the same arrangement."""
-        stresses = (self.stress_ev_per_ang3, other.stress_ev_per_ang3)
-        return Evaluation(
-            energy_ev=self.energy_ev + other.energy_ev,
-            forces_ev_per_ang=self.forces_ev_per_ang + other.forces_ev_per_ang,
-            stress_ev_per_ang3=None if stresses[0] is None or stresses[1] is None else stresses[0] + stresses[1],
-        )
-
-    @property
-    def is_finite(self) -> bool:
-        """Return whether every number is finite."""
-        return bool(
-            np.isfinite(self.energy_ev)
-            and np.isfinite(self.forces_ev_per_ang).all()
-            and (self.stress_ev_per_ang3 is None or np.isfinite(self.stress_ev_per_ang3).all())
-        )
-
-
-Potential = Callable[[Arrangement], Evaluation]
-"""A function of the atoms' places and nothing else: the same structure always has the same energy."""
 
 
 @dataclass(frozen=True)
@@ -120,80 +33,7 @@ class PotentialEngine(Engine):
 
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:
         """Return the relaxed structure with its energy."""
-        from qdip_dft.engines.relaxation.descent import relax_structure
-        from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
-
         self.require_freedom(freedom)
         folder = recording_folder(self, structure, freedom)
         with RecordedPotential(self.load_potential(), folder, every_s=UNRECORDED_S) as potential:
             return relax_structure(structure, freedom, potential=potential, settings=self.relaxation, on_step=on_step)
-
-
-def arrangement_of(structure: StructureRecord) -> Arrangement:
-    """Return a structure as a potential sees it, in the same order and not wrapped."""
-    lattice_ang = np.array(structure.lattice_ang)
-    return Arrangement(structure.species, np.array(structure.frac_coords) @ lattice_ang, lattice_ang)
-
-
-def evaluate_apart(potential: Potential, arrangement: Arrangement) -> Evaluation:
-    """Return what the potential says, or nothing finite where atoms lie on top of each other.
-
-    Raises
-    ------
-    OutOfTime
-        If the evaluation may not end before the job must.
-    """
-    pairs = find_pairs(arrangement.positions_ang, arrangement.lattice_ang, cutoff_ang=SHORTEST_DISTANCE_ANG)
-    if len(pairs.first) == 0:
-        with current_deadline().evaluation():
-            return potential(arrangement)
-    nothing = np.full((arrangement.n_atoms, 3), np.nan)
-    return Evaluation(energy_ev=np.nan, forces_ev_per_ang=nothing, stress_ev_per_ang3=np.full((3, 3), np.nan))
-
-
-def require_finite(evaluation: Evaluation) -> Evaluation:
-    """Return the evaluation unchanged, or refuse numbers that are not finite."""
-    if evaluation.is_finite:
-        return evaluation
-    raise EngineError(
-        "the potential gives no finite energy for this structure",
-        limit=f"no two atoms may be nearer than {SHORTEST_DISTANCE_ANG} Å",
-        why="no potential is defined where atoms lie on top of each other",
-        remedy="check the shortest distances of the structure",
-    )
-
-
-def free_sites(structure: StructureRecord) -> NDArray[np.bool_]:
-    """Return for each site whether a relaxation may move it."""
-    if not structure.is_fixed:
-        return np.ones(structure.n_atoms, dtype=bool)
-    return ~np.array(structure.is_fixed)
-
-
-def largest_force_ev_per_ang(evaluation: Evaluation, is_free: NDArray[np.bool_]) -> float:
-    """Return the length of the largest force on a free atom, 0 when none is free."""
-    forces = evaluation.forces_ev_per_ang[is_free]
-    return float(np.linalg.norm(forces, axis=1).max(initial=0.0))
-
-
-def result_of(
-    structure: StructureRecord,
-    evaluation: Evaluation,
-    *,
-    is_converged: bool,
-    n_steps: int,
-    start_s: float,
-    **notes: Any,
-) -> EngineResult:
-    """Return the record of an evaluated structure."""
-    return EngineResult(
-        structure=structure,
-        energy_ev=evaluation.energy_ev,
-        forces_ev_per_ang=evaluation.forces_ev_per_ang.tolist(),
-        stress_ev_per_ang3=None if evaluation.stress_ev_per_ang3 is None else evaluation.stress_ev_per_ang3.tolist(),
-        is_converged=is_converged,
-        n_steps=n_steps,
-        max_force_ev_per_ang=largest_force_ev_per_ang(evaluation, free_sites(structure)),
-        wall_time_s=perf_counter() - start_s,
-        **notes,
-    )

@@ -14,6 +14,7 @@ from qdip_dft.errors import EngineError
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import Dispersion, PresetName, Restart
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
+from qdip_dft.yaml_text import parse_yaml
 
 
 class Preset(Record):
@@ -115,9 +116,8 @@ def relaxation_settings_of(preset: Preset, *, optimiser: str) -> RelaxationSetti
 
 
 def _read_with_parents(name: str) -> dict[str, JsonValue]:
-    import yaml
 
     text = (files("qdip_dft.engines") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-    values: dict[str, JsonValue] = yaml.safe_load(text)
+    values: dict[str, JsonValue] = parse_yaml(text)
     parent = values.pop("parent", None)
     return values if parent is None else {**_read_with_parents(str(parent)), **values}

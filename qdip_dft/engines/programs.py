@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qdip_dft.engines.potential import Arrangement
+from qdip_dft.engines.evaluation import Arrangement
 from qdip_dft.errors import EngineError
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.engines.base import Feature
-from qdip_dft.engines.potential import Arrangement
+from qdip_dft.engines.evaluation import Arrangement
 from qdip_dft.model.calculation import LevelOfTheory
 from qdip_dft.model.engine import Restart
 

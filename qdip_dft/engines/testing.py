@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.engines.base import Feature
-from qdip_dft.engines.potential import Arrangement, Evaluation, FloatArray, Potential, PotentialEngine
+from qdip_dft.engines.evaluation import Arrangement, Evaluation, FloatArray, Potential
+from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.preset import (
     RELAXATION_SETTINGS,
     load_preset,
@@ -30,6 +31,7 @@ from qdip_dft.engines.preset import (
 from qdip_dft.engines.relaxation.descent import OPTIMISER
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
+from qdip_dft.model.elements import ANIONS, ORGANIC_ELEMENTS, covalent_radii_ang
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.neighbours import Pairs, find_pairs
 
@@ -38,9 +40,6 @@ MODEL_VERSION = "2"
 
 SWITCH_ON_ANG = 5.0
 SWITCH_OFF_ANG = 6.0
-
-NON_METALS = frozenset({"F", "Cl", "Br", "I", "O", "S", "Se", "Te"})
-"""Elements that take the anion's part; carbon, nitrogen, phosphorus and hydrogen belong to molecules."""
 
 BOND_LENGTHS_ANG: dict[frozenset[str], float] = {
     frozenset({"C", "N"}): 1.35,
@@ -171,26 +170,20 @@ def _parameter_table(elements: tuple[str, ...]) -> FloatArray:
 def morse_of(one: str, other: str) -> Morse:
     """Return the well of two elements."""
     pair = frozenset({one, other})
-    radii_ang = _covalent_radius_ang(one) + _covalent_radius_ang(other)
+    radii_ang = float(covalent_radii_ang((one, other)).sum())
     if pair in BOND_LENGTHS_ANG:
         return Morse(depth_ev=4.0, steepness_per_ang=3.5, distance_ang=BOND_LENGTHS_ANG[pair])
     if pair in CONTACTS_ANG:
         return Morse(depth_ev=0.1, steepness_per_ang=2.0, distance_ang=CONTACTS_ANG[pair])
-    if _is_metal(one) != _is_metal(other) and pair & NON_METALS:
+    if _is_metal(one) != _is_metal(other) and pair & ANIONS:
         return Morse(depth_ev=1.0, steepness_per_ang=1.3, distance_ang=1.14 * radii_ang)
-    if "H" in pair and pair & NON_METALS:
+    if "H" in pair and pair & ANIONS:
         return Morse(depth_ev=0.2, steepness_per_ang=1.5, distance_ang=1.55 * radii_ang)
     return Morse(depth_ev=0.05, steepness_per_ang=1.2, distance_ang=min(1.55 * radii_ang, LONGEST_CONTACT_ANG))
 
 
 def _is_metal(symbol: str) -> bool:
-    return symbol not in NON_METALS | {"C", "N", "H", "P"}
-
-
-def _covalent_radius_ang(symbol: str) -> float:
-    from ase.data import atomic_numbers, covalent_radii
-
-    return float(covalent_radii[atomic_numbers[symbol]])
+    return symbol not in ANIONS | ORGANIC_ELEMENTS | {"P"}
 
 
 def _unknown_potential(name: str) -> EngineError:

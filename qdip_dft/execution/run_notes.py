@@ -22,9 +22,8 @@ from pydantic import ValidationError
 from qdip_dft.model.base import Record
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.study import StudySpec
-from qdip_dft.storage.results_folder import ResultsFolder
+from qdip_dft.storage.results_folder import NOTES_FILE, ResultsFolder
 
-NOTES_FILE = "run.json"
 WRITE_EVERY_S = 1.0
 """How often the steps of a calculation are written down, in s."""
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from qdip_dft.execution.failures import Failure, list_failures
 from qdip_dft.execution.run_notes import RunningCalculation, RunNotes
 from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.steps import Part
 from qdip_dft.model.calculation import Freedom
+from qdip_dft.model.terms import TERM_OF_PART
 from qdip_dft.planning.plan import PlannedCalculation, StudyPlan, estimate_seconds
 
 if TYPE_CHECKING:
@@ -29,16 +29,6 @@ MIN_MEASURED = 3
 
 MAX_ASKED = 100
 """How many calculations of the folder are asked for their times."""
-
-TERM_OF_PART = {
-    Part.DOT_BULK.value: "bulk",
-    Part.BULK.value: "bulk",
-    Part.STRAINED_BULK.value: "strain",
-    Part.FILM_SLAB.value: "surface",
-    Part.DOT_SLAB.value: "binding",
-    Part.INTERFACE.value: "binding",
-}
-"""The term that needs a part; any other part is a row of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,10 +58,10 @@ from qdip_dft.model.stabilization import (
     Hull,
     Stabilization,
     StabilizationDoc,
-    Terms,
 )
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import PhaseRole, StudySpec
+from qdip_dft.model.terms import Terms
 
 Described = TypeVar("Described", CandidateResult, DecompositionResult)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +23,7 @@ from qdip_dft.flows.steps import CandidateGeometry, Part, Step, Structures, Stud
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from qdip_dft.model.registry import RegistryFinding, RegistryScan, RegistryScanTask
+from qdip_dft.model.snapping import ceil_whole
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec, TurnChoice
 from qdip_dft.tasks.screening import name_registry_scan
@@ -120,7 +120,7 @@ def make_task(
 def _count_dot_planes(steps: StudySteps, candidate: Candidate) -> int:
     """Return the lattice planes of the dot in a screening, never more than in the study."""
     face = orient_face(steps.crystals[candidate.dot], candidate.dot_plane)
-    return min(candidate.dot_cut.n_planes, ceil(SCREENED_DOT_ANG / plane_spacing_ang(face.oriented) - 1e-6) + 1)
+    return min(candidate.dot_cut.n_planes, int(ceil_whole(SCREENED_DOT_ANG / plane_spacing_ang(face.oriented))) + 1)
 
 
 def _move_in_plane(slab: StructureRecord, displacement_ang: Array) -> StructureRecord:

@@ -22,6 +22,7 @@ from qdip_dft.model.calculation import Level
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.terms import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.model.uncertainty import VariationKind, VariedFilm
 
 
@@ -127,7 +128,7 @@ def describe_sample(sample: Variation, resolution: Resolution, *, steps: StudySt
         tag=sample.steps.tag,
         film=sample.film.label,
         role=candidate.role,
-        **{name: getattr(result, name) for name in _TERMS},
+        **{name: getattr(result, name) for name in (*TERM_FIELDS, TOTAL_FIELD)},
         n_formula_units=candidate.n_formula_units,
         area_ang2=result.area_ang2,
         n_film_planes=candidate.n_film_planes,
@@ -136,6 +137,3 @@ def describe_sample(sample: Variation, resolution: Resolution, *, steps: StudySt
         theory=theory,
         calculations=result.calculations,
     )
-
-
-_TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")

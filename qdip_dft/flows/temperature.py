@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from qdip_dft import __version__
-from qdip_dft.analysis.free_energy import compare_phases, compare_sampled
+from qdip_dft.analysis.free_energy import compare_phases
 from qdip_dft.builders.cages import count_orientations
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.errors import StudyError
@@ -18,7 +18,7 @@ from qdip_dft.flows.vibrations import VibratingCrystal
 from qdip_dft.model.calculation import Freedom, Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.model.temperature import PhaseVibrations, SampledDifference, TemperatureDoc
+from qdip_dft.model.temperature import PhaseVibrations, TemperatureDoc
 
 ASSUMPTIONS = (
     "vibrations are harmonic, at the volume of the static minimum: no thermal expansion",
@@ -85,7 +85,6 @@ def assemble_temperature(
     theory: LevelOfTheory,
     temperatures_k: Sequence[float],
     min_length_ang: float,
-    sampled_k: Sequence[float] = (),
 ) -> TemperatureDoc:
     """Return the result against temperature.
 
@@ -101,8 +100,6 @@ def assemble_temperature(
         The temperatures.
     min_length_ang
         Least thickness of the supercells.
-    sampled_k
-        The temperatures at which the unstrained bulks were sampled.
     """
     static = document.stabilization
     off_dot, on_dot = (
@@ -125,7 +122,6 @@ def assemble_temperature(
         off_dot=off_dot,
         on_dot=on_dot,
         assumptions=(*ASSUMPTIONS, ROTATION) if has_molecules else ASSUMPTIONS,
-        sampled_off_dot=_compare_sampled(phases, sampled_k) if sampled_k else None,
         versions={
             "qdip_dft": __version__,
             "phonopy": version("phonopy"),
@@ -133,10 +129,3 @@ def assemble_temperature(
         },
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _compare_sampled(
-    phases: dict[tuple[str, bool], PhaseVibrations], temperatures_k: Sequence[float]
-) -> SampledDifference:
-    black, competitor = phases["black", False], phases["competitor", False]
-    return compare_sampled(black.sampled, competitor.sampled, temperatures_k=temperatures_k)

@@ -18,7 +18,7 @@ from qdip_dft.library.contacts import (
     symbols_of,
 )
 from qdip_dft.library.crystals import count_ions
-from qdip_dft.library.reading import MIN_CONTACT_RATIO
+from qdip_dft.model.elements import CLOSEST_COVALENT_RATIO, HALIDES, MIN_HYDROGEN_HALIDE_ANG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,16 +27,11 @@ if TYPE_CHECKING:
 
     from qdip_dft.model.material import Crystal
 
-MIN_HYDROGEN_HALIDE_ANG = 2.5
-"""Shortest H···X contact of a sound starting structure."""
-
 MAX_BOND_ERROR_ANG = 0.05
 """Largest deviation of a molecule's bond length from the library's geometry."""
 
 MAX_VOLUME_ERROR = 1e-3
 """Largest relative deviation of a catalogued phase's volume per formula unit."""
-
-_HALIDES = frozenset({"F", "Cl", "Br", "I"})
 
 
 class Finding(NamedTuple):
@@ -77,7 +72,7 @@ def _check_contacts(structure: Structure) -> Finding:
     closest = min(pairs, key=lambda pair: pair.distance_ang / covalent_sum_ang(structure, pair))
     ratio = closest.distance_ang / covalent_sum_ang(structure, closest)
     named = name_pair(structure, closest)
-    return Finding("shortest contact", ratio >= MIN_CONTACT_RATIO, f"{named}, {ratio:.2f} of the covalent radii")
+    return Finding("shortest contact", ratio >= CLOSEST_COVALENT_RATIO, f"{named}, {ratio:.2f} of the covalent radii")
 
 
 def _check_space_group(crystal: Crystal, molecules: list[list[int]]) -> Finding:
@@ -119,7 +114,7 @@ def _check_hydrogen_bonds(structure: Structure) -> Finding:
     contacts = [
         pair
         for pair in find_pairs(structure, ratio=2.5)
-        if "H" in (names := symbols_of(structure, pair)) and _HALIDES & set(names)
+        if "H" in (names := symbols_of(structure, pair)) and set(HALIDES) & set(names)
     ]
     if not contacts:
         return Finding("H···X", True, "no contact")

@@ -6,15 +6,17 @@ import difflib
 import importlib.resources
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qdip_dft.errors import StructureError, StudyError
-from qdip_dft.model.material import Catalogue
+from qdip_dft.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pymatgen.core import Molecule
+
+    from qdip_dft.model.material import Catalogue
 
 
 def load_catalogue() -> Catalogue:
@@ -26,6 +28,15 @@ def load_catalogue() -> Catalogue:
         When the library is missing or its list cannot be read.
     """
     return _read_catalogue(find_collection("structures") / "catalogue.yaml")
+
+
+def list_filed_phases() -> list[dict[str, Any]]:
+    """Return the phases of the crystal library as they are filed.
+
+    Nothing is checked, so that a list of them appears at once; `load_catalogue` checks.
+    """
+    phases: list[dict[str, Any]] = _read_filed_catalogue(find_collection("structures") / "catalogue.yaml")["phases"]
+    return phases
 
 
 def find_structure(name_or_path: str | Path) -> Path:
@@ -123,17 +134,30 @@ def find_collection(name: str) -> Path:
 
 @cache
 def _read_catalogue(path: Path) -> Catalogue:
+    from qdip_dft.model.material import Catalogue
+
+    try:
+        return Catalogue.model_validate(_read_filed_catalogue(path))
+    except ValueError as error:
+        raise _unreadable_catalogue(path, error) from error
+
+
+def _read_filed_catalogue(path: Path) -> Any:
     import yaml
 
     try:
-        return Catalogue.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise StructureError(
-            f"the catalogue {path} cannot be read",
-            limit=" ".join(str(error).split())[:400],
-            why="no phase can be looked up",
-            remedy="repair the file; `python scripts/build_structures.py` writes it anew in a checkout",
-        ) from error
+        raise _unreadable_catalogue(path, error) from error
+
+
+def _unreadable_catalogue(path: Path, error: Exception) -> StructureError:
+    return StructureError(
+        f"the catalogue {path} cannot be read",
+        limit=" ".join(str(error).split())[:400],
+        why="no phase can be looked up",
+        remedy="repair the file; `python scripts/build_structures.py` writes it anew in a checkout",
+    )
 
 
 def _name_nearest(name: str, known: Iterable[str]) -> str:

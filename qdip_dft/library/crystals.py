@@ -11,6 +11,7 @@ from qdip_dft.errors import StructureError
 from qdip_dft.library.collections import find_structure, load_catalogue
 from qdip_dft.library.contacts import find_molecules, name_atoms
 from qdip_dft.library.reading import read_structure
+from qdip_dft.model.elements import CHALCOGENIDES, HALIDES
 from qdip_dft.model.material import CatalogueEntry, Crystal
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ COMMON_CHARGES: dict[str, int] = (
     dict.fromkeys(("Li", "Na", "K", "Rb", "Cs", "Ag", "Cu"), 1)
     | dict.fromkeys(("Mg", "Ca", "Sr", "Ba", "Zn", "Cd", "Hg", "Ge", "Sn", "Pb"), 2)
     | dict.fromkeys(("Al", "Ga", "In", "Sb", "Bi"), 3)
-    | dict.fromkeys(("F", "Cl", "Br", "I"), -1)
-    | dict.fromkeys(("O", "S", "Se", "Te"), -2)
+    | dict.fromkeys(HALIDES, -1)
+    | dict.fromkeys(CHALCOGENIDES, -2)
 )
 """Formal charge in e that an element of a user's file is given when nothing else is said."""
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from qdip_dft.errors import StructureError
 from qdip_dft.library.contacts import covalent_sum_ang, find_pairs, name_pair
+from qdip_dft.model.elements import CLOSEST_COVALENT_RATIO
+from qdip_dft.model.snapping import snap_zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure, SymmOp
     from pymatgen.io.cif import CifParser
-
-MIN_CONTACT_RATIO = 0.75
-"""Shortest allowed contact as a fraction of the sum of the covalent radii (Cordero 2008)."""
 
 MIN_VOLUME_ANG3_PER_ATOM = 2.0
 """A denser cell is wrong in any case; diamond has 5.7 Å³ per atom."""
@@ -59,17 +58,22 @@ _READ_ERRORS = (
 def read_structure(path: Path) -> Structure:
     """Read a CIF, POSCAR or extended XYZ file in its own axes, without oxidation states, and gate it.
 
+    A lattice made from lengths and angles gets the exact zeros that cos 90° misses by the last bit.
+
     Raises
     ------
     StructureError
         When it is unreadable, empty, partially occupied or has atoms on top of each other.
     """
+    from pymatgen.core import Lattice
+
     reader = _choose_reader(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             structure = reader(path)
             structure.remove_oxidation_states()
+            structure.lattice = Lattice(snap_zeros(structure.lattice.matrix))
             _require_sound(structure, path.name)
     except _READ_ERRORS as error:
         raise _unreadable(path.name, f"{type(error).__name__}: {error}") from error
@@ -182,12 +186,12 @@ def _require_sound(structure: Structure, name: str) -> None:
         )
     if structure.volume / len(structure) < MIN_VOLUME_ANG3_PER_ATOM:
         raise _too_close(f"{name} has {structure.volume / len(structure):.3g} Å³ per atom", "at least 2 Å³ are needed")
-    closest = min(find_pairs(structure, ratio=MIN_CONTACT_RATIO), key=lambda pair: pair.distance_ang, default=None)
+    closest = min(find_pairs(structure, ratio=CLOSEST_COVALENT_RATIO), key=lambda pair: pair.distance_ang, default=None)
     if closest is not None:
-        limit_ang = MIN_CONTACT_RATIO * covalent_sum_ang(structure, closest)
+        limit_ang = CLOSEST_COVALENT_RATIO * covalent_sum_ang(structure, closest)
         raise _too_close(
             f"{name_pair(structure, closest)} in {name}",
-            f"at least {limit_ang:.2f} Å are needed, {MIN_CONTACT_RATIO} of the sum of the covalent radii",
+            f"at least {limit_ang:.2f} Å are needed, {CLOSEST_COVALENT_RATIO} of the sum of the covalent radii",
         )
 
 

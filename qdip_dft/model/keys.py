@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom, LevelOfTheory
 from qdip_dft.model.registry import RegistryScanTask
-from qdip_dft.model.sampling import CouplingTask, SamplingTask
+from qdip_dft.model.snapping import ceil_whole
 from qdip_dft.model.structure import StructureRecord
 
 POSITION_ROUNDING_ANG = 1e-4
@@ -27,9 +27,6 @@ POSITION_ROUNDING_ANG = 1e-4
 GRID_OFFSET = 0.137
 """Shift of the rounding grid in units of its spacing: without it, high-symmetry sites such as 1/2 and lattice constants
 of few digits lie exactly between two grid points, where a rounding error would change the key."""
-
-TRAJECTORY_VERSIONS = {"SamplingTask": 1, "CouplingTask": 2}
-"""Raised whenever the same run would give other numbers."""
 
 KEY_NAMESPACE = UUID("6f1c3a52-5d1e-4a63-9a54-6d0f2f2f8d11")
 """Namespace of the job ids; never change it."""
@@ -66,16 +63,6 @@ def registry_scan_key(task: RegistryScanTask, theory: LevelOfTheory) -> str:
     return _digest(content)
 
 
-def trajectory_key(task: SamplingTask | CouplingTask, theory: LevelOfTheory) -> str:
-    """Return the key of a trajectory (64 hexadecimal digits): everything asked but the label, and the theory."""
-    content = {
-        "trajectory": [type(task).__name__, TRAJECTORY_VERSIONS[type(task).__name__]],
-        "task": task.model_dump(mode="json", exclude={"label"}),
-        "theory": theory.model_dump(mode="json"),
-    }
-    return _digest(content)
-
-
 def _digest(content: Mapping[str, object]) -> str:
     """Return the SHA-256 of plain data as canonical JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -99,7 +86,7 @@ def _canonical_structure(structure: StructureRecord) -> dict[str, JsonValue]:
 def _canonical_order(structure: StructureRecord) -> tuple[list[int], NDArray[np.int_]]:
     """Return the site order by element and wrapped position, and the positions in whole units of the rounding."""
     lengths = np.linalg.norm(np.array(structure.lattice_ang), axis=1)
-    divisions = np.maximum(np.round(lengths / POSITION_ROUNDING_ANG), 1).astype(int)
+    divisions = np.maximum(ceil_whole(lengths / POSITION_ROUNDING_ANG - 0.5), 1).astype(int)  # halves go down
     wrapped = _round_to_grid(np.array(structure.frac_coords) * divisions) % divisions
     order = sorted(range(structure.n_atoms), key=lambda i: (structure.species[i], *wrapped[i]))
     return order, wrapped

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-CLOSEST_COVALENT_RATIO = 0.75
-"""Atoms that are nearer than this times the sum of their covalent radii overlap."""
+from qdip_dft.model.elements import covalent_radii_ang
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,19 @@ class Pairs:
     vectors_ang: NDArray[np.float64]
     distances_ang: NDArray[np.float64]
 
+    def __getitem__(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Pairs:
+        """Some of the pairs."""
+        indices = (self.first[chosen], self.second[chosen], self.images[chosen])
+        return Pairs(*indices, self.vectors_ang[chosen], self.distances_ang[chosen])
+
+    def covalent_sums_ang(self, species: Sequence[str]) -> NDArray[np.float64]:
+        """Sum of the covalent radii of each pair in Å."""
+        radii = covalent_radii_ang(species)
+        return np.asarray(radii[self.first] + radii[self.second])
+
 
 def find_pairs(positions_ang: NDArray[np.float64], lattice_ang: NDArray[np.float64], *, cutoff_ang: float) -> Pairs:
-    """Return all pairs of atoms closer than the cutoff, in an order that depends on the positions only."""
+    """Return all pairs of atoms closer than the cutoff, sorted by the atoms and the image."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     coordinates = np.ascontiguousarray(positions_ang)
@@ -43,10 +53,20 @@ def find_pairs(positions_ang: NDArray[np.float64], lattice_ang: NDArray[np.float
     first, second, images, _ = find_points_in_spheres(
         coordinates, coordinates, r=cutoff_ang, pbc=np.ones(3, dtype=np.int64), lattice=lattice, tol=1e-8
     )
-    keep = _appears_once(first, second, images)
+    keep = np.flatnonzero(_appears_once(first, second, images))
+    keep = keep[np.lexsort((*images[keep].T[::-1], second[keep], first[keep]))]
     first, second, images = first[keep], second[keep], images[keep]
     vectors = coordinates[second] + images @ lattice - coordinates[first]
     return Pairs(first, second, images.astype(np.int64), vectors, np.linalg.norm(vectors, axis=1))
+
+
+def find_close_pairs(
+    species: Sequence[str], positions_ang: NDArray[np.float64], lattice_ang: NDArray[np.float64], *, ratio: float
+) -> Pairs:
+    """Return all pairs of atoms closer than `ratio` times the sum of their covalent radii."""
+    longest_ang = 2.0 * ratio * float(covalent_radii_ang(species).max())
+    pairs = find_pairs(positions_ang, lattice_ang, cutoff_ang=longest_ang)
+    return pairs[pairs.distances_ang < ratio * pairs.covalent_sums_ang(species)]
 
 
 def _appears_once(

@@ -31,9 +31,10 @@ from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.registry import RegistryFinding
 from qdip_dft.model.study import PhaseRole, StudySpec
+from qdip_dft.model.terms import Terms
 from qdip_dft.model.uncertainty import Uncertainty
+from qdip_dft.model.versions import STABILIZATION_SCHEMA_VERSION
 
-STABILIZATION_SCHEMA_VERSION: Final = 4
 FORMULA_VERSION: Final = 2
 """Raised whenever the definition of a number changes.  1: every film at its own n; 2: all at one coverage n*."""
 
@@ -47,16 +48,6 @@ UNITS = {
     "strains": "fraction; negative: compressed",
 }
 SIGN_CONVENTION = "stabilization = black - competitor at one coverage; negative: the black phase is favoured"
-
-
-class Terms(Record):
-    """The four terms and their sum, in eV per formula unit; None where a calculation is missing."""
-
-    bulk_ev_per_fu: float | None
-    strain_ev_per_fu: float | None
-    surface_ev_per_fu: float | None
-    binding_ev_per_fu: float | None
-    total_ev_per_fu: float | None
 
 
 class ChemicalPotentials(Record):

@@ -6,9 +6,8 @@ from typing import Final, Literal
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import Level, LevelOfTheory
-from qdip_dft.model.structure import Vector
 
-TEMPERATURE_SCHEMA_VERSION: Final = 1
+TEMPERATURE_SCHEMA_VERSION: Final = 2
 
 TEMPERATURE_UNITS = {
     "_ev_per_fu": "eV per formula unit of the host",
@@ -71,79 +70,6 @@ class HarmonicFreeEnergy(Record):
     missing: str | None
 
 
-class SampledFreeEnergy(Record):
-    """Free energy of a crystal at one temperature and zero pressure, sampled with the potential.
-
-    F = static + reference + anharmonic + quantum, per formula unit.  See `qdip_dft.flows.sampled_crystals`.
-
-    Parameters
-    ----------
-    temperature_k
-        Temperature.
-    n_atoms
-        Atoms in the sampled supercell.
-    lattice_ang
-        Mean lattice vectors of the crystal's cell at this temperature and zero pressure, as rows, within the crystal
-        system of its phase; None before they are known.
-    static_ev_per_fu
-        Potential energy in that cell, atoms relaxed.
-    reference_ev_per_fu
-        Classical free energy of the harmonic reference.
-    n_replaced, n_modes
-        How many modes of the reference were imaginary, or too soft, and are made up; and of how many.
-    differences_ev_per_fu
-        Averages ⟨U − U_ref⟩ at the values of λ in ``couplings``.
-    anharmonic_ev_per_fu
-        Their integral over λ.
-    quantum_ev_per_fu
-        Quantum less classical free energy of the reference.
-    free_energy_ev_per_fu, error_ev_per_fu
-        The sum and its standard error; None when it is missing.
-    displacement_ang
-        Largest mean displacement of an atom from its site at the largest λ; far from 0 if the crystal became another.
-    missing
-        Why there is no free energy; None when there is.
-    trajectories
-        Keys of the runs, by step.
-    """
-
-    temperature_k: float
-    n_atoms: int
-    lattice_ang: tuple[Vector, Vector, Vector] | None = None
-    static_ev_per_fu: float | None = None
-    reference_ev_per_fu: float | None = None
-    n_replaced: int | None = None
-    n_modes: int | None = None
-    couplings: tuple[float, ...] = ()
-    differences_ev_per_fu: tuple[float, ...] = ()
-    anharmonic_ev_per_fu: float | None = None
-    quantum_ev_per_fu: float | None = None
-    free_energy_ev_per_fu: float | None = None
-    error_ev_per_fu: float | None = None
-    displacement_ang: float | None = None
-    missing: str | None = None
-    trajectories: dict[str, str] = {}
-
-
-class SampledDifference(Record):
-    """Black − competitor from sampled free energies of the unstrained bulks.
-
-    Parameters
-    ----------
-    temperatures_k
-        The temperatures.
-    difference_ev_per_fu, error_ev_per_fu
-        The difference and its standard error; None where one is missing.
-    missing
-        Why, a sentence per reason.
-    """
-
-    temperatures_k: tuple[float, ...]
-    difference_ev_per_fu: tuple[float | None, ...]
-    error_ev_per_fu: tuple[float | None, ...]
-    missing: tuple[str, ...] = ()
-
-
 class PhaseVibrations(Record):
     """A bulk or strained bulk with its vibrations.
 
@@ -168,8 +94,6 @@ class PhaseVibrations(Record):
         Why the vibrations are missing; None when they are there.
     calculations
         Calculation keys, by step.
-    sampled
-        Free energies sampled with the potential; empty where none were asked for.
     """
 
     subject: str
@@ -183,7 +107,6 @@ class PhaseVibrations(Record):
     n_orientations: int | None = None
     missing: str | None
     calculations: dict[str, str]
-    sampled: tuple[SampledFreeEnergy, ...] = ()
 
 
 class TemperatureCurve(Record):
@@ -235,11 +158,9 @@ class TemperatureDoc(Record):
         Stabilization of the study plus the difference of the strained bulks' vibrations.
     assumptions
         What is neglected, in words.
-    sampled_off_dot
-        Difference of the unstrained bulks from sampling; None where none was asked for.
     """
 
-    schema_version: Literal[1] = TEMPERATURE_SCHEMA_VERSION
+    schema_version: Literal[2] = TEMPERATURE_SCHEMA_VERSION
     id: str
     level: Level
     theory: LevelOfTheory
@@ -249,7 +170,6 @@ class TemperatureDoc(Record):
     off_dot: TemperatureCurve
     on_dot: TemperatureCurve
     assumptions: tuple[str, ...]
-    sampled_off_dot: SampledDifference | None = None
     units: dict[str, str] = TEMPERATURE_UNITS
     sign_convention: str = TEMPERATURE_SIGN
     versions: dict[str, str]

@@ -11,10 +11,8 @@ from typing import Final
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import LevelOfTheory
+from qdip_dft.model.resolution import COVERAGE_FACTOR
 from qdip_dft.model.study import PhaseRole
-
-COVERAGE_FACTOR: Final = 2.0
-"""Expanded over standard uncertainty: about 95 % for a normal distribution."""
 
 SLOPE_TOLERANCE_EV_PER_FU: Final = 0.003
 """Largest difference of fitted slope and energy of the strained bulk of a series whose films are thick enough."""

@@ -19,6 +19,7 @@ from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.study import StudySpec
 from qdip_dft.planning.plan import PlannedCalculation, StudyPlan, plan_study, read_study, use_engine, validate_study
+from qdip_dft.yaml_text import parse_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def read_studies(name_or_path: str) -> Iterator[tuple[str, StudySpec]]:
 def is_campaign(path: Path) -> bool:
     """Return whether a file asks for many pairs: it names ``dots`` where a study names one ``dot``."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         return False  # the reader of studies says what is wrong with it
     return isinstance(content, dict) and "dots" in content
@@ -121,7 +122,7 @@ def read_campaign(path: Path) -> CampaignSpec:
     StudyError
         With the place and the cure of the first mistakes.
     """
-    content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content: Any = parse_yaml(path.read_text(encoding="utf-8"))
     try:
         return CampaignSpec.model_validate(content)
     except ValidationError as error:

@@ -35,6 +35,7 @@ from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
+from qdip_dft.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -330,7 +331,7 @@ def read_study(name_or_path: str) -> StudySpec:
     """
     path = find_study(name_or_path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(
             f"{path.name} is not readable YAML ({str(error).splitlines()[0]})",

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from qdip_dft.analysis.sentence import write_signed
-from qdip_dft.analysis.verdict import Verdict, judge
-from qdip_dft.model.stabilization import SIGN_CONVENTION, StabilizationDoc
+from qdip_dft.analysis.numbers import write_signed
+from qdip_dft.analysis.verdict import Verdict
+from qdip_dft.model.stabilization import SIGN_CONVENTION
+from qdip_dft.model.terms import TERM_COLUMNS
 from qdip_dft.report.page import render_page
-from qdip_dft.report.tables import TERM_HEADINGS, Cell, write_numbers
+from qdip_dft.report.tables import Cell, write_numbers
+from qdip_dft.results.overview import ResultOverview
 
 ATLAS_SCRIPT = "atlas.js"
 FILTERS = ("dot", "host", "facet", "engine", "level", "formula", "answer")
@@ -81,40 +83,42 @@ class Entry:
         return self.terms[-1]
 
 
-def render_atlas(documents: Sequence[StabilizationDoc], links: Mapping[str, str]) -> str:
+def render_atlas(results: Sequence[ResultOverview], links: Mapping[str, str]) -> str:
     """Return the overview of results as one HTML page that needs no other file and no network.
 
     Parameters
     ----------
-    documents
-        The results.
+    results
+        The results at a glance.
     links
         Where the report of a result lies, seen from the page, by id; those that are absent are not linked.
     """
-    entries = sorted((_describe(d, links.get(d.id)) for d in documents), key=lambda e: (e.dot, e.host, e.facet, e.id))
+    entries = sorted((_describe(r, links.get(r.id)) for r in results), key=lambda e: (e.dot, e.host, e.facet, e.id))
     hosts = sorted({entry.host for entry in entries})
+    fields: dict[str, dict[str, list[Entry]]] = {entry.dot: {host: [] for host in hosts} for entry in entries}
+    for entry in entries:
+        fields[entry.dot][entry.host].append(entry)
     return render_page(
         "atlas.html.j2",
         scripts=(ATLAS_SCRIPT,),
         entries=entries,
         hosts=hosts,
-        matrix={dot: {host: [e for e in entries if (e.dot, e.host) == (dot, host)] for host in hosts}
-                for dot in sorted({entry.dot for entry in entries})},
+        matrix=fields,
         filters={name: sorted({getattr(entry, name) for entry in entries}) for name in FILTERS},
-        headings=TERM_HEADINGS,
+        headings=TERM_COLUMNS,
         scale=[(value, *choose_colours(value)) for value in (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)],
         write_signed=write_signed,
         sign_convention=SIGN_CONVENTION,
     )  # fmt: skip
 
 
-def summarise_atlas(documents: Sequence[StabilizationDoc]) -> list[dict[str, JsonValue]]:
+def summarise_atlas(results: Sequence[ResultOverview]) -> list[dict[str, JsonValue]]:
     """Return the results as plain mappings, numbers in full, in eV per formula unit."""
     rows: list[dict[str, JsonValue]] = []
-    for document in documents:
-        entry = _describe(document, None)
+    for result in results:
+        entry = _describe(result, None)
         named: dict[str, JsonValue] = {name: getattr(entry, name) for name in ("id", *FILTERS, "black", "competitor")}
-        terms = {f"{name}_ev_per_fu": cell.value for name, cell in zip(TERM_HEADINGS, entry.terms, strict=True)}
+        terms = {f"{name}_ev_per_fu": cell.value for name, cell in zip(TERM_COLUMNS, entry.terms, strict=True)}
         rows.append(
             {
                 **named,
@@ -149,27 +153,28 @@ def _write_colour(colour: tuple[int, ...]) -> str:
     return "#" + "".join(f"{part:02x}" for part in colour)
 
 
-def _describe(document: StabilizationDoc, link: str | None) -> Entry:
-    difference, coverage = document.stabilization, document.stabilization.coverage_fu_per_ang2
-    sigma = None if difference.interface is None else difference.interface.interface_mev_per_ang2
-    background, ink = choose_colours(difference.total_ev_per_fu)
+def _describe(result: ResultOverview, link: str | None) -> Entry:
+    background, ink = choose_colours(result.total_ev_per_fu)
     black, competitor = (
-        "—" if label is None else label.rpartition("//")[2] for label in (difference.black, difference.competitor)
+        "—" if label is None else label.rpartition("//")[2] for label in (result.black, result.competitor)
     )
     return Entry(
-        id=document.id,
-        dot=document.study.dot.material,
-        host=document.study.host,
-        facet=document.dot_plane,
-        engine=document.study.engine.name,
-        level=document.level.value,
-        formula=f"version {document.formula_version}",
-        answer=WORDS[judge(document)],
+        id=result.id,
+        dot=result.dot,
+        host=result.host,
+        facet=result.facet,
+        engine=result.engine,
+        level=result.level,
+        formula=f"version {result.formula_version}",
+        answer=WORDS[result.verdict],
         black=black,
         competitor=competitor,
-        terms=write_numbers([getattr(difference, f"{name}_ev_per_fu") for name in TERM_HEADINGS]),
-        coverage=Cell("own n" if coverage is None else f"{coverage:.4f}", coverage),
-        sigma=write_numbers((sigma,), decimals=1)[0],
+        terms=write_numbers(result.terms_ev_per_fu),
+        coverage=Cell(
+            "own n" if result.coverage_fu_per_ang2 is None else f"{result.coverage_fu_per_ang2:.4f}",
+            result.coverage_fu_per_ang2,
+        ),
+        sigma=write_numbers((result.interface_mev_per_ang2,), decimals=1)[0],
         link=link,
         background=background,
         ink=ink,

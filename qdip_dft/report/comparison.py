@@ -8,7 +8,7 @@ from io import StringIO
 from pydantic import JsonValue
 
 from qdip_dft.analysis.comparison import PER_AREA_MEV, Comparison, Line, Section
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.stabilization import SIGN_CONVENTION
 from qdip_dft.report.page import render_page

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from qdip_dft.analysis.coverage import interface_ev_per_ang2
 from qdip_dft.analysis.dot_size import Dots, DotsInHost, survey_dots
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
+from qdip_dft.model.resolution import COVERAGE_FACTOR
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
+from qdip_dft.model.terms import TERM_COLUMNS
 from qdip_dft.model.uncertainty import (
-    COVERAGE_FACTOR,
     ErrorComponent,
     TermErrors,
     Uncertainty,
@@ -22,8 +23,6 @@ RADII_ANG = (10.0, 15.0, 20.0, 30.0, 50.0)
 
 LOADINGS = (0.02, 0.05, 0.1, 0.2, 0.3)
 """Volume fractions of dots in that table; random packing of spheres ends at 0.64, dots begin to touch before."""
-
-_TERMS = ("bulk", "strain", "surface", "binding", "total")
 
 
 def list_report_tables(doc: StabilizationDoc) -> tuple[Table, ...]:
@@ -52,7 +51,7 @@ def tabulate_errors(stated: Uncertainty) -> Table:
     return Table(
         title="Error bars of the terms",
         heading="±",
-        columns=tuple(Column(name, "eV/f.u.") for name in _TERMS),
+        columns=tuple(Column(name, "eV/f.u.") for name in TERM_COLUMNS),
         rows=tuple(Row(name, _write_errors(errors)) for name, errors in sides),
         note="one standard uncertainty of what was sampled, at n*; what both sides share cancels in the difference.",
     )
@@ -63,7 +62,7 @@ def tabulate_budget(stated: Uncertainty) -> Table:
     return Table(
         title="Error budget of black − competitor",
         heading="source",
-        columns=tuple(Column(name, "eV/f.u.") for name in _TERMS),
+        columns=tuple(Column(name, "eV/f.u.") for name in TERM_COLUMNS),
         rows=tuple(Row(_name_component(c), _write_errors(c.difference)) for c in stated.components),
         note="one standard uncertainty each; combined: root of the sum of squares, without models.\n"
         "not sampled: no value is known, which is no zero; n/a: does not exist here.",
@@ -79,8 +78,8 @@ def _name_component(component: ErrorComponent) -> str:
 
 def _write_errors(errors: TermErrors | None) -> tuple[Cell, ...]:
     if errors is None:
-        return tuple(Cell("—") for _ in _TERMS)
-    values = [getattr(errors, f"{name}_ev_per_fu") for name in _TERMS]
+        return tuple(Cell("—") for _ in TERM_COLUMNS)
+    values = [getattr(errors, f"{name}_ev_per_fu") for name in TERM_COLUMNS]
     return tuple(Cell(f"{value:.3f}", value) for value in values)
 
 

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pydantic import JsonValue
 
 from qdip_dft.analysis.margins import Margin, find_margins
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.octahedra import CrossBond, Shape, find_cross_bonds, measure_layers, measure_shape
-from qdip_dft.analysis.sentence import find_deciding_term, write_signed
+from qdip_dft.analysis.sentence import find_deciding_term
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.errors import QdipError
 from qdip_dft.model.calculation import CalculationRecord
@@ -18,9 +19,7 @@ from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import load_crystal_record
 from qdip_dft.report.tables import Cell, Column, Row, Table, write_numbers
 from qdip_dft.report.words import find_compared, name_film
-from qdip_dft.units import MEV_PER_EV
-
-ANG2_PER_NM2 = 100.0
+from qdip_dft.units import ANG_PER_NM, MEV_PER_EV
 
 BULK, STRAINED_BULK, DOT_SLAB, FILM_SLAB, INTERFACE = "bulk", "strained bulk", "dot slab", "film slab", "interface"
 """Names under which a candidate lists its calculations."""
@@ -233,7 +232,7 @@ def tabulate_bonds(film: FilmModes) -> Table:
             bond.pair,
             (
                 Cell(str(bond.count), bond.count),
-                _write_plain(ANG2_PER_NM2 * bond.count / film.area_ang2, 2),
+                _write_plain(ANG_PER_NM**2 * bond.count / film.area_ang2, 2),
                 _write_plain(bond.shortest_ang, 2),
                 _write_plain(bond.mean_ang, 2),
                 _write_plain(bond.valence, 2),

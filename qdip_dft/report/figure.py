@@ -14,10 +14,11 @@ from itertools import accumulate, pairwise, takewhile
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.calculation import Level
-from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.terms import Terms
 from qdip_dft.report.summary import count_surface_cells
 from qdip_dft.report.words import (
     ROLE_WORDS,

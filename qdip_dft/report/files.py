@@ -17,7 +17,8 @@ from pydantic import JsonValue
 from qdip_dft.analysis.strip import survey_strip
 from qdip_dft.errors import ResultsError
 from qdip_dft.model.calculation import CalculationRecord
-from qdip_dft.model.stabilization import StabilizationDoc, Terms
+from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.terms import Terms
 from qdip_dft.report.figure import FigureKind, draw_levels, render_figure
 from qdip_dft.report.latex import write_latex
 from qdip_dft.report.size_map import draw_size_map, view_size_map

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qdip_dft.analysis.dot_size import Dots, DotsInHost, survey_dots
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
 from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.words import find_compared, name_facet, name_film
+from qdip_dft.units import ANG_PER_NM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +26,6 @@ _FRAME = FigureFrame(axes_inch=2.3, top_inch=0.5, bottom_inch=0.5, left_inch=0.6
 _N_LEVELS = 11
 _COLOURS = "PuOr_r"
 """Orange favours the competitor, purple the black phase; told apart without red and green."""
-
-_ANG_PER_NM = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def _fill(axes: Axes, view: SizeMap, figure: Figure, bar: tuple[float, float, fl
 
     differences, errors = view.evaluate()
     largest = float(np.quantile(np.abs(differences), 0.98)) or 1.0
-    grid = _RADII_ANG / _ANG_PER_NM, 100.0 * _LOADINGS
+    grid = _RADII_ANG / ANG_PER_NM, 100.0 * _LOADINGS
     levels = MaxNLocator(_N_LEVELS, symmetric=True).tick_values(-largest, largest)
     filled = axes.contourf(*grid, differences, levels=levels, cmap=_COLOURS, extend="both")
     _outline(axes, grid, differences, style="solid")
@@ -111,7 +110,7 @@ def describe_size_map(view: SizeMap) -> str:
     """Say in words what the map shows."""
     corners = [Dots(10.0, 0.3), Dots(50.0, 0.02)]
     spoken = " and ".join(
-        f"{write_signed(view.dots.difference_ev_per_fu(case))} for dots of {case.radius_ang / _ANG_PER_NM:.0f} nm at "
+        f"{write_signed(view.dots.difference_ev_per_fu(case))} for dots of {case.radius_ang / ANG_PER_NM:.0f} nm at "
         f"{case.loading:.0%}"
         for case in corners
     )

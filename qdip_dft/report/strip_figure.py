@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.strip import PhaseStrip, Strip
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.report.structure_scene import Array, Scene, covalent_radii_ang, set_scene
+from qdip_dft.model.elements import ALKALI_METALS, ORGANIC_ELEMENTS, covalent_radii_ang
+from qdip_dft.report.structure_scene import Array, Scene, set_scene
 from qdip_dft.results.structure_export import LabelledStructure
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _COLOURS = {"Cs": "#5fb7ad", "Rb": "#8fc7c0", "Pb": "#5b6470", "H": "#f4f4f4", "
 _RADIUS_SCALE = 0.72
 """Drawn radius over covalent radius."""
 
-_ALKALI = frozenset({"Li", "Na", "K", "Rb", "Cs"})
 _ALKALI_SCALE = 0.75
 """Alkali ions would hide the octahedra at their covalent size."""
 
@@ -40,8 +40,6 @@ _DEPTH_STEPS = 24
 
 _COLUMN_ANG = 0.6
 """Atoms nearer than about this in the picture count as one column."""
-
-_MOLECULAR = frozenset({"H", "C", "N", "O"})
 
 _MAX_WIDTH_INCH, _MAX_VIEW_HEIGHT_INCH, _MIN_WIDTH_INCH = 7.2, 5.2, 5.0
 _MAX_SCALE_INCH_PER_ANG = 0.16
@@ -176,7 +174,7 @@ def _look_from_above(scene: Scene, *, slice_ang: float | None) -> _View:
 
 def _count_columns(scene: Scene, right: Array) -> float:
     """Return how many columns of framework atoms are seen per Å of width."""
-    is_framework = np.array([symbol not in _MOLECULAR for symbol in scene.species])
+    is_framework = np.array([symbol not in ORGANIC_ELEMENTS for symbol in scene.species])
     if not is_framework.any():
         return 0.0
     across = scene.positions_ang[is_framework] @ right
@@ -324,7 +322,7 @@ def colour_element(symbol: str) -> str:
 
 def find_drawn_radius_ang(symbol: str) -> float:
     """Return the radius in Å with which an atom is drawn."""
-    shrink = _ALKALI_SCALE if symbol in _ALKALI else 1.0
+    shrink = _ALKALI_SCALE if symbol in ALKALI_METALS else 1.0
     return float(_RADIUS_SCALE * shrink * covalent_radii_ang([symbol])[0])
 
 

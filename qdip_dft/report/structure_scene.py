@@ -15,7 +15,7 @@ from math import ceil, gcd
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.builders.ions import ORGANIC_ELEMENTS
+from qdip_dft.model.elements import ALKALI_METALS, ANIONS, BOND_RATIO, ORGANIC_ELEMENTS, covalent_radii_ang
 from qdip_dft.results.structure_export import LabelledStructure
 
 Array = NDArray[np.float64]
@@ -29,14 +29,8 @@ BORDER = 0.02
 LEAST_WIDTH_ANG = 9.0
 """A narrower cell is repeated until the picture is at least as wide."""
 
-LAYER_GAP_ANG = 0.9
-"""Ions closer than this in height belong to one layer."""
-
-BOND_RATIO = 1.25
-"""Two atoms are bonded up to this times the sum of their covalent radii."""
-
-_ALKALI = frozenset({"Li", "Na", "K", "Rb", "Cs"})
-_ANIONS = frozenset({"F", "Cl", "Br", "I", "O", "S", "Se", "Te"})
+RUMPLING_ANG = 0.9
+"""Ions closer than this in height belong to one drawn layer: relaxed layers are rumpled more than those as cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +187,7 @@ def _repeat_ions(
 def _find_layers(centres_ang: Array, labels: Sequence[str]) -> tuple[Layer, ...]:
     order = np.argsort(centres_ang[:, 2], kind="stable")
     heights = centres_ang[order, 2]
-    breaks = np.flatnonzero(np.diff(heights) > LAYER_GAP_ANG) + 1
+    breaks = np.flatnonzero(np.diff(heights) > RUMPLING_ANG) + 1
     return tuple(
         Layer(float(centres_ang[group, 2].mean()), name_composition([labels[k] for k in group]))
         for group in np.split(order, breaks)
@@ -204,7 +198,7 @@ def name_composition(labels: Sequence[str]) -> str:
     """Return the ions per smallest whole unit, such as ``PbI2``: molecules first, anions last."""
     counts = Counter(labels)
     divisor = gcd(*counts.values())
-    ordered = sorted(counts, key=lambda label: (label in _ANIONS, _electronegativity(label), label))
+    ordered = sorted(counts, key=lambda label: (label in ANIONS, _electronegativity(label), label))
     return "".join(f"{label}{_number(counts[label] // divisor)}" for label in ordered)
 
 
@@ -236,17 +230,10 @@ def _find_bonds(positions: Array, species: Sequence[str]) -> NDArray[np.int_]:
 
 def _is_bond(first: str, second: str) -> bool:
     pair = {first, second}
-    if pair & _ALKALI or pair == {"H"}:
+    if pair & ALKALI_METALS or pair == {"H"}:
         return False
     return (
         pair <= ORGANIC_ELEMENTS
         or pair == {"P"}
-        or (len(pair & _ANIONS) == 1 and len(pair) == 2 and not pair & {"H", "C", "N"})
+        or (len(pair & ANIONS) == 1 and len(pair) == 2 and not (pair - ANIONS) & ORGANIC_ELEMENTS)
     )
-
-
-def covalent_radii_ang(species: Sequence[str]) -> Array:
-    """Return the covalent radius of each atom in Å (Cordero et al., Dalton Trans. 2008, 2832)."""
-    from ase.data import atomic_numbers, covalent_radii
-
-    return np.array([covalent_radii[atomic_numbers[symbol]] for symbol in species])

@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from qdip_dft.analysis.sentence import (
-    find_deciding_term,
-    find_error_ev_per_fu,
-    write_signed,
-    write_with_error,
-)
+from qdip_dft.analysis.numbers import write_signed
+from qdip_dft.analysis.sentence import find_deciding_term, find_error_ev_per_fu, write_with_error
 from qdip_dft.analysis.strip import survey_strip
 from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.calculation import CalculationRecord, Freedom

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qdip_dft.analysis.coverage import interface_energies
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.ranking import PhaseRanking, average_stabilization_ev_per_fu, rank_candidates
-from qdip_dft.analysis.sentence import write_signed
 from qdip_dft.analysis.strip import PhaseStrip, Strip, survey_strip
 from qdip_dft.model.stabilization import (
     CandidateResult,
@@ -15,9 +15,9 @@ from qdip_dft.model.stabilization import (
     InterfaceEnergies,
     Stabilization,
     StabilizationDoc,
-    Terms,
 )
 from qdip_dft.model.study import OrientationPolicy
+from qdip_dft.model.terms import TERM_COLUMNS, Terms
 from qdip_dft.report.summary import count_surface_cells, find_selected
 from qdip_dft.report.words import (
     ROLE_WORDS,
@@ -30,8 +30,6 @@ from qdip_dft.report.words import (
     name_film_and_termination,
     write_strains,
 )
-
-TERM_HEADINGS = ("bulk", "strain", "surface", "binding", "total")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +134,7 @@ def tabulate_terms(doc: StabilizationDoc) -> Table:
     return Table(
         title=f"The four terms at {describe_coverage(doc)}" if doc.formula_version > 1 else "The four terms",
         heading="phase",
-        columns=tuple(Column(name, "eV/f.u.") for name in TERM_HEADINGS),
+        columns=tuple(Column(name, "eV/f.u.") for name in TERM_COLUMNS),
         rows=tuple(rows),
         note=_explain_zero(doc),
         result=difference if doc.study.has_competitor else None,
@@ -153,7 +151,7 @@ def tabulate_bx2_rich(doc: StabilizationDoc, answer: Stabilization) -> Table:
     return Table(
         title=f"The four terms, {bx2}-rich",
         heading="phase",
-        columns=tuple(Column(name, "eV/f.u.") for name in TERM_HEADINGS),
+        columns=tuple(Column(name, "eV/f.u.") for name in TERM_COLUMNS),
         rows=tuple(
             Row(name_film(film), write_numbers(_list_terms(count_from_lowest(doc, film.at_bx2_rich)))) for film in films
         ),
@@ -315,7 +313,7 @@ def write_numbers(values: Sequence[float | None], *, decimals: int = 3) -> tuple
 def _make_phase_row(doc: StabilizationDoc, phase: str, role: str) -> Row:
     result = find_selected(doc, phase)
     if result is None:
-        return Row(f"{role} {phase}", write_numbers((None,) * len(TERM_HEADINGS)))
+        return Row(f"{role} {phase}", write_numbers((None,) * len(TERM_COLUMNS)))
     return Row(f"{role} {name_film(result)}", write_numbers(_list_terms(count_from_lowest(doc, result))))
 
 

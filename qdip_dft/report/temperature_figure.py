@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from qdip_dft.model.temperature import SampledDifference, TemperatureDoc
+from qdip_dft.model.temperature import TemperatureDoc
 from qdip_dft.units import MEV_PER_EV
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COLOURS = {"off the dot": "#b8860b", "on the dot": "#1f4e79"}
 
@@ -35,8 +31,6 @@ def draw_temperature(document: TemperatureDoc, path: Path) -> Path:
         lower, upper = _in_mev(curve.lower_ev_per_fu), _in_mev(curve.upper_ev_per_fu)
         axes.plot(document.temperatures_k, lower, color=colour, label=name)
         axes.fill_between(document.temperatures_k, lower, upper, color=colour, alpha=0.25)
-    if document.sampled_off_dot is not None:
-        _draw_sampled(axes, document.sampled_off_dot)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("temperature (K)")
     axes.set_ylabel("black − competitor (meV/f.u.)\nnegative: black favoured")
@@ -44,17 +38,6 @@ def draw_temperature(document: TemperatureDoc, path: Path) -> Path:
     axes.legend(frameon=False)
     figure.savefig(path)
     return path
-
-
-def _draw_sampled(axes: Axes, sampled: SampledDifference) -> None:
-    values = zip(sampled.temperatures_k, sampled.difference_ev_per_fu, sampled.error_ev_per_fu, strict=True)
-    known = [(kelvin, MEV_PER_EV * f, MEV_PER_EV * e) for kelvin, f, e in values if f is not None and e is not None]
-    if known:
-        kelvins, differences, errors = zip(*known, strict=True)
-        axes.errorbar(
-            kelvins, differences, yerr=errors, color=COLOURS["off the dot"], fmt="o", capsize=3,
-            label="off the dot, sampled",
-        )  # fmt: skip
 
 
 def _in_mev(energies_ev: tuple[float | None, ...]) -> list[float]:

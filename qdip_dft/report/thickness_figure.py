@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qdip_dft.analysis.coverage import interface_ev_per_ang2
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.thickness import ThicknessLine, find_thickness_line
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
@@ -20,13 +20,12 @@ from qdip_dft.model.uncertainty import CriticalSize, Uncertainty, VariationKind
 from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
 from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.words import find_compared, name_facet, name_film
-from qdip_dft.units import MEV_PER_EV
+from qdip_dft.units import ANG_PER_NM, MEV_PER_EV
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ANG_PER_NM = 10.0
 _FRAME = FigureFrame(axes_inch=2.2, top_inch=0.75, bottom_inch=0.5, left_inch=0.66, right_inch=0.15)
 _LINE_COLOUR, _CRITICAL_COLOUR, _ZERO_COLOUR = "#0072b2", "#1a1a1a", "#bbbbbb"
 _STRAINED_BULK, _BULK = "strained bulk", "bulk"
@@ -288,7 +287,7 @@ def describe_thickness(view: ThicknessView) -> str:
     """Say in words what the figure shows."""
     computed = " and ".join(f"{thickness_nm:.2f}" for thickness_nm in view.computed_nm)
     critical = "" if view.critical_nm is None else f" It crosses zero at {view.critical_nm:.2f} nm."
-    slope = write_signed(1000 * view.line.interface_ev_per_ang2, decimals=1)
+    slope = write_signed(MEV_PER_EV * view.line.interface_ev_per_ang2, decimals=1)
     return (
         f"Straight line of the difference {view.black} minus {view.competitor} against one over the thickness of the "
         f"film. It starts at {write_signed(view.line.strained_ev_per_fu)} eV per formula unit for a thick film; the "

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from qdip_dft.analysis.checks import describe_place
 from qdip_dft.analysis.coverage import compared_terms
-from qdip_dft.analysis.sentence import write_signed
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.calculation import Level, LevelOfTheory
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.terms import Terms
 from qdip_dft.report.summary import find_selected
 
 ROLE_WORDS = {PhaseRole.BLACK: "black", PhaseRole.COMPETITOR: "yellow"}

@@ -17,7 +17,7 @@ from qdip_dft.model.stored import StoredRecord
 from qdip_dft.results.migrations import read_calculation, read_record, read_registry_scan, read_stabilization
 
 if TYPE_CHECKING:
-    from maggma.core import Store
+    from qdip_dft.results.collection import Collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Archive:
         Store of the result documents, one per study and facet, key ``id``.
     """
 
-    calculations: Store
-    stabilizations: Store
+    calculations: Collection
+    stabilizations: Collection
 
     def connect(self) -> Archive:
         """Open both stores and make sure that keys are found fast."""

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final
 
-from qdip_dft.errors import FilterError
+from qdip_dft.errors import FilterError, ResultsError
 
 SHORT_NAMES: Final = {
     "dot": "study.dot.material",
@@ -32,8 +32,16 @@ SUMMARY_FIELDS: Final = (
     "level",
     "created_at",
     *dict.fromkeys(SHORT_NAMES.values()),
+    "stabilization.bulk_ev_per_fu",
+    "stabilization.strain_ev_per_fu",
+    "stabilization.surface_ev_per_fu",
+    "stabilization.binding_ev_per_fu",
+    "study.phases",
+    "study.decomposition",
+    "uncertainty.difference.total_ev_per_fu",
+    "uncertainty.models",
 )
-"""What the usual questions ask for and show."""
+"""What the usual questions ask for and show, and what the verdict follows from."""
 
 _TOTAL: Final = SHORT_NAMES["total"]
 
@@ -72,6 +80,12 @@ def find_field(name: str) -> tuple[str, frozenset[str]]:
     if last and f"{parent}.*" in fields:
         return full, fields[f"{parent}.*"]
     raise _unknown(name)
+
+
+def find_path(name: str) -> str:
+    """Return the full name of a field; see `find_field`.  What is asked for most needs no schema."""
+    full = SHORT_NAMES.get(name, name)
+    return full if full in SUMMARY_FIELDS else find_field(name)[0]
 
 
 @cache
@@ -121,3 +135,19 @@ def _unknown(name: str) -> FilterError:
         why="a misspelt field would find nothing, and look like an answer",
         remedy="take one of the names in docs/results.md, such as stabilization.total_ev_per_fu",
     )
+
+
+def unknown_version(what: str, version: object, *, newest: int) -> ResultsError:
+    """Return the error about a document of a version that cannot be read."""
+    return ResultsError(
+        f"{what} has schema version {show_value(version)}",
+        limit=f"this version of qdip_dft reads versions 1 to {newest}",
+        why="a number whose meaning has changed would be misread",
+        remedy="update qdip_dft (pip install --upgrade qdip_dft), or leave the document out",
+    )
+
+
+def show_value(value: object) -> str:
+    """Return a value for a message, cut to a readable length."""
+    text = "?" if value is None else str(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"

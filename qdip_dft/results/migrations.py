@@ -18,6 +18,8 @@ from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
+from qdip_dft.model.temperature import TemperatureDoc
+from qdip_dft.results.fields import show_value, unknown_version
 
 Document = dict[str, Any]
 Step = Callable[[Document], Document]
@@ -56,10 +58,18 @@ def _admit_coverage(document: Document) -> Document:
     return {**document, "schema_version": 4, "formula_version": document.get("formula_version", 1)}
 
 
+def _leave_sampling_out(document: Document) -> Document:
+    """Version 2 of a result against temperature is harmonic: free energies by thermodynamic integration are gone."""
+    kept = {name: value for name, value in document.items() if name != "sampled_off_dot"}
+    phases = [{name: value for name, value in phase.items() if name != "sampled"} for phase in document["phases"]]
+    return {**kept, "schema_version": 2, "phases": phases}
+
+
 STEPS: dict[type[Record], tuple[Step, ...]] = {
     CalculationRecord: (_add_calculation_units, _admit_pseudopotentials),
     RegistryScan: (),
     StabilizationDoc: (_admit_new_fields, _admit_geometries, _admit_coverage),
+    TemperatureDoc: (_leave_sampling_out,),
 }
 """The steps of each kind of document, from version 1 on."""
 
@@ -74,12 +84,12 @@ def read_calculation(document: Mapping[str, Any]) -> CalculationRecord:
     ResultsError
         If the document is of a newer version, or does not follow the schema of its own.
     """
-    return _read(CalculationRecord, document, name=f"calculation {_show(document.get('key'))}")
+    return _read(CalculationRecord, document, name=f"calculation {show_value(document.get('key'))}")
 
 
 def read_registry_scan(document: Mapping[str, Any]) -> RegistryScan:
     """Return the record of a registry screening of any version; see `read_calculation`."""
-    return _read(RegistryScan, document, name=f"registry screening {_show(document.get('key'))}")
+    return _read(RegistryScan, document, name=f"registry screening {show_value(document.get('key'))}")
 
 
 def read_record(document: Mapping[str, Any]) -> StoredRecord:
@@ -89,7 +99,12 @@ def read_record(document: Mapping[str, Any]) -> StoredRecord:
 
 def read_stabilization(document: Mapping[str, Any]) -> StabilizationDoc:
     """Return the result document of any version; see `read_calculation`."""
-    return _read(StabilizationDoc, document, name=f"result {_show(document.get('id'))}")
+    return _read(StabilizationDoc, document, name=f"result {show_value(document.get('id'))}")
+
+
+def read_temperature(document: Mapping[str, Any]) -> TemperatureDoc:
+    """Return the result against temperature of any version; see `read_calculation`."""
+    return _read(TemperatureDoc, document, name=f"result against temperature {show_value(document.get('id'))}")
 
 
 def migrate(kind: type[Record], document: Mapping[str, Any]) -> Document:
@@ -115,16 +130,6 @@ def newest_version(kind: type[Record]) -> int:
     return len(STEPS[kind]) + 1
 
 
-def unknown_version(what: str, version: object, *, newest: int) -> ResultsError:
-    """Return the error about a document of a version that cannot be read."""
-    return ResultsError(
-        f"{what} has schema version {_show(version)}",
-        limit=f"this version of qdip_dft reads versions 1 to {newest}",
-        why="a number whose meaning has changed would be misread",
-        remedy="update qdip_dft (pip install --upgrade qdip_dft), or leave the document out",
-    )
-
-
 def _read(kind: type[AnyRecord], document: Mapping[str, Any], *, name: str) -> AnyRecord:
     fields = {field: value for field, value in document.items() if field not in _ADDED_BY_STORES}
     try:
@@ -133,17 +138,11 @@ def _read(kind: type[AnyRecord], document: Mapping[str, Any], *, name: str) -> A
         raise _unreadable(name, error) from error
 
 
-def _show(value: object) -> str:
-    """Return a value for a message, cut to a readable length."""
-    text = "?" if value is None else str(value)
-    return text if len(text) <= 100 else f"{text[:100]}…"
-
-
 def _unreadable(what: str, error: ValidationError) -> ResultsError:
     first = error.errors(include_url=False, include_input=False)[0]
-    place = _show(".".join(str(part) for part in first["loc"]))
+    place = show_value(".".join(str(part) for part in first["loc"]))
     return ResultsError(
-        f"{what} cannot be read ({place}: {_show(first['msg'])})",
+        f"{what} cannot be read ({place}: {show_value(first['msg'])})",
         limit="stored records must follow the schema of their version",
         why="a misread number would be worse than none",
         remedy="update qdip_dft, or choose another results folder with --results",

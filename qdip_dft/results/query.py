@@ -14,15 +14,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from qdip_dft.errors import FilterError
-from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.results.archive import Archive
-from qdip_dft.results.fields import find_field
+from qdip_dft.model.versions import STABILIZATION_SCHEMA_VERSION
+from qdip_dft.results.collection import Collection
+from qdip_dft.results.fields import find_field, find_path, unknown_version
 from qdip_dft.results.filter_language import parse_filter_text
-from qdip_dft.results.migrations import newest_version, unknown_version
 
 if TYPE_CHECKING:
-    from maggma.core import Sort
     from pandas import DataFrame
+
+    from qdip_dft.results.archive import Archive
 
 DEFAULT_COLUMNS: Final = (
     "id",
@@ -80,12 +80,12 @@ def query_results(
     """
     from pandas import DataFrame
 
-    rows = list_rows(archive, where=where, sort=sort, columns=columns, limit=limit, **equal)
+    rows = list_rows(archive.stabilizations, where=where, sort=sort, columns=columns, limit=limit, **equal)
     return DataFrame(rows, columns=list(columns))
 
 
 def list_rows(
-    archive: Archive,
+    stabilizations: Collection,
     *,
     where: str | None = None,
     sort: Sequence[str] = (),
@@ -95,11 +95,9 @@ def list_rows(
 ) -> list[dict[str, Any]]:
     """Return the results that pass a filter, each as a mapping from column to value; see `query_results`."""
     criteria = make_filter(where, **equal)
-    paths = {column: find_field(column)[0] for column in columns}
-    order: dict[str, Sort | int] = {
-        find_field(name.removeprefix("-"))[0]: -1 if name.startswith("-") else 1 for name in sort or ["id"]
-    }
-    found = archive.stabilizations.query(criteria, _list_outermost(paths.values()), sort=order, limit=max(limit, 0))
+    paths = {column: find_path(column) for column in columns}
+    order = {find_path(name.removeprefix("-")): -1 if name.startswith("-") else 1 for name in sort or ["id"]}
+    found = stabilizations.query(criteria, _list_outermost(paths.values()), sort=order, limit=max(limit, 0))
     return [_make_row(document, paths) for document in found]
 
 
@@ -115,12 +113,12 @@ def check_question(
     del limit
     make_filter(where, **equal)
     for name in (*columns, *sort):
-        find_field(name.removeprefix("-"))
+        find_path(name.removeprefix("-"))
 
 
 def make_filter(where: str | None, **equal: str | None) -> dict[str, Any]:
     """Return the filter, in MongoDB's words, that a text and fields with their values mean together."""
-    parts = [{find_field(name)[0]: _require_text(name, value)} for name, value in equal.items() if value is not None]
+    parts = [{find_path(name): _require_text(name, value)} for name, value in equal.items() if value is not None]
     if where is not None:
         parts.append(parse_filter_text(where, find_field))
     return {"$and": parts} if len(parts) > 1 else next(iter(parts), {})
@@ -133,8 +131,7 @@ def _list_outermost(paths: Iterable[str]) -> list[str]:
 
 
 def _make_row(document: dict[str, Any], paths: dict[str, str]) -> dict[str, Any]:
-    newest = newest_version(StabilizationDoc)
-    version = document.get("schema_version")
+    newest, version = STABILIZATION_SCHEMA_VERSION, document.get("schema_version")
     if not isinstance(version, int) or not 1 <= version <= newest:
         raise unknown_version(f"a result ({document.get('id', 'id not asked for')})", version, newest=newest)
     return {column: _find_value(document, path.split(".")) for column, path in paths.items()}

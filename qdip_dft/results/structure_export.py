@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qdip_dft.builders.ions import MOLECULAR_IONS, IonicCrystal
 from qdip_dft.errors import ResultsError, StructureError
-from qdip_dft.library.contacts import find_molecules
 from qdip_dft.library.reading import read_structure
+from qdip_dft.model.molecules import find_molecules
 from qdip_dft.model.structure import StructureRecord
 
 if TYPE_CHECKING:
@@ -102,12 +101,11 @@ def label_structure(record: StructureRecord, *, parts: Sequence[str] = ()) -> La
     """
     parts = tuple(parts) or (NO_PART,) * record.n_atoms
     _require_parts(parts, record.n_atoms)
-    molecules = find_molecules(record.to_pymatgen())
-    coordinates = np.array(record.frac_coords)
-    lattice = np.array(record.lattice_ang)
+    lattice, coordinates = np.array(record.lattice_ang), np.array(record.frac_coords)
+    molecules = find_molecules(record.species, coordinates @ lattice, lattice)
     for molecule in molecules:
-        coordinates[molecule] = _make_whole(coordinates[molecule], lattice)
-    first_of = {site: molecule[0] for molecule in molecules for site in molecule}
+        coordinates[list(molecule.sites)] += molecule.cells
+    first_of = {site: molecule.sites[0] for molecule in molecules for site in molecule.sites}
     owners = [first_of.get(site, site) for site in range(record.n_atoms)]
     numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
     sites: dict[int, list[str]] = {number: [] for number in numbers.values()}
@@ -149,25 +147,6 @@ def _require_parts(parts: Sequence[str], n_owners: int) -> None:
         why="the labels of the written file would be lost or shifted",
         remedy="give one word for each atom",
     )
-
-
-def _make_whole(coordinates: NDArray[np.float64], lattice: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the fractional coordinates of a molecule with each atom in the image next to the atoms before it.
-
-    Atoms join in the order of their distance to those that have joined, so that a long molecule stays in one piece.
-    """
-    whole = coordinates.copy()
-    waiting, joined = set(range(1, len(whole))), [0]
-    while waiting:
-        candidates = sorted(waiting)
-        difference = whole[candidates][:, None] - whole[joined][None]
-        shifts = np.round(difference)
-        distances = np.linalg.norm((difference - shifts) @ lattice, axis=2)
-        row, column = np.unravel_index(int(np.argmin(distances)), distances.shape)
-        whole[candidates[row]] -= shifts[row, column]
-        joined.append(candidates[row])
-        waiting.remove(candidates[row])
-    return whole
 
 
 def _name_ion(species: Sequence[str]) -> str:

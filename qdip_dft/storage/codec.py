@@ -14,8 +14,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from monty.json import jsanitize
-
 from qdip_dft.errors import ResultsError
 
 Document = dict[str, Any]
@@ -63,6 +61,8 @@ def make_naive_utc(moment: datetime) -> datetime:
 
 
 def _encode_carefully(value: Any) -> str:
+    from monty.json import jsanitize  # loads numpy, which plain values do not need
+
     try:
         text = _PLAIN_ENCODER.encode(_tag(jsanitize(value, strict=True, allow_bson=True)))
     except (TypeError, ValueError, AttributeError) as error:

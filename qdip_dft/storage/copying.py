@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from maggma.core import Store
-
 from qdip_dft.errors import ResultsError
 from qdip_dft.results.archive import Archive
+from qdip_dft.results.collection import Collection
 from qdip_dft.storage.codec import Document, encode_value
 
 KEYS = {"calculations": ("uuid", "index"), "stabilizations": ("id",)}
@@ -80,7 +79,7 @@ def checksum(document: Document) -> str:
 
 
 def _copy_collection(
-    name: str, source: Store, target: Store, *, replace: bool, report: Callable[[str, int], None]
+    name: str, source: Collection, target: Collection, *, replace: bool, report: Callable[[str, int], None]
 ) -> CopySummary:
     keys, n_copied, n_present, differing = KEYS[name], 0, 0, list[str]()
     for batch in _take_batches(source.query({}), _AT_A_TIME):
@@ -99,7 +98,9 @@ def _copy_collection(
     return CopySummary(name, n_documents, n_copied, n_present, tuple(differing))
 
 
-def _write(target: Store, documents: list[Document], keys: tuple[str, ...], wanted: dict[tuple[Any, ...], str]) -> None:
+def _write(
+    target: Collection, documents: list[Document], keys: tuple[str, ...], wanted: dict[tuple[Any, ...], str]
+) -> None:
     if not documents:
         return
     plain = [
@@ -113,7 +114,7 @@ def _write(target: Store, documents: list[Document], keys: tuple[str, ...], want
             raise _incomplete(str(key[0]), "the copy does not have the checksum of the original")
 
 
-def _list_checksums(store: Store, like: list[Document], keys: tuple[str, ...]) -> dict[tuple[Any, ...], str]:
+def _list_checksums(store: Collection, like: list[Document], keys: tuple[str, ...]) -> dict[tuple[Any, ...], str]:
     """Return the checksums of the stored documents that have the keys of the given ones."""
     names = [document[keys[0]] for document in like]
     return {_key_of(document, keys): checksum(document) for document in store.query({keys[0]: {"$in": names}})}

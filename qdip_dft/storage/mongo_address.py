@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote_plus
 
 from qdip_dft.errors import ResultsError
+from qdip_dft.yaml_text import parse_yaml
 
 DEFAULT_DATABASE = "qdip"
 _ADDRESS = re.compile(
@@ -98,7 +99,7 @@ def _read_credentials_file(path: Path) -> tuple[str, str]:
 
     try:
         mode = path.stat().st_mode & 0o777
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) if not mode & 0o077 else None
+        content = parse_yaml(path.read_text(encoding="utf-8")) if not mode & 0o077 else None
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         raise _unusable(f"{path} cannot be read") from None  # the error of the parser would quote the file
     if mode & 0o077:

@@ -3,7 +3,7 @@
 .. code-block:: text
 
     qdip-results/
-      qdip.sqlite      all documents (`qdip_dft.storage.sqlite_store`)
+      qdip.sqlite      all documents (`qdip_dft.storage.sqlite_collection`)
       run.lock         held by the kernel for a running study; its text says who
       run.json         what the running study is at (`qdip_dft.execution.run_notes`); left behind by a killed run
       checkpoints/     energies of registry_scans and relaxations that are not finished
@@ -29,14 +29,15 @@ from typing import TYPE_CHECKING
 
 from qdip_dft import __version__
 from qdip_dft.errors import ResultsError
-from qdip_dft.results.archive import Archive
 from qdip_dft.results.fields import INDEXES, SUMMARY_FIELDS
+from qdip_dft.storage.sqlite_collection import SQLiteCollection, open_connection
 from qdip_dft.storage.sqlite_errors import explain_file_errors, explain_sqlite_errors, measure_free_space_mb
-from qdip_dft.storage.sqlite_store import SQLiteStore, open_connection
-from qdip_dft.storage.summary_store import SummaryStore
+from qdip_dft.storage.summary_collection import SummaryCollection
 
 if TYPE_CHECKING:
     from jobflow import JobStore
+
+    from qdip_dft.results.archive import Archive
 
 SCHEMA_VERSION = 1
 """Version of the layout of the results folder and its documents."""
@@ -48,7 +49,19 @@ A stored calculation of 500 atoms takes about 0.15 MB, so a study of 100 calcula
 log, and a few MB of figures; the rest is what other programs may use up while it runs.
 """
 
+NOTES_FILE = "run.json"
+"""What the running study is at."""
+
 _KEYS = {"calculations": "uuid"}
+_IS_FAILED = "CASE type WHEN 'object' THEN value ->> '$.is_decisive' AND NOT value ->> '$.is_passed' END"
+_COUNT_FILMS = "(SELECT count(*) FROM json_each(doc, '$.candidates') AS film WHERE CASE film.type WHEN 'object' THEN"
+_COUNTS = {
+    "incomplete": f"{_COUNT_FILMS} json_array_length(film.value, '$.missing') > 0 END)",
+    "left_out": f"{_COUNT_FILMS} EXISTS (SELECT 1 FROM json_each(film.value, '$.checks') WHERE {_IS_FAILED}) END)",
+    "variations": "coalesce(json_array_length(doc, '$.uncertainty.samples'), 0)",
+}
+"""The fields of `qdip_dft.results.overview.FilmCounts`, counted by SQLite."""
+
 _CREATE_META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 _READ_META = "SELECT value FROM meta WHERE name = 'schema_version'"
 
@@ -85,17 +98,19 @@ class ResultsFolder:
         """Return the folder for what unfinished calculations have found so far; created when it is needed."""
         return self.path / "checkpoints"
 
-    def collection(self, name: str) -> SQLiteStore:
-        """Return the store of a collection, such as ``calculations``, ``stabilizations`` or ``studies``."""
+    def collection(self, name: str) -> SQLiteCollection:
+        """Return a collection, such as ``calculations``, ``stabilizations`` or ``studies``."""
         if name == "stabilizations":
-            return SummaryStore(self.database, name, key="id", summary=SUMMARY_FIELDS, indexes=INDEXES)
-        return SQLiteStore(self.database, name, key=_KEYS.get(name, "id"))
+            return SummaryCollection(self.database, name, "id", SUMMARY_FIELDS, INDEXES, counts=_COUNTS)
+        return SQLiteCollection(self.database, name, key=_KEYS.get(name, "id"))
 
     def job_store(self) -> JobStore:
         """Return the jobflow store whose documents are the calculations."""
         from jobflow import JobStore
 
-        return JobStore(self.collection("calculations"))
+        from qdip_dft.storage.sqlite_store import SQLiteStore
+
+        return JobStore(SQLiteStore(self.database, "calculations", key=_KEYS["calculations"]))
 
     def reports_folder(self, study_name: str) -> Path:
         """Return the folder for the reports of a study or result, created when missing.
@@ -228,6 +243,8 @@ def _require_safe_name(name: str) -> str:
 
 def open_archive(folder: ResultsFolder) -> Archive:
     """Return the records of a results folder."""
+    from qdip_dft.results.archive import Archive  # the records load numpy and pydantic; a summary needs neither
+
     return Archive(folder.collection("calculations"), folder.collection("stabilizations")).connect()
 
 

@@ -13,6 +13,7 @@ from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.report.atlas import render_atlas
 from qdip_dft.report.comparison import render_comparison_page
 from qdip_dft.results.migrations import read_stabilization
+from qdip_dft.results.overview import describe_result
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.browser.headless import Browser
 from tests.command_line import qdip
@@ -44,7 +45,7 @@ def atlas(documents: list[StabilizationDoc], tmp_path_factory: pytest.TempPathFa
         report = results / "reports" / document.id / "report.html"
         report.parent.mkdir(parents=True)
         report.write_text("<title>SYNTHETIC report</title>", encoding="utf-8")
-    qdip("atlas", "--results", results)
+    qdip("atlas", "--results", results, "--reports")
     return results / "atlas.html"
 
 
@@ -123,7 +124,9 @@ def test_all_is_reached_by_keys(browser: Browser, atlas: Path) -> None:
 
 def test_hostile_texts_stay_texts(browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "hostile.html"
-    page.write_text(render_atlas([make_hostile()], {make_hostile().id: "reports/x.html"}), encoding="utf-8")
+    hostile = make_hostile()
+    seen = describe_result(hostile.model_dump(mode="json"))
+    page.write_text(render_atlas([seen], {hostile.id: "reports/x.html"}), encoding="utf-8")
     browser.open(page)
     assert browser.run("return window.hacked") is None
     assert browser.run("return document.querySelectorAll('img, iframe, object, script[src]').length") == 0

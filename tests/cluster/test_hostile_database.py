@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.cluster.fireworks.queue import FireworksQueue
 from qdip_dft.cluster.fireworks.worker import FOREIGN
 from qdip_dft.cluster.resources import Resources
-from qdip_dft.cluster.submission import submit_study
+from qdip_dft.cluster.submission import submit_through
 from qdip_dft.errors import ResultsError
 from tests.cluster.test_walltime import worker_files
 
@@ -29,7 +30,7 @@ def nothing_is_imported() -> Any:
 
 
 def test_a_stored_output_that_names_a_class_is_refused_before_it_becomes_one(toy_plan, launchpad, database, work):
-    submit_study(toy_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     assert work(3) == 3
     database.database["calculations"].update_one({}, {"$set": {"output.result.structure": BAIT}})
     assert work(1) == 1  # the job that builds the next stage reads all three
@@ -39,7 +40,7 @@ def test_a_stored_output_that_names_a_class_is_refused_before_it_becomes_one(toy
 
 
 def test_queries_take_a_named_class_for_data_that_fits_no_record(toy_plan, launchpad, database, work):
-    submit_study(toy_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     work(1)
     database.database["calculations"].update_one({}, {"$set": {"output.theory": BAIT}})
     with pytest.raises(Exception, match="theory"):
@@ -109,7 +110,7 @@ def test_the_name_of_a_study_from_the_database_cannot_leave_the_results_folder(n
 
 
 def test_a_job_may_name_no_method_of_a_class_and_no_attribute_of_a_module(toy_plan):
-    from qdip_dft.cluster.fireworks.stage import is_advance
+    from qdip_dft.cluster.orders import is_advance
     from qdip_dft.cluster.stored_job import StoredJob, write_job
 
     job = next(job for job in toy_plan.make_flow(lambda _: None).jobs if not is_advance(job))

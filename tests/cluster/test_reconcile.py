@@ -14,16 +14,17 @@ from fireworks import FWorker
 
 from qdip_dft.cluster.database import ClusterDatabase
 from qdip_dft.cluster.fireworks.outbox import Outbox
+from qdip_dft.cluster.fireworks.queue import FireworksQueue
 from qdip_dft.cluster.fireworks.reconcile import Reconciler
 from qdip_dft.cluster.resources import Resources
-from qdip_dft.cluster.submission import submit_study
+from qdip_dft.cluster.submission import submit_through
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=1)
 
 
 @pytest.fixture
 def submitted(toy_plan: Any, launchpad: Any, database: ClusterDatabase) -> ClusterDatabase:
-    submit_study(toy_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     return database
 
 
@@ -151,7 +152,7 @@ def test_a_result_left_in_the_outbox_is_delivered(submitted, mend, work, starts,
 
 def test_a_claim_that_nobody_works_on_goes_to_who_waits(submitted, other_dot_plan, launchpad, mend, work):
     """The first submission lost its fireworks, as when somebody deletes its workflow with lpad."""
-    submit_study(other_dot_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), other_dot_plan, resources=Resources())
     submitted.fireworks.delete_many({"spec.qdip.study": "toy-study"})
     submitted.database["workflows"].delete_many({"name": "toy-study"})
     assert mend() == {"claims passed on": 3}
@@ -161,7 +162,7 @@ def test_a_claim_that_nobody_works_on_goes_to_who_waits(submitted, other_dot_pla
 
 
 def test_one_who_waits_for_something_stored_is_woken(submitted, other_dot_plan, launchpad, mend, work):
-    submit_study(other_dot_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), other_dot_plan, resources=Resources())
     submitted.fireworks.update_many({"spec.qdip.study": "toy-study"}, {"$set": {"spec.qdip.job": str(uuid4())}})
     work(3)
     stored = submitted.database["calculations"].distinct("uuid")

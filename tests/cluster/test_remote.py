@@ -19,11 +19,11 @@ from jobflow import JobStore
 from jobflow_remote.remote.data import get_remote_in_file, get_remote_store
 from maggma.stores import MemoryStore
 
+from qdip_dft.cli.managers import Action, Manager, act_on_study, list_all_statuses, open_queue
 from qdip_dft.cluster.fireworks.outbox import Outbox
 from qdip_dft.cluster.fireworks.queue import FireworksQueue
 from qdip_dft.cluster.fireworks.reconcile import Reconciler
 from qdip_dft.cluster.folder import ClusterFolder, write_cluster_folder
-from qdip_dft.cluster.managers import Action, Manager, act_on_study, list_all_statuses, open_queue
 from qdip_dft.cluster.remote.checkup import check_remote
 from qdip_dft.cluster.remote.control import list_statuses
 from qdip_dft.cluster.remote.project import read_project

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from fireworks import LaunchPad
 
+from qdip_dft.cli.managers import Action, act_on_study
 from qdip_dft.cluster.database import STANDBY, ClusterDatabase
 from qdip_dft.cluster.fireworks.control import cancel_study, list_statuses, pause_study, rerun_failed, resume_study
+from qdip_dft.cluster.fireworks.queue import FireworksQueue
 from qdip_dft.cluster.folder import write_cluster_folder
-from qdip_dft.cluster.managers import Action, act_on_study
 from qdip_dft.cluster.resources import Resources
-from qdip_dft.cluster.submission import SubmitSummary, count_together, submit_study
+from qdip_dft.cluster.submission import SubmitSummary, count_together, submit_through
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.local import run_study
 from qdip_dft.model.stabilization import StabilizationDoc
@@ -29,7 +30,7 @@ N_STAGES = 5
 
 
 def submit(plan: StudyPlan, launchpad: Any, **options: Any) -> SubmitSummary:
-    return submit_study(plan, launchpad, resources=Resources(), **options)
+    return submit_through(FireworksQueue(launchpad), plan, resources=Resources(), **options)
 
 
 def result_of(plan: StudyPlan, database: ClusterDatabase) -> StabilizationDoc:

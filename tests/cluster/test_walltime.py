@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from fireworks import FWorker
 
+from qdip_dft.cluster.batch_job import BATCH_VARIABLE, announce_end, parse_walltime_s
 from qdip_dft.cluster.database import CONTINUED
-from qdip_dft.cluster.fireworks.batch_job import BATCH_VARIABLE, announce_end, parse_walltime_s
 from qdip_dft.cluster.fireworks.control import list_statuses
+from qdip_dft.cluster.fireworks.queue import FireworksQueue
 from qdip_dft.cluster.fireworks.task import MOST_CONTINUATIONS
 from qdip_dft.cluster.fireworks.worker import Worker, WorkerQueue
 from qdip_dft.cluster.resources import Resources, Scheduler
-from qdip_dft.cluster.submission import submit_study
+from qdip_dft.cluster.submission import submit_through
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import ResultsError
 from qdip_dft.execution.local import run_study
@@ -112,7 +113,7 @@ def test_a_study_in_many_short_allocations_evaluates_nothing_twice_and_gives_the
     (local,) = run_study(toy_plan, results=tmp_path / "local").documents
     n_undisturbed = len(evaluations)
     monkeypatch.setenv("TEST_EVALUATION_S", "0.02")
-    submit_study(toy_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     for _ in range(60):
         run(0.9)
         if database.submissions.find_one({"state": "finished"}) is not None:
@@ -130,7 +131,7 @@ def test_a_study_in_many_short_allocations_evaluates_nothing_twice_and_gives_the
 
 def test_a_worker_that_was_out_of_time_takes_no_other_job(toy_plan, launchpad, run, monkeypatch, evaluations):
     monkeypatch.setenv("TEST_EVALUATION_S", "0.2")
-    submit_study(toy_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     assert run(1.0) == 1
     assert len(evaluations) < 5
 
@@ -139,7 +140,7 @@ def test_a_job_is_not_put_back_for_ever(  # noqa: PLR0917 (fixtures)
     toy_plan, launchpad, database, run, monkeypatch, evaluations
 ):
     monkeypatch.setenv("TEST_EVALUATION_S", "0.3")
-    submit_study(toy_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     database.fireworks.update_many({}, {"$set": {"spec.qdip.n_continued": MOST_CONTINUATIONS}})
     run(0.7)
     (given_up,) = database.fireworks.find({"state": "FIZZLED"})
@@ -149,7 +150,7 @@ def test_a_job_is_not_put_back_for_ever(  # noqa: PLR0917 (fixtures)
 
 
 def test_a_worker_with_no_time_left_takes_nothing(toy_plan, launchpad, run):
-    submit_study(toy_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     assert run(0.2) == 0
 
 
@@ -157,7 +158,7 @@ def test_a_screening_goes_on_in_another_launch_folder(  # noqa: PLR0917 (fixture
     toy_plan, launchpad, database, work, run, monkeypatch, evaluations
 ):
     """Its energies lie in the scratch folder of the cluster, not in the folder of the launch."""
-    submit_study(toy_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     is_registry_scan = {"name": {"$regex": "registry screening"}, "state": "READY"}
     while database.fireworks.find_one(is_registry_scan) is None:
         assert work(1) == 1
@@ -174,7 +175,7 @@ def test_a_screening_goes_on_in_another_launch_folder(  # noqa: PLR0917 (fixture
 
 def test_a_terminated_worker_puts_its_job_back_and_leaves(toy_plan, launchpad, database, tmp_path):
     """What `scancel` and the walltime do: SIGTERM, and some seconds later SIGKILL."""
-    submit_study(toy_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     process = subprocess.Popen([sys.executable, "-c", SLOW_WORKER, *worker_files(launchpad, tmp_path), "rapidfire"],
                                cwd=tmp_path)  # fmt: skip
     wait_until(lambda: database.fireworks.find_one({"state": "RUNNING"}) is not None)

@@ -23,12 +23,13 @@ from qdip_dft.cluster.claims import Claims
 from qdip_dft.cluster.database import ClusterDatabase
 from qdip_dft.cluster.fireworks.alive import report_alive
 from qdip_dft.cluster.fireworks.outbox import Outbox, insist
-from qdip_dft.cluster.fireworks.stage import is_advance
+from qdip_dft.cluster.fireworks.queue import FireworksQueue
 from qdip_dft.cluster.fireworks.task import RunJob
 from qdip_dft.cluster.fireworks.worker import Worker, WorkerQueue
+from qdip_dft.cluster.orders import is_advance
 from qdip_dft.cluster.resources import Resources
 from qdip_dft.cluster.stored_job import StoredJob, _run_with_jobflow, read_job, write_job
-from qdip_dft.cluster.submission import submit_study
+from qdip_dft.cluster.submission import submit_through
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import ResultsError
 from qdip_dft.jobs.calculate import calculation_job
@@ -254,7 +255,7 @@ def test_an_action_is_repeated_until_the_database_is_back():
 
 def test_a_result_in_the_outbox_is_not_calculated_again(toy_plan, launchpad, database, work, tmp_path):
     """The worker was killed between writing its result and sending it."""
-    submit_study(toy_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     work(1)
     done = database.database["calculations"].find_one_and_delete({}, {"_id": 0})
     assert done is not None
@@ -346,7 +347,7 @@ def test_a_calculation_costs_fewer_round_trips_than_fireworks_without_its_result
 
     Ours makes 25, with claim, result and release, and one or two more for each firework that waits for it.
     """
-    submit_study(toy_plan, launchpad, resources=Resources())
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     trips = RoundTrips()
     monkeypatch.setenv("QDIP_SCRATCH", str(tmp_path / "scratch"))
     options = {"event_listeners": [trips]}

@@ -19,7 +19,7 @@ import yaml
 from ase.eos import EquationOfState, birchmurnaghan
 
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
-from qdip_dft.engines.potential import arrangement_of
+from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.model.engine import Dispersion, EngineSpec, PresetName
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE

@@ -14,7 +14,7 @@ from qdip_dft.engines.cp2k.engine import Cp2kRun
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.espresso.engine import EspressoRun
-from qdip_dft.engines.potential import Evaluation, arrangement_of
+from qdip_dft.engines.evaluation import Evaluation, arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.structure import StructureRecord

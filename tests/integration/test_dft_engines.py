@@ -10,8 +10,8 @@ import pytest
 
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
+from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.gpaw.worker import choose_symmetry
-from qdip_dft.engines.potential import arrangement_of
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE

@@ -16,8 +16,8 @@ from hypothesis.extra.numpy import arrays
 from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.cp2k.engine import Cp2kRun
 from qdip_dft.engines.espresso.engine import EspressoRun
+from qdip_dft.engines.evaluation import Arrangement, arrangement_of
 from qdip_dft.engines.gpaw.engine import GpawRun
-from qdip_dft.engines.potential import Arrangement, arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation.coordinates import coordinates_of
 from qdip_dft.model.calculation import Freedom

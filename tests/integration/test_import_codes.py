@@ -24,8 +24,8 @@ from qdip_dft.engines.cp2k.data import BASIS_FILES, POTENTIAL_FILE, data_folder
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.espresso.engine import pseudopotential_folder
+from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.gpaw.engine import data_set_folders
-from qdip_dft.engines.potential import arrangement_of
 from qdip_dft.engines.relaxation.recorded import SCRATCH_VARIABLE, scratch_folder
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import CalculationTask, EngineResult, Freedom

@@ -21,9 +21,10 @@ from qdip_dft.library.reading import read_structure
 from qdip_dft.model.calculation import CALCULATION_SCHEMA_VERSION, CalculationRecord, Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.registry import REGISTRY_SCAN_SCHEMA_VERSION
-from qdip_dft.model.stabilization import FORMULA_VERSION, STABILIZATION_SCHEMA_VERSION, StabilizationDoc
+from qdip_dft.model.stabilization import FORMULA_VERSION, StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.versions import STABILIZATION_SCHEMA_VERSION
 from qdip_dft.results.archive import Archive
 from qdip_dft.results.bundle import export_bundle
 from qdip_dft.results.bundle_reading import read_bundle

@@ -9,7 +9,6 @@ from shutil import copytree
 import pytest
 
 from qdip_dft.analysis.sides import find_sides
-from qdip_dft.analysis.stability import subtract_terms
 from qdip_dft.model.stabilization import Stabilization
 from qdip_dft.storage.location import make_results, open_results
 from tests.command_line import assert_four_parts, qdip
@@ -95,7 +94,7 @@ def test_a_result_of_the_old_formula_is_shown_as_such_and_made_anew_from_its_cal
     archive = open_results(folder)
     (doc,) = archive.list_stabilizations()
     sides = find_sides(doc)
-    own = subtract_terms(sides.black, sides.competitor).model_dump()
+    own = (sides.black - sides.competitor).model_dump()
     old = Stabilization(
         **own, black=doc.stabilization.black, competitor=doc.stabilization.competitor, sentence="As it was."
     )

@@ -7,8 +7,9 @@ from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.slab import DotCut
-from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
 from qdip_dft.model.study import DotSpec, PhaseRole, PhaseSpec, StudySpec
+from qdip_dft.model.terms import Terms
 from qdip_dft.units import ev_per_ang2_to_j_per_m2, ev_per_ang2_to_mev_per_ang2
 
 FACET = "PbS(111)"

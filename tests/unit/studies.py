@@ -9,7 +9,7 @@ from typing import Any
 
 from qdip_dft.builders.candidates import find_candidates
 from qdip_dft.engines.base import Engine
-from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
+from qdip_dft.engines.evaluation import Arrangement, Evaluation, Potential
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine, evaluate_morse
 from qdip_dft.flows.engines import StudyEngines

@@ -13,8 +13,8 @@ from qdip_dft.engines.code_run import count_k_points
 from qdip_dft.errors import StudyError
 from qdip_dft.execution.convergence import Refinement, change_setting, read_setting, set_value
 from qdip_dft.flows.resolution import preview_structures
-from qdip_dft.model.stabilization import Terms
 from qdip_dft.model.study import StudySpec
+from qdip_dft.model.terms import Terms
 from qdip_dft.planning.plan import StudyPlan
 from tests.unit.report_documents import make_black, make_document, make_terms, make_yellow
 from tests.unit.studies import TINY_STUDY

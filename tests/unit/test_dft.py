@@ -15,9 +15,9 @@ from qdip_dft.engines.cp2k.engine import BOLTZMANN_EV_PER_K, Cp2kEngine
 from qdip_dft.engines.cp2k.input import k_points
 from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL
 from qdip_dft.engines.espresso.engine import EspressoEngine, find_pseudopotential
+from qdip_dft.engines.evaluation import Arrangement, Evaluation, arrangement_of
 from qdip_dft.engines.gpaw.engine import GpawEngine
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
-from qdip_dft.engines.potential import Arrangement, Evaluation, arrangement_of
 from qdip_dft.engines.preset import load_preset
 from qdip_dft.engines.programs import find_command, run_command
 from qdip_dft.engines.registry import engine_from_spec

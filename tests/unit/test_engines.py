@@ -14,8 +14,8 @@ from monty.json import MontyDecoder
 
 from qdip_dft.engines.base import Engine, Feature, RelaxationSettings, RelaxationStep
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
+from qdip_dft.engines.evaluation import SHORTEST_DISTANCE_ANG, Arrangement, Evaluation, arrangement_of
 from qdip_dft.engines.mlip import MlipEngine, load_network, weights_file
-from qdip_dft.engines.potential import SHORTEST_DISTANCE_ANG, Arrangement, Evaluation, arrangement_of
 from qdip_dft.engines.preset import load_preset
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation.coordinates import coordinates_of

@@ -12,7 +12,8 @@ from qdip_dft.analysis.margins import find_margins
 from qdip_dft.analysis.octahedra import Shape
 from qdip_dft.flows.assembly import assemble_documents
 from qdip_dft.model.calculation import CalculationRecord, Level
-from qdip_dft.model.stabilization import StabilizationDoc, Terms
+from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.terms import Terms
 from qdip_dft.report.explanation import Explanation, explain, list_explanation_tables, summarise_explanation
 from qdip_dft.report.study_page import render_study_page
 from tests.unit import studies

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from qdip_dft.builders.films import atom_positions, in_vacuum
 from qdip_dft.builders.interfaces import (
-    CONTACT_RADII_ANG,
     SAFE_COVALENT_RATIO,
     START_COMPRESSION,
     check_built,
@@ -18,6 +17,7 @@ from qdip_dft.builders.interfaces import (
 )
 from qdip_dft.builders.ions import Ion, IonicCrystal
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
+from qdip_dft.model.elements import CONTACT_RADII_ANG
 
 CHARGES = {"Pb": 2, "S": -2, "Cs": 1, "I": -1}
 shifts = st.tuples(*[st.integers(-150, 150).map(lambda hundredths: hundredths / 100)] * 2)

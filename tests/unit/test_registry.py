@@ -23,7 +23,7 @@ from qdip_dft.builders.registry import (
     list_displacements,
     measure_gap_ang,
 )
-from qdip_dft.engines.potential import arrangement_of
+from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import StructureError
 from qdip_dft.model.orientation import IntegerMatrix2

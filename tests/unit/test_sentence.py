@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.sentence import (
-    RESOLUTION_EV_PER_FU,
-    TERM_NAMES,
     answer_in_words,
     find_deciding_term,
-    write_signed,
 )
 from qdip_dft.model.calculation import Level
-from qdip_dft.model.stabilization import InterfaceEnergies, Stabilization, Terms
+from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
+from qdip_dft.model.stabilization import InterfaceEnergies, Stabilization
+from qdip_dft.model.terms import TERM_NAMES, Terms
 from qdip_dft.model.uncertainty import ErrorComponent, ModelAnswer, TermErrors, Uncertainty, VariationKind
 from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2
 from tests.unit.report_documents import FACET, make_black, make_terms

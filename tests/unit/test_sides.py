@@ -24,9 +24,9 @@ from qdip_dft.analysis.sides import (
     select_candidates,
     subtract_sides,
 )
-from qdip_dft.analysis.stability import subtract_terms
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import DotCoverage, OrientationPolicy, PhaseRole, PhaseSpec, StudySpec
+from qdip_dft.model.terms import Terms
 from qdip_dft.results.migrations import read_stabilization
 from tests.unit.report_documents import make_black, make_document, make_yellow
 
@@ -310,7 +310,7 @@ def test_a_document_of_the_old_formula_is_shown_as_it_was() -> None:
     for side in find_sides(doc).films:
         assert compared_terms(doc, side).total_ev_per_fu == side.total_ev_per_fu
     terms = [compared_terms(doc, side) for side in find_sides(doc).films]
-    assert subtract_terms(*terms).total_ev_per_fu == pytest.approx(doc.stabilization.total_ev_per_fu, abs=1e-9)
+    assert (terms[0] - terms[1]).total_ev_per_fu == pytest.approx(doc.stabilization.total_ev_per_fu, abs=1e-9)
 
 
 def test_sides_without_a_film_have_no_terms() -> None:

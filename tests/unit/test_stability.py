@@ -15,7 +15,6 @@ from qdip_dft.analysis.stability import (
     identity_residual_ev,
     per_area,
     require_one_theory,
-    subtract_terms,
 )
 from qdip_dft.errors import LevelOfTheoryError
 from qdip_dft.model.calculation import Level, LevelOfTheory
@@ -117,8 +116,8 @@ def test_a_missing_energy_leaves_its_terms_and_the_total_missing(lost, missing, 
 
 @given(black=energies(), competitor=energies())
 def test_swapping_black_and_competitor_flips_every_sign(black, competitor):
-    one = subtract_terms(compute_terms(black), compute_terms(competitor))
-    other = subtract_terms(compute_terms(competitor), compute_terms(black))
+    one = compute_terms(black) - compute_terms(competitor)
+    other = compute_terms(competitor) - compute_terms(black)
     for name in TERMS:
         assert getattr(one, name) == -getattr(other, name)
 
@@ -126,18 +125,18 @@ def test_swapping_black_and_competitor_flips_every_sign(black, competitor):
 @given(energies=energies())
 def test_a_phase_against_itself_gains_nothing(energies):
     terms = compute_terms(energies)
-    assert all(getattr(subtract_terms(terms, terms), name) == 0 for name in TERMS)
+    assert all(getattr((terms - terms), name) == 0 for name in TERMS)
 
 
 def test_negative_means_that_black_is_favoured():
     black = CandidateEnergies(-10, 1, -10, 1, -10, 0, -11, 1)
     competitor = replace(black, interface_ev=-10.5)
-    assert subtract_terms(compute_terms(black), compute_terms(competitor)).total_ev_per_fu == pytest.approx(-0.5)
+    assert (compute_terms(black) - compute_terms(competitor)).total_ev_per_fu == pytest.approx(-0.5)
 
 
 def test_a_difference_with_a_missing_term_is_missing():
     complete = CandidateEnergies(-10, 1, -10, 1, -10, 0, -11, 1)
-    difference = subtract_terms(compute_terms(complete), compute_terms(replace(complete, interface_ev=None)))
+    difference = compute_terms(complete) - compute_terms(replace(complete, interface_ev=None))
     assert difference.total_ev_per_fu is None
     assert difference.binding_ev_per_fu is None
     assert difference.bulk_ev_per_fu == 0

@@ -10,8 +10,9 @@ from qdip_dft.analysis.strip import Strip, survey_strip
 from qdip_dft.errors import SlabError
 from qdip_dft.flows.assembly import assemble_documents
 from qdip_dft.model.calculation import Level
-from qdip_dft.model.stabilization import ChemicalPotentials, StabilizationDoc, Terms
+from qdip_dft.model.stabilization import ChemicalPotentials, StabilizationDoc
 from qdip_dft.model.study import PhaseRole, StudySpec
+from qdip_dft.model.terms import Terms
 from qdip_dft.report.figure import FigureKind, render_figure
 from qdip_dft.report.strip_figure import describe_strip, draw_strip
 from qdip_dft.report.tables import list_tables, tabulate_strip

@@ -10,7 +10,7 @@ from qdip_dft.builders.films import atom_positions, embed_matrix, in_vacuum
 from qdip_dft.builders.ions import Ion, IonicCrystal, find_ions, repeat_crystal
 from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.variants import HALF_TURN, list_film_variants, list_half_turns, list_turns, turn_film
-from qdip_dft.engines.potential import arrangement_of
+from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import InterfaceError
 from qdip_dft.model.orientation import AS_CUT, FilmTurn

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.code_run import Setting, Vacuum
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
-from qdip_dft.engines.potential import Arrangement, arrangement_of
+from qdip_dft.engines.evaluation import Arrangement, arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.engines.vasp.custodian import require_same_physics

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.by_hand.codes.cp2k_words import SUBSYS, UNITS, Line, find_last, is_on, read_lines
-from qdip_dft.engines.potential import Arrangement, FloatArray
+from qdip_dft.engines.evaluation import Arrangement, FloatArray
 from qdip_dft.engines.programs import unusable_output
 
 LISTED_DIGITS_ANG = 1e-5

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qdip_dft.engines.programs import unusable_output
-from qdip_dft.units import HARTREE_IN_EV
+from qdip_dft.units import BOHR_IN_ANG, RYDBERG_IN_EV
 
 DFT = "FORCE_EVAL/DFT/"
 SUBSYS = "FORCE_EVAL/SUBSYS/"
 
-RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
-
-UNITS = {"ev": 1.0 / RYDBERG_IN_EV, "ry": 1.0, "hartree": 2.0, "k": 1.0, "angstrom": 1.0, "bohr": 0.529177210903}
+UNITS = {"ev": 1.0 / RYDBERG_IN_EV, "ry": 1.0, "hartree": 2.0, "k": 1.0, "angstrom": 1.0, "bohr": BOHR_IN_ANG}
 """Factors to Rydberg, K and Å."""
 
 

@@ -30,7 +30,6 @@ from qdip_dft.by_hand.finished_run import (
 )
 from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.espresso.engine import (
-    RYDBERG_IN_EV,
     UNCONVERGED,
     EspressoEngine,
     dipole_correction,
@@ -38,8 +37,9 @@ from qdip_dft.engines.espresso.engine import (
     pseudopotential_folder,
     read_evaluation,
 )
-from qdip_dft.engines.potential import Arrangement
+from qdip_dft.engines.evaluation import Arrangement
 from qdip_dft.engines.programs import unusable_output
+from qdip_dft.units import BOHR_IN_ANG, RYDBERG_IN_EV
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -229,11 +229,10 @@ def _read_start(
 ) -> tuple[Arrangement, frozenset[int]]:
     """Return where a calculation began, to the digits of its input, and the sites that it was to hold."""
     from ase.io.espresso import get_atomic_positions, get_cell_parameters
-    from ase.units import Bohr
 
     system = namelists.get("system", {})
     alat = system.get("celldm(1)")
-    alat_ang = float(str(alat)) * Bohr if alat is not None else system.get("a")
+    alat_ang = float(str(alat)) * BOHR_IN_ANG if alat is not None else system.get("a")
     try:
         cell = get_cell_parameters(cards, alat=alat_ang)[0] if system.get("ibrav") == 0 else np.array(first.cell)
         rows = get_atomic_positions(cards, n_atoms=len(first), cell=cell, alat=alat_ang)

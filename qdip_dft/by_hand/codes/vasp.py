@@ -26,7 +26,7 @@ from qdip_dft.by_hand.finished_run import (
     require_convergence,
 )
 from qdip_dft.engines.code_run import Setting
-from qdip_dft.engines.potential import Arrangement
+from qdip_dft.engines.evaluation import Arrangement
 from qdip_dft.engines.programs import unusable_output
 from qdip_dft.engines.vasp.engine import VaspEngine, short_version
 from qdip_dft.engines.vasp.files import (

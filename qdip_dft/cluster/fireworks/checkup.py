@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qdip_dft.cluster.finding import Finding
 from qdip_dft.cluster.folder import ClusterFolder
 from qdip_dft.cluster.resources import JobClass
 from qdip_dft.cluster.scheduler import CANCEL_COMMANDS, SUBMIT_COMMANDS, list_live_jobs
@@ -20,25 +20,6 @@ if TYPE_CHECKING:
 
 LARGEST_CLOCK_SKEW_S = 5.0
 """Signs of life are compared with the clock of this machine; more would make living runs look lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report.
-
-    Parameters
-    ----------
-    what
-        What was looked at.
-    is_ok
-        Whether it is as it should be.
-    finding
-        What was found, and what to do about it.
-    """
-
-    what: str
-    is_ok: bool
-    finding: str
 
 
 def check_cluster(folder: ClusterFolder) -> list[Finding]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.cluster.database import (
+    ALIVE,
     CONTINUED,
     STANDBY,
     STATUS_INDEX,
@@ -14,7 +14,8 @@ from qdip_dft.cluster.database import (
     Manager,
     SubmissionState,
 )
-from qdip_dft.cluster.fireworks.stage import ADVANCE
+from qdip_dft.cluster.orders import ADVANCE
+from qdip_dft.cluster.queue import StudyStatus
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -24,36 +25,6 @@ Document = dict[str, Any]
 
 UNFINISHED = ("WAITING", "READY", "RESERVED", "RUNNING", "PAUSED", "FIZZLED")
 """States of fireworks that may still do something; those of cancelled ones are DEFUSED, of finished ones COMPLETED."""
-
-ALIVE = ("WAITING", "READY", "RESERVED", "RUNNING", "PAUSED")
-
-
-@dataclass(frozen=True, slots=True)
-class StudyStatus:
-    """How far a submitted study is.
-
-    Parameters
-    ----------
-    study, state, submitted_by
-        What was submitted, how it stands and by whom.
-    counts
-        Number of calculations by term and state; the states are FireWorks' own in lower case, and ``standby`` for what
-        another study calculates.
-    """
-
-    study: str
-    state: str
-    submitted_by: str
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    @property
-    def totals(self) -> dict[str, int]:
-        """Return the number of calculations by state."""
-        totals: dict[str, int] = {}
-        for states in self.counts.values():
-            for state, count in states.items():
-                totals[state] = totals.get(state, 0) + count
-        return totals
 
 
 def list_statuses(database: ClusterDatabase, *, study: str | None = None, term: str | None = None) -> list[StudyStatus]:
@@ -113,7 +84,7 @@ def cancel_study(launchpad: LaunchPad, study: str, *, term: str | None = None) -
     for firework in found:
         launchpad.defuse_fw(firework["fw_id"])
         note = firework["spec"]["qdip"]
-        pass_on_claim(database, note["job"], owner=note["submission"])
+        database.pass_on_claim(note["job"], owner=note["submission"])
     if term is None:
         chosen = {"study": study, "manager": {"$ne": Manager.REMOTE.value}}
         database.submissions.update_many(chosen, {"$set": {"state": SubmissionState.CANCELLED}})
@@ -139,19 +110,6 @@ def revive(launchpad: LaunchPad, firework: Document) -> None:
     database.fireworks.update_one({"fw_id": firework["fw_id"]}, {"$set": {"spec._category": category}})
     launchpad.rerun_fw(firework["fw_id"])
     database.wake(database.list_stored([note["job"]]))
-
-
-def pass_on_claim(database: ClusterDatabase, job: str, *, owner: str) -> None:
-    """Let a study that stands by make a calculation which its owner has given up; without one the claim lapses."""
-    heir = database.fireworks.find_one(
-        {"spec.qdip.job": job, "spec._category": STANDBY, "state": {"$in": ALIVE}}, {"spec.qdip.submission": 1}
-    )
-    if heir is None:
-        database.claims.release(job, owner=owner)
-        return
-    submission = heir["spec"]["qdip"]["submission"]
-    if database.claims.hand_over(job, owner=owner, heir=submission):
-        database.end_standby({"spec.qdip.job": job, "spec.qdip.submission": submission})
 
 
 def _find(launchpad: LaunchPad, study: str, term: str | None, *, states: tuple[str, ...]) -> list[Document]:

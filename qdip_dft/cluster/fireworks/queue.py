@@ -1,52 +1,20 @@
-"""The small interface of a cluster manager, and FireWorks behind it."""
+"""FireWorks behind the interface of a cluster manager."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 from qdip_dft.cluster.database import ClusterDatabase, Manager
-from qdip_dft.cluster.fireworks.stage import Orders, build_stage, wake_stored
+from qdip_dft.cluster.fireworks.stage import build_stage, wake_stored
+from qdip_dft.cluster.fireworks.task import RunJob
+from qdip_dft.cluster.orders import Orders
+from qdip_dft.cluster.queue import Inserted
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
     from jobflow import Flow
-
-
-class Queue(Protocol):
-    """The small interface of a cluster manager: whatever carries out the jobs of a flow, each once for the group."""
-
-    manager: ClassVar[Manager]
-
-    @property
-    def database(self) -> ClusterDatabase:
-        """The group's database."""
-
-    def insert(self, flow: Flow, orders: Orders) -> Inserted:
-        """Claim what a flow still needs and queue it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inserted:
-    """What came into a queue.
-
-    Parameters
-    ----------
-    n_jobs
-        Entries of the queue made now.
-    n_shared
-        Calculations that another submission makes.
-    n_stored
-        Calculations that were stored meanwhile.
-    classes
-        Number of calculations to be made by job class.
-    """
-
-    n_jobs: int
-    n_shared: int
-    n_stored: int
-    classes: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +38,7 @@ class FireworksQueue:
     def insert(self, flow: Flow, orders: Orders) -> Inserted:
         """Insert the first stage of a study."""
         database = self.database
-        stage = build_stage(flow, orders, database)
+        stage = build_stage(flow, orders, database, make_task=RunJob)
         self.launchpad.add_wf(stage.to_workflow(orders))
         wake_stored(stage, database)
         return Inserted(

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.cluster.database import STANDBY, ClusterDatabase
-from qdip_dft.cluster.fireworks.control import ALIVE, pass_on_claim, revive
+from qdip_dft.cluster.database import ALIVE, STANDBY, ClusterDatabase
+from qdip_dft.cluster.fireworks.control import revive
 from qdip_dft.cluster.fireworks.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Reconciler:
         for claim in list(database.claims.collection.find({})):
             if not self._is_older(claim["claimed_at"], self.grace_s) or self._is_worked_on(claim):
                 continue
-            pass_on_claim(database, claim["_id"], owner=claim["owner"])
+            database.pass_on_claim(claim["_id"], owner=claim["owner"])
             self._note("claims passed on", claim["_id"])
 
     def _is_worked_on(self, claim: Document) -> bool:

@@ -11,56 +11,21 @@ FireWorks' lock of the workflow, since FireWorks writes a firework back as a who
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.cluster.database import STANDBY, ClusterDatabase
-from qdip_dft.cluster.resources import JobClass, Resources
+from qdip_dft.cluster.orders import ADVANCE, Orders, classify_job, count_atoms, find_term, is_advance
+from qdip_dft.cluster.resources import JobClass
 from qdip_dft.cluster.stored_job import write_job
-from qdip_dft.model.base import Record
-from qdip_dft.model.engine import PresetName
 
 if TYPE_CHECKING:
-    from fireworks import Firework, LaunchPad, Workflow
+    from fireworks import FiretaskBase, Firework, LaunchPad, Workflow
     from jobflow import Flow, Job
 
-TERM_OF_PART = {
-    "dot bulk": "bulk",
-    "bulk": "bulk",
-    "strained bulk": "strain",
-    "film slab": "surface",
-    "dot slab": "binding",
-    "interface": "binding",
-    "registry screening": "binding",
-}
-"""The term of the stabilization that a part enters first."""
-
-ADVANCE = "advance"
-"""Term of the jobs that build the next stage."""
-
-
-class Orders(Record):
-    """What every firework of a submission carries on to the next stage.
-
-    Parameters
-    ----------
-    submission
-        Id of the submission.
-    study
-        Name of the study.
-    preset
-        Preset of the study's engine.
-    priority
-        Higher ones run first.
-    resources
-        What the job classes ask for.
-    """
-
-    submission: str
-    study: str
-    preset: PresetName
-    priority: int = 0
-    resources: Resources = Resources()
+MakeTask = Callable[..., "FiretaskBase"]
+"""Makes the Firetask of a job from its text and the orders of its submission; the class of the Firetask itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +58,9 @@ class Stage:
         return Workflow(self.fireworks, links_dict=links, name=orders.study, metadata=metadata)
 
 
-def build_stage(flow: Flow, orders: Orders, database: ClusterDatabase, *, replaced: str | None = None) -> Stage:
+def build_stage(
+    flow: Flow, orders: Orders, database: ClusterDatabase, *, make_task: MakeTask, replaced: str | None = None
+) -> Stage:
     """Return the fireworks of what a flow still needs, and claim them.
 
     Parameters
@@ -104,6 +71,8 @@ def build_stage(flow: Flow, orders: Orders, database: ClusterDatabase, *, replac
         What holds for the whole submission.
     database
         The group's database.
+    make_task
+        The Firetask that runs a job.
     replaced
         Id of the job that made the flow: jobflow adds a job of that id which only copies the output; it is left out.
     """
@@ -112,8 +81,8 @@ def build_stage(flow: Flow, orders: Orders, database: ClusterDatabase, *, replac
     stored = database.list_stored(calculations)
     missing = {uuid: job for uuid, job in calculations.items() if uuid not in stored}
     mine = database.claims.claim(list(missing), owner=orders.submission)
-    parents = [make_firework(job, orders, is_standing_by=uuid not in mine) for uuid, job in missing.items()]
-    following = [make_firework(job, orders) for job in jobs if job.uuid not in calculations]
+    parents = [make_firework(job, orders, make_task, is_standing_by=uuid not in mine) for uuid, job in missing.items()]
+    following = [make_firework(job, orders, make_task) for job in jobs if job.uuid not in calculations]
     return Stage(
         fireworks=[*parents, *following],
         parents=parents,
@@ -122,11 +91,9 @@ def build_stage(flow: Flow, orders: Orders, database: ClusterDatabase, *, replac
     )
 
 
-def make_firework(job: Job, orders: Orders, *, is_standing_by: bool = False) -> Firework:
+def make_firework(job: Job, orders: Orders, make_task: MakeTask, *, is_standing_by: bool = False) -> Firework:
     """Return the firework of a job."""
     from fireworks import Firework
-
-    from qdip_dft.cluster.fireworks.task import RunJob
 
     n_atoms = 0 if is_advance(job) else count_atoms(job)
     job_class = JobClass.MLIP if is_advance(job) else classify_job(job, orders.resources)
@@ -146,34 +113,7 @@ def make_firework(job: Job, orders: Orders, *, is_standing_by: bool = False) -> 
         "_queueadapter": orders.resources.queue_parameters(job_class, preset=orders.preset),
     }
     orders_of_stage = orders.model_dump(mode="json") if is_advance(job) else None
-    return Firework([RunJob(job=write_job(job), orders=orders_of_stage)], spec=spec, name=job.name)
-
-
-def is_advance(job: Job) -> bool:
-    """Return whether a job builds the next stage; all others are made once for the whole group."""
-    return str(job.function.__name__) == "advance_study"
-
-
-def count_atoms(job: Job) -> int:
-    """Return the number of atoms of a calculation or screening: all sites in its task."""
-    return _count_sites(job.function_args[0])
-
-
-def _count_sites(task: Any) -> int:
-    if not isinstance(task, dict):
-        return 0
-    return len(task.get("species", ())) + sum(_count_sites(part) for part in task.values())
-
-
-def classify_job(job: Job, resources: Resources) -> JobClass:
-    """Return the class of a calculation or screening."""
-    return resources.classify(n_atoms=count_atoms(job), level=job.function_args[1].theory().level)
-
-
-def find_term(label: str) -> str:
-    """Return the term that a calculation enters first, from its label, such as ``strained bulk PbS(111)//…``."""
-    part = max((part for part in TERM_OF_PART if label.startswith(f"{part} ")), key=len, default="")
-    return TERM_OF_PART.get(part, "other")
+    return Firework([make_task(job=write_job(job), orders=orders_of_stage)], spec=spec, name=job.name)
 
 
 def append_stage(launchpad: LaunchPad, fw_id: int, stage: Stage, orders: Orders, database: ClusterDatabase) -> None:

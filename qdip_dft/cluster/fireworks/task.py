@@ -13,6 +13,8 @@ from fireworks import FiretaskBase, Firework, FWAction, explicit_serialize
 from qdip_dft.cluster.database import ClusterDatabase
 from qdip_dft.cluster.fireworks.alive import REPORT_INTERVAL_S, report_alive
 from qdip_dft.cluster.fireworks.outbox import Outbox, insist
+from qdip_dft.cluster.fireworks.stage import append_stage, build_stage
+from qdip_dft.cluster.orders import Orders
 from qdip_dft.cluster.stored_job import StoredJob
 from qdip_dft.errors import OutOfTime, ResultsError
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE, recording_in
@@ -136,7 +138,6 @@ def _advance(task: RunJob, database: ClusterDatabase) -> None:
     """Build the next stage from what is calculated, or keep the results of the finished study."""
     from jobflow import Flow
 
-    from qdip_dft.cluster.fireworks.stage import Orders, append_stage, build_stage
     from qdip_dft.cluster.stored_job import read_job
     from qdip_dft.cluster.submission import finish_submission
 
@@ -146,7 +147,7 @@ def _advance(task: RunJob, database: ClusterDatabase) -> None:
     if response.replace is None:
         finish_submission(orders.submission, response.output["documents"], database)
     elif isinstance(response.replace, Flow) and not _has_children(task, database):
-        stage = build_stage(response.replace, orders, database, replaced=job.uuid)
+        stage = build_stage(response.replace, orders, database, make_task=RunJob, replaced=job.uuid)
         append_stage(task.launchpad, task.fw_id, stage, orders, database)
 
 

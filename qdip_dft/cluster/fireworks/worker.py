@@ -20,7 +20,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from fireworks import FWorker, LaunchPad, Workflow
 from fireworks.core import rocket
 from fireworks.core.rocket import Rocket
@@ -28,11 +27,12 @@ from fireworks.fw_config import RAPIDFIRE_SLEEP_SECS
 from fireworks.utilities import fw_serializers
 from pymongo.errors import ConnectionFailure
 
-from qdip_dft.cluster.fireworks.batch_job import announce_end, find_batch_job_number
+from qdip_dft.cluster.batch_job import announce_end, find_batch_job_number
 from qdip_dft.cluster.fireworks.outbox import FIRST_PAUSE_S
 from qdip_dft.cluster.stored_job import OUR_TASK, TASK_MARK, require_plain
 from qdip_dft.errors import ResultsError
 from qdip_dft.runtime.deadline import Deadline, interrupt_job
+from qdip_dft.yaml_text import parse_yaml
 
 logger = logging.getLogger("qdip_dft.cluster")
 
@@ -182,12 +182,12 @@ class Worker:
 
 def open_queue(launchpad_file: Path) -> WorkerQueue:
     """Return the queue of a ``my_launchpad.yaml``."""
-    return WorkerQueue(**yaml.safe_load(launchpad_file.read_text(encoding="utf-8")))
+    return WorkerQueue(**parse_yaml(launchpad_file.read_text(encoding="utf-8")))
 
 
 def read_worker(worker_file: Path) -> FWorker:
     """Return the worker of a ``my_fworker.yaml``; its launches say in which batch job they run."""
-    worker = FWorker.from_dict(yaml.safe_load(worker_file.read_text(encoding="utf-8")))
+    worker = FWorker.from_dict(parse_yaml(worker_file.read_text(encoding="utf-8")))
     worker.env["batch_job"] = find_batch_job_number()
     return worker
 

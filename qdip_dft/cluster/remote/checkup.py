@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from qdip_dft.cluster.fireworks.checkup import Finding
+from qdip_dft.cluster.finding import Finding
 from qdip_dft.cluster.remote.project import read_project
 from qdip_dft.cluster.remote.runner import is_at_work
 from qdip_dft.errors import ResultsError

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from qdip_dft.cluster.database import STANDBY, ClusterDatabase, Manager, SubmissionState
-from qdip_dft.cluster.fireworks.control import StudyStatus, pass_on_claim
+from qdip_dft.cluster.queue import StudyStatus
 from qdip_dft.cluster.remote.queue import FIRST_INDEX, LOST_STATES, RemoteQueue
 
 Document = dict[str, Any]
@@ -67,7 +67,7 @@ def cancel(queue: RemoteQueue, study: str, *, term: str | None = None) -> int:
         mine = [job for job in jobs if database.claims.find_owner(job) == submission]
         removed = queue.remove(mine, states=(*UNSTARTED, *LOST_STATES))
         for job in removed:
-            pass_on_claim(database, job, owner=submission)
+            database.pass_on_claim(job, owner=submission)
         count += len(removed)
     return count
 

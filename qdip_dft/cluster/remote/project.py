@@ -11,6 +11,7 @@ import yaml
 
 from qdip_dft.cluster.database import ClusterDatabase
 from qdip_dft.errors import ResultsError
+from qdip_dft.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from jobflow_remote import JobController
@@ -66,7 +67,7 @@ def read_project(folder: ClusterFolder) -> Project:
 
     jobflow_remote.SETTINGS.projects_folder = str(file.parent)
     try:
-        return Project.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+        return Project.model_validate(parse_yaml(file.read_text(encoding="utf-8")))
     except (yaml.YAMLError, ValidationError) as error:
         places = [".".join(map(str, e["loc"])) for e in error.errors()] if isinstance(error, ValidationError) else []
         raise ResultsError(

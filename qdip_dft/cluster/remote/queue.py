@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID, uuid5
 
 from qdip_dft.cluster.database import ClusterDatabase, Manager
-from qdip_dft.cluster.fireworks.queue import Inserted
-from qdip_dft.cluster.fireworks.stage import Orders, classify_job, find_term, is_advance
+from qdip_dft.cluster.orders import Orders, classify_job, find_term, is_advance
+from qdip_dft.cluster.queue import Inserted
 from qdip_dft.cluster.resources import JobClass, Resources
 
 if TYPE_CHECKING:

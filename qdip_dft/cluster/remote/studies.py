@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qdip_dft.cluster.database import Manager, SubmissionState
-from qdip_dft.cluster.fireworks.stage import Orders
+from qdip_dft.cluster.orders import Orders
 from qdip_dft.cluster.remote.queue import LOST_STATES, RemoteQueue
-from qdip_dft.cluster.submission import finish_submission
-from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.cluster.submission import finish_submission, restore_plan
 from qdip_dft.errors import QdipError
-from qdip_dft.model.crystal import CrystalRecord
-from qdip_dft.planning.plan import StudyPlan, validate_study
+from qdip_dft.planning.plan import StudyPlan
 
 logger = logging.getLogger("jobflow_remote.qdip")  # goes where the runner's own lines go
 
@@ -93,10 +91,3 @@ class Studies:
         missing = frozenset(wanted) - stored
         claims = self.queue.database.claims.collection.find({"_id": {"$in": list(missing)}}, {"_id": 1})
         return missing - {claim["_id"] for claim in claims}
-
-
-def restore_plan(submission: Document) -> StudyPlan:
-    """Return the plan of a submission, with the crystals that it was submitted with."""
-    study = validate_study(submission["spec"], source=f"submission {submission['_id']}")
-    crystals = {name: CrystalRecord.model_validate(crystal) for name, crystal in submission["crystals"].items()}
-    return StudyPlan(study=study, crystals=crystals, engine=engine_from_spec(study.engine))

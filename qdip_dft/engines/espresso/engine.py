@@ -31,19 +31,17 @@ import numpy as np
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.code_run import CodeRun, Setting, Vacuum
 from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
+from qdip_dft.engines.evaluation import Arrangement, Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
-from qdip_dft.engines.potential import Arrangement, Evaluation
 from qdip_dft.engines.programs import find_command, require_same_atoms, run_command
 from qdip_dft.engines.pseudopotentials import describe_files, require_spin_orbit
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.engine import Restart
-from qdip_dft.units import HARTREE_IN_EV
+from qdip_dft.units import RYDBERG_IN_EV
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-RYDBERG_IN_EV = HARTREE_IN_EV / 2.0
 
 INSTALL_LINE = (
     "install Quantum ESPRESSO (Debian: apt install quantum-espresso; conda: conda install -c conda-forge qe), or name"

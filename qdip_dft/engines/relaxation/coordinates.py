@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.engines.potential import Arrangement, Evaluation, FloatArray, free_sites
+from qdip_dft.engines.evaluation import Arrangement, Evaluation, FloatArray, free_sites
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.structure import StructureRecord

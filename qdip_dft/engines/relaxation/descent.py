@@ -22,7 +22,7 @@ from time import perf_counter
 import numpy as np
 
 from qdip_dft.engines.base import OnStep, RelaxationSettings, RelaxationStep
-from qdip_dft.engines.potential import (
+from qdip_dft.engines.evaluation import (
     Evaluation,
     FloatArray,
     Potential,

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qdip_dft.engines.potential import Arrangement, FloatArray
+from qdip_dft.engines.evaluation import Arrangement, FloatArray
 from qdip_dft.engines.relaxation.coordinates import Coordinates
+from qdip_dft.model.molecules import find_molecules
 from qdip_dft.model.neighbours import Pairs, find_pairs
 
 CUTOFF_ANG = 5.5
@@ -36,10 +36,6 @@ MOLECULE_EV_PER_ANG2 = 4.0
 
 ATOM_FLOOR_EV_PER_ANG2 = 0.3
 STRAIN_FLOOR_EV_PER_ANG3 = 0.02
-
-MOLECULAR_ELEMENTS = ("H", "C", "N", "O")
-BOND_TOLERANCE = 1.25
-"""Two such atoms are bonded when nearer than this times the sum of their covalent radii."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +58,6 @@ class ModelHessian:
         from scipy.linalg import cho_solve
 
         return np.asarray(cho_solve(self.cholesky, gradient))
-
-
-@dataclass(frozen=True, slots=True)
-class Molecule:
-    """Atoms held together by covalent bonds.
-
-    Parameters
-    ----------
-    sites
-        Their indices.
-    positions_ang
-        Where they are around their centre, whole across the cell's faces, in Å, shape (atoms, 3).
-    """
-
-    sites: list[int]
-    positions_ang: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +87,7 @@ def model_hessian(coordinates: Coordinates, q: FloatArray) -> ModelHessian:
     pairs = find_pairs(arrangement.positions_ang, arrangement.lattice_ang, cutoff_ang=CUTOFF_ANG)
     deformation = coordinates.deformation(q)
     springs = _pair_motions(pairs, arrangement, coordinates.strains, deformation)
-    bends = _molecule_motions(_find_molecules(pairs, arrangement), arrangement, coordinates.strains, deformation)
+    bends = _molecule_motions(arrangement, coordinates.strains, deformation)
     floor = np.full(len(q), ATOM_FLOOR_EV_PER_ANG2)
     floor[coordinates.n_atomic :] = STRAIN_FLOOR_EV_PER_ANG3 * arrangement.volume_ang3
     hessian = _curvature(springs, coordinates) + _curvature(bends, coordinates) + np.diag(floor)
@@ -137,38 +117,33 @@ def _pair_motions(pairs: Pairs, arrangement: Arrangement, strains: FloatArray, d
     return StiffMotions(
         by_site=coo_matrix((values, (np.concatenate([row, row]), columns)), shape=shape),
         by_strain=np.einsum("pa,kab,pb->pk", along, strains, unstrained),
-        stiffness_ev_per_ang2=_force_constants(pairs, arrangement.numbers),
+        stiffness_ev_per_ang2=_force_constants(pairs, arrangement.species),
     )
 
 
-def _force_constants(pairs: Pairs, numbers: NDArray[np.int64]) -> FloatArray:
+def _force_constants(pairs: Pairs, species: tuple[str, ...]) -> FloatArray:
     """Return the force constant of each pair in eV/Å²."""
-    stretch = np.maximum(pairs.distances_ang / _covalent_distances_ang(pairs, numbers), 0.8) - 1
+    stretch = np.maximum(pairs.distances_ang / pairs.covalent_sums_ang(species), 0.8) - 1
     by_distance = (AT_DISTANCE_ANG / np.maximum(pairs.distances_ang, 0.9)) ** DISTANCE_EXPONENT
     return np.asarray(FORCE_CONSTANT_EV_PER_ANG2 * by_distance * np.exp(-STRETCH_EXPONENT * stretch))
 
 
-def _covalent_distances_ang(pairs: Pairs, numbers: NDArray[np.int64]) -> FloatArray:
-    from ase.data import covalent_radii
-
-    return np.asarray(covalent_radii[numbers[pairs.first]] + covalent_radii[numbers[pairs.second]])
-
-
-def _molecule_motions(
-    molecules: list[Molecule], arrangement: Arrangement, strains: FloatArray, deformation: FloatArray
-) -> StiffMotions:
+def _molecule_motions(arrangement: Arrangement, strains: FloatArray, deformation: FloatArray) -> StiffMotions:
     """Return every motion of each molecule but its translation and rotation."""
     from scipy.sparse import csr_matrix, lil_matrix, vstack
 
     by_site, by_strain = [csr_matrix((0, 3 * arrangement.n_atoms))], [np.zeros((0, len(strains)))]
-    for molecule in molecules:
+    lattice = arrangement.lattice_ang
+    for molecule in find_molecules(arrangement.species, arrangement.positions_ang, lattice):
         n_atoms = len(molecule.sites)
-        distorting = np.eye(3 * n_atoms) - _rigid_motions(molecule.positions_ang)
+        places = arrangement.positions_ang[list(molecule.sites)] + molecule.cells @ lattice
+        places -= places.mean(axis=0)
+        distorting = np.eye(3 * n_atoms) - _rigid_motions(places)
         rows = lil_matrix((3 * n_atoms, 3 * arrangement.n_atoms))
         rows[:, (3 * np.array(molecule.sites)[:, None] + np.arange(3)).ravel()] = (
             distorting.reshape(-1, n_atoms, 3) @ deformation
         ).reshape(-1, 3 * n_atoms)
-        followed = np.einsum("kab,ib->iak", strains, molecule.positions_ang @ np.linalg.inv(deformation).T)
+        followed = np.einsum("kab,ib->iak", strains, places @ np.linalg.inv(deformation).T)
         by_site.append(rows.tocsr())
         by_strain.append(distorting @ followed.reshape(3 * n_atoms, -1))
     strain_rows = np.vstack(by_strain)
@@ -183,40 +158,3 @@ def _rigid_motions(positions_ang: FloatArray) -> FloatArray:
     basis, lengths, _ = np.linalg.svd(motions, full_matrices=False)
     basis = basis[:, lengths > 1e-6 * lengths[0]]
     return np.asarray(basis @ basis.T)
-
-
-def _find_molecules(pairs: Pairs, arrangement: Arrangement) -> list[Molecule]:
-    """Return the molecules of light atoms, each whole."""
-    bonds = _bonds(pairs, arrangement)
-    molecules, seen = [], set[int]()
-    for start in bonds:
-        if start not in seen:
-            places = _walk(start, bonds)
-            seen.update(places)
-            positions = np.array(list(places.values()))
-            molecules.append(Molecule(list(places), positions - positions.mean(axis=0)))
-    return molecules
-
-
-def _walk(start: int, bonds: dict[int, list[tuple[int, FloatArray]]]) -> dict[int, FloatArray]:
-    """Return where the atoms bonded to one atom, directly or not, lie as seen from it."""
-    places, waiting = {start: np.zeros(3)}, [start]
-    while waiting:
-        here = waiting.pop()
-        for there, vector in bonds[here]:
-            if there not in places:
-                places[there] = places[here] + vector
-                waiting.append(there)
-    return places
-
-
-def _bonds(pairs: Pairs, arrangement: Arrangement) -> dict[int, list[tuple[int, FloatArray]]]:
-    """Return for each bonded light atom its neighbours and the vectors to them in Å."""
-    is_light = np.isin(arrangement.species, MOLECULAR_ELEMENTS)
-    is_near = pairs.distances_ang < BOND_TOLERANCE * _covalent_distances_ang(pairs, arrangement.numbers)
-    bonds: dict[int, list[tuple[int, FloatArray]]] = {}
-    for pair in np.flatnonzero(is_near & is_light[pairs.first] & is_light[pairs.second]):
-        one, other, vector = int(pairs.first[pair]), int(pairs.second[pair]), pairs.vectors_ang[pair]
-        bonds.setdefault(one, []).append((other, vector))
-        bonds.setdefault(other, []).append((one, -vector))
-    return bonds

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from qdip_dft.engines.base import Engine
-from qdip_dft.engines.potential import Arrangement, Evaluation, Potential
+from qdip_dft.engines.evaluation import Arrangement, Evaluation, Potential
 from qdip_dft.errors import OutOfTime, ScratchError
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.structure import StructureRecord

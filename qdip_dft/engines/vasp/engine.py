@@ -35,8 +35,8 @@ from pydantic import JsonValue
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.code_run import CodeRun, Setting
 from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
+from qdip_dft.engines.evaluation import Arrangement, Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
-from qdip_dft.engines.potential import Arrangement, Evaluation
 from qdip_dft.engines.programs import find_command
 from qdip_dft.engines.vasp.files import (
     FUNCTIONAL_TAGS,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qdip_dft.engines.code_run import Vacuum
-from qdip_dft.engines.potential import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Arrangement, Evaluation
 from qdip_dft.errors import EngineError
-from qdip_dft.units import EV_PER_ANG3_IN_GPA
+from qdip_dft.units import KILOBAR_IN_EV_PER_ANG3
 
 if TYPE_CHECKING:
     from pymatgen.io.vasp.outputs import Vasprun
@@ -47,8 +47,6 @@ VASP looks for symmetry in atoms and starting moments, and averages the density 
 
 PARALLEL_TAGS = frozenset({"KPAR", "LPLANE", "LSCALAPACK", "NCORE", "NPAR", "NSIM"})
 """What a machine may set on its own: the same energy, sooner."""
-
-KILOBAR_IN_EV_PER_ANG3 = 0.1 / EV_PER_ANG3_IN_GPA
 
 
 def file_order(species: Sequence[str]) -> list[int]:

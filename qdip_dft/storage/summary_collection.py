@@ -10,30 +10,34 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from maggma.core import Sort
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from qdip_dft.storage.codec import Document, decode_value
 from qdip_dft.storage.filter_sql import crosses_list_sql, filter_to_sql, index_sql, json_path_sql, type_sql
 from qdip_dft.storage.filters import Field, FieldTest, Filter, Not, parse_filter, split_field
 from qdip_dft.storage.projections import project_document, read_projection
-from qdip_dft.storage.sqlite_store import SQLiteStore, has_table, transaction
+from qdip_dft.storage.sqlite_collection import SQLiteCollection, has_table, read_direction, transaction
+
+if TYPE_CHECKING:
+    from maggma.core import Sort
 
 
-class SummaryStore(SQLiteStore):
+class SummaryCollection(SQLiteCollection):
     """Documents with a summary of their most asked fields.
 
     Parameters
     ----------
     path, collection_name, key
-        As in `SQLiteStore`.
+        As in `SQLiteCollection`.
     summary
         Names of the fields in the summary; none may lead into another one.
     indexes
         Fields of the summary that have an index, each a tuple of fields that are asked for together.
+    counts
+        Numbers that are kept beside the summary, by name: SQL expressions of ``doc``.
     """
 
     def __init__(
@@ -43,8 +47,10 @@ class SummaryStore(SQLiteStore):
         key: str,
         summary: tuple[str, ...],
         indexes: tuple[tuple[str, ...], ...] = (),
+        *,
+        counts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.summary, self.indexes = tuple(summary), tuple(map(tuple, indexes))
+        self.summary, self.indexes, self.counts = tuple(summary), tuple(map(tuple, indexes)), dict(counts)
         self._fields = frozenset(map(split_field, self.summary))
         self._indexed_fields = frozenset(split_field(index[0]) for index in self.indexes)
         super().__init__(path, collection_name, key)
@@ -65,7 +71,7 @@ class SummaryStore(SQLiteStore):
         skip: int = 0,
         limit: int = 0,
     ) -> Iterator[Document]:
-        """Yield the documents that pass a filter; see `SQLiteStore.query`."""
+        """Yield the documents that pass a filter; see `SQLiteCollection.query`."""
         node, order = parse_filter(criteria), sort or {}
         if not self._covers(_list_fields(node)) or not self._can_sort(order):
             yield from super().query(criteria, properties, sort, skip, limit)
@@ -77,13 +83,30 @@ class SummaryStore(SQLiteStore):
         chosen = [row[0] for row in self._select("id", node, order, skip=skip, limit=limit)]
         yield from self._read_in_turn(chosen, read_projection(properties))
 
+    def query_counted(
+        self, fields: list[str], sort: dict[str, Sort | int] | None = None
+    ) -> Iterator[tuple[Document, dict[str, int]]]:
+        """Yield fields of the summary and the counts of every document.
+
+        Parameters
+        ----------
+        fields
+            Fields of the summary.
+        sort
+            Indexed fields to sort by.
+        """
+        projection = read_projection(fields)
+        for text, counts in self._select("doc, counts", parse_filter({}), sort or {}, skip=0, limit=0):
+            yield project_document(decode_value(text), projection), decode_value(counts)
+
     @property
     def _summary_table(self) -> str:
         return f'"{self._summary_name}"'
 
     @property
     def _summary_name(self) -> str:
-        digest = hashlib.sha256(repr((self.summary, self.indexes)).encode()).hexdigest()[:8]
+        made_of = (self.summary, self.indexes, sorted(self.counts.items()))
+        digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:8]
         return f"{self.collection_name}_summary_{digest}"
 
     def _covers(self, fields: Any) -> bool:
@@ -109,8 +132,8 @@ class SummaryStore(SQLiteStore):
 
     def _select(self, columns: str, node: Filter, order: dict[str, Sort | int], *, skip: int, limit: int) -> list[Any]:
         where, parameters = self._translate(node)
-        directions = {Sort.Ascending: "ASC", Sort.Descending: "DESC"}
-        terms = [f"{index_sql(split_field(name))} {directions[Sort(way)]}" for name, way in order.items()]
+        directions = {1: "ASC", -1: "DESC"}
+        terms = [f"{index_sql(split_field(name))} {directions[read_direction(way)]}" for name, way in order.items()]
         sql = f"SELECT {columns} FROM {self._summary_table} WHERE {where} ORDER BY {', '.join([*terms, 'id'])}"
         return self._fetch(f"{sql} LIMIT ? OFFSET ?", (*parameters, limit or -1, skip))
 
@@ -140,10 +163,11 @@ class SummaryStore(SQLiteStore):
 
     def _describe_summary(self) -> Iterator[str]:
         table, name = self._summary_table, self._summary_name
-        new = summary_sql(sorted(self._fields), "NEW.doc")
-        put = f"INSERT OR REPLACE INTO {table} (id, doc) VALUES (NEW.id, {new})"
-        yield f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, doc TEXT NOT NULL)"
-        yield f"INSERT INTO {table} (id, doc) SELECT id, {summary_sql(sorted(self._fields), 'doc')} FROM {self._table}"
+        parts = f"{summary_sql(sorted(self._fields))}, {counts_sql(self.counts)}"
+        put = f"INSERT OR REPLACE INTO {table} (id, doc, counts) SELECT id, {parts} FROM"
+        yield f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, doc TEXT NOT NULL, counts TEXT NOT NULL)"
+        yield f"{put} {self._table}"
+        put = f"{put} (SELECT NEW.id AS id, NEW.doc AS doc)"
         yield f'CREATE TRIGGER "{name}_insert" AFTER INSERT ON {self._table} BEGIN {put}; END'
         yield f'CREATE TRIGGER "{name}_update" AFTER UPDATE ON {self._table} BEGIN {put}; END'
         gone = f"DELETE FROM {table} WHERE id = OLD.id"
@@ -153,8 +177,14 @@ class SummaryStore(SQLiteStore):
             yield f'CREATE INDEX "{name}_{number}" ON {table} ({columns})'
 
 
-def summary_sql(fields: list[Field], source: str) -> str:
-    """Return the SQL for a document that holds only some fields, every digit as it was written.
+def counts_sql(counts: Mapping[str, str]) -> str:
+    """Return the SQL for a mapping of numbers counted in ``doc``."""
+    parts = ", ".join(f"'{name}', {sql}" for name, sql in counts.items())
+    return f"json_object({parts})"
+
+
+def summary_sql(fields: list[Field]) -> str:
+    """Return the SQL for a document that holds only some fields of ``doc``, every digit as it was written.
 
     Where a list lies on the way to a field, the whole document is the summary, so that no meaning is lost.
     """
@@ -162,8 +192,7 @@ def summary_sql(fields: list[Field], source: str) -> str:
     absent = ", ".join(
         f"CASE WHEN {type_sql(field)} IS NULL THEN {json_path_sql(field)} ELSE '$.\"\"' END" for field in fields
     )
-    sql = f"CASE WHEN {whole} THEN doc ELSE json_remove({_object_sql(fields, 0)}, {absent}) END"
-    return sql if source == "doc" else f"(SELECT {sql} FROM (SELECT {source} AS doc))"
+    return f"CASE WHEN {whole} THEN doc ELSE json_remove({_object_sql(fields, 0)}, {absent}) END"
 
 
 def _object_sql(fields: list[Field], depth: int) -> str:

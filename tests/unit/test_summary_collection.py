@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from maggma.core import Sort
 
 from qdip_dft.storage.results_folder import ResultsFolder
-from qdip_dft.storage.sqlite_store import SQLiteStore
-from qdip_dft.storage.summary_store import SummaryStore
+from qdip_dft.storage.sqlite_collection import SQLiteCollection
+from qdip_dft.storage.summary_collection import SummaryCollection
 from tests.synthetic_results import make_results
 
 SUMMARY = ("id", "a.b", "a.c", "d")
@@ -42,10 +42,10 @@ TEST = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SummaryStore, SQLiteStore]]:
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SummaryCollection, SQLiteCollection]]:
     folder = tmp_path_factory.mktemp("summary")
-    store = SummaryStore(folder / "a.sqlite", "things", "id", SUMMARY, INDEXES)
-    plain = SQLiteStore(folder / "b.sqlite", "things", "id")
+    store = SummaryCollection(folder / "a.sqlite", "things", "id", SUMMARY, INDEXES)
+    plain = SQLiteCollection(folder / "b.sqlite", "things", "id")
     store.connect()
     plain.connect()
     yield store, plain
@@ -61,7 +61,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SummarySt
     window=st.tuples(st.integers(0, 2), st.integers(0, 3)),
 )
 def test_a_summary_answers_as_the_documents_do(  # noqa: PLR0917
-    stores: tuple[SummaryStore, SQLiteStore],
+    stores: tuple[SummaryCollection, SQLiteCollection],
     documents: list[dict[str, Any]],
     criteria: dict[str, Any],
     sort: dict[str, Sort | int],
@@ -79,7 +79,7 @@ def test_a_summary_answers_as_the_documents_do(  # noqa: PLR0917
 
 
 def test_a_removed_and_a_replaced_document_leave_the_summary_too(tmp_path: Path) -> None:
-    store = SummaryStore(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
+    store = SummaryCollection(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
     store.update([{"id": 1, "d": "x"}, {"id": 2, "d": "y"}])
     store.update({"id": 1, "d": "z"})
     store.remove_docs({"id": 2})
@@ -105,20 +105,20 @@ def test_a_lost_summary_is_made_again(tmp_path: Path) -> None:
 
 
 def test_a_summary_of_other_fields_is_replaced(tmp_path: Path) -> None:
-    SummaryStore(tmp_path / "a.sqlite", "things", "id", ("id",), ()).update([{"id": 1, "d": 3}])
-    store = SummaryStore(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
+    SummaryCollection(tmp_path / "a.sqlite", "things", "id", ("id",), ()).update([{"id": 1, "d": 3}])
+    store = SummaryCollection(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
     assert list(store.query({"d": 3}, ["id"])) == [{"id": 1}]
     assert len([name for name in list_tables(tmp_path / "a.sqlite") if "_summary_" in name]) == 1
 
 
 def test_documents_of_an_earlier_version_of_the_folder_are_summarised(tmp_path: Path) -> None:
-    SQLiteStore(tmp_path / "a.sqlite", "things", "id").update([{"id": 1, "d": 3}])
-    store = SummaryStore(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
+    SQLiteCollection(tmp_path / "a.sqlite", "things", "id").update([{"id": 1, "d": 3}])
+    store = SummaryCollection(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
     assert list(store.query({"d": 3}, ["id"])) == [{"id": 1}]
 
 
 def test_another_program_keeps_the_summary_current(tmp_path: Path) -> None:
-    store = SummaryStore(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
+    store = SummaryCollection(tmp_path / "a.sqlite", "things", "id", SUMMARY, INDEXES)
     store.update({"id": 1, "d": 3})
     with closing(sqlite3.connect(tmp_path / "a.sqlite")) as connection:
         connection.execute('UPDATE things SET doc = \'{"id": 1, "d": 4}\'')

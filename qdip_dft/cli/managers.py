@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from qdip_dft.cluster.database import ClusterDatabase, Manager, SubmissionState
 from qdip_dft.cluster.fireworks import control
-from qdip_dft.cluster.fireworks.queue import FireworksQueue, Queue
-from qdip_dft.cluster.fireworks.stage import Orders
+from qdip_dft.cluster.fireworks.queue import FireworksQueue
+from qdip_dft.cluster.orders import Orders
+from qdip_dft.cluster.queue import Queue, StudyStatus
 from qdip_dft.cluster.remote import control as remote_control
+from qdip_dft.cluster.submission import restore_plan, submit_through
 
 if TYPE_CHECKING:
-    from qdip_dft.cluster.fireworks.control import StudyStatus
     from qdip_dft.cluster.folder import ClusterFolder
 
 
@@ -92,9 +93,6 @@ def retry_ended(folder: ClusterFolder, study: str) -> int:
 
     As long as a study goes on nothing is tried again: what depends on the failure is left out, the rest still comes.
     """
-    from qdip_dft.cluster.remote.studies import restore_plan
-    from qdip_dft.cluster.submission import submit_through
-
     with folder.open_launchpad() as launchpad:
         ended = {"study": study, "state": SubmissionState.FINISHED.value}
         submissions = list(ClusterDatabase(launchpad.db).submissions.find(ended))

@@ -1,0 +1,59 @@
+"""The four terms of a candidate as a vector with names, and the parts whose calculations they need."""
+
+from __future__ import annotations
+
+from qdip_dft.model.base import Record
+
+TERM_NAMES = ("bulk", "strain", "surface", "binding")
+"""The four terms in the order in which they are added up."""
+
+TERM_COLUMNS = (*TERM_NAMES, "total")
+"""The terms and their sum."""
+
+TERM_FIELDS = tuple(f"{name}_ev_per_fu" for name in TERM_NAMES)
+"""Names of the terms in every record that holds them."""
+
+TOTAL_FIELD = "total_ev_per_fu"
+
+TERM_OF_PART = {
+    "dot bulk": "bulk",
+    "bulk": "bulk",
+    "strained bulk": "strain",
+    "film slab": "surface",
+    "dot slab": "binding",
+    "interface": "binding",
+}
+"""The term that needs a part first."""
+
+
+class Terms(Record):
+    """The four terms and their sum, in eV per formula unit; None where a calculation is missing."""
+
+    bulk_ev_per_fu: float | None
+    strain_ev_per_fu: float | None
+    surface_ev_per_fu: float | None
+    binding_ev_per_fu: float | None
+    total_ev_per_fu: float | None
+
+    @classmethod
+    def add_up(cls, *parts: float | None) -> Terms:
+        """Return four terms with their sum; None as soon as one is missing."""
+        total = None if None in parts else sum(part for part in parts if part is not None)
+        return Terms(**dict(zip(TERM_FIELDS, parts, strict=True)), total_ev_per_fu=total)
+
+    def __getitem__(self, name: str) -> float | None:
+        """A term, or the sum by the name ``total``."""
+        value: float | None = getattr(self, f"{name}_ev_per_fu")
+        return value
+
+    def __sub__(self, other: Terms) -> Terms:
+        """Difference, term by term, the sums too."""
+        return Terms(**{f"{name}_ev_per_fu": _subtract(self[name], other[name]) for name in TERM_COLUMNS})
+
+    def known(self) -> dict[str, float]:
+        """Return the terms that are there by name."""
+        return {name: value for name in TERM_NAMES if (value := self[name]) is not None}
+
+
+def _subtract(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
