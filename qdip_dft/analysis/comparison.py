@@ -24,12 +24,13 @@ from dataclasses import dataclass
 
 from qdip_dft.analysis.comparability import HASH_DIGITS, find_obstacle, flatten
 from qdip_dft.analysis.coverage import Side, evaluate_terms
-from qdip_dft.analysis.sides import find_sides, subtract_sides
+from qdip_dft.analysis.sides import find_sides, name_side, subtract_sides
 from qdip_dft.errors import QdipError, ResultsError
 from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.model.terms import TERM_COLUMNS, Terms
+from qdip_dft.model.term_names import TERM_COLUMNS
+from qdip_dft.model.terms import Terms
 from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2, MEV_PER_EV
 
 PER_FU, PER_AREA_MEV, PER_AREA_J = "eV/f.u.", "meV/Å²", "J/m²"
@@ -218,8 +219,9 @@ def _list_settings(documents: Sequence[StabilizationDoc]) -> tuple[Setting, ...]
 
 
 def _describe_main(document: StabilizationDoc) -> dict[str, str]:
-    theory, sides = document.theory, document.stabilization
+    theory, sides = document.theory, find_sides(document)
     functional = "—" if theory is None else f"{theory.functional}, dispersion {theory.dispersion}"
+    coverage = document.stabilization.coverage_fu_per_ang2
     return {
         "dot": document.study.dot.material,
         "facet": document.dot_plane,
@@ -229,11 +231,9 @@ def _describe_main(document: StabilizationDoc) -> dict[str, str]:
         "preset": document.study.engine.preset.value,
         "code": "—" if theory is None else f"{theory.code} {theory.code_version}",
         "functional": functional,
-        "black": _film_of(sides.black),
-        "competitor": _film_of(sides.competitor),
-        "n* (f.u./Å²)": "each film's own"
-        if sides.coverage_fu_per_ang2 is None
-        else f"{sides.coverage_fu_per_ang2:.4f}",
+        "black": name_side(sides.black) or "—",
+        "competitor": name_side(sides.competitor) or "—",
+        "n* (f.u./Å²)": "each film's own" if coverage is None else f"{coverage:.4f}",
         "formula version": str(document.formula_version),
     }
 
@@ -245,10 +245,6 @@ def _describe_others(document: StabilizationDoc) -> dict[str, str]:
     settings = {} if document.theory is None else dict(flatten(document.theory.settings, "theory."))
     weights = {} if document.theory is None else {"weights": document.theory.weights_hash[:HASH_DIGITS]}
     return {**dict(flatten(study)), **settings, **weights}
-
-
-def _film_of(label: str | None) -> str:
-    return "—" if label is None else label.rpartition("//")[2]
 
 
 def _find_zero(documents: Sequence[StabilizationDoc], document: StabilizationDoc) -> float:
@@ -303,7 +299,7 @@ def _compare_stabilizations(
         factor = 1.0 if unit == PER_AREA_MEV else _J_PER_M2_OF_MEV_PER_ANG2
         threshold = factor * max(resolution * MEV_PER_EV * (coverages[0] or 0.0), _PRINTED_MEV_PER_ANG2)
         lines.append(_make_line("σ", unit, sigma, obstacles, threshold=threshold))
-    films = tuple(f"{_film_of(d.stabilization.black)} − {_film_of(d.stabilization.competitor)}" for d in documents)
+    films = tuple(f"{name_side(s.black) or '—'} − {name_side(s.competitor) or '—'}" for s in map(find_sides, documents))
     return Section("black − competitor", films, tuple(lines))
 
 
@@ -319,7 +315,7 @@ class _Results:
     sides: Sequence[Side | None]
 
     def to_section(self) -> Section:
-        films = tuple(None if side is None else _name_side(side) for side in self.sides)
+        films = tuple(name_side(side) for side in self.sides)
         lines = [*self._list_term_lines(), *self._list_area_lines()]
         return Section(self.title, films, tuple(lines))
 
@@ -344,10 +340,6 @@ class _Results:
             values = tuple(None if film is None else getattr(film, field) for film in films)
             factor = 1.0 if unit == PER_AREA_MEV else _J_PER_M2_OF_MEV_PER_ANG2
             yield _make_line(name, unit, values, self.obstacles, threshold=factor * resolution_mev_per_ang2)
-
-
-def _name_side(side: Side) -> str:
-    return side.label if isinstance(side, DecompositionResult) else _film_of(side.candidate.label)
 
 
 def _read_above(side: Terms | None, name: str, zero_ev_per_fu: float) -> float | None:

@@ -19,7 +19,7 @@ from itertools import pairwise
 
 from qdip_dft.analysis.coverage import evaluate_terms
 from qdip_dft.analysis.sides import find_sides
-from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.terms import Terms
 from qdip_dft.units import MEV_PER_EV
 
@@ -186,14 +186,24 @@ def express_for(document: StabilizationDoc, reference: StabilizationDoc) -> Term
 
     None where the two do not compare the same films, or one is missing.
     """
-    own, asked = document.stabilization, reference.stabilization
-    if (own.black, own.competitor) != (asked.black, asked.competitor) or asked.coverage_fu_per_ang2 is None:
+    now, before, coverage = find_sides(document), find_sides(reference), reference.stabilization.coverage_fu_per_ang2
+    pairs = ((now.black, before.black), (now.competitor, before.competitor))
+    if coverage is None or not all(_are_alike(side, original) for side, original in pairs):
         return None
-    sides = find_sides(document)
-    if sides.black is None or sides.competitor is None:
-        return None
-    black, competitor = (evaluate_terms(s, asked.coverage_fu_per_ang2) for s in (sides.black, sides.competitor))
+    black, competitor = (evaluate_terms(side, coverage) for side, _ in pairs if side)
     return black - competitor
+
+
+def _are_alike(side: CandidateResult | DecompositionResult | None, original: object) -> bool:
+    """Return whether two sides are there and are the same but for the setting that is refined."""
+    if isinstance(side, CandidateResult) and isinstance(original, CandidateResult):
+        return _list_choices(side) == _list_choices(original)
+    return isinstance(side, DecompositionResult) and isinstance(original, DecompositionResult)
+
+
+def _list_choices(film: CandidateResult) -> tuple[str | int, ...]:
+    candidate = film.candidate
+    return candidate.dot_plane, candidate.phase, candidate.film_plane, candidate.termination, candidate.place
 
 
 def _say_other_films(document: StabilizationDoc, reference: StabilizationDoc) -> str:

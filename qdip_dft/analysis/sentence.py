@@ -10,7 +10,8 @@ from qdip_dft.model.calculation import Level
 from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU, do_models_disagree, find_limit_ev_per_fu
 from qdip_dft.model.stabilization import Stabilization
 from qdip_dft.model.study import StudySpec
-from qdip_dft.model.terms import TERM_NAMES, Terms
+from qdip_dft.model.term_names import TERM_NAMES
+from qdip_dft.model.terms import Terms
 from qdip_dft.model.uncertainty import Uncertainty
 
 CANCELLATION_SHARE = 0.75

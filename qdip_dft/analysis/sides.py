@@ -65,7 +65,7 @@ def list_eligible(study: StudySpec, results: Iterable[CandidateResult]) -> list[
 
 def order_by_energy(results: Iterable[CandidateResult], coverage_fu_per_ang2: float) -> list[CandidateResult]:
     """Candidates at n*, lowest first; equal ones in an order of their own, whatever the given one was."""
-    return sorted(results, key=lambda r: (evaluate_total(r, coverage_fu_per_ang2), r.candidate.label))
+    return sorted(results, key=lambda r: (evaluate_total(r, coverage_fu_per_ang2), r.candidate.id))
 
 
 def choose_coverage(
@@ -168,18 +168,25 @@ def subtract_sides(sides: Sides, coverage_fu_per_ang2: float | None) -> Stabiliz
     Without both sides there are no terms.
     """
     black, competitor, coverage = sides.black, sides.competitor, coverage_fu_per_ang2
-    labels = {"black": _label_of(black), "competitor": _label_of(competitor), "coverage_fu_per_ang2": coverage}
+    compared = Stabilization(
+        **NO_TERMS.model_dump(),
+        black=_label_of(black),
+        competitor=_label_of(competitor),
+        black_id=None if black is None else black.candidate.id,
+        competitor_id=competitor.candidate.id if isinstance(competitor, CandidateResult) else None,
+        coverage_fu_per_ang2=coverage,
+        sentence="",
+    )
     if black is None or competitor is None or coverage is None:
-        return Stabilization(**NO_TERMS.model_dump(), **labels, sentence="")
+        return compared
     left, right = evaluate_terms(black, coverage), evaluate_terms(competitor, coverage)
-    return Stabilization(
+    found = dict(
         **(left - right).model_dump(),
-        **labels,
         black_terms=left,
         competitor_terms=right,
         interface=subtract_interfaces(black, competitor),
-        sentence="",
     )
+    return compared.model_copy(update=found)
 
 
 def _label_of(side: Side | None) -> str | None:
@@ -199,16 +206,16 @@ def find_sides(document: StabilizationDoc, answer: Stabilization | None = None) 
         One of its answers; None: the first.
     """
     given = document.stabilization if answer is None else answer
-    films = {result.candidate.label: result for result in document.candidates}
-    products = document.decomposition
-    is_products = products is not None and products.label == given.competitor
-    return Sides(films.get(given.black or ""), products if is_products else films.get(given.competitor or ""))
+    given = document.stabilization if answer is None else answer
+    black, film = (document.find_candidate(candidate) for candidate in (given.black_id, given.competitor_id))
+    is_products = given.competitor is not None and given.competitor_id is None
+    return Sides(black, document.decomposition if is_products else film)
 
 
 def name_side(side: Side | None) -> str | None:
     """A side without its dot, such as ``FAPbI3-alpha(100)`` or ``MAI + PbI2``; None where there is none."""
     if isinstance(side, CandidateResult):
-        return side.candidate.label.rpartition("//")[2]
+        return side.candidate.title.film_side
     return None if side is None else side.label
 
 

@@ -14,7 +14,7 @@ from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
 from qdip_dft.cli.output import console, write_json
 from qdip_dft.cli.studies import EngineName, PresetWord, make_plan
 from qdip_dft.errors import ResultsError, StudyError
-from qdip_dft.model.terms import TERM_COLUMNS
+from qdip_dft.model.term_names import TERM_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -179,7 +179,7 @@ def _as_json(ladder: Ladder) -> dict[str, Any]:
 def _write_study(path: Path, study: StudySpec, what: Quantity, ladders: list[Ladder]) -> None:
     """Write the study with the converged values; the result of it has an id of its own."""
     from qdip_dft.execution.convergence import set_value
-    from qdip_dft.planning.plan import write_study
+    from qdip_dft.planning.study_files import write_study
     from qdip_dft.results.writing import open_whole
 
     for ladder in ladders:

@@ -79,7 +79,10 @@ def _replace(archive: Archive, old: StabilizationDoc, new: StabilizationDoc | No
 
 
 def _has_same_terms(old: StabilizationDoc, new: StabilizationDoc) -> bool:
-    """Return whether every film has its own terms again; the formula moves nothing but their comparison."""
+    """Return whether every film has its own terms again; the formula moves nothing but their comparison.
+
+    The label was the id of a film in documents of before.
+    """
     films = {result.candidate.label: result for result in new.candidates}
     pairs = [(result, films.get(result.candidate.label)) for result in old.candidates]
     return all(

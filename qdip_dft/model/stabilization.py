@@ -262,6 +262,8 @@ class Stabilization(Terms):
     ----------
     black, competitor
         Labels of the two sides: a candidate, or the products of a decomposition; None where a side has nothing valid.
+    black_id, competitor_id
+        Ids of the candidates; None also for the products of a decomposition.
     coverage_fu_per_ang2
         n*, at which both sides are evaluated; None where no film is valid, and in formula version 1, which took every
         film at its own n.
@@ -275,6 +277,8 @@ class Stabilization(Terms):
 
     black: str | None
     competitor: str | None
+    black_id: str | None = None
+    competitor_id: str | None = None
     coverage_fu_per_ang2: float | None = None
     black_terms: Terms | None = None
     competitor_terms: Terms | None = None
@@ -352,6 +356,16 @@ class StabilizationDoc(Record):
     sign_convention: str = SIGN_CONVENTION
     versions: dict[str, str]
     created_at: str
+
+    @property
+    def facet(self) -> str:
+        """Dot and facet, such as ``PbS(111)``."""
+        titles = [*(result.candidate.title for result in self.candidates), *(dropped.title for dropped in self.dropped)]
+        return titles[0].facet if titles else f"{self.study.dot.material}({self.dot_plane})"
+
+    def find_candidate(self, candidate_id: str | None) -> CandidateResult | None:
+        """The result of a candidate; None where there is none of this id."""
+        return next((result for result in self.candidates if result.candidate.id == candidate_id), None)
 
     def selected(self, role: PhaseRole) -> tuple[CandidateResult, ...]:
         """Return the candidates that stand for the phases of one role, one per phase."""

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.verdict import Verdict
 from qdip_dft.model.stabilization import SIGN_CONVENTION
-from qdip_dft.model.terms import TERM_COLUMNS
+from qdip_dft.model.term_names import TERM_COLUMNS
 from qdip_dft.report.page import render_page
 from qdip_dft.report.tables import Cell, write_numbers
 from qdip_dft.results.overview import ResultOverview
@@ -155,9 +155,6 @@ def _write_colour(colour: tuple[int, ...]) -> str:
 
 def _describe(result: ResultOverview, link: str | None) -> Entry:
     background, ink = choose_colours(result.total_ev_per_fu)
-    black, competitor = (
-        "—" if label is None else label.rpartition("//")[2] for label in (result.black, result.competitor)
-    )
     return Entry(
         id=result.id,
         dot=result.dot,
@@ -167,8 +164,8 @@ def _describe(result: ResultOverview, link: str | None) -> Entry:
         level=result.level,
         formula=f"version {result.formula_version}",
         answer=WORDS[result.verdict],
-        black=black,
-        competitor=competitor,
+        black=_leave_out_facet(result, result.black),
+        competitor=_leave_out_facet(result, result.competitor),
         terms=write_numbers(result.terms_ev_per_fu),
         coverage=Cell(
             "own n" if result.coverage_fu_per_ang2 is None else f"{result.coverage_fu_per_ang2:.4f}",
@@ -179,3 +176,8 @@ def _describe(result: ResultOverview, link: str | None) -> Entry:
         background=background,
         ink=ink,
     )
+
+
+def _leave_out_facet(result: ResultOverview, side: str | None) -> str:
+    """Return a side without the facet, which has a column of its own."""
+    return "—" if side is None else side.removeprefix(f"{result.dot}({result.facet})//")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from qdip_dft.analysis.coverage import interface_energies
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.ranking import PhaseRanking, average_stabilization_ev_per_fu, rank_candidates
+from qdip_dft.analysis.sides import find_sides, name_side
 from qdip_dft.analysis.strip import PhaseStrip, Strip, survey_strip
 from qdip_dft.model.stabilization import (
     CandidateResult,
@@ -17,7 +18,8 @@ from qdip_dft.model.stabilization import (
     StabilizationDoc,
 )
 from qdip_dft.model.study import OrientationPolicy
-from qdip_dft.model.terms import TERM_COLUMNS, Terms
+from qdip_dft.model.term_names import TERM_COLUMNS
+from qdip_dft.model.terms import Terms
 from qdip_dft.report.summary import count_surface_cells, find_selected
 from qdip_dft.report.words import (
     ROLE_WORDS,
@@ -337,8 +339,8 @@ def _find_largest(strains: Sequence[float] | None) -> float | None:
 
 def _explain_zero(doc: StabilizationDoc) -> str:
     """Say what bulk and total are counted from, and what the sign of the difference means."""
-    sides = (doc.stabilization.black, doc.stabilization.competitor)
-    films = [label.rpartition("//")[2] for label in sides if label is not None]
+    sides = find_sides(doc)
+    films = [name for name in (name_side(sides.black), name_side(sides.competitor)) if name is not None]
     subject = f"black − competitor is {' − '.join(films)}" if len(films) == 2 else "black − competitor"
     sign = f"{subject}; negative favours the black phase."
     if doc.formula_version == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qdip_dft.analysis.sides import Sides, choose_coverage, subtract_sides
 from qdip_dft.model.calculation import Level, LevelOfTheory
-from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.interface import Candidate, DroppedCandidate, InterfaceLabel
 from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
@@ -37,7 +37,8 @@ def make_candidate(
 ) -> Candidate:
     """Return a candidate on PbS(111)."""
     return Candidate(
-        label=f"{FACET}//{phase}({plane})",
+        id=f"{phase}-{plane}",
+        title=InterfaceLabel(dot="PbS", dot_plane="111", film=phase, film_plane=plane),
         dot="PbS",
         dot_plane="111",
         passivation="I",

@@ -56,7 +56,8 @@ def test_a_sheet_of_graphene_is_no_molecule_anywhere(groups):
     assert {len(ion.species) for ion in find_ions(sheet, CHARGES).ions} == {1}
     assert len(label_structure(sheet).ion_labels) == sheet.n_atoms
     species, positions, lattice = arrays(sheet)
-    stiff = _molecule_motions(Arrangement(species, positions, lattice), np.zeros((0, 3, 3)), np.eye(3))
+    molecules = find_molecules(species, positions, lattice)
+    stiff = _molecule_motions(molecules, Arrangement(species, positions, lattice), np.zeros((0, 3, 3)), np.eye(3))
     assert stiff.by_site.shape[0] == 0
 
 

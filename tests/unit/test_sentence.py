@@ -14,7 +14,8 @@ from qdip_dft.analysis.sentence import (
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
 from qdip_dft.model.stabilization import InterfaceEnergies, Stabilization
-from qdip_dft.model.terms import TERM_NAMES, Terms
+from qdip_dft.model.term_names import TERM_NAMES
+from qdip_dft.model.terms import Terms
 from qdip_dft.model.uncertainty import ErrorComponent, ModelAnswer, TermErrors, Uncertainty, VariationKind
 from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2
 from tests.unit.report_documents import FACET, make_black, make_terms

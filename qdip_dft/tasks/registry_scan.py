@@ -42,7 +42,7 @@ logger = logging.getLogger("qdip_dft.progress")
 
 def name_registry_scan(label: str) -> str:
     """Return what a screening is called in plans and messages."""
-    return f"registry screening {label}"
+    return f"registry scan {label}"
 
 
 def checkpoint_file(folder: str | Path, key: str) -> Path:
