@@ -10,9 +10,10 @@ is zero for a minimum; it is negative by what two relaxations to one threshold d
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from qdip_dft.model.stabilization import Check
+from qdip_dft.model.stabilization import CandidateResult, Check
 from qdip_dft.units import MEV_PER_EV
 
 MINIMUM_CHECK: Final = "minimum"
@@ -38,10 +39,17 @@ def check_minimum(tilt_gain_ev_per_fu: float, *, crystal: str) -> Check:
         name=MINIMUM_CHECK,
         is_passed=is_minimum,
         is_decisive=False,
-        finding=f"{crystal}: {gain}" + ("" if is_minimum else "; it is a saddle point, name a tilted phase instead"),
+        finding=f"{crystal}, {gain}" if is_minimum else f"{crystal}, a saddle point, {gain}",
     )
 
 
 def skip_minimum_check(reason: str) -> Check:
     """That nobody looked whether the bulks are minima, and why."""
     return Check(name=MINIMUM_CHECK, is_passed=True, is_decisive=False, finding=f"not checked: {reason}")
+
+
+def list_saddles(films: Iterable[CandidateResult]) -> tuple[str, ...]:
+    """What the failed checks of films say, each once: the bulks that are no minima, with their tilt gain."""
+    checks = (check for film in films for check in film.checks if check.name == MINIMUM_CHECK)
+    failed = (check.finding for check in checks if not check.is_passed)
+    return tuple(dict.fromkeys(failed))

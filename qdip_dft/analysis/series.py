@@ -5,7 +5,7 @@ A film of n formula units per area of interface has, with e the energy of its st
     g(n) = [E(interface) − E(dot slab) − Σ Δn μ] / A = e·n + σ
 
 so three thicknesses give e, σ and their errors by least squares, and e is checked against the strained bulk itself.
-For two phases ΔE(n) = Δe + Δσ/n, with its zero at n* = −Δσ/Δe.  An interval for this ratio follows from Fieller's
+For two phases ΔE(n) = Δe + Δσ/n, with its zero at n = −Δσ/Δe.  An interval for this ratio follows from Fieller's
 theorem: all n with |Δσ + n Δe| ≤ k u(Δσ + n Δe) (E. C. Fieller, J. R. Stat. Soc. B 16, 175 (1954)).  It has no end
 where Δe is not significant, and none at all where neither is.
 """
@@ -90,7 +90,8 @@ def fit_thicknesses(base: CandidateResult, samples: Sequence[VariedFilm]) -> Lin
         return None
     n, g = (list(values) for values in zip(*(_point(film) for film in films), strict=True))
     line = fit_line(n, g)
-    deviation = line.slope - base.strain_ev_per_fu
+    reference = base.strain_ev_per_fu - (base.dot_strain_ev_per_fu or 0.0)  # the dot's share belongs to the area
+    deviation = line.slope - reference
     is_consistent = abs(deviation) <= SLOPE_TOLERANCE_EV_PER_FU
     return LineFit(
         film=base.candidate.label,
@@ -103,7 +104,7 @@ def fit_thicknesses(base: CandidateResult, samples: Sequence[VariedFilm]) -> Lin
         slope_uncertainty_ev_per_fu=line.slope_error,
         intercept_mev_per_ang2=MEV_PER_EV * line.intercept,
         intercept_uncertainty_mev_per_ang2=None if line.intercept_error is None else MEV_PER_EV * line.intercept_error,
-        reference_ev_per_fu=base.strain_ev_per_fu,
+        reference_ev_per_fu=reference,
         slope_deviation_ev_per_fu=deviation,
         is_consistent=is_consistent,
         finding=_say_slope(deviation, is_consistent=is_consistent, n_points=len(n)),
@@ -112,10 +113,10 @@ def fit_thicknesses(base: CandidateResult, samples: Sequence[VariedFilm]) -> Lin
 
 def _point(film: CandidateResult | VariedFilm) -> tuple[float, float]:
     """Return n and g of a film, counted from its relaxed bulk."""
-    assert film.area_ang2 is not None
+    density = film.coverage_fu_per_ang2
+    assert density is not None
     assert film.total_ev_per_fu is not None
     assert film.bulk_ev_per_fu is not None
-    density = film.n_formula_units / film.area_ang2
     return density, density * (film.total_ev_per_fu - film.bulk_ev_per_fu)
 
 

@@ -328,6 +328,27 @@ class EnsembleSpec(Record):
     patch_area_ang2: float = Field(default=400.0, gt=0, le=1e6)
 
 
+class DotCoverage(Record):
+    """The host per dot area of spherical dots that fill a share of the volume: n* = R (1 − x) / (3 x v).
+
+    Parameters
+    ----------
+    dot_radius_ang
+        Radius R in Å.
+    loading
+        Volume fraction x of the dots.
+    """
+
+    dot_radius_ang: float = Field(gt=0, le=1000)
+    loading: float = Field(gt=0, lt=1)
+
+
+THINNER_FILM: Final = "thinner-film"
+
+Coverage = Literal["thinner-film"] | Annotated[float, Field(gt=0, le=10)] | DotCoverage
+"""At which n* both sides are compared; see docs/decisions/0034."""
+
+
 class StudySpec(Record):
     """A study: which phase wins on this dot, by how much, and why.
 
@@ -360,6 +381,9 @@ class StudySpec(Record):
         Whether every bulk is relaxed once more where its octahedra may tilt: a phase that gains is no minimum.
     terms_only
         Whether a study without any competitor may report the terms of its films, as for an inert matrix.
+    coverage
+        n*, the formula units of host per Å² of dot at which everything is compared: that of the thinner of the two
+        films, a number, or what dots of a radius leave at a loading.
     vacuum_ang
         Vacuum above each slab in Å.
     seed
@@ -383,6 +407,7 @@ class StudySpec(Record):
     environment: Environment = Environment.EMBEDDED
     check_minima: bool = True
     terms_only: bool = False
+    coverage: Coverage = THINNER_FILM
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
     geometry: EngineSpec | None = None
