@@ -21,8 +21,8 @@ from qdip_dft.analysis.checks import (
     check_strain_term,
 )
 from qdip_dft.analysis.hull import find_hull, place_above_hull
-from qdip_dft.analysis.phases import measure_connectivity
 from qdip_dft.analysis.minima import list_saddles
+from qdip_dft.analysis.phases import measure_connectivity
 from qdip_dft.analysis.sentence import answer_in_words, join_bounds, name_environment
 from qdip_dft.analysis.sides import (
     Sides,
