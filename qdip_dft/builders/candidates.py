@@ -15,7 +15,7 @@ from qdip_dft.builders.cleavage import find_terminations
 from qdip_dft.builders.completion import complete_termination, list_completions
 from qdip_dft.builders.dots import plan_dot_cut
 from qdip_dft.builders.excess import split_excess
-from qdip_dft.builders.ions import IonicCrystal, find_ions
+from qdip_dft.builders.ions import IonicCrystal, view_ions
 from qdip_dft.builders.lattice_planes import survey_plane
 from qdip_dft.builders.matching import CellMatch, least_strained, require_matches
 from qdip_dft.builders.orientation import (
@@ -35,6 +35,7 @@ from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.snapping import ceil_whole
+from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import CellChoice, Completion, PhaseSpec, StudySpec
 
 THICKNESS_ALLOWANCE = 0.05
@@ -71,11 +72,37 @@ class OrientedFace:
 
 def orient_face(crystal: CrystalRecord, plane: str) -> OrientedFace:
     """Return a crystal oriented along a plane of its conventional cell."""
-    ionic = find_ions(crystal.structure, crystal.formal_charges)
+    charges = tuple(sorted(crystal.formal_charges.items()))
+    return crystal.structure.derive(
+        ("face", crystal.id, plane, charges, crystal.bulk_modulus_gpa), lambda: _orient_face(crystal, plane)
+    )
+
+
+def _orient_face(crystal: CrystalRecord, plane: str) -> OrientedFace:
+    ionic = view_ions(crystal.structure, crystal.formal_charges)
     orientation = find_orientation(ionic, parse_hkl(plane))
     oriented = orient_crystal(ionic, orientation)
     name = f"{crystal.id}({plane})"
     return OrientedFace(ionic, orientation, oriented, name, plane, bulk_modulus_gpa=crystal.bulk_modulus_gpa)
+
+
+def orient_relaxed(face: OrientedFace, bulk: StructureRecord, *, cut: tuple[int, ...] = ()) -> IonicCrystal:
+    """Return the oriented cell of a face with the lattice and the atoms of another record of its crystal.
+
+    Parameters
+    ----------
+    face
+        The face as filed.
+    bulk
+        The crystal, relaxed or not; sites in the same order.
+    cut
+        The termination, see `orient_crystal`; empty: none.
+    """
+    charges = {ion.label: ion.charge for ion in face.crystal.ions}
+    return bulk.derive(
+        ("oriented", face.orientation, cut),
+        lambda: orient_crystal(view_ions(bulk, charges), face.orientation, cut=cut),
+    )
 
 
 def find_candidates(

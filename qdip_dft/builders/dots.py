@@ -8,6 +8,7 @@ of zinc-blende crystals need other numbers, see `passivation`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import lcm
 
@@ -22,6 +23,7 @@ from qdip_dft.errors import ChargeBalanceError, SlabError
 from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.snapping import ceil_whole, rank
+from qdip_dft.model.structure import DOT_PART, PASSIVATION_PART
 
 ONE_CELL: IntegerMatrix2 = ((1, 0), (0, 1))
 
@@ -126,14 +128,14 @@ def build_dot_slab(
     ChargeBalanceError
         If the mesh cannot hold a whole number of passivating anions.
     """
-    bare = repeat_crystal(_stack(oriented, dot_cut), embed_matrix(matrix, 1))
+    bare = repeat_crystal(_stack(oriented, dot_cut), embed_matrix(matrix, 1)).as_part(DOT_PART)
     if not dot_cut.is_polar or passivation is None:
         return bare
     anions = _passivate(oriented, dot_cut, passivation, matrix)
     centres = np.vstack([bare.centres_ang, *[centre for _, centre in anions]])
     return IonicCrystal(
         lattice_ang=bare.lattice_ang,
-        ions=(*bare.ions, *[ion for ion, _ in anions]),
+        ions=(*bare.ions, *[replace(ion, part=PASSIVATION_PART) for ion, _ in anions]),
         frac_centres=centres @ np.linalg.inv(bare.lattice_ang),
     )
 

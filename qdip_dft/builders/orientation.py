@@ -18,7 +18,7 @@ MEMBER_TOLERANCE = 1e-3
 """Two ions are translationally equivalent when their fractional coordinates agree to this."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Orientation:
     """How an oriented cell is cut out of a conventional cell.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qdip_dft.builders.candidates import orient_face
-from qdip_dft.builders.ions import Array, find_ions
+from qdip_dft.builders.ions import Array, view_ions
 from qdip_dft.builders.orientation import plane_spacing_ang
 from qdip_dft.builders.placement import find_point, list_places
 from qdip_dft.builders.variants import HALF_TURN, list_half_turns
@@ -143,7 +143,7 @@ def _choose_turns(study: StudySpec, candidate: Candidate, dot_slab: StructureRec
 
 def count_positions(task: RegistryScanTask) -> int:
     """Return how many distinct positions a screening compares, all orientations together."""
-    dot, film = (find_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
+    dot, film = (view_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
     return len(list_places(dot, film, task.turns, spacing_ang=task.grid_spacing_ang))
 
 
