@@ -46,7 +46,7 @@ EQUAL_ENERGY_EV = 1e-4
 
 def name_registry_scan(label: str) -> str:
     """Return what a screening is called in plans and messages."""
-    return f"registry screening {label}"
+    return f"registry scan {label}"
 
 
 def checkpoint_file(folder: str | Path, key: str) -> Path:
