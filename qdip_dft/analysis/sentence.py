@@ -57,7 +57,8 @@ class _Wording:
             parts.append(f"not sampled: {', '.join(self.stated.not_sampled)}")
         if self.is_upper_bound:
             parts.append("upper bound of what the dot gains: the products lie off the dot")
-        parts += [f"no minimum: {saddle}" for saddle in self.saddles]
+        if self.saddles:
+            parts.append(f"no minimum: {' and '.join(self.saddles)}")
         return "; ".join(parts)
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 
 from qdip_dft.builders.ions import view_ions
 from qdip_dft.builders.minima import build_tilting_cell
 from qdip_dft.flows.registry_scans import make_task
-from qdip_dft.flows.steps import BULKS, InterfaceParts, Part, RegistryScanId, Step, StepId, Structures, StudySteps
+from qdip_dft.flows.steps import (
+    BULKS,
+    CandidateGeometry,
+    InterfaceParts,
+    Part,
+    RegistryScanId,
+    Step,
+    StepId,
+    Structures,
+    StudySteps,
+)
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask
 from qdip_dft.model.structure import StructureRecord
@@ -41,13 +50,17 @@ def build_structure(
     if step.part is Part.INTERFACE:
         return _build_interface(steps, step, structures, scan)
     geometry = steps.geometry_of(steps.find_candidate(step.id.owner))
-    build: Callable[..., StructureRecord] = {
-        Part.STRAINED_BULK: geometry.strained_bulk,
-        Part.DOT_SLAB: geometry.dot_slab,
-        Part.UNSTRAINED_DOT_SLAB: geometry.unstrained_dot_slab,
-        Part.FILM_SLAB: geometry.film_slab,
-    }[step.part]
-    return build(*(structures[parent] for parent in step.parents))
+    return _build_part(geometry, step.part, [structures[parent] for parent in step.parents])
+
+
+def _build_part(geometry: CandidateGeometry, part: Part, parents: list[StructureRecord]) -> StructureRecord:
+    if part is Part.STRAINED_BULK:
+        return geometry.strained_bulk(*parents)
+    if part is Part.DOT_SLAB:
+        return geometry.dot_slab(*parents)
+    if part is Part.UNSTRAINED_DOT_SLAB:
+        return geometry.unstrained_dot_slab(*parents)
+    return geometry.film_slab(*parents)
 
 
 def _build_tilting_bulk(steps: StudySteps, step: Step, structures: Structures) -> StructureRecord:
