@@ -9,7 +9,7 @@
     inputs/ID.settings.json         level of theory and thresholds
     documents/stabilizations/ID.json
     documents/calculations/KEY.json
-    documents/registry_scans/KEY.json   registry registry_scans, where there are any
+    documents/registry_scans/KEY.json   registry scans, where there are any
     structures/PART-KEY/            CIF and extended XYZ, initial and relaxed
 
 The same content gives the same bytes: members are in a fixed order, dated 1980-01-01 and not compressed, because two

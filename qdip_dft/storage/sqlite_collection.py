@@ -79,12 +79,12 @@ class SQLiteCollection:
 
     @property
     def name(self) -> str:
-        """Return the file and the collection."""
+        """The file and the collection."""
         return f"sqlite://{self.path}/{self.collection_name}"
 
     @property
     def _collection(self) -> sqlite3.Connection:
-        """Return the connection of this process, opened when needed."""
+        """The connection of this process, opened when needed."""
         if self._connection is None or self._process_id != os.getpid():
             self.connect()
         assert self._connection is not None
