@@ -12,7 +12,7 @@ from qdip_dft.analysis.phases import is_same_phase, measure_connectivity
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal, find_ions
 from qdip_dft.flows.building import preview_structures
-from qdip_dft.flows.steps import Part, Step, StudySteps
+from qdip_dft.flows.steps import Part, Step, StepId, StudySteps
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
@@ -34,7 +34,7 @@ def steps_of(path: Path) -> StudySteps:
 
 
 @cache
-def structures_of(path: Path) -> dict[str, StructureRecord]:
+def structures_of(path: Path) -> dict[StepId, StructureRecord]:
     return preview_structures(steps_of(path))
 
 
