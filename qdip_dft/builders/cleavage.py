@@ -22,6 +22,7 @@ import numpy as np
 
 from qdip_dft.builders.bonds import find_bonds
 from qdip_dft.builders.ions import Array, IonicCrystal
+from qdip_dft.builders.layers import LAYER_THICKNESS_ANG, name_composition
 from qdip_dft.builders.minimum_cut import Aim, BondNetwork, Shifts, find_cheapest_cuts
 from qdip_dft.model.snapping import rank, wrap
 
@@ -165,7 +166,9 @@ def _describe(oriented: IonicCrystal, network: BondNetwork, cut: Shifts) -> Term
     )
 
 
-def name_layer(oriented: IonicCrystal, heights: Array, *, is_bottom: bool, thickness_ang: float = 1.5) -> str:
+def name_layer(
+    oriented: IonicCrystal, heights: Array, *, is_bottom: bool, thickness_ang: float = LAYER_THICKNESS_ANG
+) -> str:
     """Return the composition of the outermost chemical layer, cations first, such as ``PbI2``.
 
     Parameters
@@ -182,7 +185,5 @@ def name_layer(oriented: IonicCrystal, heights: Array, *, is_bottom: bool, thick
     inward = (heights - heights.min()) if is_bottom else (heights.max() - heights)
     spacing = oriented.lattice_ang[2, 2]
     layer = [ion for ion, depth in zip(oriented.ions, inward, strict=True) if depth * spacing <= thickness_ang]
-    labels = sorted({(-ion.charge, ion.label) for ion in layer}, key=lambda pair: (pair[0] > 0, pair[1]))
-    counts = {label: sum(ion.label == label for ion in layer) for _, label in labels}
-    divisor = np.gcd.reduce(list(counts.values()))
-    return "".join(label + (str(n // divisor) if n > divisor else "") for label, n in counts.items())
+    anions = {ion.label for ion in layer if ion.charge < 0}
+    return name_composition([ion.label for ion in layer], anions=anions)

@@ -113,11 +113,13 @@ def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Pa
 
     plan = plan_study(read_study(study))
     candidate = _find_candidate(plan, wanted)
-    structures, relaxed = _gather_structures(plan, results)
+    structures, relaxed, candidate = _gather_structures(plan, candidate, results)
     step = _find_step(plan, candidate, part)
     record, state = structures[step], RELAXED if step in relaxed else PREVIEW
     mesh = _find_mesh(plan, candidate, structures)
-    labelled = label_structure(record, parts=_label_parts(plan, candidate, part, record, structures))
+    labelled = label_structure(
+        record, parts=_label_parts(plan, candidate, part, record, structures), faces=_find_faces(candidate, part)
+    )
     subject = plan.crystals[candidate.phase].id if part is ShownPart.BULK else candidate.label
     return Exhibit(
         labelled,
@@ -155,16 +157,25 @@ def _find_candidate(plan: StudyPlan, wanted: str | None) -> Candidate:
     )
 
 
-def _gather_structures(plan: StudyPlan, results: Path) -> tuple[dict[StepId, StructureRecord], frozenset[StepId]]:
-    """Return the best known structure of every step and which of them are relaxed.
+def _find_faces(candidate: Candidate, part: ShownPart) -> tuple[str, str] | None:
+    """Return the layers that the film ends with; it is turned over, where it is, on the dot only."""
+    bottom, _, top = candidate.termination.partition("|")
+    return {ShownPart.INTERFACE: candidate.faces, ShownPart.FILM: (bottom, top)}.get(part)
+
+
+def _gather_structures(
+    plan: StudyPlan, candidate: Candidate, results: Path
+) -> tuple[dict[StepId, StructureRecord], frozenset[StepId], Candidate]:
+    """Return the best known structure of every step, which of them are relaxed, and the candidate as it was built.
 
     Parts that are not calculated yet are built on the relaxed ones where these exist.
     """
+    from qdip_dft.flows.assembly import place_built
     from qdip_dft.flows.building import build_structure, preview_structures
     from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
     if not results.exists():
-        return preview_structures(plan.steps), frozenset()
+        return preview_structures(plan.steps), frozenset(), candidate
     resolution = plan.resolve(open_archive(ResultsFolder(results)).find_record)
     structures: dict[StepId, StructureRecord] = {}
     relaxed = set()
@@ -175,7 +186,7 @@ def _gather_structures(plan: StudyPlan, results: Path) -> tuple[dict[StepId, Str
             relaxed.add(step.id)
         else:
             structures[step.id] = build_structure(plan.steps, step, structures)
-    return structures, frozenset(relaxed)
+    return structures, frozenset(relaxed), place_built(plan.steps, resolution, candidate)
 
 
 def _find_step(plan: StudyPlan, candidate: Candidate, part: ShownPart) -> StepId:

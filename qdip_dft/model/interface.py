@@ -142,6 +142,12 @@ class Candidate(_Titled):
     n_added_dot_planes: int = 0
     n_added_film_planes: int = 0
 
+    @property
+    def faces(self) -> tuple[str, str]:
+        """The film's chemical layers towards the dot and away from it, as built: a film may lie upside down."""
+        bottom, _, top = self.termination.partition("|")
+        return (top, bottom) if self.turn.is_flipped else (bottom, top)
+
 
 class DroppedCandidate(_Titled):
     """A candidate of a phase that was not built, and why."""

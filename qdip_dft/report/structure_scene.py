@@ -5,17 +5,17 @@ The frame has x along the first lattice vector and z along the normal of the fir
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
-from math import ceil, gcd
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qdip_dft.builders.layers import count_outer_layer, name_composition
 from qdip_dft.model.elements import ALKALI_METALS, ANIONS, BOND_RATIO, ORGANIC_ELEMENTS, covalent_radii_ang
+from qdip_dft.model.structure import FILM_PART
 from qdip_dft.results.structure_export import LabelledStructure
 
 Array = NDArray[np.float64]
@@ -118,7 +118,7 @@ def set_scene(labelled: LabelledStructure) -> Scene:
         cell_ang=cell,
         is_open=(is_open[0], is_open[1], is_open[2]),
         vacuum_ang=float(vacuum),
-        layers=_find_layers(_centres(placed, owners) @ cell, labelled.ion_labels),
+        layers=_find_layers(labelled, np.asarray((_centres(placed, owners) @ cell)[:, 2])),
         bonds=_find_bonds(positions, species),
     )
 
@@ -184,34 +184,39 @@ def _repeat_ions(
     return np.concatenate(atoms), np.concatenate(translations)
 
 
-def _find_layers(centres_ang: Array, labels: Sequence[str]) -> tuple[Layer, ...]:
-    order = np.argsort(centres_ang[:, 2], kind="stable")
-    heights = centres_ang[order, 2]
-    breaks = np.flatnonzero(np.diff(heights) > RUMPLING_ANG) + 1
+def _find_layers(labelled: LabelledStructure, heights_ang: Array) -> tuple[Layer, ...]:
+    """Return the layers from bottom to top; the faces of a film are those that its termination names."""
+    order = np.argsort(heights_ang, kind="stable")
+    breaks = set((np.flatnonzero(np.diff(heights_ang[order]) > RUMPLING_ANG) + 1).tolist())
+    for first, last in _find_faces(labelled, heights_ang, order):
+        breaks = {place for place in breaks if not first < place < last} | {first, last}
+    groups = np.split(order, sorted(breaks - {0, len(order)}))
+    labels = labelled.ion_labels
     return tuple(
-        Layer(float(centres_ang[group, 2].mean()), name_composition([labels[k] for k in group]))
-        for group in np.split(order, breaks)
+        Layer(float(heights_ang[group].mean()), name_composition([labels[ion] for ion in group], anions=ANIONS))
+        for group in groups
     )
 
 
-def name_composition(labels: Sequence[str]) -> str:
-    """Return the ions per smallest whole unit, such as ``PbI2``: molecules first, anions last."""
-    counts = Counter(labels)
-    divisor = gcd(*counts.values())
-    ordered = sorted(counts, key=lambda label: (label in ANIONS, _electronegativity(label), label))
-    return "".join(f"{label}{_number(counts[label] // divisor)}" for label in ordered)
+def _find_faces(labelled: LabelledStructure, heights_ang: Array, order: NDArray[np.int_]) -> Iterator[tuple[int, int]]:
+    """Yield where in the order of heights the outermost layers of a film begin and end."""
+    part_of = dict(zip(labelled.ions, labelled.parts, strict=True))
+    film = [place for place, ion in enumerate(order) if part_of[int(ion)] == FILM_PART]
+    if labelled.faces is None or not film or film != list(range(film[0], film[-1] + 1)):
+        return  # the faces are not known, or the film interlocks with the dot
+    start, end = film[0], film[-1] + 1
+    lower = _count_face(labelled, heights_ang, order[start:end], labelled.faces[0])
+    upper = _count_face(labelled, heights_ang, order[start:end][::-1], labelled.faces[1])
+    if lower is not None:
+        yield start, start + lower
+    if upper is not None and (lower is None or start + lower <= end - upper):
+        yield end - upper, end
 
 
-def _number(count: int) -> str:
-    return str(count) if count > 1 else ""
-
-
-@cache
-def _electronegativity(label: str) -> float:
-    """Return Pauling's electronegativity of an element; molecular cations come before all elements."""
-    from pymatgen.core import Element
-
-    return float(Element(label).X) if Element.is_valid_symbol(label) else 0.0
+def _count_face(labelled: LabelledStructure, heights_ang: Array, ions: NDArray[np.int_], name: str) -> int | None:
+    depths_ang = np.abs(heights_ang[ions] - heights_ang[ions[0]]).tolist()
+    labels = [labelled.ion_labels[ion] for ion in ions]
+    return count_outer_layer(labels, depths_ang, name=name, anions=ANIONS)
 
 
 def _find_bonds(positions: Array, species: Sequence[str]) -> NDArray[np.int_]:

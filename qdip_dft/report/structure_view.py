@@ -115,7 +115,9 @@ def label_interface(result: CandidateResult, calculations: Mapping[str, Calculat
     interface, dot_slab = (_find_structure(result, name, calculations) for name in (INTERFACE, DOT_SLAB))
     if interface is None or dot_slab is None:
         return None
-    return label_structure(interface, parts=label_parts(result.candidate, interface, n_dot=dot_slab.n_atoms))
+    candidate = result.candidate
+    parts = label_parts(candidate, interface, n_dot=dot_slab.n_atoms)
+    return label_structure(interface, parts=parts, faces=candidate.faces)
 
 
 def _find_structure(

@@ -71,12 +71,15 @@ class LabelledStructure:
         Ion of each atom, counted from 0.
     ion_labels
         Label of each ion: an element or a molecule such as ``FA``.
+    faces
+        Chemical layers of the film towards the dot and away from it, as its termination names them; None: not known.
     """
 
     record: StructureRecord
     parts: tuple[str, ...]
     ions: tuple[int, ...]
     ion_labels: tuple[str, ...]
+    faces: tuple[str, str] | None = None
 
     def label_sites(self) -> tuple[str, ...]:
         """Return a unique label of each site, such as ``Pb12_film_7``."""
@@ -84,7 +87,9 @@ class LabelledStructure:
         return tuple(f"{symbol}{site}_{part}_{ion}" for site, (symbol, part, ion) in enumerate(rows))
 
 
-def label_structure(record: StructureRecord, *, parts: Sequence[str] = ()) -> LabelledStructure:
+def label_structure(
+    record: StructureRecord, *, parts: Sequence[str] = (), faces: tuple[str, str] | None = None
+) -> LabelledStructure:
     """Return a structure with its ions found and its molecules made whole.
 
     Parameters
@@ -93,6 +98,8 @@ def label_structure(record: StructureRecord, *, parts: Sequence[str] = ()) -> La
         The atoms.
     parts
         Part of each atom: one word without blanks; empty: all ``bulk``.
+    faces
+        Chemical layers of the film towards the dot and away from it; None: not known.
 
     Raises
     ------
@@ -116,6 +123,7 @@ def label_structure(record: StructureRecord, *, parts: Sequence[str] = ()) -> La
         parts=parts,
         ions=tuple(numbers[owner] for owner in owners),
         ion_labels=tuple(_name_ion(sites[number]) for number in range(len(sites))),
+        faces=faces,
     )
 
 

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from qdip_dft.builders.dots import build_dot_slab, plan_dot_cut
 from qdip_dft.builders.films import in_vacuum
+from qdip_dft.builders.layers import name_composition
+from qdip_dft.model.elements import ANIONS
 from qdip_dft.report.figure import FigureKind, render_figure
 from qdip_dft.report.structure_picture import draw_structure, spread_labels, typeset
-from qdip_dft.report.structure_scene import find_layers, name_composition, set_scene
+from qdip_dft.report.structure_scene import find_layers, set_scene
 from qdip_dft.results.structure_export import LabelledStructure, label_structure
 from tests.unit.crystals import load, load_face, make_record
 
@@ -60,7 +62,7 @@ def test_a_perovskite_has_its_two_layers() -> None:
     ],
 )
 def test_compositions_are_whole_and_start_with_the_electropositive(labels: list[str], expected: str) -> None:
-    assert name_composition(labels) == expected
+    assert name_composition(labels, anions=ANIONS) == expected
 
 
 def test_a_slab_is_open_along_its_normal_only() -> None:
