@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import model_validator
+from pydantic import Field
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.orientation import AS_CUT, FilmTurn, IntegerMatrix2
@@ -54,14 +52,7 @@ class _Titled(Record):
     """A record with a title for people, stored as text as well, so that it can be read without this package."""
 
     title: InterfaceLabel
-    label: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _write_label(cls, content: Any) -> Any:
-        if not isinstance(content, dict) or "label" in content or "title" not in content:
-            return content
-        return {**content, "label": str(InterfaceLabel.model_validate(content["title"]))}
+    label: str = Field(default_factory=lambda given: str(given.get("title", "")))
 
 
 class Candidate(_Titled):
