@@ -21,8 +21,7 @@ from itertools import product
 import numpy as np
 
 from qdip_dft.builders.bonds import find_bonds
-from qdip_dft.builders.ions import Array, IonicCrystal
-from qdip_dft.builders.layers import LAYER_THICKNESS_ANG, name_composition
+from qdip_dft.builders.ions import Array, IonicCrystal, name_composition
 from qdip_dft.builders.minimum_cut import Aim, BondNetwork, Shifts, find_cheapest_cuts
 from qdip_dft.model.snapping import rank, wrap
 
@@ -40,6 +39,9 @@ FRAMEWORK_WEIGHT = 1.5
 
 EQUAL_COST = 1e-3
 """Cuts whose costs are closer than this, in valence units, are equally good."""
+
+LAYER_THICKNESS_ANG = 1.5
+"""Depth of the outermost chemical layer of a non-polar face, counted from the outermost centre."""
 
 LAYER_TOLERANCE_ANG = 0.35
 """Centres closer in height than this belong to one layer."""
@@ -185,5 +187,4 @@ def name_layer(
     inward = (heights - heights.min()) if is_bottom else (heights.max() - heights)
     spacing = oriented.lattice_ang[2, 2]
     layer = [ion for ion, depth in zip(oriented.ions, inward, strict=True) if depth * spacing <= thickness_ang]
-    anions = {ion.label for ion in layer if ion.charge < 0}
-    return name_composition([ion.label for ion in layer], anions=anions)
+    return name_composition([ion.label for ion in layer], anions={ion.label for ion in layer if ion.charge < 0})

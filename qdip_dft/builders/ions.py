@@ -9,9 +9,10 @@ and handedness stay exactly.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,6 +210,14 @@ def _sites_of_ions(owners: Sequence[int]) -> list[tuple[int, ...]]:
     for site, owner in enumerate(owners):
         sites.setdefault(owner, []).append(site)
     return [tuple(sites[owner]) for owner in sorted(sites)]
+
+
+def name_composition(labels: Sequence[str], *, anions: Container[str]) -> str:
+    """Return ions per smallest whole unit, cations first, such as ``PbI2``."""
+    counts = Counter(labels)
+    divisor = gcd(*counts.values())
+    ordered = sorted(counts, key=lambda label: (label in anions, label))
+    return "".join(label + (str(counts[label] // divisor) if counts[label] > divisor else "") for label in ordered)
 
 
 def name_ions(structure: StructureRecord) -> tuple[str, ...]:

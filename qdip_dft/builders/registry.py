@@ -32,6 +32,7 @@ from qdip_dft.errors import StructureError
 from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2
 from qdip_dft.model.snapping import TOLERANCE, ceil_whole, nearest_whole, wrap
+from qdip_dft.model.symmetry import find_operations
 
 Integers = NDArray[np.int64]
 GridSize = tuple[int, int]
@@ -162,15 +163,14 @@ def find_plane_operations(slab: IonicCrystal, *, tolerance_ang: float = SYMMETRY
     StructureError
         If spglib finds no symmetry, not even the identity.
     """
-    import spglib
     from ase.data import atomic_numbers
 
     record = slab.to_record()
     numbers = [atomic_numbers[symbol] for symbol in record.species]
-    found = spglib.get_symmetry((record.lattice_ang, record.frac_coords, numbers), symprec=tolerance_ang)
+    found = find_operations(record.lattice_ang, record.frac_coords, numbers, tolerance_ang=tolerance_ang)
     if found is None:
         raise _no_symmetry(tolerance_ang)
-    return _keep_upright(found["rotations"], found["translations"])
+    return _keep_upright(found.rotations, found.translations)
 
 
 def _keep_upright(rotations: Integers, translations: Array) -> PlaneOperations:
@@ -178,7 +178,7 @@ def _keep_upright(rotations: Integers, translations: Array) -> PlaneOperations:
     is_upright = (rotations[:, 2] == (0, 0, 1)).all(axis=1) & (rotations[:, :2, 2] == 0).all(axis=1)
     rise = translations[:, 2] - nearest_whole(translations[:, 2])
     is_kept = is_upright & (abs(rise) < FRACTION_TOLERANCE)
-    return PlaneOperations(rotations[is_kept][:, :2, :2].astype(np.int64), translations[is_kept][:, :2])
+    return PlaneOperations(rotations[is_kept][:, :2, :2], translations[is_kept][:, :2])
 
 
 def _no_symmetry(tolerance_ang: float) -> StructureError:

@@ -75,18 +75,19 @@ def _is_study(what: str) -> bool:
 
 def _show_structure(what: str, strain_from: str | None) -> Exhibit:
     from qdip_dft.library import find_structure
+    from qdip_dft.model.structure import DOT_PART, PASSIVATION_PART
     from qdip_dft.results.structure_export import read_labelled
 
     path = find_structure(what)
-    labelled = read_labelled(path)
+    structure = read_labelled(path)
     facts: dict[str, Any] = {}
-    notes = [f"{labelled.record.n_atoms} atoms"]
+    notes = [f"{structure.n_atoms} atoms"]
     if strain_from is not None:
-        dot_sites = [site for site, part in enumerate(labelled.parts) if part in {"dot", "passivation"}]
-        facts, note = _map_strain(labelled.record, dot_sites, strain_from)
+        dot_sites = [site for site, part in enumerate(structure.parts) if part in {DOT_PART, PASSIVATION_PART}]
+        facts, note = _map_strain(structure, dot_sites, strain_from)
         notes.append(note)
     title = path.name if Path(what).is_file() else what
-    return Exhibit(labelled, title=title, notes=tuple(notes), facts=facts)
+    return Exhibit(structure, title=title, notes=tuple(notes), facts=facts)
 
 
 def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str) -> tuple[dict[str, Any], str]:
@@ -109,7 +110,6 @@ def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str)
 def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Path) -> Exhibit:
     from qdip_dft.planning.plan import plan_study
     from qdip_dft.planning.study_files import read_study
-    from qdip_dft.results.structure_export import label_structure
 
     plan = plan_study(read_study(study))
     candidate = _find_candidate(plan, wanted)
@@ -117,15 +117,13 @@ def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Pa
     step = _find_step(plan, candidate, part)
     record, state = structures[step], RELAXED if step in relaxed else PREVIEW
     mesh = _find_mesh(plan, candidate, structures)
-    labelled = label_structure(
-        record, parts=_label_parts(plan, candidate, part, record, structures), faces=_find_faces(candidate, part)
-    )
     subject = plan.crystals[candidate.phase].id if part is ShownPart.BULK else candidate.label
     return Exhibit(
-        labelled,
+        _label(plan, candidate, part, record, structures),
         title=f"{part.value} {subject}",
         notes=(f"{state}, {record.n_atoms} atoms", *_write_strains(candidate, part, mesh)),
         part_names=_name_parts(candidate, part),
+        faces=_find_faces(candidate, part),
         facts={
             "study": plan.study.name,
             "candidate": candidate.label,
@@ -210,24 +208,24 @@ def _find_mesh(plan: StudyPlan, candidate: Candidate, structures: Mapping[StepId
     return steps.geometry_of(candidate).interface_cell(structures[dot], structures[film])
 
 
-def _label_parts(
+def _label(
     plan: StudyPlan,
     candidate: Candidate,
     part: ShownPart,
     record: StructureRecord,
     structures: Mapping[StepId, StructureRecord],
-) -> list[str]:
-    """Return the part of each atom; in an interface the dot's atoms come first."""
+) -> StructureRecord:
+    """Return a structure with its ions and parts."""
     from qdip_dft.flows.steps import Part
-    from qdip_dft.report.structure_view import label_parts
+    from qdip_dft.results.structure_export import label_slab, label_structure
 
     if part in {ShownPart.BULK, ShownPart.REFERENCE}:
-        return []
+        return label_structure(record)
     n_dot = {
         ShownPart.INTERFACE: structures[plan.steps.id_of(Part.DOT_SLAB, candidate.id)].n_atoms,
         ShownPart.DOT: record.n_atoms,
     }.get(part, 0)
-    return label_parts(candidate, record, n_dot=n_dot)
+    return label_slab(record, n_dot=n_dot, passivation=candidate.passivation)
 
 
 def _name_parts(candidate: Candidate, part: ShownPart) -> dict[str, str]:

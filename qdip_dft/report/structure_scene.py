@@ -5,7 +5,7 @@ The frame has x along the first lattice vector and z along the normal of the fir
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
@@ -13,10 +13,9 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.builders.layers import count_outer_layer, name_composition
+from qdip_dft.builders.ions import name_composition, name_ions
 from qdip_dft.model.elements import ALKALI_METALS, ANIONS, BOND_RATIO, ORGANIC_ELEMENTS, covalent_radii_ang
-from qdip_dft.model.structure import FILM_PART
-from qdip_dft.results.structure_export import LabelledStructure
+from qdip_dft.model.structure import FILM_PART, NO_PART, StructureRecord
 
 Array = NDArray[np.float64]
 
@@ -31,6 +30,13 @@ LEAST_WIDTH_ANG = 9.0
 
 RUMPLING_ANG = 0.9
 """Ions closer than this in height belong to one drawn layer: relaxed layers are rumpled more than those as cut."""
+
+
+FACE_DEPTH_ANG = 2.0
+"""Ions of the layer that a film was cut at lie within this depth, relaxed as well."""
+
+ANIONIC_IONS = ANIONS | {"OH", "P", "As"}
+"""Labels of ions that are written last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +97,19 @@ class Scene:
         return all(self.is_open)
 
 
-def set_scene(labelled: LabelledStructure) -> Scene:
+def set_scene(structure: StructureRecord, *, faces: tuple[str, str] | None = None) -> Scene:
     """Return the scene of a structure.
 
     Parameters
     ----------
-    labelled
-        The structure with its ions.
+    structure
+        The structure; its ions are named.
+    faces
+        Layers that its film was cut at, the lower one first; None: layers are told by gaps alone.
     """
-    cell = _standard_cell(np.array(labelled.record.lattice_ang))
-    coordinates = np.array(labelled.record.frac_coords)
-    owners = np.array(labelled.ions)
+    cell = _standard_cell(np.array(structure.lattice_ang))
+    coordinates = np.array(structure.frac_coords)
+    owners = np.array(structure.ion)
     heights = _measure_heights(cell)
     gaps = [_widest_gap(coordinates[:, axis]) for axis in range(3)]
     is_open = tuple(gap * height > VACUUM_ANG for (gap, _), height in zip(gaps, heights, strict=True))
@@ -109,23 +117,28 @@ def set_scene(labelled: LabelledStructure) -> Scene:
     placed = _wrap_ions(coordinates, owners, starts)
     atoms, translations = _repeat_ions(placed, owners, cell, is_open)
     positions = (placed[atoms] + translations) @ cell
-    species = tuple(labelled.record.species[atom] for atom in atoms)
+    species = tuple(structure.species[atom] for atom in atoms)
     vacuum = gaps[2][0] * heights[2] if is_open[2] else 0.0
     return Scene(
         positions_ang=positions,
         species=species,
-        parts=tuple(labelled.parts[atom] for atom in atoms),
+        parts=tuple(structure.parts[atom] for atom in atoms),
         cell_ang=cell,
         is_open=(is_open[0], is_open[1], is_open[2]),
         vacuum_ang=float(vacuum),
-        layers=_find_layers(labelled, np.asarray((_centres(placed, owners) @ cell)[:, 2])),
+        layers=_find_layers(
+            _centres(placed, owners) @ cell,
+            name_ions(structure),
+            is_film=np.isin(structure.parts, (FILM_PART, NO_PART))[np.unique(owners, return_index=True)[1]],
+            faces=faces,
+        ),
         bonds=_find_bonds(positions, species),
     )
 
 
-def find_layers(labelled: LabelledStructure) -> tuple[Layer, ...]:
-    """Return the chemical layers of a slab or crystal from bottom to top."""
-    return set_scene(labelled).layers
+def find_layers(structure: StructureRecord, *, faces: tuple[str, str] | None = None) -> tuple[Layer, ...]:
+    """Return the chemical layers of a slab or crystal from bottom to top; parameters as of `set_scene`."""
+    return set_scene(structure, faces=faces).layers
 
 
 def _standard_cell(lattice: Array) -> Array:
@@ -184,39 +197,35 @@ def _repeat_ions(
     return np.concatenate(atoms), np.concatenate(translations)
 
 
-def _find_layers(labelled: LabelledStructure, heights_ang: Array) -> tuple[Layer, ...]:
-    """Return the layers from bottom to top; the faces of a film are those that its termination names."""
-    order = np.argsort(heights_ang, kind="stable")
-    breaks = set((np.flatnonzero(np.diff(heights_ang[order]) > RUMPLING_ANG) + 1).tolist())
-    for first, last in _find_faces(labelled, heights_ang, order):
-        breaks = {place for place in breaks if not first < place < last} | {first, last}
-    groups = np.split(order, sorted(breaks - {0, len(order)}))
-    labels = labelled.ion_labels
+def _find_layers(
+    centres_ang: Array, labels: Sequence[str], *, is_film: NDArray[np.bool_], faces: tuple[str, str] | None
+) -> tuple[Layer, ...]:
+    """Return ions in layers: a gap in their heights begins a new one, and the film's faces are those of its cut."""
+    order = np.argsort(centres_ang[:, 2], kind="stable")
+    starts = np.append(True, np.diff(centres_ang[order, 2]) > RUMPLING_ANG)
+    film = np.flatnonzero(is_film[order])
+    for face, inwards in zip(faces or (), (film, film[::-1]), strict=False):
+        ions = order[inwards]
+        n_face = _count_face(centres_ang[ions, 2], [labels[ion] for ion in ions], face)
+        within = np.sort(inwards[: n_face + 1])
+        if n_face and len(within) > n_face:
+            starts[within[1:]] = False
+            starts[max(inwards[n_face - 1], inwards[n_face])] = True
     return tuple(
-        Layer(float(heights_ang[group].mean()), name_composition([labels[ion] for ion in group], anions=ANIONS))
-        for group in groups
+        Layer(float(centres_ang[group, 2].mean()), name_layer([labels[k] for k in group]))
+        for group in np.split(order, np.flatnonzero(starts)[1:])
     )
 
 
-def _find_faces(labelled: LabelledStructure, heights_ang: Array, order: NDArray[np.int_]) -> Iterator[tuple[int, int]]:
-    """Yield where in the order of heights the outermost layers of a film begin and end."""
-    part_of = dict(zip(labelled.ions, labelled.parts, strict=True))
-    film = [place for place, ion in enumerate(order) if part_of[int(ion)] == FILM_PART]
-    if labelled.faces is None or not film or film != list(range(film[0], film[-1] + 1)):
-        return  # the faces are not known, or the film interlocks with the dot
-    start, end = film[0], film[-1] + 1
-    lower = _count_face(labelled, heights_ang, order[start:end], labelled.faces[0])
-    upper = _count_face(labelled, heights_ang, order[start:end][::-1], labelled.faces[1])
-    if lower is not None:
-        yield start, start + lower
-    if upper is not None and (lower is None or start + lower <= end - upper):
-        yield end - upper, end
+def _count_face(heights_ang: Array, labels: Sequence[str], face: str) -> int:
+    """Return how many of the outermost ions, listed inwards, make up a face such as ``PbI2``; 0: none do."""
+    n_near = int((abs(heights_ang - heights_ang[:1]) <= FACE_DEPTH_ANG).sum())
+    return max((n for n in range(1, n_near + 1) if name_layer(labels[:n]) == face), default=0)
 
 
-def _count_face(labelled: LabelledStructure, heights_ang: Array, ions: NDArray[np.int_], name: str) -> int | None:
-    depths_ang = np.abs(heights_ang[ions] - heights_ang[ions[0]]).tolist()
-    labels = [labelled.ion_labels[ion] for ion in ions]
-    return count_outer_layer(labels, depths_ang, name=name, anions=ANIONS)
+def name_layer(labels: Sequence[str]) -> str:
+    """Return the ions of a layer per smallest whole unit, as terminations are named."""
+    return name_composition(labels, anions=ANIONIC_IONS)
 
 
 def _find_bonds(positions: Array, species: Sequence[str]) -> NDArray[np.int_]:

@@ -11,12 +11,11 @@ from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part, StepId, StudySteps
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import FilmTurn
-from qdip_dft.model.structure import FILM_PART, StructureRecord
+from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import plan_study
 from qdip_dft.planning.study_files import read_study
 from qdip_dft.report.structure_scene import find_layers
-from qdip_dft.report.structure_view import label_parts
-from qdip_dft.results.structure_export import label_structure
+from qdip_dft.results.structure_export import label_slab
 
 STUDIES = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.yaml"))
 
@@ -28,16 +27,16 @@ def steps_of(path: Path) -> tuple[StudySteps, dict[StepId, StructureRecord]]:
 
 
 def film_layers(film: StructureRecord, faces: tuple[str, str] | None) -> list[str]:
-    labelled = label_structure(film, parts=[FILM_PART] * film.n_atoms, faces=faces)
-    return [layer.composition for layer in find_layers(labelled)]
+    labelled = label_slab(film, n_dot=0, passivation=None)
+    return [layer.composition for layer in find_layers(labelled, faces=faces)]
 
 
 def interface_layers(path: Path, candidate: Candidate) -> list[str]:
     steps, structures = steps_of(path)
     ids = steps.relaxations_of(candidate)
     interface, n_dot = structures[ids[Part.INTERFACE]], structures[ids[Part.DOT_SLAB]].n_atoms
-    labelled = label_structure(interface, parts=label_parts(candidate, interface, n_dot=n_dot), faces=candidate.faces)
-    return [layer.composition for layer in find_layers(labelled)]
+    labelled = label_slab(interface, n_dot=n_dot, passivation=candidate.passivation)
+    return [layer.composition for layer in find_layers(labelled, faces=candidate.faces)]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
