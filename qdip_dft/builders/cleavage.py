@@ -71,7 +71,7 @@ class Termination:
 
     @property
     def name(self) -> str:
-        """Return the termination in words, bottom first."""
+        """Termination in words, bottom first."""
         return f"{self.bottom}|{self.top}"
 
 

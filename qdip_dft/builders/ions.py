@@ -85,22 +85,22 @@ class IonicCrystal:
 
     @property
     def n_atoms(self) -> int:
-        """Return the number of atoms in the cell."""
+        """Number of atoms in the cell."""
         return sum(len(ion.species) for ion in self.ions)
 
     @property
     def formal_charge(self) -> int:
-        """Return the sum of the formal charges in e."""
+        """Sum of the formal charges in e."""
         return sum(ion.charge for ion in self.ions)
 
     @property
     def charges(self) -> Array:
-        """Return the formal charge of each ion in e."""
+        """Formal charge of each ion in e."""
         return np.array([ion.charge for ion in self.ions], dtype=float)
 
     @property
     def centres_ang(self) -> Array:
-        """Return the Cartesian centres, shape (n_ions, 3), in Å."""
+        """Cartesian centres, shape (n_ions, 3), in Å."""
         return np.asarray(self.frac_centres @ self.lattice_ang)
 
     def count(self, label: str) -> int:

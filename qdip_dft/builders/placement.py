@@ -88,7 +88,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """Return the place in words, unique within a screening."""
+        """Place in words, unique within a screening."""
         x, y = self.displacement.fractions
         return f"{self.variant.turn.name} at {x:.4f}, {y:.4f}"
 
@@ -101,7 +101,7 @@ def list_places(
     Parameters
     ----------
     dot, film
-        Slabs in vacuum on one mesh.
+        Slabs in vacuum on one interface cell.
     turns
         Orientations to try, the preferred of equal ones first.
     spacing_ang

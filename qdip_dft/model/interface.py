@@ -94,7 +94,7 @@ class Candidate(_Titled):
     excess
         Formula units beyond them of the compounds of ``film.reservoirs``, by name; empty for a stoichiometric film.
     turn, gap_offset_ang
-        Orientation of the film on the mesh, and its height above contact of the ions' radii in Å.
+        Orientation of the film on the interface cell, and its height above contact of the ions' radii in Å.
     registry_scan, place
         Id of the registry scan that decides on turn, shift and gap, and the rank of the registry that is taken from it,
         counted from 1; None and 0: as given.

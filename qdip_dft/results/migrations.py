@@ -61,14 +61,15 @@ def _leave_sampling_out(document: Document) -> Document:
 
 
 def _name_candidates(document: Document) -> Document:
-    """Version 4 of a result knows its candidates by ids, and has their labels in parts.
+    """Version 4 of a result knows its candidates by ids, has their labels in parts, and may name its coverage.
 
-    Before, a label was the id.
+    Before, a label was the id, and every film stood at its own coverage: formula version 1.
     """
     candidates = [{**each, "candidate": _name_candidate(each["candidate"])} for each in document["candidates"]]
     named = {
         **document,
         "schema_version": 4,
+        "formula_version": document.get("formula_version", 1),
         "candidates": candidates,
         "dropped": [_name_dropped(each) for each in document["dropped"]],
         "stabilization": _name_sides(document["stabilization"], candidates),

@@ -100,10 +100,15 @@ def test_numbers_of_the_unit_table_stand_there_only():
     assert not again
 
 
+READERS_OF_ASE = {"engines/espresso/driver.py"}
+"""Where ASE's reader of a code's whole output must be met to the last digit: it converts with constants of 2006."""
+
+
 def test_no_other_library_gives_units():
     again = [
         f"{file}:{node.lineno}"
         for file, tree in sources().items()
+        if file not in READERS_OF_ASE
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module in {"ase.units", "scipy.constants", "pymatgen.core.units"}
     ]
