@@ -1,4 +1,4 @@
-"""The house: the size of its folders, no import in a circle, what must not come back, and pages that name what is there."""
+"""The house: the size of its folders, no import in a circle, what must not come back, pages that name what is there."""
 
 from __future__ import annotations
 
