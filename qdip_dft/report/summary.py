@@ -132,7 +132,7 @@ def _summarise_candidate(doc: StabilizationDoc, result: CandidateResult) -> Json
         "plane": candidate.film_plane,
         "dot_plane": candidate.dot_plane,
         "candidate": candidate.label,
-        "termination": candidate.termination,
+        "termination": "|".join(candidate.faces),
         "n_dot_planes": candidate.dot_cut.n_planes,
         "n_film": count_surface_cells(candidate.film_matrix),
         "n_dot": count_surface_cells(candidate.dot_matrix),

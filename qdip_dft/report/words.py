@@ -80,7 +80,7 @@ def name_film(result: CandidateResult) -> str:
 
 def name_film_and_termination(result: CandidateResult) -> str:
     """Return the film with its termination, such as ``CsPbI3-alpha(100), PbI2|CsI``; once where the label has it."""
-    film, termination = name_film(result), result.candidate.termination
+    film, termination = name_film(result), "|".join(result.candidate.faces)
     return film if termination in film else f"{film}, {termination}"
 
 
