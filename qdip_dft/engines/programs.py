@@ -14,6 +14,7 @@ from pathlib import Path
 
 from qdip_dft.errors import EngineError
 from qdip_dft.model.structure import Arrangement
+from qdip_dft.runtime.threads import thread_settings
 
 
 def unusable_output(output: Path, reason: str) -> EngineError:
@@ -99,7 +100,7 @@ def start_command(words: Sequence[str], *, folder: Path, stdin: Path | None, std
     words, folder, stdin, stdout
         As in `run_command`.
     """
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    environment = {**os.environ, **thread_settings()}
     with (stdin or Path(os.devnull)).open("rb") as source, stdout.open("wb") as sink:
         return subprocess.Popen(
             words, cwd=folder, stdin=source, stdout=sink, stderr=subprocess.STDOUT, env=environment,
