@@ -12,13 +12,14 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import numpy as np
 
 from qdip_dft.engines import sevennet
 from qdip_dft.engines.mlip import NETWORKS, weights_file
-from qdip_dft.engines.relaxation.coordinates import coordinates_of
+from qdip_dft.engines.relaxation.coordinates import Coordinates, coordinates_of
 from qdip_dft.engines.relaxation.model_hessian import model_hessian
 from qdip_dft.library.crystals import load_crystal
 from qdip_dft.model.calculation import Freedom
@@ -42,6 +43,7 @@ class Comparison:
 
 
 def supercell(crystal_id: str, repeats: tuple[int, int, int]) -> StructureRecord:
+    """Return a crystal repeated, its atoms moved at random by 0.05 Å."""
     crystal = load_crystal(crystal_id).structure.copy()
     crystal.make_supercell(repeats)
     record = StructureRecord.from_pymatgen(crystal)
@@ -50,12 +52,14 @@ def supercell(crystal_id: str, repeats: tuple[int, int, int]) -> StructureRecord
 
 
 def processor_seconds(call: Callable[[], object]) -> float:
+    """Return the processor time of a call in s."""
     start_s = time.process_time()
     call()
     return time.process_time() - start_s
 
 
 def compare_force_calls(repeats: int) -> None:
+    """Print times with the package's convolutions and with ours, and how far the numbers differ."""
     limit_torch()
     fast = sevennet.load_sevennet(weights_file(NETWORKS["sevennet-0"]))
     known, sevennet.is_known = sevennet.is_known, lambda _: False
@@ -79,7 +83,13 @@ def compare_force_calls(repeats: int) -> None:
         )
 
 
+def solve_once(coordinates: Coordinates, q: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return a first step, as in a relaxation whose model Hessian is built anew."""
+    return model_hessian(coordinates, q).solve(gradient)
+
+
 def measure_preconditioner(repeats: int) -> None:
+    """Print times of building the model Hessian and solving once with it, by size."""
     print("atoms  build + solve  (cell relaxation)")
     sizes, times_s = [], []
     for cell in HESSIAN_CELLS:
