@@ -13,17 +13,15 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.builders.cleavage import POLARITY_TOLERANCE_E, name_layer, unit_valences
+from qdip_dft.builders.cleavage import LAYER_THICKNESS_ANG, POLARITY_TOLERANCE_E, name_layer, unit_valences
 from qdip_dft.builders.ions import Array, IonicCrystal
 from qdip_dft.builders.minimum_cut import BondNetwork
 from qdip_dft.builders.orientation import plane_spacing_ang
 from qdip_dft.model.snapping import TOLERANCE, ceil_whole, first_least, wrap
+from qdip_dft.model.symmetry import find_operations
 
 LAYER_GAP_ANG = 0.7
 """Chemical layers are further apart in height; tilted octahedra and off-centre cations corrugate them less."""
-
-LAYER_THICKNESS_ANG = 1.5
-"""Depth of the outermost chemical layer of a non-polar face, counted from the outermost centre."""
 
 SYMMETRY_TOLERANCE_ANG = 0.02
 """How far an operation may miss an ion."""
@@ -134,13 +132,11 @@ def survey_plane(oriented: IonicCrystal) -> LatticePlane:
 
 def find_turn_overs(oriented: IonicCrystal) -> tuple[TurnOver, ...]:
     """Return the operations of the crystal that turn the plane over, of all atoms, hydrogens included."""
-    import spglib
-
     record = oriented.to_record()
     elements = sorted(set(record.species))
-    cell = (record.lattice_ang, record.frac_coords, [elements.index(symbol) for symbol in record.species])
-    found = spglib.get_symmetry(cell, symprec=SYMMETRY_TOLERANCE_ANG)
-    operations = [] if found is None else zip(found["rotations"], found["translations"], strict=True)
+    kinds = [elements.index(symbol) for symbol in record.species]
+    found = find_operations(record.lattice_ang, record.frac_coords, kinds, tolerance_ang=SYMMETRY_TOLERANCE_ANG)
+    operations = [] if found is None else zip(found.rotations, found.translations, strict=True)
     turns = (_map_ions(oriented, rotation, shift) for rotation, shift in operations if tuple(rotation[2]) == (0, 0, -1))
     return tuple(turn for turn in turns if turn is not None)
 

@@ -14,7 +14,7 @@ from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.planning.plan import StudyPlan
 from qdip_dft.runtime.journal import recording_in
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
-from qdip_dft.tasks.screening import checkpoint_file
+from qdip_dft.tasks.registry_scan import checkpoint_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,17 +61,18 @@ def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None,
     ResultsError
         If the folder is in use by another run, written by a newer version, or full.
     """
-    plan.list_calculations(lambda _: None)  # builds every structure: an impossible study leaves no folder behind
+    plan.require_buildable()  # an impossible study leaves no folder behind
     folder = ResultsFolder(results)
     with folder.lock_for_run(), NotedRun(folder, plan.study):
         archive = open_archive(folder)
-        stored = _list_attempts(plan.resolve(archive.find_record))
-        with ProgressDisplay(_estimate_rest(plan, archive), console=console):
-            _run_flow(plan, folder, archive, is_retry=is_retry)
+        before = plan.resolve(archive.find_record)
+        stored = _list_attempts(before)
+        with ProgressDisplay(_estimate_rest(plan, before), console=console):
+            _run_flow(plan, folder, archive, before, is_retry=is_retry)
         resolution = plan.resolve(archive.find_record)
         _require_every_calculation(plan, resolution)
-        for screening in resolution.registry_scans.values():
-            checkpoint_file(folder.checkpoints, screening.key).unlink(missing_ok=True)
+        for scan in resolution.registry_scans.values():
+            checkpoint_file(folder.checkpoints, scan.key).unlink(missing_ok=True)
         documents = plan.assemble(resolution)
         for document in documents:
             archive.save_stabilization(document)
@@ -79,9 +80,9 @@ def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None,
     return RunSummary(documents=documents, n_calculated=len(done - stored), n_reused=len(done & stored))
 
 
-def _estimate_rest(plan: StudyPlan, archive: Archive) -> dict[str, float]:
+def _estimate_rest(plan: StudyPlan, resolution: Resolution) -> dict[str, float]:
     """Return the estimated seconds of every calculation that is still to be done, by name."""
-    calculations = plan.list_calculations(archive.find_record)
+    calculations = plan.describe_calculations(resolution)
     return {calculation.name: calculation.estimated_s for calculation in calculations if not calculation.is_stored}
 
 
@@ -90,9 +91,11 @@ def _list_attempts(resolution: Resolution) -> set[tuple[str, int]]:
     return {(record.key, record.attempt) for record in resolution.stored}
 
 
-def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, *, is_retry: bool) -> None:
+def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, before: Resolution, *, is_retry: bool) -> None:
     """Run the study's flow with jobflow; every finished calculation is stored at once."""
-    flow = plan.make_flow(archive.find_record, is_retry=is_retry, checkpoint_folder=str(folder.checkpoints))
+    flow = plan.make_flow(
+        archive.find_record, resolution=before, is_retry=is_retry, checkpoint_folder=str(folder.checkpoints)
+    )
     if flow is None:
         return
     from jobflow import run_locally
@@ -113,7 +116,7 @@ def _require_every_calculation(plan: StudyPlan, resolution: Resolution) -> None:
     if not resolution.unfinished:
         return
     raise EngineError(
-        f"study {plan.study.name} stopped before {resolution.unfinished[0]}",
+        f"study {plan.study.name} stopped before {resolution.label(resolution.unfinished[0])}",
         limit="every calculation that can be built must be tried",
         why="the terms would be incomplete without a reason",
         remedy="run the same command again: it continues where it stopped; the log above says what happened",

@@ -160,7 +160,7 @@ def test_a_bundle_holds_every_calculation_and_its_structures(shared: Shared) -> 
     keys = {name.split("/")[-1].removesuffix(".json") for name in members if name.startswith("documents/calculations/")}
     assert keys == set(shared.records())
     assert len(keys) == N_CALCULATIONS
-    assert sum(name.startswith("documents/registry_scans/") for name in members) == N_REGISTRY_SCANS
+    assert sum(name.startswith("documents/screenings/") for name in members) == N_REGISTRY_SCANS
     relaxed = [name for name in members if name.endswith("relaxed.cif")]
     assert len(relaxed) == sum(record.task.freedom is not Freedom.NONE for record in shared.records().values())
 
@@ -213,9 +213,9 @@ def test_the_structures_of_a_bundle_are_those_of_its_calculations(shared: Shared
         assert interface.result is not None
         expected = interface.result.structure if "relaxed" in name else interface.task.structure
         labelled = read_labelled(path)
-        assert labelled.record.species == expected.species
+        assert labelled.species == expected.species
         assert set(labelled.parts) == {"dot", "film"}
-        apart = np.array(labelled.record.frac_coords) - np.array(expected.frac_coords)
+        apart = np.array(labelled.frac_coords) - np.array(expected.frac_coords)
         assert np.abs(apart - np.round(apart)).max() < 1e-6
         assert np.allclose(read_structure(path).lattice.matrix, expected.lattice_ang, atol=1e-6)
 

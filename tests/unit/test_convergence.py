@@ -12,7 +12,8 @@ from qdip_dft.cli.converge import read_target
 from qdip_dft.engines.code_run import count_k_points
 from qdip_dft.errors import StudyError
 from qdip_dft.execution.convergence import Refinement, change_setting, read_setting, set_value
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
+from qdip_dft.flows.steps import Part
 from qdip_dft.model.study import StudySpec
 from qdip_dft.model.terms import Terms
 from qdip_dft.planning.plan import StudyPlan
@@ -69,7 +70,7 @@ def test_a_thicker_film_with_the_same_faces_changes_nothing() -> None:
     thin = make_document(make_black(), make_yellow())
     thick = make_document(
         make_black(terms_ev_per_fu=(0.05, 0.03, 0.1, -0.2), n_formula_units=36),
-        make_yellow(terms_ev_per_fu=(0.0, 0.06, 0.075, -0.075), n_formula_units=32),
+        make_yellow(terms_ev_per_fu=(0.0, 0.06, 0.075, -0.075), n_formula_units=72),
     )
     expressed = express_for(thick, thin)
     assert isinstance(expressed, Terms)
@@ -117,7 +118,7 @@ def test_every_step_of_the_k_points_gives_every_reference_another_mesh() -> None
     from qdip_dft.execution.convergence import find_next_value
 
     structures = preview_structures(PLAN.steps)
-    references = [record for name, record in structures.items() if name.startswith("strained bulk")]
+    references = [record for step, record in structures.items() if step.part is Part.STRAINED_BULK]
     value = 0.3
     for _ in range(3):
         finer = find_next_value(PLAN, K_SPACING, value)

@@ -7,8 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdip_dft.analysis.ranking import average_stabilization_ev_per_fu, rank_candidates, weigh
-from qdip_dft.flows.assembly import assemble_documents
-from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import EnsembleSpec, StudySpec
 from qdip_dft.report.tables import list_tables
@@ -16,6 +14,7 @@ from qdip_dft.report.words import list_remarks
 from qdip_dft.units import BOLTZMANN_EV_PER_K
 from tests.unit import studies
 from tests.unit.report_documents import make_black, make_document, make_yellow
+from tests.unit.studies import assemble
 
 TWO_PLANES = (
     make_black(),
@@ -51,7 +50,7 @@ def test_the_ranking_is_by_energy_for_the_same_amount_of_host() -> None:
     (black, yellow) = rank_candidates(make_document(*TWO_PLANES))
     assert [ranked.result.candidate.film_plane for ranked in black.candidates] == ["100", "110"]
     assert black.candidates[1].above_ev_per_fu == pytest.approx(0.03)
-    density = black.formula_units_per_ang2
+    density = black.coverage_fu_per_ang2
     assert black.candidates[1].above_mev_per_ang2 == pytest.approx(1000 * 0.03 * density)
     (alone,) = yellow.candidates
     assert (alone.weight, alone.above_ev_per_fu) == (1.0, 0.0)
@@ -98,8 +97,7 @@ def answer(**phase: object) -> StabilizationDoc:
         matching={"max_area_ang2": 300, "max_strain": 0.08},
     )  # fmt: skip
     *_, last = studies.stages(steps, RECORDS)
-    (doc,) = assemble_documents(steps, last, level=Level.TEST)
-    return doc
+    return assemble(steps, last)
 
 
 RECORDS: studies.Records = {}
