@@ -25,12 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from qdip_dft.engines.evaluation import Arrangement, arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
 
 WORDS = dict(word.partition("=")[::2] for word in os.environ.get("FAKE_VASP", "").split(";") if word)
@@ -121,7 +120,7 @@ def relax(arrangement: Arrangement, incar: dict[str, str]) -> Arrangement:
         frac_coords=(arrangement.positions_ang @ np.linalg.inv(arrangement.lattice_ang)).tolist(),
     )
     freedom = Freedom.CELL if incar["ISIF"] == "3" else Freedom.POSITIONS
-    return arrangement_of(engine_from_spec(spec).relax(structure, freedom).structure)
+    return engine_from_spec(spec).relax(structure, freedom).structure.arrangement
 
 
 def ionic_step(arrangement: Arrangement, incar: dict[str, str], n_electronic: int) -> str:

@@ -24,7 +24,7 @@ from qdip_dft.errors import QdipError, ResultsError
 from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.model.terms import TERM_COLUMNS
+from qdip_dft.model.term_names import TERM_COLUMNS
 from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2, MEV_PER_EV
 
 PER_FU, PER_AREA_MEV, PER_AREA_J = "eV/f.u.", "meV/Å²", "J/m²"

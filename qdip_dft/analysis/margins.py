@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qdip_dft.model.terms import TERM_NAMES, Terms
+from qdip_dft.model.term_names import TERM_NAMES
+from qdip_dft.model.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)

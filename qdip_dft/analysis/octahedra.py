@@ -25,6 +25,7 @@ from qdip_dft.analysis.phases import LONGEST_BOND_ANG, METALS
 from qdip_dft.model.bond_valence import SOFTNESS_ANG, bond_valence_radius_ang
 from qdip_dft.model.elements import ANIONS, ORGANIC_ELEMENTS
 from qdip_dft.model.neighbours import find_pairs
+from qdip_dft.model.snapping import rank
 from qdip_dft.model.structure import StructureRecord
 
 LONGEST_CONTACT_ANG = 4.5
@@ -151,16 +152,12 @@ def find_metals(structure: StructureRecord) -> list[int]:
 
 
 def group_layers(structure: StructureRecord, sites: Iterable[int]) -> list[list[int]]:
-    """Return sites in layers, lowest first: a gap in their heights begins a new one."""
-    heights = _positions_ang(structure)[:, 2]
-    ordered = sorted(sites, key=lambda site: float(heights[site]))
-    layers: list[list[int]] = []
-    for site in ordered:
-        if layers and heights[site] - heights[layers[-1][-1]] < SHEET_SPACING_ANG:
-            layers[-1].append(site)
-        else:
-            layers.append([site])
-    return layers
+    """Return sites in layers, lowest first, each in ascending order: a gap in their heights begins a new one."""
+    ordered, heights = sorted(sites), _positions_ang(structure)[:, 2]
+    layers: dict[int, list[int]] = defaultdict(list)
+    for site, layer in zip(ordered, rank(heights[ordered], tolerance=SHEET_SPACING_ANG), strict=True):
+        layers[layer].append(site)
+    return [layers[layer] for layer in sorted(layers)]
 
 
 def find_bridges(structure: StructureRecord) -> tuple[Bridge, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU, do_models_disagree, find_limit_ev_per_fu
-from qdip_dft.model.terms import TERM_NAMES, Terms
+from qdip_dft.model.term_names import TERM_NAMES
+from qdip_dft.model.terms import Terms
 
 CANCELLATION_SHARE = 0.75
 """From this share on, the terms that disfavour the winner are said to cancel nearly what favours it."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.model.terms import TERM_FIELDS, TOTAL_FIELD
+from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.model.uncertainty import ErrorComponent, TermErrors, VariationKind, VariedFilm
 from qdip_dft.units import MEV_PER_EV
 

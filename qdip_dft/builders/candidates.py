@@ -15,9 +15,9 @@ from qdip_dft.builders.cleavage import find_terminations
 from qdip_dft.builders.completion import complete_termination, list_completions
 from qdip_dft.builders.dots import plan_dot_cut
 from qdip_dft.builders.excess import split_excess
-from qdip_dft.builders.ions import IonicCrystal, find_ions
+from qdip_dft.builders.ions import IonicCrystal, view_ions
 from qdip_dft.builders.lattice_planes import survey_plane
-from qdip_dft.builders.matching import CellMatch, require_matches
+from qdip_dft.builders.matching import CellMatch, least_strained, require_matches
 from qdip_dft.builders.orientation import (
     Orientation,
     find_orientation,
@@ -34,6 +34,8 @@ from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError, StudyErro
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.slab import DotCut
+from qdip_dft.model.snapping import ceil_whole
+from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import CellChoice, Completion, PhaseSpec, StudySpec
 
 THICKNESS_ALLOWANCE = 0.05
@@ -70,11 +72,37 @@ class OrientedFace:
 
 def orient_face(crystal: CrystalRecord, plane: str) -> OrientedFace:
     """Return a crystal oriented along a plane of its conventional cell."""
-    ionic = find_ions(crystal.structure, crystal.formal_charges)
+    charges = tuple(sorted(crystal.formal_charges.items()))
+    return crystal.structure.derive(
+        ("face", crystal.id, plane, charges, crystal.bulk_modulus_gpa), lambda: _orient_face(crystal, plane)
+    )
+
+
+def _orient_face(crystal: CrystalRecord, plane: str) -> OrientedFace:
+    ionic = view_ions(crystal.structure, crystal.formal_charges)
     orientation = find_orientation(ionic, parse_hkl(plane))
     oriented = orient_crystal(ionic, orientation)
     name = f"{crystal.id}({plane})"
     return OrientedFace(ionic, orientation, oriented, name, plane, bulk_modulus_gpa=crystal.bulk_modulus_gpa)
+
+
+def orient_relaxed(face: OrientedFace, bulk: StructureRecord, *, cut: tuple[int, ...] = ()) -> IonicCrystal:
+    """Return the oriented cell of a face with the lattice and the atoms of another record of its crystal.
+
+    Parameters
+    ----------
+    face
+        The face as filed.
+    bulk
+        The crystal, relaxed or not; sites in the same order.
+    cut
+        The termination, see `orient_crystal`; empty: none.
+    """
+    charges = {ion.label: ion.charge for ion in face.crystal.ions}
+    return bulk.derive(
+        ("oriented", face.orientation, cut),
+        lambda: orient_crystal(view_ions(bulk, charges), face.orientation, cut=cut),
+    )
 
 
 def find_candidates(
@@ -212,7 +240,7 @@ def choose_cell(cells: tuple[CellMatch, ...], choice: CellChoice) -> CellMatch:
     front = [cell for cell in cells if cell.is_pareto] or list(cells)
     if choice is CellChoice.SMALLEST:
         return min(front, key=lambda cell: cell.area_ang2)
-    return min(front, key=lambda cell: max(map(abs, cell.principal_strains)))
+    return least_strained(front)
 
 
 def choose_termination(
@@ -384,7 +412,7 @@ def _count_film_planes(study: StudySpec, face: OrientedFace, n_formula_units: in
             remedy="raise film.min_thickness_ang; 12 Å is the least for a film with an interior",
         )
     periods = study.film.reference_periods
-    return periods * ceil(ceil(thickness / spacing - 1e-6) / periods)
+    return periods * ceil(int(ceil_whole(thickness / spacing)) / periods)
 
 
 def _describe(

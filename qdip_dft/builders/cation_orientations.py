@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qdip_dft.builders.ions import find_ions
+from qdip_dft.builders.ions import view_ions
 from qdip_dft.builders.molecules import draw_orientations, find_fitting
 from qdip_dft.errors import StructureError
 from qdip_dft.model.structure import StructureRecord
@@ -19,7 +19,7 @@ from qdip_dft.model.structure import StructureRecord
 
 def has_molecules(structure: StructureRecord, formal_charges: Mapping[str, int]) -> bool:
     """Return whether a crystal has ions of several atoms, which can point somewhere."""
-    return any(len(ion.species) > 1 for ion in find_ions(structure, formal_charges).ions)
+    return any(len(ion.species) > 1 for ion in view_ions(structure, formal_charges).ions)
 
 
 def turn_cations(structure: StructureRecord, formal_charges: Mapping[str, int], *, seed: int) -> StructureRecord:
@@ -42,7 +42,7 @@ def turn_cations(structure: StructureRecord, formal_charges: Mapping[str, int], 
     StructureError
         If an ion fits in no orientation.
     """
-    crystal = find_ions(structure, formal_charges)
+    crystal = view_ions(structure, formal_charges)
     molecules = [index for index, ion in enumerate(crystal.ions) if len(ion.species) > 1]
     atoms_of_molecules = {site for index in molecules for site in crystal.ions[index].site_indices}
     cage = structure.to_pymatgen()

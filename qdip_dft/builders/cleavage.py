@@ -23,6 +23,7 @@ import numpy as np
 from qdip_dft.builders.bonds import find_bonds
 from qdip_dft.builders.ions import Array, IonicCrystal
 from qdip_dft.builders.minimum_cut import Aim, BondNetwork, Shifts, find_cheapest_cuts
+from qdip_dft.model.snapping import rank, wrap
 
 POLARITY_TOLERANCE_E = 0.2
 """Largest |Σ q z| / d of a non-polar film in e: allows for ions that are slightly off their ideal planes."""
@@ -35,6 +36,9 @@ FRAMEWORK_CHARGE_E = 2
 
 FRAMEWORK_WEIGHT = 1.5
 """f: a metal–halide bond is worth this much more than a contact of the same valence to a monovalent cation."""
+
+EQUAL_COST = 1e-3
+"""Cuts whose costs are closer than this, in valence units, are equally good."""
 
 LAYER_TOLERANCE_ANG = 0.35
 """Centres closer in height than this belong to one layer."""
@@ -90,8 +94,9 @@ def find_terminations(oriented: IonicCrystal) -> tuple[Termination, ...]:
     aims = [Aim(height + 0.5, weight) for height, weight in product(_candidate_heights(oriented), CORRUGATION_WEIGHTS)]
     cuts = [cut for cut in find_cheapest_cuts(network, aims, charge_shift=charge_shift) if cut is not None]
     distinct = dict.fromkeys(tuple(k - min(cut) for k in cut) for cut in cuts)
-    found = [_describe(oriented, network, cut) for cut in distinct]
-    return tuple(sorted(found, key=lambda t: (round(_cost(network, t.cut), 3), t.bottom, t.cut)))
+    costs = rank((_cost(network, cut) for cut in distinct), tolerance=EQUAL_COST)
+    found = [(cost, _describe(oriented, network, cut)) for cost, cut in zip(costs, distinct, strict=True)]
+    return tuple(t for _, t in sorted(found, key=lambda pair: (pair[0], pair[1].bottom, pair[1].cut)))
 
 
 def _compensating_shift(oriented: IonicCrystal) -> int | None:
@@ -139,7 +144,7 @@ def _unweighted(oriented: IonicCrystal, network: BondNetwork) -> Array:
 def _candidate_heights(oriented: IonicCrystal) -> list[float]:
     """Return the mid-heights of the gaps between layers, in stacking vectors."""
     spacing = oriented.lattice_ang[2, 2]
-    heights = np.sort(oriented.frac_centres[:, 2] % 1.0)
+    heights = np.sort(wrap(oriented.frac_centres[:, 2]))
     following = np.append(heights[1:], heights[0] + 1.0)
     is_gap = (following - heights) * spacing > LAYER_TOLERANCE_ANG
     return [float(h) for h in (0.5 * (heights + following))[is_gap]] or [float(heights[0]) - 0.25]

@@ -8,8 +8,9 @@ of zinc-blende crystals need other numbers, see `passivation`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
-from math import ceil, lcm
+from math import lcm
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from qdip_dft.builders.passivation import count_anions, passivating_ion, place_a
 from qdip_dft.errors import ChargeBalanceError, SlabError
 from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.slab import DotCut
+from qdip_dft.model.snapping import ceil_whole, rank
+from qdip_dft.model.structure import DOT_PART, PASSIVATION_PART
 
 ONE_CELL: IntegerMatrix2 = ((1, 0), (0, 1))
 
@@ -47,10 +50,10 @@ def plan_dot_cut(oriented: IonicCrystal, *, min_thickness_ang: float, passivatio
     spacing = plane_spacing_ang(oriented)
     terminations = find_terminations(oriented)
     if terminations:
-        n_planes = max(1, ceil(min_thickness_ang / spacing - 1e-6))
+        n_planes = max(1, int(ceil_whole(min_thickness_ang / spacing)))
         return DotCut(cut=terminations[0].cut, n_planes=n_planes, is_polar=False, n_passivating_per_face=0)
     cut = _cation_first(oriented)
-    n_planes = max(2, ceil(min_thickness_ang / spacing - 1e-6) + 1)
+    n_planes = max(2, int(ceil_whole(min_thickness_ang / spacing)) + 1)
     bottom, top = count_anions(oriented, cut, _closing_cut(oriented, cut))
     if passivation is None:
         raise ChargeBalanceError(
@@ -81,7 +84,7 @@ def _closing_cut(oriented: IonicCrystal, cut: tuple[int, ...]) -> tuple[int, ...
 def _cation_first(oriented: IonicCrystal) -> tuple[int, ...]:
     """Return the planar cut whose lowest layer holds cations only."""
     heights = oriented.frac_centres[:, 2]
-    for index in np.argsort(heights):
+    for index in sorted(range(len(heights)), key=rank(heights).__getitem__):
         cut = tuple(int(k) for k in np.ceil(heights[index] - heights - _layer_tolerance(oriented)))
         shifted = heights + np.array(cut)
         is_lowest = shifted < shifted.min() + _layer_tolerance(oriented)
@@ -125,14 +128,14 @@ def build_dot_slab(
     ChargeBalanceError
         If the mesh cannot hold a whole number of passivating anions.
     """
-    bare = repeat_crystal(_stack(oriented, dot_cut), embed_matrix(matrix, 1))
+    bare = repeat_crystal(_stack(oriented, dot_cut), embed_matrix(matrix, 1)).as_part(DOT_PART)
     if not dot_cut.is_polar or passivation is None:
         return bare
     anions = _passivate(oriented, dot_cut, passivation, matrix)
     centres = np.vstack([bare.centres_ang, *[centre for _, centre in anions]])
     return IonicCrystal(
         lattice_ang=bare.lattice_ang,
-        ions=(*bare.ions, *[ion for ion, _ in anions]),
+        ions=(*bare.ions, *[replace(ion, part=PASSIVATION_PART) for ion, _ in anions]),
         frac_centres=centres @ np.linalg.inv(bare.lattice_ang),
     )
 

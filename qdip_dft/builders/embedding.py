@@ -14,6 +14,7 @@ from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import Array, Ion, IonicCrystal, repeat_crystal
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
 from qdip_dft.model.elements import contact_radii_ang
+from qdip_dft.model.snapping import ceil_whole, first_least, rank, wrap
 
 LEAST_HOST_ANG = 10.0
 """Least host between a dot and its images: half of it must exceed the longest contact."""
@@ -134,14 +135,14 @@ def _repeat_around(dot: FiniteDot, host: IonicCrystal, thickness_ang: float) -> 
     normals = np.linalg.inv(host.lattice_ang)
     heights = 1 / np.linalg.norm(normals, axis=0)
     extents = 2 * np.abs(dot.centres_ang @ (normals * heights)).max(axis=0)
-    numbers = [int(n) for n in np.ceil((extents + thickness_ang) / heights - 1e-9)]
+    numbers = [int(n) for n in ceil_whole((extents + thickness_ang) / heights)]
     repeated = repeat_crystal(host, np.diag(numbers))
     host_sites = np.repeat(np.arange(len(host.ions)), int(np.prod(numbers))).tolist()
     charges = repeated.charges
     anchors = np.flatnonzero(charges == charges.max())
     frac = repeated.frac_centres
-    nearest = anchors[np.argmin(np.linalg.norm((frac[anchors] % 1 - 0.5) @ repeated.lattice_ang, axis=1))]
-    wrapped = (frac - frac[nearest] + 0.5) % 1.0
+    nearest = anchors[first_least(np.linalg.norm((wrap(frac[anchors]) - 0.5) @ repeated.lattice_ang, axis=1))]
+    wrapped = wrap(frac - frac[nearest] + 0.5)
     crystal = IonicCrystal(lattice_ang=repeated.lattice_ang, ions=repeated.ions, frac_centres=wrapped)
     return crystal, host_sites, np.asarray(0.5 * repeated.lattice_ang.sum(axis=0))
 
@@ -229,7 +230,7 @@ def _balance(
             why="the supercell would be charged",
             remedy="choose another diameter, clearance or host",
         )
-    order = np.lexsort((np.round(distances[removable], 6), partners[removable]))
+    order = np.lexsort((np.array(rank(distances[removable])), partners[removable]))
     balanced = kept.copy()
     balanced[removable[order[: abs(excess)]]] = False
     return balanced

@@ -28,6 +28,7 @@ from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import Array, Ion, IonicCrystal
 from qdip_dft.errors import ChargeBalanceError, SlabError
 from qdip_dft.model.bond_valence import bond_length_ang
+from qdip_dft.model.snapping import first_least
 
 Integers = NDArray[np.int_]
 Site = tuple[int, int, int]
@@ -173,7 +174,7 @@ def choose_shape(*, lattice_constant_ang: float, diameter_ang: float, energy_rat
         ratio = float(np.clip(shape.facet_ratio, OCTAHEDRON_RATIO, CUBE_RATIO))
         return log(found_ang / diameter_ang) ** 2 + log(ratio / wanted) ** 2
 
-    return min(shapes, key=misfit)
+    return shapes[first_least([misfit(shape) for shape in shapes])]
 
 
 def _require_sensible_size(diameter_ang: float, energy_ratio: float) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from qdip_dft.builders.films import in_vacuum
 from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
+from qdip_dft.builders.planes import reduce_basis
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
 from qdip_dft.model.elements import CLOSEST_COVALENT_RATIO, contact_radii_ang, covalent_radii_ang
 from qdip_dft.model.neighbours import find_close_pairs
@@ -95,7 +96,7 @@ def _lateral_distances(first: Array, second: Array, vectors: Array, *, reach_ang
 
     They are exact up to the reach; longer ones may be those of another image.
     """
-    vectors = _reduce_basis(vectors)  # for a skewed basis the nearest image may lie beyond the next cells
+    vectors = reduce_basis(vectors)  # for a skewed basis the nearest image may lie beyond the next cells
     difference = (second[None, :, :] - first[:, None, :]) @ np.linalg.inv(vectors)
     difference -= np.round(difference)
     narrowest_ang = abs(float(np.linalg.det(vectors))) / max(np.linalg.norm(vectors, axis=1))
@@ -103,14 +104,6 @@ def _lateral_distances(first: Array, second: Array, vectors: Array, *, reach_ang
     images = np.array(list(product(span, repeat=2)))
     vectors_to_images = (difference[:, :, None, :] + images[None, None, :, :]) @ vectors
     return np.asarray(np.linalg.norm(vectors_to_images, axis=3).min(axis=2))
-
-
-def _reduce_basis(vectors: Array) -> Array:
-    """Return the two shortest vectors of an in-plane lattice (Gauss)."""
-    short, long = sorted(vectors, key=np.linalg.norm)
-    while steps := round(float(short @ long / (short @ short))):
-        short, long = sorted((short, long - steps * short), key=np.linalg.norm)
-    return np.array([short, long])
 
 
 def check_built(crystal: IonicCrystal, *, name: str) -> IonicCrystal:

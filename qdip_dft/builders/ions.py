@@ -9,7 +9,7 @@ and handedness stay exactly.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from qdip_dft.errors import StructureError
 from qdip_dft.model.molecules import find_molecules
+from qdip_dft.model.snapping import snap_zeros
 from qdip_dft.model.structure import StructureRecord
 
 Array = NDArray[np.float64]
@@ -31,7 +32,7 @@ MOLECULAR_IONS = {
 """Names of molecular ions by composition."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ion:
     """A rigid ion.
 
@@ -47,6 +48,8 @@ class Ion:
         Shape (n, 3), position of each atom relative to the centre in Å.
     site_indices
         Index of each atom in the structure that the ion was found in.
+    part
+        ``dot``, ``film``, ``passivation`` or another single word; empty: one piece.
     """
 
     label: str
@@ -54,13 +57,14 @@ class Ion:
     species: tuple[str, ...]
     offsets_ang: Array
     site_indices: tuple[int, ...]
+    part: str = ""
 
     def rotated(self, rotation: Array) -> Ion:
         """Return the ion turned by a proper 3 × 3 rotation (column convention)."""
         return replace(self, offsets_ang=self.offsets_ang @ rotation.T)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class IonicCrystal:
     """A periodic arrangement of rigid ions.
 
@@ -102,13 +106,21 @@ class IonicCrystal:
         """Return how many ions carry a label."""
         return sum(ion.label == label for ion in self.ions)
 
+    def as_part(self, part: str) -> IonicCrystal:
+        """Return the crystal with every ion that has no part yet in this one."""
+        return replace(self, ions=tuple(ion if ion.part else replace(ion, part=part) for ion in self.ions))
+
     def to_record(self) -> StructureRecord:
-        """Return the atoms, ion after ion, in the order of the ions."""
+        """Return the atoms, ion after ion, in the order of the ions, each with its ion and its part."""
         frac_coords = atom_positions(self) @ np.linalg.inv(self.lattice_ang)
+        owners = [number for number, ion in enumerate(self.ions) for _ in ion.species]
+        parts = tuple(self.ions[owner].part for owner in owners)
         return StructureRecord(
             lattice_ang=self.lattice_ang.tolist(),
             species=tuple(symbol for ion in self.ions for symbol in ion.species),
             frac_coords=tuple(map(tuple, frac_coords.tolist())),
+            ion=tuple(owners),
+            part=parts if all(parts) else (),
         )
 
 
@@ -117,6 +129,18 @@ def atom_positions(crystal: IonicCrystal) -> Array:
     n_atoms = [len(ion.species) for ion in crystal.ions]
     offsets = np.concatenate([ion.offsets_ang for ion in crystal.ions])
     return np.asarray(np.repeat(crystal.centres_ang, n_atoms, axis=0) + offsets)
+
+
+def view_ions(structure: StructureRecord, formal_charges: Mapping[str, int]) -> IonicCrystal:
+    """Return a structure as rigid ions: those that it names, else those that `find_ions` finds; made once.
+
+    Raises
+    ------
+    StructureError
+        If an ion has no formal charge.
+    """
+    view = _split if structure.ion else find_ions
+    return structure.derive(("ions", tuple(sorted(formal_charges.items()))), lambda: view(structure, formal_charges))
 
 
 def find_ions(structure: StructureRecord, formal_charges: Mapping[str, int]) -> IonicCrystal:
@@ -138,35 +162,61 @@ def find_ions(structure: StructureRecord, formal_charges: Mapping[str, int]) -> 
     StructureError
         If an ion has no formal charge.
     """
+    return _split(group_ions(structure), formal_charges)
+
+
+def group_ions(structure: StructureRecord) -> StructureRecord:
+    """Return a structure with the ion of every site found anew and its molecules made whole."""
+    view, frac_coords = structure.arrangement, np.array(structure.frac_coords)
+    owners = list(range(structure.n_atoms))
+    for molecule in find_molecules(view.species, view.positions_ang, view.lattice_ang):
+        for site in molecule.sites:
+            owners[site] = molecule.sites[0]
+        frac_coords[list(molecule.sites)] += molecule.cells
+    numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
+    whole = tuple(map(tuple, frac_coords.tolist()))
+    return structure.model_copy(update={"frac_coords": whole, "ion": tuple(numbers[owner] for owner in owners)})
+
+
+def _split(structure: StructureRecord, formal_charges: Mapping[str, int]) -> IonicCrystal:
+    """Return the ions of a structure that names them."""
     lattice = np.array(structure.lattice_ang)
-    frac_coords = np.array(structure.frac_coords)
-    inverse = np.linalg.inv(lattice)
-    ions, centres = [], []
-    for sites, cells in _find_groups(structure.species, frac_coords, lattice):
-        positions = np.array([(frac_coords[site] + cell) @ lattice for site, cell in zip(sites, cells, strict=True)])
-        centre = positions.mean(axis=0)
-        species = tuple(structure.species[site] for site in sites)
-        label = _label_of(species)
-        charge = _charge_of(label, formal_charges)
-        ions.append(Ion(label, charge, species=species, offsets_ang=positions - centre, site_indices=sites))
-        centres.append(centre @ inverse)
-    return IonicCrystal(lattice_ang=lattice, ions=tuple(ions), frac_centres=np.array(centres))
+    positions = _transform(np.array(structure.frac_coords), lattice)
+    groups = _sites_of_ions(structure.ion)
+    centres = positions[[sites[0] for sites in groups]]
+    kinds: dict[tuple[str, ...], tuple[str, int]] = {}
+    ions = []
+    for number, sites in enumerate(groups):
+        species = tuple([structure.species[site] for site in sites])
+        if species not in kinds:
+            label = name_ion(species)
+            kinds[species] = label, _charge_of(label, formal_charges)
+        if len(sites) > 1:
+            centres[number] = positions[list(sites)].mean(axis=0)
+        offsets = positions[list(sites)] - centres[number]
+        part = structure.part[sites[0]] if structure.part else ""
+        ions.append(Ion(*kinds[species], species, offsets, site_indices=sites, part=part))
+    return IonicCrystal(lattice, tuple(ions), frac_centres=_transform(centres, np.linalg.inv(lattice)))
 
 
-def _find_groups(
-    species: Sequence[str], frac_coords: Array, lattice: Array
-) -> Iterator[tuple[tuple[int, ...], NDArray[np.int64]]]:
-    """Yield the sites of every ion, molecules whole, with the lattice translations that make them so."""
-    molecules = {molecule.sites[0]: molecule for molecule in find_molecules(species, frac_coords @ lattice, lattice)}
-    inside = {site for molecule in molecules.values() for site in molecule.sites}
-    for site in range(len(species)):
-        if site in molecules:
-            yield molecules[site].sites, molecules[site].cells
-        elif site not in inside:
-            yield (site,), np.zeros((1, 3), dtype=np.int64)
+def _transform(rows: Array, matrix: Array) -> Array:
+    """Return each row times a matrix, rounded in the same way however many rows there are."""
+    return np.asarray(np.einsum("ij,jk->ik", rows, matrix))
 
 
-def _label_of(species: Sequence[str]) -> str:
+def _sites_of_ions(owners: Sequence[int]) -> list[tuple[int, ...]]:
+    sites: dict[int, list[int]] = {}
+    for site, owner in enumerate(owners):
+        sites.setdefault(owner, []).append(site)
+    return [tuple(sites[owner]) for owner in sorted(sites)]
+
+
+def name_ions(structure: StructureRecord) -> tuple[str, ...]:
+    """Return the label of each ion that a structure names: an element or a molecule such as ``FA``."""
+    return tuple(name_ion([structure.species[site] for site in sites]) for sites in _sites_of_ions(structure.ion))
+
+
+def name_ion(species: Sequence[str]) -> str:
     """Return the name of an ion from its atoms."""
     if len(species) == 1:
         return species[0]
@@ -200,7 +250,7 @@ def transform_crystal(crystal: IonicCrystal, deformation: Array) -> IonicCrystal
     left, _, right = np.linalg.svd(deformation)
     rotation = left @ right
     return IonicCrystal(
-        lattice_ang=crystal.lattice_ang @ deformation.T,
+        lattice_ang=snap_zeros(crystal.lattice_ang @ deformation.T),
         ions=tuple(ion.rotated(rotation) if len(ion.species) > 1 else ion for ion in crystal.ions),
         frac_centres=crystal.frac_centres.copy(),
     )

@@ -17,6 +17,7 @@ from qdip_dft.builders.cleavage import POLARITY_TOLERANCE_E, name_layer, unit_va
 from qdip_dft.builders.ions import Array, IonicCrystal
 from qdip_dft.builders.minimum_cut import BondNetwork
 from qdip_dft.builders.orientation import plane_spacing_ang
+from qdip_dft.model.snapping import TOLERANCE, ceil_whole, first_least, wrap
 
 LAYER_GAP_ANG = 0.7
 """Chemical layers are further apart in height; tilted octahedra and off-centre cations corrugate them less."""
@@ -117,7 +118,7 @@ class LatticePlane:
         if self.name_face(lower, is_bottom=True) != self.name_face(upper, is_bottom=False):
             return False
         fewer, more = sorted(self.broken_valence(cut) for cut in (lower, upper))
-        return more <= LARGEST_VALENCE_RATIO * fewer + 1e-6
+        return more <= LARGEST_VALENCE_RATIO * fewer + TOLERANCE
 
     def _heights(self, cut: Cut) -> Array:
         return np.asarray(self.oriented.frac_centres[:, 2] + np.array(cut))
@@ -151,7 +152,7 @@ def _map_ions(oriented: IonicCrystal, rotation: NDArray[np.int_], translation: A
         difference = rotation @ centre + translation - oriented.frac_centres
         misses = np.linalg.norm((difference - np.rint(difference)) @ oriented.lattice_ang, axis=1)
         misses[[other.label != ion.label for other in oriented.ions]] = np.inf
-        image = int(np.argmin(misses))
+        image = first_least(misses)
         if misses[image] > 5 * SYMMETRY_TOLERANCE_ANG:
             return None
         images.append(image)
@@ -162,10 +163,10 @@ def _map_ions(oriented: IonicCrystal, rotation: NDArray[np.int_], translation: A
 def planar_cuts(oriented: IonicCrystal) -> tuple[Cut, ...]:
     """Return the flat cuts between chemical layers, one for each gap between layers."""
     heights = oriented.frac_centres[:, 2]
-    inside = np.sort(heights % 1.0)
+    inside = np.sort(wrap(heights))
     gaps_ang = (inside - np.append(inside[-1] - 1.0, inside[:-1])) * plane_spacing_ang(oriented)
     above_gap = inside[gaps_ang > LAYER_GAP_ANG]
-    return tuple(tuple(np.ceil(lowest - 1e-6 - heights).astype(int).tolist()) for lowest in above_gap)
+    return tuple(tuple(ceil_whole(lowest - heights).astype(int).tolist()) for lowest in above_gap)
 
 
 def classify_plane(plane: LatticePlane) -> TaskerType:

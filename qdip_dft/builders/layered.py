@@ -20,6 +20,7 @@ import numpy as np
 from qdip_dft.builders.molecules import OrganicCation, build_phenethylammonium
 from qdip_dft.errors import StructureError
 from qdip_dft.model.elements import MIN_HYDROGEN_HALIDE_ANG
+from qdip_dft.model.snapping import first_least
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +137,7 @@ def place_spacer(cell: LayeredCell, spacer: OrganicCation, *, seed: int) -> Arra
             why="closer atoms would tear the molecules apart in the first relaxation step",
             remedy="widen the gap or take another seed",
         )
-    chosen: Array = placements[_hydrogen_bond_sums(cell, spacer, placements).argmin()]
+    chosen: Array = placements[first_least(_hydrogen_bond_sums(cell, spacer, placements))]
     return chosen
 
 

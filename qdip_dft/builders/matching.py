@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from qdip_dft.builders.planes import CrystalLattice, Miller, list_faces, list_pl
 from qdip_dft.builders.strain import IntegerMatrix, StrainPair, von_mises_strain
 from qdip_dft.builders.sub_lattices import STRAIN_TIE, cell_area, search_bases
 from qdip_dft.errors import MatchError
+from qdip_dft.model.snapping import first_least, rank
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -218,7 +220,7 @@ def find_nearest_cells(film_2d: Array, dot_2d: Array, *, max_area_ang2: float, m
     strained = (match_cells(film_2d, dot_2d, max_area_ang2=max_area_ang2, max_strain=strain) for strain in strains)
     return NearestCells(
         smallest=next((cells[0] for cells in larger if cells), None),
-        least_strained=next((min(cells, key=_strain_then_area) for cells in strained if cells), None),
+        least_strained=next((least_strained(cells) for cells in strained if cells), None),
     )
 
 
@@ -251,10 +253,11 @@ def pareto_front(
         )
     front: list[CellMatch] = []
     least_strain = inf
-    for _, cell_strain, index in sorted((*_measure(cell, size, strain), k) for k, cell in enumerate(cells)):
-        if cell_strain < least_strain - STRAIN_TIE:
+    sizes, strains = ([measure[k] for measure in (_measure(c, size, strain) for c in cells)] for k in (0, 1))
+    for _, _, index in sorted(zip(rank(sizes), rank(strains), range(len(cells)), strict=True)):
+        if strains[index] < least_strain - STRAIN_TIE:
             front.append(cells[index])
-            least_strain = cell_strain
+            least_strain = strains[index]
     return tuple(front)
 
 
@@ -292,7 +295,9 @@ def scan_planes(
         for film_hkl, film_2d in films
         for dot_hkl, dot_2d in dots
     ]
-    return tuple(sorted((match for match in matches if match.cells), key=lambda match: match.cells[0].area_ang2))
+    found = [match for match in matches if match.cells]
+    areas = rank(match.cells[0].area_ang2 for match in found)
+    return tuple(match for _, match in sorted(zip(areas, found, strict=True), key=itemgetter(0)))
 
 
 def _check_search(film: Array, dot: Array, *, max_area_ang2: float, max_strain: float) -> None:
@@ -326,20 +331,23 @@ def _count_atoms(cell: CellMatch, film_atoms_per_cell: int | None, dot_atoms_per
     return replace(cell, n_atoms=cell.n_film * film_atoms_per_cell + cell.n_dot * dot_atoms_per_cell)
 
 
-def _size_strain_and_matrices(cell: CellMatch) -> tuple[int, float, IntegerMatrix, IntegerMatrix]:
-    """Return the key of the one order of a search's cells; the matrices decide between equal strains."""
-    return cell.n_dot, round(cell.largest_strain, 9), cell.dot_matrix, cell.film_matrix
+def _in_order(cells: Sequence[CellMatch]) -> list[CellMatch]:
+    """Return the cells of a search in their one order: size, strain, and for equal strains the matrices."""
+    strains = rank(cell.largest_strain for cell in cells)
+    keyed = ((c.n_dot, strain, c.dot_matrix, c.film_matrix, c) for strain, c in zip(strains, cells, strict=True))
+    return [cell for *_, cell in sorted(keyed, key=itemgetter(0, 1, 2, 3))]
 
 
-def _strain_then_area(cell: CellMatch) -> tuple[float, float]:
-    return cell.largest_strain, cell.area_ang2
+def least_strained(cells: Sequence[CellMatch]) -> CellMatch:
+    """The cell of least strain; of equal ones the first, which is the smallest."""
+    return cells[first_least([cell.largest_strain for cell in cells])]
 
 
 def _measure(cell: CellMatch, size: SizeMeasure, strain: StrainMeasure) -> tuple[float, float]:
-    """Return size and strain of a cell; the size is rounded so that equal cells tie."""
+    """Return size and strain of a cell."""
     by_atoms = size is SizeMeasure.ATOMS and cell.n_atoms is not None
     return (
-        float(cell.n_atoms or 0) if by_atoms else round(cell.area_ang2, 6),
+        float(cell.n_atoms or 0) if by_atoms else cell.area_ang2,
         cell.von_mises_strain if strain is StrainMeasure.VON_MISES else cell.largest_strain,
     )
 
@@ -363,7 +371,7 @@ def _describe_cells(film: Array, dot: Array, *, film_bases: Integers, dot_bases:
         )
         for in_film, in_dot, (least, most), film_rows, dot_rows in columns
     ]
-    return sorted(cells, key=_size_strain_and_matrices)
+    return _in_order(cells)
 
 
 def _freeze(rows: list[list[int]]) -> IntegerMatrix:

@@ -22,6 +22,7 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
 from qdip_dft.errors import SlabError
+from qdip_dft.model.snapping import first_least, floor_whole, nearest_whole
 
 Array = NDArray[np.float64]
 Shifts = tuple[int, ...]
@@ -127,7 +128,7 @@ def find_cheapest_cuts(network: BondNetwork, aims: Sequence[Aim], *, charge_shif
             cost = _relaxed_cost(network, aims[branch.aim], shifts)
             if cost > costs[branch.aim] - COST_TOLERANCE:
                 continue
-            ion = int(np.argmax(np.abs(shifts - np.round(shifts))))
+            ion = first_least(-np.abs(shifts - np.round(shifts)), tolerance=WHOLE_NUMBER_TOLERANCE)
             if abs(shifts[ion] - round(shifts[ion])) > WHOLE_NUMBER_TOLERANCE:
                 open_branches += branch.split(ion, shifts[ion])
                 continue
@@ -137,7 +138,7 @@ def find_cheapest_cuts(network: BondNetwork, aims: Sequence[Aim], *, charge_shif
 
 
 def _everything(network: BondNetwork, index: int, aim: Aim) -> _Branch:
-    planar = np.round(aim.centre - network.heights)
+    planar = nearest_whole(aim.centre - network.heights)
     return _Branch(index, planar - MOST_SHIFTS, planar + MOST_SHIFTS)
 
 
@@ -213,7 +214,7 @@ def _flow_bounds(network: BondNetwork, aims: Sequence[Aim], branches: Sequence[_
 
 def _whole_below(network: BondNetwork, aims: Sequence[Aim], branches: Sequence[_Branch]) -> Array:
     """Return for each branch the whole number k0 below c − z of each ion."""
-    return np.asarray(np.floor(_centres(aims, branches) - network.heights))
+    return floor_whole(_centres(aims, branches) - network.heights)
 
 
 def _centres(aims: Sequence[Aim], branches: Sequence[_Branch]) -> Array:

@@ -207,7 +207,7 @@ def _walk(shells: Array, counts: Sequence[int], seed: int) -> Labels:
         first, second = generator.choice(len(start), size=2, replace=False)
         swapped[[first, second]] = swapped[[second, first]]
         deviation = float(measure_deviations(shells, swapped[None], counts)[0])
-        if deviation <= lowest:
+        if deviation <= lowest + EQUAL_DEVIATION:
             current, lowest = swapped, deviation
             states.append(current)
     return np.array(states)

@@ -12,12 +12,13 @@ import numpy as np
 
 from qdip_dft.builders.ions import Array, IonicCrystal, transform_crystal
 from qdip_dft.builders.planes import CrystalLattice, primitive_lattice, surface_lattice
+from qdip_dft.model.snapping import floor_whole, snap_zeros
 
 MEMBER_TOLERANCE = 1e-3
 """Two ions are translationally equivalent when their fractional coordinates agree to this."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Orientation:
     """How an oriented cell is cut out of a conventional cell.
 
@@ -86,7 +87,7 @@ def _choose_members(crystal: IonicCrystal, vectors: Array, kinds: list[int]) -> 
         differences = [coordinate - coordinates[m] for m in members if kinds[m] == kinds[index]]
         if not any(np.all(np.abs(d - np.round(d)) < MEMBER_TOLERANCE) for d in differences):
             members.append(index)
-    translations = -np.floor(coordinates[members] + MEMBER_TOLERANCE)
+    translations = -floor_whole(coordinates[members] + MEMBER_TOLERANCE)
     return tuple(members), translations
 
 
@@ -102,7 +103,7 @@ def orient_crystal(crystal: IonicCrystal, orientation: Orientation, *, cut: tupl
     cut
         For each member, the number of stacking vectors that it is shifted by: the termination.  Empty: none.
     """
-    lattice = orientation.vectors @ crystal.lattice_ang
+    lattice = snap_zeros(orientation.vectors @ crystal.lattice_ang)
     coordinates = crystal.frac_centres[list(orientation.members)] @ np.linalg.inv(orientation.vectors)
     coordinates = coordinates + orientation.translations
     if cut:

@@ -25,6 +25,7 @@ from qdip_dft.builders.ions import Array, Ion, IonicCrystal
 from qdip_dft.errors import ChargeBalanceError
 from qdip_dft.model.bond_valence import bond_length_ang
 from qdip_dft.model.elements import HALIDES
+from qdip_dft.model.snapping import TOLERANCE, first_least
 
 HYDROXIDE = "OH"
 HYDROXIDE_BOND_ANG = 0.97
@@ -216,7 +217,7 @@ def spread_evenly(points: Array, vectors: Array, *, count: int) -> list[int]:
     chosen = [0]
     while len(chosen) < count:
         free = [i for i in range(len(points)) if i not in chosen]
-        chosen.append(min(free, key=lambda i: (round(float(repulsion[i, chosen].max()), 9), i)))
+        chosen.append(free[first_least([float(repulsion[i, chosen].max()) for i in free])])
     while (better := _exchange(chosen, repulsion)) is not None:
         chosen = better
     return sorted(chosen)
@@ -227,7 +228,7 @@ def _exchange(chosen: list[int], repulsion: Array) -> list[int] | None:
     free = [i for i in range(len(repulsion)) if i not in chosen]
     for place, new in product(range(len(chosen)), free):
         rest = chosen[:place] + chosen[place + 1 :]
-        if repulsion[new, rest].sum() < repulsion[chosen[place], rest].sum() - 1e-9:
+        if repulsion[new, rest].sum() < repulsion[chosen[place], rest].sum() - TOLERANCE:
             return [*rest, new]
     return None
 

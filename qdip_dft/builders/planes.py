@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.errors import SlabError, StructureError
+from qdip_dft.model.snapping import first_least, floor_whole, nearest_whole, wrap
 
 Array = NDArray[np.float64]
 Miller = tuple[int, int, int]
@@ -182,7 +183,7 @@ def surface_lattice(lattice_conventional: Array, primitive: Array, hkl: str | Se
     reciprocal = np.linalg.inv(conventional) @ np.array(miller, dtype=float)
     multiplicity = round(abs(float(np.linalg.det(conventional) / np.linalg.det(primitive))))
     kernel, step = _solve_plane(np.rint(primitive @ reciprocal * multiplicity).astype(int).tolist())
-    in_plane = _orient(_reduce_plane(kernel @ primitive), reciprocal)
+    in_plane = _orient(reduce_basis(kernel @ primitive), reciprocal)
     stacking = _straighten(step @ primitive, in_plane)
     vectors = np.vstack([in_plane, stacking])
     coordinates = np.rint(vectors @ np.linalg.inv(conventional) * multiplicity) / multiplicity
@@ -233,7 +234,7 @@ def _is_kept(lattice: CrystalLattice, image: Array) -> bool:
 
 def _vectors_of_length(primitive: Array, length: float, tolerance_ang: float) -> Array:
     """Return all lattice vectors of a length."""
-    reach = np.floor((length + tolerance_ang) * np.linalg.norm(np.linalg.inv(primitive), axis=0)).astype(int)
+    reach = floor_whole((length + tolerance_ang) * np.linalg.norm(np.linalg.inv(primitive), axis=0)).astype(int)
     spans = [np.arange(-bound, bound + 1) for bound in reach]
     vectors = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3) @ primitive
     return np.asarray(vectors[abs(np.linalg.norm(vectors, axis=1) - length) <= tolerance_ang])
@@ -296,7 +297,7 @@ def _pure_translations(
     rarest = min(groups, key=len)
     candidates = rarest - rarest[0]
     kept = [t for t in candidates if all(_is_mapped(group, t, lattice, tolerance_ang) for group in groups)]
-    return np.array(kept) - np.floor(np.array(kept) + 1e-6)
+    return wrap(kept)
 
 
 def _is_mapped(group: Array, translation: Array, lattice: Array, tolerance_ang: float) -> bool:
@@ -348,11 +349,13 @@ def _solve_plane(components: list[int]) -> tuple[NDArray[np.int64], NDArray[np.i
     return np.array([[q // common, -p // common, 0], [-r * x, -r * y, common]]), np.array([x * u, y * u, w])
 
 
-def _reduce_plane(vectors: Array) -> Array:
-    """Return a Gauss-reduced basis: |a| ≤ |b| and |a·b| ≤ |a|²/2."""
-    a, b = sorted(vectors, key=lambda vector: float(vector @ vector))
+def reduce_basis(vectors: Array) -> Array:
+    """The Gauss-reduced basis of two rows: |a| ≤ |b| and |a·b| ≤ |a|²/2; equally short ones keep their order."""
+    a, b = vectors
+    if b @ b < (a @ a) * (1 - RELATIVE_TIE):
+        a, b = b, a
     while True:
-        b = b - np.rint(a @ b / (a @ a)) * a
+        b = b - nearest_whole(a @ b / (a @ a)) * a
         if b @ b >= (a @ a) * (1 - RELATIVE_TIE):
             return np.array([a, b])
         a, b = b, a
@@ -374,10 +377,9 @@ def _orient(vectors: Array, normal: Array) -> Array:
 def _straighten(stacking: Array, in_plane: Array) -> Array:
     """Return the stacking vector less the in-plane lattice vector that leaves the smallest lateral shift."""
     fractions = np.linalg.lstsq(in_plane.T, stacking, rcond=None)[0]
-    shifts = [np.rint(fractions) + np.array([i, j]) for i in (0, -1, 1) for j in (0, -1, 1)]
+    shifts = [nearest_whole(fractions) + np.array([i, j]) for i in (0, -1, 1) for j in (0, -1, 1)]
     lengths = [float(np.linalg.norm((fractions - shift) @ in_plane)) for shift in shifts]
-    first_shortest = next(i for i, length in enumerate(lengths) if length <= min(lengths) + RELATIVE_TIE)
-    return np.asarray(stacking - shifts[first_shortest] @ in_plane)
+    return np.asarray(stacking - shifts[first_least(lengths, tolerance=RELATIVE_TIE)] @ in_plane)
 
 
 def _describe_plane(hkl: Miller, vectors: Array, coordinates: Array) -> SurfaceLattice:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from math import ceil, gcd, inf
+from math import gcd, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from qdip_dft.builders.films import in_vacuum
 from qdip_dft.builders.interfaces import join_slabs
 from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
-from qdip_dft.builders.planes import RELATIVE_TIE
+from qdip_dft.builders.planes import reduce_basis
 from qdip_dft.errors import StructureError
 from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2
+from qdip_dft.model.snapping import TOLERANCE, ceil_whole, nearest_whole, wrap
 
 Integers = NDArray[np.int64]
 GridSize = tuple[int, int]
@@ -113,12 +114,8 @@ def _span(rows: list[tuple[int, int]]) -> Integers:
 
 def _reduce_right_handed(vectors: Array) -> Array:
     """Return the two shortest vectors of an in-plane lattice (Gauss), right-handed."""
-    short, long = sorted(vectors, key=lambda vector: float(vector @ vector))
-    while True:
-        long = long - np.rint(short @ long / (short @ short)) * short
-        if long @ long > (short @ short) * (1 - RELATIVE_TIE):  # equally short ones would change places for ever
-            return np.array([short, long if np.linalg.det([short, long]) > 0 else -long])
-        short, long = long, short
+    short, long = reduce_basis(vectors)
+    return np.array([short, long if np.linalg.det([short, long]) > 0 else -long])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +176,7 @@ def find_plane_operations(slab: IonicCrystal, *, tolerance_ang: float = SYMMETRY
 def _keep_upright(rotations: Integers, translations: Array) -> PlaneOperations:
     """Return the operations that leave the third coordinate alone; in a slab none can only shift it."""
     is_upright = (rotations[:, 2] == (0, 0, 1)).all(axis=1) & (rotations[:, :2, 2] == 0).all(axis=1)
-    rise = translations[:, 2] - np.round(translations[:, 2])
+    rise = translations[:, 2] - nearest_whole(translations[:, 2])
     is_kept = is_upright & (abs(rise) < FRACTION_TOLERANCE)
     return PlaneOperations(rotations[is_kept][:, :2, :2].astype(np.int64), translations[is_kept][:, :2])
 
@@ -240,7 +237,7 @@ def find_displacement_cell(
         if in_dot is None or in_film is None:
             continue
         rotations.append(np.rint(to_cell.T @ rotation @ np.linalg.inv(to_cell.T)).astype(np.int64))
-        shifts.append((in_dot - in_film) @ to_cell)
+        shifts.append(wrap((in_dot - in_film) @ to_cell))
     return DisplacementCell(vectors, np.array(rotations), np.array(shifts))
 
 
@@ -279,7 +276,7 @@ class Displacement:
 
 def count_grid_points(cell: DisplacementCell, spacing_ang: float) -> GridSize:
     """Return how many grid points along each vector of the cell keep neighbours within a distance in Å."""
-    along, across = (max(1, ceil(length / spacing_ang - 1e-6)) for length in np.linalg.norm(cell.vectors_ang, axis=1))
+    along, across = (max(1, int(ceil_whole(n / spacing_ang))) for n in np.linalg.norm(cell.vectors_ang, axis=1))
     return along, across
 
 
@@ -300,7 +297,7 @@ def list_displacements(cell: DisplacementCell, grid: GridSize) -> tuple[Displace
     origin = _most_symmetric_point(cell, grid)
     displacements = []
     for point, multiplicity in _irreducible_points(cell, origin, grid):
-        x, y = (np.round(origin + np.array(point) / grid, 12) % 1.0).tolist()
+        x, y = wrap(origin + np.array(point) / grid).tolist()
         shift_x, shift_y = (np.array([x, y]) @ cell.vectors_ang).tolist()
         displacements.append(Displacement((x, y), (shift_x, shift_y), multiplicity))
     return tuple(displacements)
@@ -310,7 +307,7 @@ def _most_symmetric_point(cell: DisplacementCell, grid: GridSize) -> Array:
     """Return the origin whose grid is kept by most operations, among the points that one operation keeps."""
     origins = [np.zeros(2)]
     for rotation, shift in zip(cell.rotations, cell.shifts, strict=True):
-        solve = np.linalg.pinv(np.eye(2) - rotation)
+        solve = np.linalg.pinv(np.eye(2) - rotation, rcond=TOLERANCE)  # a mirror's zero must not be inverted
         origins += [solve @ (shift + np.array(lattice)) for lattice in product((0, 1), repeat=2)]
     return max(origins, key=lambda origin: len(_steps_on_grid(cell, origin, grid)))
 

@@ -21,6 +21,8 @@ from math import floor, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from qdip_dft.model.snapping import floor_whole, nearest_whole
+
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -32,6 +34,9 @@ METRIC_TOLERANCE = 1e-5
 
 STRAIN_TIE = 1e-6
 """Strains closer than this are equal when a front is drawn or a limit is checked."""
+
+TRACE_TIE = 1e-9
+"""Traces of C closer than this are equal: 10⁻¹³ is rounding, and a stretch changes by half of what tr C does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +71,7 @@ def search_bases(film: Array, dot: Array, *, max_area_ang2: float, max_strain: f
         for i, j in _pair_near_metrics(films, dots, max_strain)
     ]
     i, j, best, trace = (np.concatenate(column) for column in zip(*blocks, strict=True))
-    kept = _least_of_each(films.kinds[i] * (dots.kinds.max(initial=0) + 1) + dots.kinds[j], trace.round(9))
+    kept = _least_of_each(films.kinds[i] * (dots.kinds.max(initial=0) + 1) + dots.kinds[j], trace)
     inverse = _invert(changes[best[kept]])
     return inverse @ films.bases[i[kept]], dots.bases[j[kept]]
 
@@ -119,7 +124,7 @@ def _list_sub_lattices(lattice: Array, max_area_ang2: float) -> SubLattices:
     Of several it is the one with the smallest integers, which lies along short lattice directions.
     """
     area = cell_area(lattice)
-    forms = list_hermite_forms(floor(max_area_ang2 / area * (1 + 1e-9)))
+    forms = list_hermite_forms(int(floor_whole(max_area_ang2 / area)))
     gram, bases = _reduce(forms, lattice @ lattice.T)
     n_cells = forms[:, 0] * forms[:, 2]
     areas = np.asarray(n_cells * area)
@@ -142,7 +147,7 @@ def _reduce(forms: Integers, gram: Array) -> tuple[Array, Integers]:
     g22 = r * r * gram[1, 1]
     first, second = np.stack([p, q]), np.stack([np.zeros_like(r), r])
     while True:
-        steps = np.rint(g12 / g11)
+        steps = nearest_whole(g12 / g11)
         g22 = g22 + steps * (steps * g11 - 2 * g12)
         g12 = g12 - steps * g11
         second = second - steps.astype(np.int64) * first
@@ -193,7 +198,7 @@ def _relate(
     weights = films.gram[:, ::-1] * [1, -2, 1] / films.areas[:, None] ** 2
     traces = np.einsum("pkg,pg->pk", candidates[dot_index], weights[film_index])
     trace = traces.min(axis=1)
-    best = (traces <= trace[:, None] + 1e-9).argmax(axis=1)  # the first of equals, whatever the rounding
+    best = (traces <= trace[:, None] + TRACE_TIE).argmax(axis=1)  # the first of equals, whatever the rounding
     determinant = (dots.areas[dot_index] / films.areas[film_index]) ** 2
     kept = _is_within(trace, determinant, max_strain + STRAIN_TIE)
     return film_index[kept], dot_index[kept], best[kept], trace[kept]
@@ -206,10 +211,13 @@ def _is_within(trace: Array, determinant: Array, max_strain: float) -> NDArray[n
     return is_within
 
 
-def _least_of_each(keys: Integers, values: Array) -> Integers:
-    """Return the index of the smallest value of each key."""
-    order = np.argsort(values, kind="stable")
-    return order[np.unique(keys[order], return_index=True)[1]]
+def _least_of_each(keys: Integers, values: Array | Integers) -> Integers:
+    """Return the index of the smallest value of each key, of equal ones the first."""
+    _, groups = np.unique(keys, return_inverse=True)
+    least = np.full(groups.max(initial=-1) + 1, np.inf)
+    np.minimum.at(least, groups, values)
+    (equal,) = np.nonzero(values <= least[groups] + TRACE_TIE)
+    return np.asarray(equal[np.unique(groups[equal], return_index=True)[1]])
 
 
 def _largest_entry(max_strain: float) -> int:

@@ -17,13 +17,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
+from operator import itemgetter
 
 import numpy as np
 
-from qdip_dft.builders.cleavage import find_terminations
+from qdip_dft.builders.cleavage import EQUAL_COST, find_terminations
 from qdip_dft.builders.ions import IonicCrystal
 from qdip_dft.builders.lattice_planes import Cut, LatticePlane, TaskerType, classify_plane, planar_cuts, survey_plane
 from qdip_dft.builders.orientation import plane_spacing_ang
+from qdip_dft.model.snapping import rank
+
+SIMILAR_COST = 0.05
+"""Of films whose broken valences differ by less, the one with the fewest closing ions is named first."""
 
 
 class SymmetryKind(StrEnum):
@@ -141,16 +146,18 @@ def list_terminations(oriented: IonicCrystal) -> Terminations:
     pairs = [describe_pair(plane, cut, cut) for cut in nonpolar]
     for cuts in (nonpolar, polar):
         symmetric = [describe_pair(plane, lower, upper) for lower, upper in _pair_symmetric(plane, cuts)]
-        pairs += sorted((pair for pair in symmetric if any(pair.closing)), key=_rank)
+        pairs += _in_order([pair for pair in symmetric if any(pair.closing)])
     kept: dict[str, TerminationPair] = {}
     for pair in pairs:
         kept.setdefault(pair.name, pair)
     return Terminations(pairs=tuple(kept.values()), reasons=tuple(_state_reasons(plane, tuple(kept.values()))))
 
 
-def _rank(pair: TerminationPair) -> tuple[float, int, float, Cut]:
+def _in_order(pairs: Sequence[TerminationPair]) -> list[TerminationPair]:
     """Order by the broken valence; of nearly equal ones the film with the fewest closing ions comes first."""
-    return round(pair.broken_valence, 1), sum(pair.closing), round(pair.broken_valence, 3), pair.cut
+    coarse, fine = (rank((p.broken_valence for p in pairs), tolerance=t) for t in (SIMILAR_COST, EQUAL_COST))
+    keyed = ((near, sum(p.closing), cost, p.cut, p) for near, cost, p in zip(coarse, fine, pairs, strict=True))
+    return [pair for *_, pair in sorted(keyed, key=itemgetter(0, 1, 2, 3))]
 
 
 def _pair_symmetric(plane: LatticePlane, cuts: Sequence[Cut]) -> Iterator[tuple[Cut, Cut]]:

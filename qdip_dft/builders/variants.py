@@ -21,6 +21,7 @@ from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
 from qdip_dft.builders.registry import SYMMETRY_TOLERANCE_ANG, Integers, find_plane_operations
 from qdip_dft.errors import InterfaceError
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
+from qdip_dft.model.snapping import nearest_whole
 
 METRIC_TOLERANCE = 1e-4
 """Largest change of a metric component, as a fraction, of a rotation that keeps a mesh."""
@@ -92,7 +93,7 @@ def _reducing_change(mesh: Array) -> Integers:
         if long @ long < (short @ short) * (1 - METRIC_TOLERANCE):
             change = change[::-1]
             continue
-        steps = round(float(short @ long / (short @ short)))
+        steps = int(nearest_whole(short @ long / (short @ short)))
         if steps == 0:
             return change
         change = np.array([change[0], change[1] - steps * change[0]])
@@ -183,7 +184,7 @@ def _is_carried(first: IonicCrystal, second: IonicCrystal, operation: Integers, 
     order, target = (np.lexsort((positions[:, 2].round(6), species)) for positions in (start, end))
     if not np.allclose(start[order, 2], end[target, 2], atol=tolerance_ang):
         return False
-    rarest = min(set(species.tolist()), key=lambda symbol: int((species == symbol).sum()))
+    rarest = min(sorted(set(species.tolist())), key=lambda symbol: int((species == symbol).sum()))
     (members,) = np.nonzero(species == rarest)
     return any(
         _is_covered(start + _in_plane(end[member] - start[members[0]]), end, species, mesh, tolerance_ang)

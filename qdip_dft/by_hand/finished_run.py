@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qdip_dft.engines.evaluation import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.programs import unusable_output
 from qdip_dft.errors import EngineError
+from qdip_dft.model.structure import Arrangement
 
 LOOSEST_CONVERGENCE_EV_PER_ATOM = 1e-6
 """The energy of a density that is called self-consistent may still change by this: for an interface of twenty atoms per

@@ -24,14 +24,7 @@ from qdip_dft.by_hand.finished_run import (
 from qdip_dft.by_hand.matching_steps import SiteMatch
 from qdip_dft.by_hand.readers import expected_settings
 from qdip_dft.engines.dft import DftEngine
-from qdip_dft.engines.evaluation import (
-    Evaluation,
-    FloatArray,
-    arrangement_of,
-    largest_force_ev_per_ang,
-    require_finite,
-    result_of,
-)
+from qdip_dft.engines.evaluation import Evaluation, FloatArray, largest_force_ev_per_ang, require_finite, result_of
 from qdip_dft.engines.relaxation.coordinates import Coordinates, coordinates_of
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
 from qdip_dft.model.engine import Dispersion
@@ -120,7 +113,7 @@ class Answer:
         ordered = Evaluation(said.energy_ev, said.forces_ev_per_ang[self.match.order], said.stress_ev_per_ang3)
         if self.has_own_dispersion:
             return require_finite(ordered)
-        return require_finite(self.engine.add_dispersion(arrangement_of(self.final_structure()), ordered))
+        return require_finite(self.engine.add_dispersion(self.final_structure().arrangement, ordered))
 
     def find_objection(self) -> str | None:
         """Return why the end of a relaxation may not be used, or None; nothing to say about a static calculation."""

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.engines.code_run import find_vacuum
-from qdip_dft.engines.evaluation import Arrangement, FloatArray
+from qdip_dft.engines.evaluation import FloatArray
 from qdip_dft.model.keys import POSITION_ROUNDING_ANG
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 
 LARGEST_START_OFFSET_ANG = 1.0
 """So far may an atom lie from its place in a step that the user names: further away it is another structure."""

@@ -11,7 +11,6 @@ from qdip_dft.by_hand.finished_run import FinishedRun, Settings
 from qdip_dft.engines.cp2k.engine import Cp2kEngine
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.espresso.engine import EspressoEngine
-from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.gpaw.engine import GpawEngine
 from qdip_dft.engines.vasp.engine import VaspEngine
 from qdip_dft.model.calculation import CalculationTask
@@ -66,5 +65,5 @@ def expected_settings(engine: DftEngine, task: CalculationTask) -> Settings:
         Of a step of a study.
     """
     setting = engine.setting_of(task.structure, task.freedom, Path())
-    found: Settings = READERS[engine.name].expected_settings(engine, setting, arrangement_of(task.structure))
+    found: Settings = READERS[engine.name].expected_settings(engine, setting, task.structure.arrangement)
     return found

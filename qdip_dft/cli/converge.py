@@ -14,7 +14,7 @@ from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
 from qdip_dft.cli.output import console, write_json
 from qdip_dft.cli.studies import EngineName, PresetWord, make_plan
 from qdip_dft.errors import ResultsError, StudyError
-from qdip_dft.model.terms import TERM_COLUMNS
+from qdip_dft.model.term_names import TERM_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

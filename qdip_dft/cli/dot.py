@@ -54,11 +54,11 @@ def dot(
 
 
 def _load_ions(name: str) -> IonicCrystal:
-    from qdip_dft.builders.ions import find_ions
+    from qdip_dft.builders.ions import view_ions
     from qdip_dft.planning.plan import load_crystal_record
 
     crystal = load_crystal_record(name)
-    return find_ions(crystal.structure, crystal.formal_charges)
+    return view_ions(crystal.structure, crystal.formal_charges)
 
 
 def _describe_dot(built: FiniteDot) -> dict[str, object]:

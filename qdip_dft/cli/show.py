@@ -194,7 +194,9 @@ def _find_mesh(plan: StudyPlan, candidate: Candidate, structures: Mapping[str, S
 
     crystals = plan.crystals
     geometry = CandidateGeometry(plan.study, candidate, crystals[candidate.dot], crystals[candidate.phase])
-    return geometry.mesh(structures[f"{Part.DOT_BULK} {candidate.dot}"], structures[f"{Part.BULK} {candidate.phase}"])
+    return geometry.interface_cell(
+        structures[f"{Part.DOT_BULK} {candidate.dot}"], structures[f"{Part.BULK} {candidate.phase}"]
+    )
 
 
 def _label_parts(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qdip_dft.cluster.resources import JobClass, Resources
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import PresetName
-from qdip_dft.model.terms import TERM_OF_PART
+from qdip_dft.model.term_names import TERM_OF_PART
 
 if TYPE_CHECKING:
     from jobflow import Job

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from qdip_dft.engines.evaluation import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.relaxation.recorded import RecordedPotential
 from qdip_dft.engines.restart import Shelf
 from qdip_dft.model.calculation import EngineResult
 from qdip_dft.model.engine import Restart
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 
 LEAST_VACUUM_ANG = 6.0
 """A gap along the third vector without atoms that makes a structure a slab; crystals have none."""

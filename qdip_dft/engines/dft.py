@@ -28,14 +28,7 @@ from pydantic import JsonValue
 from qdip_dft.engines.base import Engine, Feature, OnStep
 from qdip_dft.engines.code_run import CodeRun, RecordedRun, Setting, count_k_points, find_vacuum
 from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL, evaluate_d3
-from qdip_dft.engines.evaluation import (
-    Arrangement,
-    Evaluation,
-    arrangement_of,
-    evaluate_apart,
-    require_finite,
-    result_of,
-)
+from qdip_dft.engines.evaluation import Evaluation, evaluate_apart, require_finite, result_of
 from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
 from qdip_dft.engines.relaxation.descent import OPTIMISER_ON_A_GRID, relax_structure
 from qdip_dft.engines.relaxation.recorded import scratch_folder
@@ -43,7 +36,7 @@ from qdip_dft.engines.restart import FEATURES_OF_RESTART, Shelf
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.model.engine import Dispersion, EngineSpec, Restart
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 
 DFT_SETTINGS = RELAXATION_SETTINGS | {"k_spacing_per_ang", "smearing_width_ev", "cutoff_ev", "restart"}
 """The settings that a study may give to every code."""
@@ -232,7 +225,7 @@ class DftEngine(Engine):
         """Return energy, forces and stress of a structure as it stands."""
         start_s = perf_counter()
         run = self._open(structure, Freedom.NONE)
-        evaluation = require_finite(evaluate_apart(run, arrangement_of(structure)))
+        evaluation = require_finite(evaluate_apart(run, structure.arrangement))
         run.finish()
         return run.note(result_of(structure, evaluation, is_converged=True, n_steps=0, start_s=start_s))
 
@@ -255,7 +248,7 @@ class DftEngine(Engine):
         setting = self.setting_of(structure, freedom, scratch_folder(self, structure, freedom))
         setting.folder.mkdir(parents=True, exist_ok=True)
         recorded = RecordedRun(self.start(setting), setting, self.add_dispersion, self._shelf, self._scalar_shelf)
-        recorded.take_restart_files(arrangement_of(structure))
+        recorded.take_restart_files(structure.arrangement)
         return recorded
 
     def _shelf(self, setting: Setting, arrangement: Arrangement) -> Shelf:
@@ -271,7 +264,7 @@ class DftEngine(Engine):
 
 def _write_first(run: CodeRun, structure: StructureRecord) -> CodeRun:
     run.setting.folder.mkdir(parents=True, exist_ok=True)
-    run.write_inputs(arrangement_of(structure), {})
+    run.write_inputs(structure.arrangement, {})
     return run
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import JsonValue
 
-from qdip_dft.engines.evaluation import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Evaluation
+from qdip_dft.model.structure import Arrangement
 from qdip_dft.units import BOHR_IN_ANG, HARTREE_IN_EV
 
 

@@ -13,49 +13,13 @@ from numpy.typing import NDArray
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult
 from qdip_dft.model.neighbours import find_pairs
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 from qdip_dft.runtime.deadline import current_deadline
 
 FloatArray = NDArray[np.float64]
 
 SHORTEST_DISTANCE_ANG = 0.4
 """Nearer than this two atoms lie on top of each other (H-H has 0.74 Å): no potential knows such an arrangement."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrangement:
-    """Atoms in a periodic cell, as a potential sees them.
-
-    Parameters
-    ----------
-    species
-        Element symbols.
-    positions_ang
-        Places in Å, not wrapped, shape (atoms, 3).
-    lattice_ang
-        Lattice vectors as rows in Å, shape (3, 3).
-    """
-
-    species: tuple[str, ...]
-    positions_ang: FloatArray
-    lattice_ang: FloatArray
-
-    @property
-    def n_atoms(self) -> int:
-        """Return the number of atoms."""
-        return len(self.species)
-
-    @property
-    def numbers(self) -> NDArray[np.int64]:
-        """Return the atomic numbers."""
-        from ase.data import atomic_numbers
-
-        return np.array([atomic_numbers[symbol] for symbol in self.species])
-
-    @property
-    def volume_ang3(self) -> float:
-        """Return the volume of the cell in Å³."""
-        return float(abs(np.linalg.det(self.lattice_ang)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +61,6 @@ class Evaluation:
 
 Potential = Callable[[Arrangement], Evaluation]
 """A function of the atoms' places and nothing else: the same structure always has the same energy."""
-
-
-def arrangement_of(structure: StructureRecord) -> Arrangement:
-    """Return a structure as a potential sees it, in the same order and not wrapped."""
-    lattice_ang = np.array(structure.lattice_ang)
-    return Arrangement(structure.species, np.array(structure.frac_coords) @ lattice_ang, lattice_ang)
 
 
 def evaluate_apart(potential: Potential, arrangement: Arrangement) -> Evaluation:

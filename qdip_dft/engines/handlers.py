@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qdip_dft.engines.code_run import CodeRun, Setting
-from qdip_dft.engines.evaluation import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.model.engine import Restart
+from qdip_dft.model.structure import Arrangement
 from qdip_dft.runtime.deadline import current_deadline
 
 NUMERICS = frozenset(

@@ -27,7 +27,7 @@ from pydantic import JsonValue
 
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
-from qdip_dft.engines.evaluation import Arrangement, Evaluation, FloatArray, Potential
+from qdip_dft.engines.evaluation import Evaluation, FloatArray, Potential
 from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.preset import (
     RELAXATION_SETTINGS,
@@ -39,6 +39,7 @@ from qdip_dft.engines.relaxation.descent import OPTIMISER
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.engine import Dispersion, EngineSpec
+from qdip_dft.model.structure import Arrangement
 from qdip_dft.runtime.quiet import third_parties_silent
 
 

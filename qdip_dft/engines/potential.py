@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from qdip_dft.engines.base import Engine, OnStep
-from qdip_dft.engines.evaluation import Potential, arrangement_of, evaluate_apart, require_finite, result_of
+from qdip_dft.engines.evaluation import Potential, evaluate_apart, require_finite, result_of
 from qdip_dft.engines.relaxation.descent import relax_structure
 from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
 from qdip_dft.model.calculation import EngineResult, Freedom
@@ -28,7 +28,7 @@ class PotentialEngine(Engine):
     def static(self, structure: StructureRecord) -> EngineResult:
         """Return energy, forces and stress of a structure as it stands."""
         start_s = perf_counter()
-        evaluation = require_finite(evaluate_apart(self.load_potential(), arrangement_of(structure)))
+        evaluation = require_finite(evaluate_apart(self.load_potential(), structure.arrangement))
         return result_of(structure, evaluation, is_converged=True, n_steps=0, start_s=start_s)
 
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:

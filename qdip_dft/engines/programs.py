@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qdip_dft.engines.evaluation import Arrangement
 from qdip_dft.errors import EngineError
+from qdip_dft.model.structure import Arrangement
 
 
 def unusable_output(output: Path, reason: str) -> EngineError:

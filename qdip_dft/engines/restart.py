@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.engines.base import Feature
-from qdip_dft.engines.evaluation import Arrangement
 from qdip_dft.model.calculation import LevelOfTheory
 from qdip_dft.model.engine import Restart
+from qdip_dft.model.structure import Arrangement
 
 MOST_SHELVES = 4
 """Wavefunctions are large: only the newest are kept."""

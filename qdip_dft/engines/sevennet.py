@@ -15,8 +15,9 @@ from sevenn import _keys as keys
 from sevenn.calculator import SevenNetCalculator
 from sevenn.train.dataload import unlabeled_atoms_to_graph
 
-from qdip_dft.engines.evaluation import Arrangement, Evaluation, FloatArray
+from qdip_dft.engines.evaluation import Evaluation, FloatArray
 from qdip_dft.engines.sevennet_convolution import PairConvolution, is_known
+from qdip_dft.model.structure import Arrangement
 from qdip_dft.runtime.quiet import third_parties_silent
 
 ENERGY_AGREEMENT_EV = 1e-5

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.engines.base import Feature
-from qdip_dft.engines.evaluation import Arrangement, Evaluation, FloatArray, Potential
+from qdip_dft.engines.evaluation import Evaluation, FloatArray, Potential
 from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.preset import (
     RELAXATION_SETTINGS,
@@ -34,6 +34,7 @@ from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.elements import ANIONS, ORGANIC_ELEMENTS, covalent_radii_ang
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.neighbours import Pairs, find_pairs
+from qdip_dft.model.structure import Arrangement
 
 MODEL_VERSION = "2"
 """Raised whenever an energy of this potential changes."""

@@ -17,7 +17,7 @@ from qdip_dft.execution.failures import Failure, list_failures
 from qdip_dft.execution.run_notes import RunningCalculation, RunNotes
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.model.calculation import Freedom
-from qdip_dft.model.terms import TERM_OF_PART
+from qdip_dft.model.term_names import TERM_OF_PART
 from qdip_dft.planning.plan import PlannedCalculation, StudyPlan, estimate_seconds
 
 if TYPE_CHECKING:

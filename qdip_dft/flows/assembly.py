@@ -269,7 +269,7 @@ def _mesh(
     dot = _relaxed(resolution, steps.name(Part.DOT_BULK, candidate.dot))
     film = _relaxed(resolution, steps.name(Part.BULK, candidate.phase))
     could_be_built = steps.name(Part.STRAINED_BULK, candidate.label) in resolution.tasks
-    return geometry.mesh(dot, film) if dot is not None and film is not None and could_be_built else None
+    return geometry.interface_cell(dot, film) if dot is not None and film is not None and could_be_built else None
 
 
 def _check_parts(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> dict[Part, tuple[Check, Check]]:

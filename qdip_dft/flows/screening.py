@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qdip_dft.builders.candidates import orient_face
-from qdip_dft.builders.ions import Array, find_ions
+from qdip_dft.builders.ions import Array, view_ions
 from qdip_dft.builders.orientation import plane_spacing_ang
 from qdip_dft.builders.placement import find_point, list_places
 from qdip_dft.builders.variants import HALF_TURN, list_half_turns
@@ -24,6 +23,7 @@ from qdip_dft.flows.steps import CandidateGeometry, Part, Step, Structures, Stud
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from qdip_dft.model.registry import RegistryFinding, RegistryScan, RegistryScanTask
+from qdip_dft.model.snapping import ceil_whole
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec, TurnChoice
 from qdip_dft.tasks.screening import name_registry_scan
@@ -120,7 +120,7 @@ def make_task(
 def _count_dot_planes(steps: StudySteps, candidate: Candidate) -> int:
     """Return the lattice planes of the dot in a screening, never more than in the study."""
     face = orient_face(steps.crystals[candidate.dot], candidate.dot_plane)
-    return min(candidate.dot_cut.n_planes, ceil(SCREENED_DOT_ANG / plane_spacing_ang(face.oriented) - 1e-6) + 1)
+    return min(candidate.dot_cut.n_planes, int(ceil_whole(SCREENED_DOT_ANG / plane_spacing_ang(face.oriented))) + 1)
 
 
 def _move_in_plane(slab: StructureRecord, displacement_ang: Array) -> StructureRecord:
@@ -143,7 +143,7 @@ def _choose_turns(study: StudySpec, candidate: Candidate, dot_slab: StructureRec
 
 def count_positions(task: RegistryScanTask) -> int:
     """Return how many distinct positions a screening compares, all orientations together."""
-    dot, film = (find_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
+    dot, film = (view_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
     return len(list_places(dot, film, task.turns, spacing_ang=task.grid_spacing_ang))
 
 

@@ -20,7 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
-from qdip_dft.builders.candidates import OrientedFace, formula_units_per_cell, orient_face
+from qdip_dft.builders.candidates import OrientedFace, formula_units_per_cell, orient_face, orient_relaxed
 from qdip_dft.builders.continuation import continue_interface, match_dot, match_film
 from qdip_dft.builders.dots import build_dot_slab
 from qdip_dft.builders.films import (
@@ -33,8 +33,8 @@ from qdip_dft.builders.films import (
     stack_film,
 )
 from qdip_dft.builders.interfaces import check_built
-from qdip_dft.builders.ions import Array, IonicCrystal, find_ions, transform_crystal
-from qdip_dft.builders.orientation import in_plane_vectors, orient_crystal
+from qdip_dft.builders.ions import Array, IonicCrystal, transform_crystal, view_ions
+from qdip_dft.builders.orientation import in_plane_vectors
 from qdip_dft.builders.placement import place_candidate
 from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.strain import InterfaceCell, interface_cell
@@ -44,7 +44,7 @@ from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.orientation import AS_CUT
 from qdip_dft.model.registry import RegistryScan
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import FILM_PART, StructureRecord
 from qdip_dft.model.study import StudySpec
 
 Structures = Mapping[str, StructureRecord]
@@ -297,11 +297,10 @@ class CandidateGeometry:
         return orient_face(self.film, self.candidate.film_plane)
 
     def _oriented_dot(self, dot_bulk: StructureRecord) -> IonicCrystal:
-        return orient_crystal(find_ions(dot_bulk, self.dot.formal_charges), self._dot_face.orientation)
+        return orient_relaxed(self._dot_face, dot_bulk)
 
     def _oriented_film(self, film_bulk: StructureRecord) -> IonicCrystal:
-        relaxed = find_ions(film_bulk, self.film.formal_charges)
-        return orient_crystal(relaxed, self._film_face.orientation, cut=self.candidate.cut)
+        return orient_relaxed(self._film_face, film_bulk, cut=self.candidate.cut)
 
     def at_place(self, screening: RegistryScan | None) -> CandidateGeometry:
         """Return the geometry with the film where a screening puts it; None: as given."""
@@ -313,8 +312,16 @@ class CandidateGeometry:
         passivation = {self.candidate.passivation: -1} if self.candidate.passivation else {}
         return {**self.dot.formal_charges, **self.film.formal_charges, **passivation}
 
-    def mesh(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> InterfaceCell:
+    def interface_cell(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> InterfaceCell:
         """Return the common cell of the relaxed bulks."""
+        chosen = self.candidate
+        recipe = (chosen.dot_matrix, chosen.film_matrix, chosen.strain_partition)
+        faces = (self._dot_face.orientation, self._film_face.orientation)
+        return film_bulk.derive(
+            ("interface cell", dot_bulk, *faces, *recipe), lambda: self._find_cell(dot_bulk, film_bulk)
+        )
+
+    def _find_cell(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> InterfaceCell:
         film, dot = self._oriented_film(film_bulk), self._oriented_dot(dot_bulk)
         return interface_cell(
             in_plane_vectors(film), in_plane_vectors(dot), self.candidate, self.candidate.strain_partition
@@ -331,7 +338,7 @@ class CandidateGeometry:
         reference = build_strained_bulk(
             self._oriented_film(film_bulk),
             self.candidate.film_matrix,
-            self.mesh(dot_bulk, film_bulk),
+            self.interface_cell(dot_bulk, film_bulk),
             n_periods=self.study.film.reference_periods,
         )
         displaced = displace_ions(reference, deviation_ang=self.study.symmetry_breaking_ang, seed=self.study.seed)
@@ -339,7 +346,7 @@ class CandidateGeometry:
 
     def dot_slab(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> StructureRecord:
         """Return the neutral dot slab on the mesh."""
-        mesh = self.mesh(dot_bulk, film_bulk)
+        cell = self.interface_cell(dot_bulk, film_bulk)
         slab = build_dot_slab(
             self._oriented_dot(dot_bulk),
             self.candidate.dot_cut,
@@ -347,7 +354,7 @@ class CandidateGeometry:
             matrix=self.candidate.dot_matrix,
         )
         deformation = np.eye(3)
-        deformation[:2, :2] = mesh.dot_deformation
+        deformation[:2, :2] = cell.dot_deformation
         strained = transform_crystal(slab, deformation)
         stacking_ang = self.dot_stacking_ang(dot_bulk, film_bulk)
         kept = move_in_plane(
@@ -357,11 +364,13 @@ class CandidateGeometry:
 
     def dot_stacking_ang(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> Array:
         """Return how far each lattice plane of the dot is displaced against the one below it, in the plane, in Å."""
-        return self.mesh(dot_bulk, film_bulk).dot_deformation @ self._oriented_dot(dot_bulk).lattice_ang[2, :2]
+        return (
+            self.interface_cell(dot_bulk, film_bulk).dot_deformation @ self._oriented_dot(dot_bulk).lattice_ang[2, :2]
+        )
 
     def film_slab(self, strained_bulk: StructureRecord) -> StructureRecord:
         """Return the film: the relaxed strained bulk with vacuum, and its closing layer where it has one."""
-        reference = find_ions(strained_bulk, self.formal_charges)
+        reference = view_ions(strained_bulk, self.formal_charges)
         n_periods = self.study.film.reference_periods
         if not self.candidate.closing:
             n_repeats = self.candidate.n_film_planes // n_periods
@@ -371,7 +380,7 @@ class CandidateGeometry:
         if self.candidate.turn.is_flipped:  # its upper face touches the dot: planes are added to the other one
             n_added = self.candidate.n_added_film_planes / n_periods
             film = move_in_plane(film, -n_added * reference.lattice_ang[2, :2])
-        return check_built(film, name=f"film slab {self.candidate.label}").to_record()
+        return check_built(film, name=f"film slab {self.candidate.label}").as_part(FILM_PART).to_record()
 
     @property
     def n_images(self) -> list[int]:
@@ -391,7 +400,7 @@ class CandidateGeometry:
 
     def join(self, dot_slab: StructureRecord, film_slab: StructureRecord) -> IonicCrystal:
         """Return the interface as it is joined from its slabs, sound or not."""
-        dot, film = find_ions(dot_slab, self.formal_charges), find_ions(film_slab, self.formal_charges)
+        dot, film = view_ions(dot_slab, self.formal_charges), view_ions(film_slab, self.formal_charges)
         cell = film.lattice_ang[:2, :2]
         unit = np.linalg.inv(np.array(self.candidate.film_matrix)) @ cell
         shift_x, shift_y = (np.array(self.candidate.shift) @ unit).tolist()
@@ -423,12 +432,12 @@ class CandidateGeometry:
             Its relaxed dot slab, film slab and interface.
         """
         thin_dot, thin_film, relaxed = of_thin
-        n_ions, n_thin_ions = (len(find_ions(slab, self.formal_charges).ions) for slab in (dot_slab, thin_dot))
+        n_ions, n_thin_ions = (len(view_ions(slab, self.formal_charges).ions) for slab in (dot_slab, thin_dot))
         n_added = self.candidate.dot_cut.n_planes - thin.candidate.dot_cut.n_planes
         continued = continue_interface(
             self.join(dot_slab, film_slab),
             thin=thin.join(thin_dot, thin_film),
-            relaxed=find_ions(relaxed, self.formal_charges),
+            relaxed=view_ions(relaxed, self.formal_charges),
             dot=match_dot(n_ions, n_thin_ions, n_added_planes=n_added),
             film=match_film(self.n_images, thin.n_images, is_flipped=self.candidate.turn.is_flipped),
             vacuum_ang=self.study.vacuum_ang,

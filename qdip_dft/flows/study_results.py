@@ -22,7 +22,7 @@ from qdip_dft.model.calculation import Level
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.model.terms import TERM_FIELDS, TOTAL_FIELD
+from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.model.uncertainty import VariationKind, VariedFilm
 
 

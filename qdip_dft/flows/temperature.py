@@ -10,7 +10,7 @@ from importlib.metadata import version
 from qdip_dft import __version__
 from qdip_dft.analysis.free_energy import compare_phases
 from qdip_dft.builders.cages import count_orientations
-from qdip_dft.builders.ions import find_ions
+from qdip_dft.builders.ions import view_ions
 from qdip_dft.errors import StudyError
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps
@@ -63,7 +63,7 @@ def list_crystals(
         film = steps.crystals[candidate.phase]
         geometry = CandidateGeometry(steps.study, candidate, steps.crystals[candidate.dot], film)
         names = steps.relaxations_of(candidate)
-        w = count_orientations(find_ions(film.structure, film.formal_charges))
+        w = count_orientations(view_ions(film.structure, film.formal_charges))
         crystals[side, False] = VibratingCrystal(
             candidate.phase, Freedom.CELL, resolution.relaxed[names[Part.BULK]], film.formula_units, w
         )

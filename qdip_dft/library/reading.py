@@ -11,6 +11,7 @@ import numpy as np
 from qdip_dft.errors import StructureError
 from qdip_dft.library.contacts import covalent_sum_ang, find_pairs, name_pair
 from qdip_dft.model.elements import CLOSEST_COVALENT_RATIO
+from qdip_dft.model.snapping import snap_zeros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,17 +58,22 @@ _READ_ERRORS = (
 def read_structure(path: Path) -> Structure:
     """Read a CIF, POSCAR or extended XYZ file in its own axes, without oxidation states, and gate it.
 
+    A lattice made from lengths and angles gets the exact zeros that cos 90° misses by the last bit.
+
     Raises
     ------
     StructureError
         When it is unreadable, empty, partially occupied or has atoms on top of each other.
     """
+    from pymatgen.core import Lattice
+
     reader = _choose_reader(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             structure = reader(path)
             structure.remove_oxidation_states()
+            structure.lattice = Lattice(snap_zeros(structure.lattice.matrix))
             _require_sound(structure, path.name)
     except _READ_ERRORS as error:
         raise _unreadable(path.name, f"{type(error).__name__}: {error}") from error

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from pydantic import JsonValue
 
 from qdip_dft.model.base import Record
-from qdip_dft.model.structure import StructureRecord, Vector
+from qdip_dft.model.structure import BareStructure, StructureRecord, Vector
 
 CALCULATION_SCHEMA_VERSION: Final = 3
 
@@ -180,7 +180,7 @@ class CalculationTask(Record):
 
     label: str
     freedom: Freedom
-    structure: StructureRecord
+    structure: BareStructure
 
 
 class CalculationRecord(Record):

@@ -18,6 +18,7 @@ from pydantic import JsonValue
 
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom, LevelOfTheory
 from qdip_dft.model.registry import RegistryScanTask
+from qdip_dft.model.snapping import ceil_whole
 from qdip_dft.model.structure import StructureRecord
 
 POSITION_ROUNDING_ANG = 1e-4
@@ -85,7 +86,7 @@ def _canonical_structure(structure: StructureRecord) -> dict[str, JsonValue]:
 def _canonical_order(structure: StructureRecord) -> tuple[list[int], NDArray[np.int_]]:
     """Return the site order by element and wrapped position, and the positions in whole units of the rounding."""
     lengths = np.linalg.norm(np.array(structure.lattice_ang), axis=1)
-    divisions = np.maximum(np.round(lengths / POSITION_ROUNDING_ANG), 1).astype(int)
+    divisions = np.maximum(ceil_whole(lengths / POSITION_ROUNDING_ANG - 0.5), 1).astype(int)  # halves go down
     wrapped = _round_to_grid(np.array(structure.frac_coords) * divisions) % divisions
     order = sorted(range(structure.n_atoms), key=lambda i: (structure.species[i], *wrapped[i]))
     return order, wrapped

@@ -45,7 +45,7 @@ class Pairs:
 
 
 def find_pairs(positions_ang: NDArray[np.float64], lattice_ang: NDArray[np.float64], *, cutoff_ang: float) -> Pairs:
-    """Return all pairs of atoms closer than the cutoff, in an order that depends on the positions only."""
+    """Return all pairs of atoms closer than the cutoff, sorted by the atoms and the image."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     coordinates = np.ascontiguousarray(positions_ang)
@@ -53,7 +53,8 @@ def find_pairs(positions_ang: NDArray[np.float64], lattice_ang: NDArray[np.float
     first, second, images, _ = find_points_in_spheres(
         coordinates, coordinates, r=cutoff_ang, pbc=np.ones(3, dtype=np.int64), lattice=lattice, tol=1e-8
     )
-    keep = _appears_once(first, second, images)
+    keep = np.flatnonzero(_appears_once(first, second, images))
+    keep = keep[np.lexsort((*images[keep].T[::-1], second[keep], first[keep]))]
     first, second, images = first[keep], second[keep], images[keep]
     vectors = coordinates[second] + images @ lattice - coordinates[first]
     return Pairs(first, second, images.astype(np.int64), vectors, np.linalg.norm(vectors, axis=1))

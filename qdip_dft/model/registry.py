@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import LevelOfTheory
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import BareStructure
 
 REGISTRY_SCAN_SCHEMA_VERSION: Final = 1
 
@@ -46,8 +46,8 @@ class RegistryScanTask(Record):
     """
 
     label: str
-    dot: StructureRecord
-    film: StructureRecord
+    dot: BareStructure
+    film: BareStructure
     formal_charges: dict[str, int]
     turns: tuple[FilmTurn, ...] = (AS_CUT,)
     grid_spacing_ang: float = Field(default=1.0, gt=0)

@@ -1,17 +1,79 @@
-"""The stored form of a crystal structure: plain numbers, nothing to import when it is read back."""
+"""The one type of a crystal structure: plain numbers, nothing to import when it is read back, arrays on demand."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
-from pydantic import model_validator
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, model_validator
 
 from qdip_dft.model.base import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pymatgen.core import Structure
 
 Vector = tuple[float, float, float]
+Made = TypeVar("Made")
+
+DOT_PART, PASSIVATION_PART, FILM_PART = "dot", "passivation", "film"
+"""Parts of an interface."""
+
+NO_PART = "bulk"
+"""The part of every atom of a structure that is one piece."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrangement:
+    """Atoms in a periodic cell as arrays: what a potential or a builder sees of a structure.
+
+    Parameters
+    ----------
+    species
+        Element symbols.
+    positions_ang
+        Places in Å, not wrapped, shape (atoms, 3).
+    lattice_ang
+        Lattice vectors as rows in Å, shape (3, 3).
+    """
+
+    species: tuple[str, ...]
+    positions_ang: NDArray[np.float64]
+    lattice_ang: NDArray[np.float64]
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.species)
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Atomic numbers."""
+        from ase.data import atomic_numbers
+
+        return np.array([atomic_numbers[symbol] for symbol in self.species])
+
+    @property
+    def volume_ang3(self) -> float:
+        """Volume of the cell in Å³."""
+        return float(abs(np.linalg.det(self.lattice_ang)))
+
+
+def is_empty(label: tuple[object, ...]) -> bool:
+    """Return whether a label is not known: it is then not written, and older versions read the structure."""
+    return not label
+
+
+class _Derived:
+    """What was derived from one structure; equal only to itself, so that it never enters a comparison."""
+
+    def __init__(self) -> None:
+        self.made: dict[Hashable, Any] = {}
 
 
 class StructureRecord(Record):
@@ -27,23 +89,67 @@ class StructureRecord(Record):
         Fractional coordinates of each site, not wrapped into the cell: a slab keeps its layers together.
     is_fixed
         For each site, whether a relaxation holds it in place.  Empty means that all sites are free.
+    ion
+        For each site, the rigid ion that it belongs to, counted from 0; the sites of a molecule lie next to each other
+        in space.  Empty: not known.
+    part
+        For each site, ``dot``, ``film``, ``passivation`` or another single word.  Empty: one piece.
     """
 
     lattice_ang: tuple[Vector, Vector, Vector]
     species: tuple[str, ...]
     frac_coords: tuple[Vector, ...]
     is_fixed: tuple[bool, ...] = ()
+    ion: tuple[int, ...] = Field(default=(), exclude_if=is_empty)
+    part: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> StructureRecord:
-        if len(self.species) != len(self.frac_coords) or len(self.is_fixed) not in (0, len(self.species)):
-            raise ValueError("species, frac_coords and is_fixed must have one entry per site")
+        labels = (self.is_fixed, self.ion, self.part)
+        if len(self.species) != len(self.frac_coords) or any(len(label) not in (0, self.n_atoms) for label in labels):
+            raise ValueError("species, frac_coords, is_fixed, ion and part must have one entry per site")
         return self
 
     @property
     def n_atoms(self) -> int:
-        """Return the number of atoms."""
+        """Number of atoms."""
         return len(self.species)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Part of each site, ``bulk`` where none is given."""
+        return self.part or (NO_PART,) * self.n_atoms
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """The same structure as arrays, made once; treat them as read-only."""
+        return self.derive("arrangement", self._to_arrangement)
+
+    def _to_arrangement(self) -> Arrangement:
+        lattice_ang = np.array(self.lattice_ang)
+        return Arrangement(self.species, np.array(self.frac_coords) @ lattice_ang, lattice_ang)
+
+    def derive(self, name: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what follows from this structure alone, made at the first call and kept with it."""
+        made = self._derived.made
+        if name not in made:
+            made[name] = make()
+        derived: Made = made[name]
+        return derived
+
+    @cached_property
+    def _derived(self) -> _Derived:
+        return _Derived()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, perhaps with other fields; nothing that was derived goes with it."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_derived", None)
+        return copied
+
+    def without_labels(self) -> StructureRecord:
+        """Return the bare atoms: a calculation does not ask to which ion or part they belong."""
+        return self.model_copy(update={"ion": (), "part": ()}) if self.ion or self.part else self
 
     @classmethod
     def from_pymatgen(cls, structure: Structure) -> StructureRecord:
@@ -59,3 +165,7 @@ class StructureRecord(Record):
         from pymatgen.core import Lattice, Structure
 
         return Structure(Lattice(self.lattice_ang), list(self.species), list(self.frac_coords))
+
+
+BareStructure = Annotated[StructureRecord, AfterValidator(StructureRecord.without_labels)]
+"""A structure in a question to an engine, without ions and parts."""

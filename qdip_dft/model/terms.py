@@ -1,29 +1,9 @@
-"""The four terms of a candidate as a vector with names, and the parts whose calculations they need."""
+"""The four terms of a candidate as a vector with names."""
 
 from __future__ import annotations
 
 from qdip_dft.model.base import Record
-
-TERM_NAMES = ("bulk", "strain", "surface", "binding")
-"""The four terms in the order in which they are added up."""
-
-TERM_COLUMNS = (*TERM_NAMES, "total")
-"""The terms and their sum."""
-
-TERM_FIELDS = tuple(f"{name}_ev_per_fu" for name in TERM_NAMES)
-"""Names of the terms in every record that holds them."""
-
-TOTAL_FIELD = "total_ev_per_fu"
-
-TERM_OF_PART = {
-    "dot bulk": "bulk",
-    "bulk": "bulk",
-    "strained bulk": "strain",
-    "film slab": "surface",
-    "dot slab": "binding",
-    "interface": "binding",
-}
-"""The term that needs a part first."""
+from qdip_dft.model.term_names import TERM_COLUMNS, TERM_FIELDS, TERM_NAMES
 
 
 class Terms(Record):

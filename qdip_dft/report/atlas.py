@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.verdict import Verdict
 from qdip_dft.model.stabilization import SIGN_CONVENTION
-from qdip_dft.model.terms import TERM_COLUMNS
+from qdip_dft.model.term_names import TERM_COLUMNS
 from qdip_dft.report.page import render_page
 from qdip_dft.report.tables import Cell, write_numbers
 from qdip_dft.results.overview import ResultOverview

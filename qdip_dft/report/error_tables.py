@@ -8,7 +8,7 @@ from qdip_dft.analysis.dot_size import count_host_per_area, find_critical_loadin
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.uncertainty import measure_density
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
-from qdip_dft.model.terms import TERM_COLUMNS
+from qdip_dft.model.term_names import TERM_COLUMNS
 from qdip_dft.model.uncertainty import (
     CriticalSize,
     EmbeddedInterface,

@@ -11,7 +11,7 @@ from qdip_dft.analysis.margins import Margin, find_margins
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.octahedra import CrossBond, Shape, find_cross_bonds, measure_layers, measure_shape
 from qdip_dft.analysis.sentence import find_deciding_term
-from qdip_dft.builders.ions import find_ions
+from qdip_dft.builders.ions import view_ions
 from qdip_dft.errors import QdipError
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
@@ -130,7 +130,7 @@ def _count_charges(
         crystals = [load_crystal_record(name) for name in (doc.study.dot.material, candidate.phase)]
         charges = {label: charge for crystal in crystals for label, charge in crystal.formal_charges.items()}
         charges |= {candidate.passivation: -1} if candidate.passivation else {}
-        return {name: round(find_ions(part, charges).charges.sum()) for name, part in structures.items()}
+        return {name: round(view_ions(part, charges).charges.sum()) for name, part in structures.items()}
     except QdipError:
         return {}
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.model.elements import ALKALI_METALS, ORGANIC_ELEMENTS, covalent_radii_ang
+from qdip_dft.model.structure import DOT_PART, PASSIVATION_PART
 from qdip_dft.report.structure_scene import Array, Scene, set_scene
 from qdip_dft.results.structure_export import LabelledStructure
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DOT_PART, PASSIVATION_PART = "dot", "passivation"
 """Passivating atoms are drawn with a dark rim, inside the bracket of the dot."""
 
 _COLOURS = {"Cs": "#5fb7ad", "Rb": "#8fc7c0", "Pb": "#5b6470", "H": "#f4f4f4", "S": "#f2cf1d", "Te": "#d07a1e"}

@@ -15,10 +15,8 @@ from pydantic import JsonValue
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import DOT_PART, FILM_PART, PASSIVATION_PART, StructureRecord
 from qdip_dft.report.structure_picture import (
-    DOT_PART,
-    PASSIVATION_PART,
     colour_element,
     draw_structure,
     find_drawn_radius_ang,
@@ -30,7 +28,6 @@ from qdip_dft.results.structure_export import LabelledStructure, StructureFormat
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILM_PART = "film"
 
 INTERFACE, DOT_SLAB = "interface", "dot slab"
 """Names under which a candidate lists the calculations of its interface and of its dot slab."""

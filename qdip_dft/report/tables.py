@@ -16,7 +16,8 @@ from qdip_dft.model.stabilization import (
     StabilizationDoc,
 )
 from qdip_dft.model.study import OrientationPolicy
-from qdip_dft.model.terms import TERM_COLUMNS, Terms
+from qdip_dft.model.term_names import TERM_COLUMNS
+from qdip_dft.model.terms import Terms
 from qdip_dft.report.summary import count_surface_cells, find_selected
 from qdip_dft.report.words import (
     ROLE_WORDS,

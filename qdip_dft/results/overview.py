@@ -12,11 +12,10 @@ from typing import Any
 
 from qdip_dft.analysis.verdict import Verdict, judge_numbers
 from qdip_dft.errors import ResultsError
+from qdip_dft.model.term_names import TERM_COLUMNS
 from qdip_dft.model.versions import STABILIZATION_SCHEMA_VERSION
 from qdip_dft.results.collection import Collection, Document
 from qdip_dft.results.fields import SUMMARY_FIELDS, show_value, unknown_version
-
-TERMS = ("bulk", "strain", "surface", "binding", "total")
 
 COUNTED_FIELDS = ("candidates.missing", "candidates.checks", "uncertainty.samples.kind")
 """What is counted rather than kept: a summary holds the counts of `FilmCounts` instead."""
@@ -153,7 +152,7 @@ def _describe(document: Document, films: FilmCounts) -> ResultOverview:
         sentence=answer["sentence"],
         black=answer["black"],
         competitor=answer["competitor"],
-        terms_ev_per_fu=tuple(answer[f"{name}_ev_per_fu"] for name in TERMS),
+        terms_ev_per_fu=tuple(answer[f"{name}_ev_per_fu"] for name in TERM_COLUMNS),
         films=films,
         verdict=_judge(document, films),
     )

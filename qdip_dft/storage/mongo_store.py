@@ -1,32 +1,33 @@
-"""A collection on a MongoDB server as a maggma store: errors in words, passwords kept out, documents of any size."""
+"""A collection on a MongoDB server as a maggma store: errors in words, passwords kept out."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import cached_property
+from contextlib import contextmanager
 from typing import Any
 
-import bson
-import gridfs
 from bson.errors import BSONError
-from gridfs.errors import CorruptGridFile, FileExists, GridFSError, NoFile
 from maggma.core import Sort
 from maggma.stores import MongoStore
 from pymongo import MongoClient, ReplaceOne
-from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import (
+    ConfigurationError,
+    DocumentTooLarge,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.storage.codec import Document, decode_value, encode_document
-from qdip_dft.storage.large_parts import FIELD, LARGEST_DOCUMENT_BYTES, restore_document, split_document
 from qdip_dft.storage.mongo_address import MongoAddress, read_address, refuse_address
-from qdip_dft.storage.projections import project_document, read_projection
 
 ANSWER_TIMEOUT_S = 10.0
 """How long a server may take to answer at all, in s."""
 
-_AUTHENTICATION_FAILED, _NOT_ALLOWED = 18, 13
+_AUTHENTICATION_FAILED, _NOT_ALLOWED, _TOO_LARGE = 18, 13, 10334
 
 
 class MongoResultsStore(MongoStore):
@@ -79,7 +80,6 @@ class MongoResultsStore(MongoStore):
     def close(self) -> None:
         """Close the connection; a later call opens it again."""
         collection, self._coll = self._coll, None
-        self.__dict__.pop("_files", None)
         if collection is not None:
             collection.database.client.close()
 
@@ -87,10 +87,6 @@ class MongoResultsStore(MongoStore):
         """Close the connection of a store that is no longer used."""
         if hasattr(self, "_coll"):
             self.close()
-
-    @cached_property
-    def _files(self) -> gridfs.GridFSBucket:
-        return gridfs.GridFSBucket(self._collection.database, "large_parts")
 
     def count(self, criteria: Document | None = None, hint: dict[str, Sort | int] | None = None) -> int:
         """Return the number of documents that pass a filter."""
@@ -106,13 +102,9 @@ class MongoResultsStore(MongoStore):
         skip: int = 0,
         limit: int = 0,
     ) -> Iterator[Document]:
-        """Yield the documents that pass a filter, with their large parts."""
-        asked = dict.fromkeys(properties, 1) if isinstance(properties, list) else properties
-        is_inclusive = bool(asked) and all(asked[name] for name in asked if name != "_id") if asked else False
-        projection = {**asked, FIELD: 1} if asked and is_inclusive else asked
+        """Yield the documents that pass a filter."""
         with _explain_errors(self._address):
-            for document in super().query(criteria, projection, sort, hint, skip, limit):
-                yield self._restore(document, asked)
+            yield from super().query(criteria, properties, sort, hint, skip, limit)
 
     def update(self, docs: list[Document] | Document, key: list[str] | str | None = None) -> None:
         """Store documents; each replaces the one that has the same key fields.
@@ -125,12 +117,12 @@ class MongoResultsStore(MongoStore):
         names = [key or self.key] if isinstance(key, str | None) else list(key)
         documents = docs if isinstance(docs, list) else [docs]
         with _explain_errors(self._address):
-            requests = [self._make_request(document, names) for document in documents]
+            requests = [_make_request(document, names) for document in documents]
             if requests:
                 self._collection.bulk_write(requests, ordered=False)
 
     def remove_docs(self, criteria: Document) -> None:
-        """Remove the documents that pass a filter; large parts stay, as others may name them."""
+        """Remove the documents that pass a filter."""
         with _explain_errors(self._address):
             self._collection.delete_many(criteria)
 
@@ -150,37 +142,6 @@ class MongoResultsStore(MongoStore):
                 return False
         return True
 
-    def _make_request(self, document: Document, names: list[str]) -> ReplaceOne[Document]:
-        text = encode_document({name: value for name, value in document.items() if name != "_id"})
-        plain = decode_value(text)
-        if len(text) > LARGEST_DOCUMENT_BYTES // 4 and len(bson.encode(plain)) > LARGEST_DOCUMENT_BYTES:
-            plain = split_document(plain, self._keep_file)
-        return ReplaceOne({name: _find(plain, name) for name in names}, plain, upsert=True)
-
-    def _restore(self, document: Document, asked: Document | None) -> Document:
-        parts = document.get(FIELD)
-        if not parts:
-            return document
-        if not asked:
-            return restore_document(document, self._fetch_file)
-        whole = self._collection.find_one({"_id": document["_id"]})
-        restored = restore_document(whole, self._fetch_file) if whole else document
-        return project_document(restored, read_projection(asked))
-
-    def _keep_file(self, name: str, content: bytes) -> None:
-        """Store a file once; what a killed writer left of it is removed first."""
-        if next(iter(self._files.find({"_id": name}).limit(1)), None) is None:
-            with suppress(NoFile):
-                self._files.delete(name)
-            with suppress(FileExists):
-                self._files.upload_from_stream_with_id(name, name, content)
-
-    def _fetch_file(self, name: str) -> bytes:
-        try:
-            return self._files.open_download_stream(name).read()
-        except (CorruptGridFile, NoFile):
-            return b""  # does not have the checksum that its name promises
-
 
 def _connect(address: MongoAddress) -> MongoClient[Document]:
     """Return a client; an option of the address that the driver would only warn about is refused."""
@@ -198,6 +159,11 @@ def _connect(address: MongoAddress) -> MongoClient[Document]:
             )
     except (ValueError, UserWarning, ConfigurationError, InvalidURI):
         raise refuse_address() from None  # the driver's words may repeat what was given
+
+
+def _make_request(document: Document, names: list[str]) -> ReplaceOne[Document]:
+    plain = decode_value(encode_document({name: value for name, value in document.items() if name != "_id"}))
+    return ReplaceOne({name: _find(plain, name) for name in names}, plain, upsert=True)
 
 
 def _find(document: Document, name: str) -> Any:
@@ -219,7 +185,7 @@ def _explain_errors(address: MongoAddress) -> Iterator[None]:
     """Turn errors of the driver into ours; the original is left out because it may quote the password."""
     try:
         yield
-    except (PyMongoError, GridFSError, BSONError) as error:
+    except (PyMongoError, BSONError) as error:
         raise _explain(error, address) from None
 
 
@@ -238,6 +204,13 @@ def _explain(error: Exception, address: MongoAddress) -> ResultsError:
             limit=f"a server is waited for {ANSWER_TIMEOUT_S:.0f} s",
             why="the results cannot be reached",
             remedy="check host and port, and whether the server runs and lets this machine in",
+        )
+    if isinstance(error, DocumentTooLarge) or getattr(error, "code", None) == _TOO_LARGE:
+        return ResultsError(
+            f"a document is too large for {address.shown}",
+            limit="MongoDB takes documents up to 16 MB",
+            why="half a document could not be read back",
+            remedy="keep it in a results folder, which has no such limit, and leave it out of the copy",
         )
     return ResultsError(
         f"{address.shown}: {_redact(str(error), address)}",

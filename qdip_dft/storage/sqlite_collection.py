@@ -17,31 +17,26 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.storage.codec import Document, decode_value, encode_document, encode_value
-from qdip_dft.storage.filter_sql import (
-    crosses_list_sql,
-    filter_to_sql,
+from qdip_dft.storage.filters import (
+    MISSING,
+    Field,
+    bound_filter,
+    document_passes,
+    find_values,
     index_sql,
     is_plain_field,
-    raw_value_sql,
-    type_sql,
+    list_filtered,
+    order_sql,
+    split_field,
 )
-from qdip_dft.storage.filter_values import (
-    MISSING,
-    find_value,
-    find_values,
-    order_values,
-    text_matches,
-    value_passes,
-)
-from qdip_dft.storage.filters import Field, Filter, parse_filter, split_field
-from qdip_dft.storage.projections import Projection, project_document, read_projection
 from qdip_dft.storage.sqlite_errors import explain_sqlite_errors
 
 if TYPE_CHECKING:
@@ -51,6 +46,7 @@ BUSY_TIMEOUT_S = 60.0
 """How long a writer waits for another one before it gives up, in s."""
 
 _DOCUMENTS_AT_A_TIME = 64
+_DIRECTIONS = {1: "ASC", -1: "DESC"}
 _INHERITED: list[sqlite3.Connection] = []
 """Connections opened before a fork.  The child must neither use nor close them: closing would remove a live log."""
 
@@ -126,8 +122,7 @@ class SQLiteCollection:
 
     def count(self, criteria: Document | None = None) -> int:
         """Return the number of documents that pass a filter."""
-        where, parameters = filter_to_sql(parse_filter(criteria))
-        return int(self._fetch(f"SELECT count(*) FROM {self._table} WHERE {where}", parameters)[0][0])
+        return len(self._choose(criteria))
 
     def query(
         self,
@@ -139,11 +134,13 @@ class SQLiteCollection:
     ) -> Iterator[Document]:
         """Yield the documents that pass a filter, in the order of their first storing unless sorted.
 
-        The documents are chosen at once and read as they are asked for: one that is removed meanwhile is left out.
+        Missing values come first, then numbers, then text, and everything else by its JSON text.  The documents are
+        chosen at once and read as they are asked for: one that is removed meanwhile is left out.
         """
-        projection = read_projection(properties)
-        chosen = self._choose(parse_filter(criteria), sort or {})[skip : skip + limit if limit else None]
-        yield from self._read_in_turn(chosen, projection)
+        wanted = list_wanted(properties)
+        chosen = self._choose(criteria, sort, skip + limit if limit else None)[skip:]
+        for start in range(0, len(chosen), _DOCUMENTS_AT_A_TIME):
+            yield from self._read(chosen[start : start + _DOCUMENTS_AT_A_TIME], wanted)
 
     def query_one(
         self,
@@ -173,28 +170,13 @@ class SQLiteCollection:
 
     def remove_docs(self, criteria: Document) -> None:
         """Remove the documents that pass a filter."""
-        where, parameters = filter_to_sql(parse_filter(criteria))
         with self._lock, explain_sqlite_errors(self.path), transaction(self._collection) as connection:
-            connection.execute(f"DELETE FROM {self._table} WHERE {where}", parameters)
+            chosen = [(row,) for row in self._choose(criteria)]
+            connection.executemany(f"DELETE FROM {self._table} WHERE id = ?", chosen)
 
     def ensure_index(self, key: str, unique: bool = False) -> bool:  # noqa: FBT001, FBT002 (maggma's signature)
         """Create an index on a field, so that equality and ``$in`` on it need no scan; return whether there is one."""
         return self._ensure_index([key], is_unique=unique)
-
-    def distinct(
-        self,
-        field: str,
-        criteria: Document | None = None,
-        all_exist: bool = False,  # noqa: ARG002, FBT001, FBT002 (maggma's signature; it has no effect there either)
-    ) -> list[Any]:
-        """Return the different values of a field; the members of a list count one by one."""
-        found: dict[str, Any] = {}
-        for _, values in self._find_values(split_field(field), parse_filter(criteria)):
-            for value in values:
-                for member in value if isinstance(value, list) else [value]:
-                    if member is not MISSING:
-                        found.setdefault(encode_value(member), member)
-        return list(found.values())
 
     def groupby(  # noqa: PLR0917 (maggma's signature)
         self,
@@ -206,13 +188,17 @@ class SQLiteCollection:
         limit: int = 0,
     ) -> Iterator[tuple[Document, list[Document]]]:
         """Yield (key values, documents) for documents that have all the keys, in the order of first appearance."""
+        from pydash import set_
+
         names = [keys] if isinstance(keys, str) else list(keys)
         asked = [*properties, *names] if properties else None
         groups: dict[str, tuple[Document, list[Document]]] = {}
         for document in self.query(criteria, asked, sort, skip, limit):
-            values = [find_value(document, split_field(name)) for name in names]
+            values = [next(find_values(document, split_field(name)), MISSING) for name in names]
             if MISSING not in values:
-                label = _nest(names, values)
+                label: Document = {}
+                for name, value in zip(names, values, strict=True):
+                    set_(label, name, value)
                 groups.setdefault(encode_value(label), (label, []))[1].append(document)
         yield from groups.values()
 
@@ -258,48 +244,46 @@ class SQLiteCollection:
             return True
 
     def _replace(self, connection: sqlite3.Connection, text: str, criteria: Document) -> None:
-        where, parameters = filter_to_sql(parse_filter(criteria))
-        # + keeps SQLite from walking through the rows in order instead of using the index.
-        found = connection.execute(f"SELECT min(+id) FROM {self._table} WHERE {where}", parameters).fetchone()[0]
-        if found is None:
-            connection.execute(f"INSERT INTO {self._table} (doc) VALUES (?)", (text,))
+        found = self._choose(criteria, at_most=1)
+        if found:
+            connection.execute(f"UPDATE {self._table} SET doc = ? WHERE id = ?", (text, found[0]))
         else:
-            connection.execute(f"UPDATE {self._table} SET doc = ? WHERE id = ?", (text, found))
+            connection.execute(f"INSERT INTO {self._table} (doc) VALUES (?)", (text,))
 
-    def _choose(self, node: Filter, sort: dict[str, Sort | int]) -> list[int]:
+    def _choose(
+        self, criteria: Document | None, sort: dict[str, Sort | int] | None = None, at_most: int | None = None
+    ) -> list[int]:
         """Return the row numbers of the documents that pass a filter, sorted."""
-        where, parameters = filter_to_sql(node)
-        rows = self._fetch(f"SELECT id FROM {self._table} WHERE {where}", parameters)
-        chosen = sorted(row[0] for row in rows)
-        for name, direction in reversed(sort.items()):
-            is_descending = read_direction(direction) < 0
-            values = dict(self._find_values(split_field(name), node))
-            keys = {row: order_values(values.get(row, []), is_descending=is_descending) for row in chosen}
-            chosen = sorted(chosen, key=keys.__getitem__, reverse=is_descending)
-        return chosen
+        order = {split_field(name): read_direction(way) for name, way in (sort or {}).items()}
+        fields = list_filtered(criteria) | order.keys()
+        table, decided = self._find_table(fields), self._list_decided(fields)
+        bounds = bound_filter(criteria, decided)
+        terms = [order_sql(field, _DIRECTIONS[way], is_decided=field in decided) for field, way in order.items()]
+        # + keeps SQLite from walking through the rows in order instead of using the index.
+        ordered = ", ".join([*terms, "id"] if terms else ["+id"])
+        sql = f"SELECT id, CASE WHEN {bounds.certain.text} THEN NULL ELSE doc END FROM {table} "
+        sql += f"WHERE {bounds.possible.text} ORDER BY {ordered}"
+        with self._lock, explain_sqlite_errors(self.path):
+            rows = self._collection.execute(sql, (*bounds.certain.parameters, *bounds.possible.parameters))
+            passing = (row for row, text in rows if text is None or document_passes(criteria, decode_value(text)))
+            return list(islice(passing, at_most))
 
-    def _read_in_turn(self, chosen: list[int], projection: Projection | None) -> Iterator[Document]:
-        for start in range(0, len(chosen), _DOCUMENTS_AT_A_TIME):
-            yield from self._read(chosen[start : start + _DOCUMENTS_AT_A_TIME], projection)
+    def _find_table(self, fields: Iterable[Field]) -> str:  # noqa: ARG002 (of a summary)
+        """Return the table that answers questions about these fields."""
+        return self._table
 
-    def _read(self, rows: list[int], projection: Projection | None) -> Iterator[Document]:
+    def _list_decided(self, fields: Iterable[Field]) -> frozenset[Field]:  # noqa: ARG002 (of a summary)
+        """Return those of the fields that are known to hold plain values in every document."""
+        return frozenset()
+
+    def _read(self, rows: list[int], wanted: list[str] | None) -> Iterator[Document]:
+        table = self._table if wanted is None else self._find_table(map(split_field, wanted))
         marks = ", ".join("?" * len(rows))
-        texts = dict(self._fetch(f"SELECT id, doc FROM {self._table} WHERE id IN ({marks})", tuple(rows)))
+        texts = dict(self._fetch(f"SELECT id, doc FROM {table} WHERE id IN ({marks})", tuple(rows)))
         for row in rows:
             if row in texts:
-                yield project_document(decode_value(texts[row]), projection)
-
-    def _find_values(self, field: Field, node: Filter) -> Iterator[tuple[int, list[Any]]]:
-        """Yield the row number and all values of a field for every document that passes a filter."""
-        where, parameters = filter_to_sql(node)
-        columns = "doc, NULL, NULL"
-        if is_plain_field(field):
-            columns = f"CASE WHEN {crosses_list_sql(field)} THEN doc END, {type_sql(field)}, {raw_value_sql(field)}"
-        for row, text, kind, value in self._fetch(f"SELECT id, {columns} FROM {self._table} WHERE {where}", parameters):
-            if text is not None:
-                yield row, list(find_values(decode_value(text), field))
-            else:
-                yield row, [MISSING if kind is None else decode_value(value)[0]]
+                document = decode_value(texts[row])
+                yield document if wanted is None else keep_fields(document, wanted)
 
 
 def read_direction(direction: Sort | int) -> int:
@@ -308,6 +292,43 @@ def read_direction(direction: Sort | int) -> int:
     if number not in (1, -1):
         raise ValueError(f"{direction!r} is neither 1 (ascending) nor -1 (descending)")
     return int(number)
+
+
+def list_wanted(properties: Document | list[str] | tuple[str, ...] | None) -> list[str] | None:
+    """Return the fields that maggma's ``properties`` ask for; None for whole documents.
+
+    Raises
+    ------
+    ResultsError
+        If it asks for anything but fields to keep.
+    """
+    asked = properties if isinstance(properties, dict) else dict.fromkeys(properties or (), 1)
+    wanted = {name: choice for name, choice in asked.items() if name != "_id"}
+    if all(choice == 1 for choice in wanted.values()):
+        return list(wanted) or None
+    raise ResultsError(
+        f"the projection {properties!r} is not supported",
+        limit="a projection lists fields to keep (1)",
+        why="the documents would come back with the wrong fields",
+        remedy="name the fields to keep, or take whole documents and select in Python",
+    )
+
+
+def keep_fields(value: Any, names: list[str]) -> Any:
+    """Return the part of a document, or of each member of a list, that has the named fields."""
+    if isinstance(value, list):
+        return [keep_fields(member, names) for member in value if isinstance(member, dict | list)]
+    inside: dict[str, list[str]] = {}
+    for name in names:
+        first, _, rest = name.partition(".")
+        inside.setdefault(first, []).append(rest)
+    kept = {name: part for name, part in value.items() if name in inside}
+    whole = {name for name, rests in inside.items() if "" in rests}
+    return {
+        name: part if name in whole else keep_fields(part, inside[name])
+        for name, part in kept.items()
+        if name in whole or isinstance(part, dict | list)
+    }
 
 
 def open_connection(path: str | Path) -> sqlite3.Connection:
@@ -319,8 +340,6 @@ def open_connection(path: str | Path) -> sqlite3.Connection:
         connection.close()
         raise
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.create_function("value_passes", 2, value_passes, deterministic=True)
-    connection.create_function("text_matches", 3, text_matches, deterministic=True)
     return connection
 
 
@@ -356,7 +375,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def _key_criteria(document: Document, names: list[str]) -> Document:
-    values = {name: find_value(document, split_field(name)) for name in names}
+    values = {name: next(find_values(document, split_field(name)), MISSING) for name in names}
     missing = [name for name, value in values.items() if value is MISSING]
     if missing:
         raise ResultsError(
@@ -366,17 +385,6 @@ def _key_criteria(document: Document, names: list[str]) -> Document:
             remedy="add the field to the document, or name other key fields",
         )
     return {name: {"$eq": value} for name, value in values.items()}
-
-
-def _nest(names: list[str], values: list[Any]) -> Document:
-    nested: Document = {}
-    for name, value in zip(names, values, strict=True):
-        *parents, last = split_field(name)
-        branch = nested
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[last] = value
-    return nested
 
 
 def _require_table_name(name: str) -> str:

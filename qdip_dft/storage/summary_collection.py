@@ -11,15 +11,14 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qdip_dft.storage.codec import Document, decode_value
-from qdip_dft.storage.filter_sql import crosses_list_sql, filter_to_sql, index_sql, json_path_sql, type_sql
-from qdip_dft.storage.filters import Field, FieldTest, Filter, Not, parse_filter, split_field
-from qdip_dft.storage.projections import project_document, read_projection
-from qdip_dft.storage.sqlite_collection import SQLiteCollection, has_table, read_direction, transaction
+from qdip_dft.storage.filters import Field, crosses_list_sql, index_sql, json_path_sql, split_field, type_sql
+from qdip_dft.storage.sqlite_collection import SQLiteCollection, has_table, keep_fields, transaction
 
 if TYPE_CHECKING:
     from maggma.core import Sort
@@ -55,34 +54,6 @@ class SummaryCollection(SQLiteCollection):
         self._indexed_fields = frozenset(split_field(index[0]) for index in self.indexes)
         super().__init__(path, collection_name, key)
 
-    def count(self, criteria: Document | None = None) -> int:
-        """Return the number of documents that pass a filter."""
-        node = parse_filter(criteria)
-        if not self._covers(_list_fields(node)):
-            return super().count(criteria)
-        where, parameters = self._translate(node)
-        return int(self._fetch(f"SELECT count(*) FROM {self._summary_table} WHERE {where}", parameters)[0][0])
-
-    def query(
-        self,
-        criteria: Document | None = None,
-        properties: Document | list[str] | None = None,
-        sort: dict[str, Sort | int] | None = None,
-        skip: int = 0,
-        limit: int = 0,
-    ) -> Iterator[Document]:
-        """Yield the documents that pass a filter; see `SQLiteCollection.query`."""
-        node, order = parse_filter(criteria), sort or {}
-        if not self._covers(_list_fields(node)) or not self._can_sort(order):
-            yield from super().query(criteria, properties, sort, skip, limit)
-            return
-        included = _list_included(properties)
-        if included and self._covers(map(split_field, included)):
-            yield from self._read_summaries(node, order, properties, skip=skip, limit=limit)
-            return
-        chosen = [row[0] for row in self._select("id", node, order, skip=skip, limit=limit)]
-        yield from self._read_in_turn(chosen, read_projection(properties))
-
     def query_counted(
         self, fields: list[str], sort: dict[str, Sort | int] | None = None
     ) -> Iterator[tuple[Document, dict[str, int]]]:
@@ -95,9 +66,10 @@ class SummaryCollection(SQLiteCollection):
         sort
             Indexed fields to sort by.
         """
-        projection = read_projection(fields)
-        for text, counts in self._select("doc, counts", parse_filter({}), sort or {}, skip=0, limit=0):
-            yield project_document(decode_value(text), projection), decode_value(counts)
+        order = {row: place for place, row in enumerate(self._choose({}, sort))}
+        found = self._fetch(f"SELECT id, doc, counts FROM {self._summary_table}", ())
+        for _, text, counts in sorted((row for row in found if row[0] in order), key=lambda row: order[row[0]]):
+            yield keep_fields(decode_value(text), fields), decode_value(counts)
 
     @property
     def _summary_table(self) -> str:
@@ -109,40 +81,17 @@ class SummaryCollection(SQLiteCollection):
         digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:8]
         return f"{self.collection_name}_summary_{digest}"
 
-    def _covers(self, fields: Any) -> bool:
-        return self._fields.issuperset(fields)
-
-    def _can_sort(self, order: dict[str, Sort | int]) -> bool:
-        """Return whether an index sorts as MongoDB does: it cannot tell where lists, mappings and booleans belong."""
-        return self._list_decided(map(split_field, order)).issuperset(map(split_field, order))
+    def _find_table(self, fields: Iterable[Field]) -> str:
+        return self._summary_table if self._fields.issuperset(fields) else self._table
 
     def _list_decided(self, fields: Iterable[Field]) -> frozenset[Field]:
-        """Return those of the fields that have an index with plain values only."""
+        """Return those of the fields that hold plain values in every document, as their index says."""
         indexed = sorted(self._indexed_fields.intersection(fields))
-        if not indexed:
-            return frozenset()
-        columns = [
-            f"EXISTS (SELECT 1 FROM {self._summary_table} WHERE {index_sql(field)} = x'00')" for field in indexed
+        tests = [
+            f"NOT EXISTS (SELECT 1 FROM {self._summary_table} WHERE {index_sql(field)} = x'00')" for field in indexed
         ]
-        (found,) = self._fetch(f"SELECT {', '.join(columns)}", ())
-        return frozenset(field for field, is_undecided in zip(indexed, found, strict=True) if not is_undecided)
-
-    def _translate(self, node: Filter) -> tuple[str, tuple[Any, ...]]:
-        return filter_to_sql(node, self._list_decided(_list_fields(node)))
-
-    def _select(self, columns: str, node: Filter, order: dict[str, Sort | int], *, skip: int, limit: int) -> list[Any]:
-        where, parameters = self._translate(node)
-        directions = {1: "ASC", -1: "DESC"}
-        terms = [f"{index_sql(split_field(name))} {directions[read_direction(way)]}" for name, way in order.items()]
-        sql = f"SELECT {columns} FROM {self._summary_table} WHERE {where} ORDER BY {', '.join([*terms, 'id'])}"
-        return self._fetch(f"{sql} LIMIT ? OFFSET ?", (*parameters, limit or -1, skip))
-
-    def _read_summaries(
-        self, node: Filter, order: dict[str, Sort | int], properties: Any, *, skip: int, limit: int
-    ) -> Iterator[Document]:
-        projection = read_projection(properties)
-        for (text,) in self._select("doc", node, order, skip=skip, limit=limit):
-            yield project_document(decode_value(text), projection)
+        found = self._fetch(f"SELECT {', '.join(tests)}", ())[0] if tests else ()
+        return frozenset(compress(indexed, found))
 
     def _create_table(self) -> None:
         super()._create_table()
@@ -204,17 +153,3 @@ def _object_sql(fields: list[Field], depth: int) -> str:
         value = f"doc -> {json_path_sql(inside[0])}" if is_leaf else _object_sql(inside, depth + 1)
         parts.append(f"'{name}', {value}")
     return f"json_object({', '.join(parts)})"
-
-
-def _list_fields(node: Filter) -> set[Field]:
-    if isinstance(node, FieldTest):
-        return {node.field}
-    parts = (node.part,) if isinstance(node, Not) else node.parts
-    return set().union(*map(_list_fields, parts))
-
-
-def _list_included(properties: Document | list[str] | None) -> list[str]:
-    """Return the fields that a projection keeps; none where it leaves out fields and keeps the rest."""
-    if isinstance(properties, dict):
-        return list(properties) if all(properties.values()) else []
-    return list(properties or [])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qdip_dft.builders.ions import IonicCrystal, find_ions
+from qdip_dft.builders.ions import IonicCrystal, view_ions
 from qdip_dft.builders.placement import Place, are_one_basin, list_places
 from qdip_dft.builders.registry import (
     GAP_ENERGY_TOLERANCE_EV_PER_ANG2,
@@ -166,8 +166,8 @@ class _Screening:
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
-        self.dot = find_ions(self.task.dot, self.task.formal_charges)
-        film = find_ions(self.task.film, self.task.formal_charges)
+        self.dot = view_ions(self.task.dot, self.task.formal_charges)
+        film = view_ions(self.task.film, self.task.formal_charges)
         self.area_ang2 = float(np.linalg.det(self.dot.lattice_ang[:2, :2]))
         self.places = list_places(self.dot, film, self.task.turns, spacing_ang=self.task.grid_spacing_ang)
 

@@ -19,7 +19,6 @@ import yaml
 from ase.eos import EquationOfState, birchmurnaghan
 
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
-from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.model.engine import Dispersion, EngineSpec, PresetName
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE
@@ -91,11 +90,11 @@ def energies_ev(name: str) -> np.ndarray:
 
 
 def dispersion_ev() -> np.ndarray:
-    return np.array([evaluate_d3(arrangement_of(crystal), PBE_D3BJ).energy_ev for crystal in CRYSTALS])
+    return np.array([evaluate_d3(crystal.arrangement, PBE_D3BJ).energy_ev for crystal in CRYSTALS])
 
 
 def fit_curve(energies: np.ndarray) -> Curve:
-    fit = EquationOfState([arrangement_of(each).volume_ang3 for each in CRYSTALS], energies, eos="birchmurnaghan")
+    fit = EquationOfState([each.arrangement.volume_ang3 for each in CRYSTALS], energies, eos="birchmurnaghan")
     volume, _, modulus = fit.fit()
     return Curve(float(volume), float(modulus), float(fit.eos_parameters[2]))
 

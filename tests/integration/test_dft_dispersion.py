@@ -14,7 +14,7 @@ from qdip_dft.engines.cp2k.engine import Cp2kRun
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.espresso.engine import EspressoRun
-from qdip_dft.engines.evaluation import Evaluation, arrangement_of
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.structure import StructureRecord
@@ -36,7 +36,7 @@ def slab() -> StructureRecord:
 
 
 def expected_ev() -> float:
-    return evaluate_d3(arrangement_of(slab()), PBE_D3BJ).energy_ev
+    return evaluate_d3(slab().arrangement, PBE_D3BJ).energy_ev
 
 
 @pytest.mark.parametrize("name", [*CODES, "vasp"])
@@ -44,7 +44,7 @@ def test_every_engine_adds_the_same_dispersion_to_a_slab(name: str) -> None:
     engine = engine_from_spec(EngineSpec(name=name, functional="PBE", dispersion=Dispersion.D3BJ))
     if not isinstance(engine, DftEngine):
         pytest.skip(f"{name} computes its dispersion itself")
-    arrangement = arrangement_of(slab())
+    arrangement = slab().arrangement
     nothing = Evaluation(0.0, np.zeros((4, 3)), np.zeros((3, 3)))
     assert engine.add_dispersion(arrangement, nothing).energy_ev == pytest.approx(expected_ev(), abs=1e-9)
     assert expected_ev() < -0.5
@@ -64,7 +64,7 @@ def test_quantum_espresso_finds_the_same_dispersion_itself(tmp_path: Path) -> No
     engine = coarse_engine("espresso", cutoff_ev=272)
     code = engine.start(setting(tmp_path))
     assert isinstance(code, EspressoRun)
-    code.write_inputs(arrangement_of(slab()), {"electron_maxstep": 60})
+    code.write_inputs(slab().arrangement, {"electron_maxstep": 60})
     own = "&SYSTEM\n vdw_corr = 'grimme-d3'\n dftd3_version = 4\n dftd3_threebody = .false.\n"
     text = (tmp_path / "pw.in").read_text().replace("&SYSTEM\n", own)
     (tmp_path / "pw.in").write_text(re.sub(r"conv_thr += \S+", "conv_thr = 1e-4", text))
@@ -91,7 +91,7 @@ def test_cp2k_finds_the_same_dispersion_itself(tmp_path: Path) -> None:
     engine = coarse_engine("cp2k", cutoff_ev=1400)
     code = engine.start(setting(tmp_path))
     assert isinstance(code, Cp2kRun)
-    text = re.sub(r"SURF\w*DIP\w+ \S+\n", "", code.input_text(arrangement_of(slab()), {}))
+    text = re.sub(r"SURF\w*DIP\w+ \S+\n", "", code.input_text(slab().arrangement, {}))
     text = re.sub(r"&XC\n", OWN_OF_CP2K, text)
     (tmp_path / "cp2k.inp").write_text(re.sub(r"EPS_SCF \S+", "EPS_SCF 1e-3", text))
     output = run([*code.command, "-i", "cp2k.inp"], tmp_path)

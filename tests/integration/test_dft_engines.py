@@ -10,7 +10,6 @@ import pytest
 
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
-from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.gpaw.worker import choose_symmetry
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.structure import StructureRecord
@@ -193,7 +192,7 @@ def test_dispersion_is_the_same_number_in_every_code(engine: DftEngine) -> None:
     structure = silicon()
     with_d3 = replace(engine, dispersion="d3bj").static(structure)
     alone = engine.static(structure)
-    expected = evaluate_d3(arrangement_of(structure), PBE_D3BJ).energy_ev
+    expected = evaluate_d3(structure.arrangement, PBE_D3BJ).energy_ev
     assert with_d3.energy_ev - alone.energy_ev == pytest.approx(expected, abs=1e-6)
     assert with_d3.energy_ev < alone.energy_ev
 

@@ -16,13 +16,12 @@ from hypothesis.extra.numpy import arrays
 from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.cp2k.engine import Cp2kRun
 from qdip_dft.engines.espresso.engine import EspressoRun
-from qdip_dft.engines.evaluation import Arrangement, arrangement_of
 from qdip_dft.engines.gpaw.engine import GpawRun
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation.coordinates import coordinates_of
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 from tests.dft_codes import CODES, require_code
 
 SPECIES = ("Pb", "S", "Cs", "I", "C", "N", "H")
@@ -68,7 +67,7 @@ def test_order_places_and_cell_survive_the_input_of_a_code(
     name: str, structure: StructureRecord, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     require_code(name)
-    arrangement = arrangement_of(structure)
+    arrangement = structure.arrangement
     atoms = through_input(name, arrangement, tmp_path_factory.mktemp("input"))
     assert tuple(atoms.get_chemical_symbols()) == structure.species
     assert np.allclose(atoms.positions, arrangement.positions_ang, atol=1e-8)

@@ -24,7 +24,6 @@ from qdip_dft.engines.cp2k.data import BASIS_FILES, POTENTIAL_FILE, data_folder
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
 from qdip_dft.engines.espresso.engine import pseudopotential_folder
-from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.gpaw.engine import data_set_folders
 from qdip_dft.engines.relaxation.recorded import SCRATCH_VARIABLE, scratch_folder
 from qdip_dft.errors import EngineError
@@ -178,7 +177,7 @@ def test_a_folder_of_the_packages_own_run_differs_in_nothing(name: str, own_runs
 def test_dispersion_is_added_as_in_a_run(name: str, statics: Folders) -> None:
     engine = coarse_engine(name)
     plain, corrected = (answer(statics[name], replace(engine, dispersion=d)).evaluation() for d in ("none", "d3bj"))
-    expected = evaluate_d3(arrangement_of(start()), PBE_D3BJ).energy_ev
+    expected = evaluate_d3(start().arrangement, PBE_D3BJ).energy_ev
     assert corrected.energy_ev - plain.energy_ev == pytest.approx(expected, abs=1e-9)
 
 

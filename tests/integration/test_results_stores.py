@@ -215,40 +215,16 @@ def large_calculation() -> dict[str, Any]:
     return {"uuid": "large", "index": 1, "output": {**CALCULATION, "result": result}}
 
 
-def test_a_document_above_16_mb_is_stored_and_copied_unchanged(results_folder: Path, mongo_uri: str) -> None:
+def test_a_document_above_16_mb_stays_in_its_folder(results_folder: Path, mongo_uri: str) -> None:
     document = large_calculation()
     assert len(bson.encode(document)) > 16 * 2**20
     database, folder = make_results(mongo_uri), make_results(results_folder)
-    for _ in range(2):  # the second time, the large parts are there already
-        database.calculations.update(document, key=["uuid", "index"])
-    found = database.find_calculation(CALCULATION["key"])
-    assert found is not None
-    assert found.result is not None
-    assert [list(force) for force in found.result.forces_ev_per_ang] == document["output"]["result"][
-        "forces_ev_per_ang"
-    ]
-    copy_results(database, folder)
-    assert contents(folder) == contents(database) == [checksum(document)]
+    folder.calculations.update(document, key=["uuid", "index"])
+    assert contents(folder) == [checksum(document)]
+    with pytest.raises(ResultsError, match="keep it in a results folder"):
+        copy_results(folder, database)
     database.close()
     folder.close()
-
-
-def test_large_parts_are_kept_apart_and_read_only_when_asked_for(mongo_uri: str) -> None:
-    archive = make_results(mongo_uri)
-    archive.calculations.update(large_calculation(), key=["uuid", "index"])
-    with MongoClient[dict[str, Any]](mongo_uri) as client:
-        database = client.get_default_database()
-        raw = database.calculations.find_one()
-        assert raw is not None
-        moved = {part["path"][-1] for part in raw["large_parts"]}
-        assert moved == {"forces_ev_per_ang", "warnings"}
-        assert database["large_parts.files"].count_documents({}) == len(moved)
-        small = next(archive.calculations.query({}, ["output.key"]))
-        assert small["output"] == {"key": CALCULATION["key"]}
-        database["large_parts.chunks"].update_many({}, {"$set": {"data": b"damaged"}})
-    with pytest.raises(ResultsError, match="restore the database"):
-        archive.find_calculation(CALCULATION["key"])
-    archive.close()
 
 
 def test_what_people_ask_for_is_indexed_in_the_database(mongo_uri: str) -> None:

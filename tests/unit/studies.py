@@ -9,7 +9,7 @@ from typing import Any
 
 from qdip_dft.builders.candidates import find_candidates
 from qdip_dft.engines.base import Engine
-from qdip_dft.engines.evaluation import Arrangement, Evaluation, Potential
+from qdip_dft.engines.evaluation import Evaluation, Potential
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine, evaluate_morse
 from qdip_dft.flows.engines import StudyEngines
@@ -19,6 +19,7 @@ from qdip_dft.flows.steps import StudySteps
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stored import StoredRecord
+from qdip_dft.model.structure import Arrangement
 from qdip_dft.model.study import StudySpec
 from qdip_dft.tasks.screening import Checkpoint, screen
 from tests.unit.crystals import load

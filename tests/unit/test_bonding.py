@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from qdip_dft.analysis.checks import check_cations
 from qdip_dft.builders.graphene import build_graphene
 from qdip_dft.builders.ions import find_ions
-from qdip_dft.engines.evaluation import Arrangement
 from qdip_dft.engines.relaxation.model_hessian import _molecule_motions
 from qdip_dft.library.contacts import find_molecules as find_molecules_of_file
 from qdip_dft.model.molecules import find_bonds, find_molecules
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 from qdip_dft.results.structure_export import label_structure
 from tests.unit.crystals import load
 

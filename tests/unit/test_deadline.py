@@ -13,7 +13,7 @@ from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
 
 from qdip_dft.engines.base import Engine, Feature
-from qdip_dft.engines.evaluation import Arrangement, Evaluation, Potential
+from qdip_dft.engines.evaluation import Evaluation, Potential
 from qdip_dft.engines.registry import ENGINES, engine_from_spec
 from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
 from qdip_dft.engines.testing import TestingEngine, evaluate_morse
@@ -22,6 +22,7 @@ from qdip_dft.jobs.calculate import calculation_job
 from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.keys import calculation_key
+from qdip_dft.model.structure import Arrangement
 from qdip_dft.runtime.deadline import (
     END_VARIABLE,
     MARGIN_VARIABLE,
@@ -151,9 +152,8 @@ def test_a_failed_relaxation_is_forgotten(tmp_path):
 
 def test_the_next_run_knows_how_long_the_evaluations_of_the_last_one_took(tmp_path):
     recorded = RecordedPotential(lambda arrangement: (time.sleep(0.05), evaluate_morse(arrangement))[1], tmp_path)
-    from qdip_dft.engines.evaluation import arrangement_of
 
-    recorded(arrangement_of(STRUCTURE))
+    recorded(STRUCTURE.arrangement)
     with working_until(Deadline()) as deadline:
         RecordedPotential(evaluate_morse, tmp_path)
     assert deadline.longest_s >= 0.05

@@ -15,7 +15,7 @@ from qdip_dft.engines.cp2k.engine import BOLTZMANN_EV_PER_K, Cp2kEngine
 from qdip_dft.engines.cp2k.input import k_points
 from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL
 from qdip_dft.engines.espresso.engine import EspressoEngine, find_pseudopotential
-from qdip_dft.engines.evaluation import Arrangement, Evaluation, arrangement_of
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.gpaw.engine import GpawEngine
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.preset import load_preset
@@ -28,7 +28,7 @@ from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec, PresetName
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from tests.conftest import require_binary
 
@@ -196,7 +196,7 @@ def test_a_killed_relaxation_goes_on_where_it_stopped_and_ends_at_the_same_place
 
 
 def test_an_arrangement_met_before_costs_nothing(tmp_path: Path) -> None:
-    arrangement = arrangement_of(cubic(6.0))
+    arrangement = cubic(6.0).arrangement
     run = Dying(lives=1)
     potential = recorded(run, tmp_path)
     assert potential(arrangement).energy_ev == potential(arrangement).energy_ev
@@ -241,7 +241,7 @@ def stubborn(folder: Path) -> Stubborn:
 
 def test_every_correction_that_was_needed_is_recorded(tmp_path: Path) -> None:
     run = stubborn(tmp_path)
-    assert run.evaluate(arrangement_of(cubic(6.0))).is_finite
+    assert run.evaluate(cubic(6.0).arrangement).is_finite
     assert run.corrections == ["mixing of 0.3", "mixing of 0.1"]
 
 
@@ -249,7 +249,7 @@ def test_a_code_that_no_handler_cures_is_given_up_with_its_own_words(tmp_path: P
     run = stubborn(tmp_path)
     run.needed_beta = 0.01
     with pytest.raises(EngineError, match=r"read pw\.out") as caught:
-        run.evaluate(arrangement_of(cubic(6.0)))
+        run.evaluate(cubic(6.0).arrangement)
     assert "the density oscillates" in caught.value.what
     assert "mixing of 0.1" in caught.value.limit
 

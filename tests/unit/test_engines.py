@@ -14,7 +14,7 @@ from monty.json import MontyDecoder
 
 from qdip_dft.engines.base import Engine, Feature, RelaxationSettings, RelaxationStep
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
-from qdip_dft.engines.evaluation import SHORTEST_DISTANCE_ANG, Arrangement, Evaluation, arrangement_of
+from qdip_dft.engines.evaluation import SHORTEST_DISTANCE_ANG, Evaluation
 from qdip_dft.engines.mlip import MlipEngine, load_network, weights_file
 from qdip_dft.engines.preset import load_preset
 from qdip_dft.engines.registry import engine_from_spec
@@ -26,7 +26,7 @@ from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec, PresetName
 from qdip_dft.model.neighbours import find_pairs
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 from qdip_dft.units import BOHR_IN_ANG, HARTREE_IN_EV
 
 
@@ -385,7 +385,7 @@ def test_energy_is_summed_more_finely_than_single_precision() -> None:
 
     from qdip_dft.engines.mlip import NETWORKS
 
-    arrangement = arrangement_of(cubic_cspbi3())
+    arrangement = cubic_cspbi3().arrangement
     atoms = Atoms(arrangement.species, positions=arrangement.positions_ang, cell=arrangement.lattice_ang, pbc=True)
     atoms.calc = SevenNetCalculator(str(weights_file(NETWORKS["sevennet-0"])), device="cpu")
     energy_ev = load_network("sevennet-0")(arrangement).energy_ev
@@ -397,7 +397,7 @@ def test_dispersion_is_what_the_library_of_its_authors_gives() -> None:
     from dftd3.interface import DispersionModel, RationalDampingParam
 
     slab = strained(doubled(cubic_cspbi3()), np.diag([0.0, 0.0, 2.0]))
-    arrangement = arrangement_of(slab)
+    arrangement = slab.arrangement
     plain = DispersionModel(
         arrangement.numbers,
         arrangement.positions_ang / BOHR_IN_ANG,
@@ -528,7 +528,7 @@ def test_energy_without_bottom_ends_as_not_converged() -> None:
 
 def test_atoms_that_attract_without_end_do_not_merge() -> None:
     result = relax_structure(cubic_cspbi3(), Freedom.POSITIONS, potential=collapse, settings=STRICT)
-    arrangement = arrangement_of(result.structure)
+    arrangement = result.structure.arrangement
     pairs = find_pairs(arrangement.positions_ang, arrangement.lattice_ang, cutoff_ang=3.0)
     assert not result.is_converged
     assert pairs.distances_ang.min() >= SHORTEST_DISTANCE_ANG

@@ -12,7 +12,7 @@ import pytest
 import qdip_dft
 from qdip_dft import units
 from qdip_dft.model import elements
-from qdip_dft.model.terms import TERM_COLUMNS, TERM_FIELDS, TERM_NAMES, TERM_OF_PART
+from qdip_dft.model.term_names import TERM_COLUMNS, TERM_FIELDS, TERM_NAMES, TERM_OF_PART
 
 PACKAGE = Path(qdip_dft.__file__).parent
 UNIT_TABLE = {name: value for name, value in vars(units).items() if isinstance(value, float)}
@@ -116,7 +116,7 @@ def test_the_terms_are_listed_once():
     again = [
         f"{file}:{line}"
         for file, tree in sources().items()
-        if file != "model/terms.py"
+        if file != "model/term_names.py"
         for line, words in collections_of_words(tree)
         if words in {TERM_NAMES, TERM_COLUMNS, TERM_FIELDS, (*TERM_FIELDS, "total_ev_per_fu")}
     ]

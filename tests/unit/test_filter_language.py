@@ -17,8 +17,7 @@ from qdip_dft.errors import FilterError
 from qdip_dft.results.fields import SHORT_NAMES, find_field, list_fields
 from qdip_dft.results.filter_language import parse_filter_text
 from qdip_dft.results.query import make_filter
-from qdip_dft.storage.filter_values import document_passes
-from qdip_dft.storage.filters import parse_filter
+from qdip_dft.storage.filters import bound_filter, document_passes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +28,7 @@ def document(total: float | None = -0.1, dot: str = "PbS", facet: str = "111") -
 
 
 def passes(text: str, candidate: dict[str, Any]) -> bool:
-    return document_passes(parse_filter(parse_filter_text(text, find_field)), candidate)
+    return document_passes(parse_filter_text(text, find_field), candidate)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +65,7 @@ DOCUMENTED = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "results.md").read
 
 @pytest.mark.parametrize("text", DOCUMENTED)
 def test_a_documented_filter_is_understood(text: str) -> None:
-    parse_filter(parse_filter_text(text, find_field))
+    bound_filter(parse_filter_text(text, find_field))
 
 
 def test_and_binds_closer_than_or_and_not_closest() -> None:
@@ -102,7 +101,7 @@ def test_a_text_is_compared_letter_by_letter_whatever_it_holds(text: str) -> Non
 @given(text=st.text(max_size=60))
 def test_any_text_is_understood_or_refused(text: str) -> None:
     with suppress(FilterError):
-        parse_filter(parse_filter_text(text, find_field))
+        bound_filter(parse_filter_text(text, find_field))
 
 
 HOSTILE = {

@@ -23,7 +23,6 @@ from qdip_dft.builders.registry import (
     list_displacements,
     measure_gap_ang,
 )
-from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import StructureError
 from qdip_dft.model.orientation import IntegerMatrix2
@@ -193,7 +192,7 @@ def test_overlapping_atoms_are_refused(slabs: Slabs) -> None:
 
 
 def energy_ev(interface: IonicCrystal) -> float:
-    return evaluate_morse(arrangement_of(interface.to_record())).energy_ev
+    return evaluate_morse(interface.to_record().arrangement).energy_ev
 
 
 def place(slabs: Slabs, shift_ang: Any, gap_offset_ang: float = 0.5) -> IonicCrystal:
@@ -235,7 +234,7 @@ def test_the_gap_grows_by_the_offset(slabs: Slabs) -> None:
 
 
 def sample_at(slabs: Slabs, offset_ang: float) -> GapPoint:
-    evaluation = evaluate_morse(arrangement_of(place(slabs, (0.3, 0.2), offset_ang).to_record()))
+    evaluation = evaluate_morse(place(slabs, (0.3, 0.2), offset_ang).to_record().arrangement)
     pull = evaluation.forces_ev_per_ang[slabs[0].n_atoms :, 2].sum()
     return GapPoint(offset_ang, evaluation.energy_ev, -float(pull))
 

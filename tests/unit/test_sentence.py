@@ -13,7 +13,8 @@ from qdip_dft.analysis.sentence import (
 )
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
-from qdip_dft.model.terms import TERM_NAMES, Terms
+from qdip_dft.model.term_names import TERM_NAMES
+from qdip_dft.model.terms import Terms
 from tests.unit.report_documents import FACET, make_terms
 
 BLACK = f"{FACET}//FAPbI3-alpha(100)"

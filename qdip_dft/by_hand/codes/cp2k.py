@@ -37,8 +37,8 @@ from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.cp2k.data import data_folder, find_entry
 from qdip_dft.engines.cp2k.engine import DENSITY_THRESHOLD, Cp2kEngine, Cp2kRun, configured_command, read_evaluation
 from qdip_dft.engines.cp2k.input import fold_mesh
-from qdip_dft.engines.evaluation import Arrangement
 from qdip_dft.engines.programs import unusable_output
+from qdip_dft.model.structure import Arrangement
 
 CUTOFF = "CUTOFF (Ry)"
 

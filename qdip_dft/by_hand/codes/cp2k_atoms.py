@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.by_hand.codes.cp2k_words import SUBSYS, UNITS, Line, find_last, is_on, read_lines
-from qdip_dft.engines.evaluation import Arrangement, FloatArray
+from qdip_dft.engines.evaluation import FloatArray
 from qdip_dft.engines.programs import unusable_output
+from qdip_dft.model.structure import Arrangement
 
 LISTED_DIGITS_ANG = 1e-5
 """An output lists places with six digits."""

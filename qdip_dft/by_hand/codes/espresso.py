@@ -37,8 +37,8 @@ from qdip_dft.engines.espresso.engine import (
     pseudopotential_folder,
     read_evaluation,
 )
-from qdip_dft.engines.evaluation import Arrangement
 from qdip_dft.engines.programs import unusable_output
+from qdip_dft.model.structure import Arrangement
 from qdip_dft.units import BOHR_IN_ANG, RYDBERG_IN_EV
 
 if TYPE_CHECKING:

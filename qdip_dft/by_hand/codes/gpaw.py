@@ -31,11 +31,12 @@ from qdip_dft.by_hand.finished_run import (
     require_equal,
 )
 from qdip_dft.engines.code_run import Setting
-from qdip_dft.engines.evaluation import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.gpaw.engine import DATA_SETS, NAMES_IN_LIBXC, GpawEngine, data_set_folders, find_data_set
 from qdip_dft.engines.gpaw.engine import NUMERICS as OWN_NUMERICS
 from qdip_dft.engines.gpaw.worker import SYMMETRY_TOLERANCE_ANG
 from qdip_dft.engines.programs import unusable_output
+from qdip_dft.model.structure import Arrangement
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -26,7 +26,6 @@ from qdip_dft.by_hand.finished_run import (
     require_convergence,
 )
 from qdip_dft.engines.code_run import Setting
-from qdip_dft.engines.evaluation import Arrangement
 from qdip_dft.engines.programs import unusable_output
 from qdip_dft.engines.vasp.engine import VaspEngine, short_version
 from qdip_dft.engines.vasp.files import (
@@ -39,6 +38,7 @@ from qdip_dft.engines.vasp.files import (
     read_output,
 )
 from qdip_dft.engines.vasp.potentials import choose_potentials, hash_of, read_potential, release_folder
+from qdip_dft.model.structure import Arrangement
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -43,10 +43,11 @@ from qdip_dft.engines.cp2k.data import (
 )
 from qdip_dft.engines.cp2k.input import Content, k_points, render, subsystem
 from qdip_dft.engines.dft import DftEngine
-from qdip_dft.engines.evaluation import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.programs import find_command, require_same_atoms, run_command
 from qdip_dft.model.calculation import PseudopotentialSet
+from qdip_dft.model.structure import Arrangement
 from qdip_dft.units import BOHR_IN_ANG, BOLTZMANN_EV_PER_K, EV_PER_ANG3_IN_GPA, HARTREE_IN_EV, RYDBERG_IN_EV
 
 DENSITY_THRESHOLD = 1e-7

@@ -9,7 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.engines.cp2k.data import Kind
-from qdip_dft.engines.evaluation import Arrangement
+from qdip_dft.model.structure import Arrangement
 
 if TYPE_CHECKING:
     from pymatgen.io.cp2k.inputs import Section

@@ -31,13 +31,14 @@ import numpy as np
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.code_run import CodeRun, Setting, Vacuum
 from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
-from qdip_dft.engines.evaluation import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.programs import find_command, require_same_atoms, run_command
 from qdip_dft.engines.pseudopotentials import describe_files, require_spin_orbit
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.engine import Restart
+from qdip_dft.model.structure import Arrangement
 from qdip_dft.units import RYDBERG_IN_EV
 
 if TYPE_CHECKING:

@@ -26,13 +26,14 @@ import numpy as np
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.code_run import CodeRun, Setting
 from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
-from qdip_dft.engines.evaluation import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.programs import find_command, run_command
 from qdip_dft.engines.pseudopotentials import describe_files
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.engine import Restart
+from qdip_dft.model.structure import Arrangement
 
 COMMAND_VARIABLE = "QDIP_GPAW_CMD"
 

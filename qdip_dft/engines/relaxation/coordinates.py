@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.engines.evaluation import Arrangement, Evaluation, FloatArray, free_sites
+from qdip_dft.engines.evaluation import Evaluation, FloatArray, free_sites
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Freedom
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 
 PLANE_TOLERANCE_ANG = 1e-8
 """How far the first two lattice vectors may leave the xy-plane in an out-of-plane relaxation."""

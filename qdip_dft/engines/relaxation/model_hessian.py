@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from qdip_dft.engines.evaluation import Arrangement, FloatArray
+from qdip_dft.engines.evaluation import FloatArray
 from qdip_dft.engines.relaxation.coordinates import Coordinates
 from qdip_dft.model.molecules import find_molecules
 from qdip_dft.model.neighbours import Pairs, find_pairs
+from qdip_dft.model.structure import Arrangement
 
 CUTOFF_ANG = 5.5
 FORCE_CONSTANT_EV_PER_ANG2 = 45.0

@@ -20,10 +20,10 @@ from typing import Any, Self
 import numpy as np
 
 from qdip_dft.engines.base import Engine
-from qdip_dft.engines.evaluation import Arrangement, Evaluation, Potential
+from qdip_dft.engines.evaluation import Evaluation, Potential
 from qdip_dft.errors import OutOfTime, ScratchError
 from qdip_dft.model.calculation import Freedom
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 from qdip_dft.runtime.deadline import current_deadline
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE, append_entry, explain_scratch, read_entries, recordings
 

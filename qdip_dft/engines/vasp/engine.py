@@ -35,7 +35,7 @@ from pydantic import JsonValue
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.code_run import CodeRun, Setting
 from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
-from qdip_dft.engines.evaluation import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.programs import find_command
 from qdip_dft.engines.vasp.files import (
@@ -60,6 +60,7 @@ from qdip_dft.engines.vasp.potentials import (
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.engine import EngineSpec, Restart
+from qdip_dft.model.structure import Arrangement
 
 if TYPE_CHECKING:
     from atomate2.settings import Atomate2Settings

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qdip_dft.engines.code_run import Vacuum
-from qdip_dft.engines.evaluation import Arrangement, Evaluation
+from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.errors import EngineError
+from qdip_dft.model.structure import Arrangement
 from qdip_dft.units import KILOBAR_IN_EV_PER_ANG3
 
 if TYPE_CHECKING:

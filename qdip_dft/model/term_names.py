@@ -1,0 +1,24 @@
+"""Names of the terms, and the parts whose calculations they need; read without the schemas of records."""
+
+from __future__ import annotations
+
+TERM_NAMES = ("bulk", "strain", "surface", "binding")
+"""The four terms in the order in which they are added up."""
+
+TERM_COLUMNS = (*TERM_NAMES, "total")
+"""The terms and their sum."""
+
+TERM_FIELDS = tuple(f"{name}_ev_per_fu" for name in TERM_NAMES)
+"""Names of the terms in every record that holds them."""
+
+TOTAL_FIELD = "total_ev_per_fu"
+
+TERM_OF_PART = {
+    "dot bulk": "bulk",
+    "bulk": "bulk",
+    "strained bulk": "strain",
+    "film slab": "surface",
+    "dot slab": "binding",
+    "interface": "binding",
+}
+"""The term that needs a part first."""
