@@ -7,7 +7,12 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 VENV ?= .venv
 STUDY ?= pbs-fapbi3
 RESULTS ?= qdip-results
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Files as they are sorted in tests/conftest.py, longest first; xdist's own order would start those with few tests last.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
+
+# `make shuffle`: the plain SSE kernel, which every x86-64 processor has; repeat a run with SEED=….
+KERNEL ?= Nehalem
+SEED := $(or $(SEED),$(shell date +%s))
 
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt
@@ -17,7 +22,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 THREADS = $$( n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); [ $$n -gt 8 ] && n=8; echo $$n )
 
 .DEFAULT_GOAL := help
-.PHONY: help demo mongod codes test lint types layers check format wheel clean
+.PHONY: help demo mongod codes test shuffle lint types layers check format wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -e 's/:.*##/:/' | awk -F': *' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -48,6 +53,11 @@ codes: $(VENV)/.installed-test  ## add GPAW and the pseudopotentials of Quantum 
 
 test: $(VENV)/.installed-test  ## install and run all tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Every decision that hangs on the last bit, on another test or on the state of a library shows here.
+shuffle: $(VENV)/.installed-test  ## run the unit tests in random order on another BLAS kernel; the seed is printed
+	OPENBLAS_CORETYPE=$(KERNEL) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load tests/unit \
+		--random-order --random-order-bucket=global --random-order-seed=$(SEED)
 
 lint: $(VENV)/.installed-test  ## check style and formatting
 	$(BIN)/ruff check .

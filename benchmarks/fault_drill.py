@@ -119,7 +119,8 @@ class Drill:
         from qdip_dft.cluster.database import ClusterDatabase
         from qdip_dft.cluster.fireworks.queue import FireworksQueue
         from qdip_dft.cluster.submission import submit_through
-        from qdip_dft.planning.plan import plan_study, read_study
+        from qdip_dft.planning.plan import plan_study
+        from qdip_dft.planning.study_files import read_study
 
         cluster, log = self._make_cluster(number), self.folder / f"ended-{number}.log"
         script = self._write_script(cluster, log, walltime=walltime)
@@ -328,7 +329,8 @@ def suppress_outage() -> Iterator[None]:
 def find_expected() -> tuple[float, int]:
     """Return the stabilization and the number of calculations of an undisturbed local run."""
     from qdip_dft.execution.local import run_study
-    from qdip_dft.planning.plan import plan_study, read_study
+    from qdip_dft.planning.plan import plan_study
+    from qdip_dft.planning.study_files import read_study
 
     plan = plan_study(read_study(str(ROOT / "tests" / "data" / "toy-study.yaml")))
     with tempfile.TemporaryDirectory() as folder:

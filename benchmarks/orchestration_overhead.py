@@ -17,7 +17,8 @@ from typing import Any
 
 from qdip_dft.engines.mlip import MlipEngine
 from qdip_dft.execution.local import run_study
-from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study
 
 
 class Stopwatch:

@@ -29,8 +29,8 @@ from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.keys import registry_scan_key
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import load_crystal_record
-from qdip_dft.tasks.screening import Checkpoint, screen
+from qdip_dft.planning.study_files import load_crystal_record
+from qdip_dft.tasks.registry_scan import Checkpoint, screen
 
 VACUUM_ANG = 15.0
 CHARGES = {"Pb": 2, "Se": -2, "Cs": 1, "Br": -1}

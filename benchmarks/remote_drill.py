@@ -101,7 +101,8 @@ class Drill:
 
 def make_plan(number: int) -> Any:
     """Return the plan of a study of its own: bulks and slabs differ in their material or vacuum."""
-    from qdip_dft.planning.plan import plan_study, read_study
+    from qdip_dft.planning.plan import plan_study
+    from qdip_dft.planning.study_files import read_study
 
     study = read_study(str(ROOT / "tests" / "data" / "toy-study.yaml"))
     return plan_study(study.model_copy(update={"name": f"drill-{number}", "vacuum_ang": 12.0 + 0.1 * number}))

@@ -25,7 +25,8 @@ from qdip_dft.execution.local import run_study
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
 

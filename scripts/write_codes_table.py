@@ -40,6 +40,9 @@ A plan that needs what its engine lacks fails before anything runs.
 """
 
 BETWEEN = """
+One start of `pw.x` (as a client of an i-PI socket) or of GPAW serves all steps of a relaxation in a fixed cell; in a
+cell that changes, and with the other codes, each step is a start that reuses what the last one left.
+
 Restart from `full` (the default) takes whatever the code can reuse. CP2K keeps the matrix of its density. With the
 dipole correction of a slab, `espresso` and `cp2k` give no stress; a slab's cell is held, so none is needed.
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.builders.ions import find_ions
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.library import load_catalogue
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study
 
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "PbS in FAPbI3": ("pbs-fapbi3", "pbs-fapbi3-phases"),

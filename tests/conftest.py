@@ -21,6 +21,23 @@ settings.load_profile("qdip")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 
+FIRST = ("integration/test_dft_study", "integration/test_dft_", "cluster/", "integration/", "browser/", "test_")
+"""Beginnings of the files that take longest, the longest first: those that run the codes, then whole studies and
+clusters.  A fixture of a quarter of an hour that starts last leaves the other core with nothing to do."""
+
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Start the slow files first, unless the order is random."""
+    if not config.getoption("random_order_enabled", default=False):
+        items.sort(key=lambda item: _place_of(item.path.relative_to(TESTS).as_posix()))
+
+
+def _place_of(file: str) -> int:
+    return next((place for place, start in enumerate(FIRST) if file.startswith(start)), len(FIRST))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose program is absent on a user's machine; fail it where QDIP_CI is set."""
     for marker in item.iter_markers("needs_binary"):

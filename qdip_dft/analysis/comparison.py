@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qdip_dft.analysis.comparability import HASH_DIGITS, find_obstacle, flatten
+from qdip_dft.analysis.sides import find_sides, name_side
 from qdip_dft.errors import QdipError, ResultsError
 from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
@@ -200,7 +201,7 @@ def _list_settings(documents: Sequence[StabilizationDoc]) -> tuple[Setting, ...]
 
 
 def _describe_main(document: StabilizationDoc) -> dict[str, str]:
-    theory, sides = document.theory, document.stabilization
+    theory, sides = document.theory, find_sides(document)
     functional = "—" if theory is None else f"{theory.functional}, dispersion {theory.dispersion}"
     return {
         "dot": document.study.dot.material,
@@ -211,8 +212,8 @@ def _describe_main(document: StabilizationDoc) -> dict[str, str]:
         "preset": document.study.engine.preset.value,
         "code": "—" if theory is None else f"{theory.code} {theory.code_version}",
         "functional": functional,
-        "black": _film_of(sides.black),
-        "competitor": _film_of(sides.competitor),
+        "black": name_side(sides.black) or "—",
+        "competitor": name_side(sides.competitor) or "—",
     }
 
 
@@ -223,10 +224,6 @@ def _describe_others(document: StabilizationDoc) -> dict[str, str]:
     settings = {} if document.theory is None else dict(flatten(document.theory.settings, "theory."))
     weights = {} if document.theory is None else {"weights": document.theory.weights_hash[:HASH_DIGITS]}
     return {**dict(flatten(study)), **settings, **weights}
-
-
-def _film_of(label: str | None) -> str:
-    return "—" if label is None else label.rpartition("//")[2]
 
 
 def _find_zero(documents: Sequence[StabilizationDoc], document: StabilizationDoc) -> float:
@@ -260,18 +257,15 @@ def _find_products(document: StabilizationDoc, label: str) -> DecompositionResul
 
 
 def _find_compared(document: StabilizationDoc, role: PhaseRole) -> Side | None:
-    sides = document.stabilization
-    label = sides.black if role is PhaseRole.BLACK else sides.competitor
-    if document.decomposition is not None and document.decomposition.label == label:
-        return document.decomposition
-    return next((result for result in document.candidates if result.candidate.label == label), None)
+    sides = find_sides(document)
+    return sides.black if role is PhaseRole.BLACK else sides.competitor
 
 
 def _compare_stabilizations(documents: Sequence[StabilizationDoc], obstacles: Sequence[QdipError | None]) -> Section:
     resolution = RESOLUTION_EV_PER_FU[documents[0].level]
     rows = [(name, tuple(d.stabilization[name] for d in documents)) for name in TERM_COLUMNS]
     lines = tuple(_make_line(name, PER_FU, values, obstacles, threshold=resolution) for name, values in rows)
-    films = tuple(f"{_film_of(d.stabilization.black)} − {_film_of(d.stabilization.competitor)}" for d in documents)
+    films = tuple(f"{name_side(s.black) or '—'} − {name_side(s.competitor) or '—'}" for s in map(find_sides, documents))
     return Section("black − competitor", films, lines)
 
 
@@ -286,7 +280,7 @@ class _Results:
     sides: Sequence[Side | None]
 
     def to_section(self) -> Section:
-        films = tuple(None if side is None else _name_side(side) for side in self.sides)
+        films = tuple(name_side(side) for side in self.sides)
         lines = [*self._list_term_lines(), *self._list_area_lines()]
         return Section(self.title, films, tuple(lines))
 
@@ -313,10 +307,6 @@ def _find_density(films: Sequence[CandidateResult | None]) -> float:
     return max(
         (film.n_formula_units / film.area_ang2 for film in films if film is not None and film.area_ang2), default=0.0
     )
-
-
-def _name_side(side: Side) -> str:
-    return side.label if isinstance(side, DecompositionResult) else _film_of(side.candidate.label)
 
 
 def _read_above(side: Side | None, name: str, zero_ev_per_fu: float) -> float | None:

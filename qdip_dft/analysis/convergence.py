@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
+from qdip_dft.analysis.sides import find_sides
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.terms import Terms
 from qdip_dft.units import MEV_PER_EV
 
@@ -184,25 +185,24 @@ def express_for(document: StabilizationDoc, reference: StabilizationDoc) -> Term
 
     None where the two do not compare the same films, or one is missing.
     """
-    sides = []
-    for role in ("black", "competitor"):
-        if getattr(document.stabilization, role) != getattr(reference.stabilization, role):
-            return None
-        side, original = _find_side(document, role), _find_side(reference, role)
-        if side is None or original is None:
-            return None
-        sides.append(_rescale(side, original))
-    black, competitor = sides
+    now, before = find_sides(document), find_sides(reference)
+    pairs = ((now.black, before.black), (now.competitor, before.competitor))
+    if not all(_are_alike(side, original) for side, original in pairs):
+        return None
+    black, competitor = (_rescale(side, original) for side, original in pairs if side and original)
     return black - competitor
 
 
-def _find_side(document: StabilizationDoc, role: str) -> Terms | None:
-    label = getattr(document.stabilization, role)
-    films = [result for result in document.candidates if result.candidate.label == label]
-    products = document.decomposition
-    if label is None or films:
-        return films[0] if films else None
-    return products if products is not None and products.label == label else None
+def _are_alike(side: CandidateResult | DecompositionResult | None, original: object) -> bool:
+    """Return whether two sides are there and are the same but for the setting that is refined."""
+    if isinstance(side, CandidateResult) and isinstance(original, CandidateResult):
+        return _list_choices(side) == _list_choices(original)
+    return isinstance(side, DecompositionResult) and isinstance(original, DecompositionResult)
+
+
+def _list_choices(film: CandidateResult) -> tuple[str | int, ...]:
+    candidate = film.candidate
+    return candidate.dot_plane, candidate.phase, candidate.film_plane, candidate.termination, candidate.place
 
 
 def _rescale(side: Terms, original: Terms) -> Terms:

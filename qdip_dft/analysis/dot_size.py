@@ -147,7 +147,7 @@ def embed_interface(
             return None
         sigma -= sign * side.surface_mev_per_ang2 / 2
         if not ends_alike(side):
-            unequal.append(side.candidate.label.rpartition("//")[2])
+            unequal.append(side.candidate.title.film_side)
             variance += side.surface_mev_per_ang2**2 / 12
     return EmbeddedInterface(
         difference_mev_per_ang2=sigma,

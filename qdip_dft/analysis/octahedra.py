@@ -110,10 +110,11 @@ class CrossBond:
 
 @dataclass(frozen=True, slots=True)
 class _Bonds:
-    """Contacts of cations with anions: sites, distances in Å, vectors from the cation to the anion, valences."""
+    """Contacts of cations with anions: sites, the anion's cell, vectors from the cation to it, distances, valences."""
 
     cations: NDArray[np.int64]
     anions: NDArray[np.int64]
+    images: NDArray[np.int64]
     vectors_ang: Array
     distances_ang: Array
     valences: Array
@@ -163,28 +164,25 @@ def group_layers(structure: StructureRecord, sites: Iterable[int]) -> list[list[
 def find_bridges(structure: StructureRecord) -> tuple[Bridge, ...]:
     """Return every shared corner: pairs of metals, or a metal and its image, with exactly one halide in common."""
     bonds = _halide_bonds(structure)
-    around: dict[int, list[tuple[int, Array]]] = defaultdict(list)
-    for metal, halide, vector in zip(bonds.cations, bonds.anions, bonds.vectors_ang, strict=True):
-        around[int(halide)].append((int(metal), -vector))
-    links = [
-        (first, second, one, other)
-        for metals in around.values()
-        for (first, one), (second, other) in combinations(metals, 2)
-    ]
-    shared = Counter(_name_link(*link) for link in links)
+    around: dict[int, list[int]] = defaultdict(list)
+    for bond, halide in enumerate(bonds.anions.tolist()):
+        around[halide].append(bond)
+    links = [pair for halide in around.values() for pair in combinations(halide, 2)]
+    names = [_name_link(bonds, *link) for link in links]
+    shared = Counter(names)
     return tuple(
-        Bridge((first, second), _angle_deg(one, other))
-        for first, second, one, other in links
-        if shared[_name_link(first, second, one, other)] == 1
+        Bridge((int(bonds.cations[one]), int(bonds.cations[other])), _angle_deg(*bonds.vectors_ang[[one, other]]))
+        for (one, other), name in zip(links, names, strict=True)
+        if shared[name] == 1
     )
 
 
-def _name_link(first: int, second: int, one: Array, other: Array) -> tuple[int, int, tuple[float, ...]]:
-    """Return what two halides between the same two metals have in common: the metals and the vector between them."""
-    between = np.round(other - one, 3) + 0.0
-    if first > second or (first == second and tuple(between) < tuple(-between)):
-        first, second, between = second, first, -between + 0.0
-    return first, second, tuple(between.tolist())
+def _name_link(bonds: _Bonds, one: int, other: int) -> tuple[int, int, tuple[int, ...]]:
+    """Return what two halides between the same two metals have in common: the metals and the cells between them."""
+    first, second = int(bonds.cations[one]), int(bonds.cations[other])
+    cells = tuple((bonds.images[one] - bonds.images[other]).tolist())
+    back = tuple(-n for n in cells)
+    return min((first, second, cells), (second, first, back))
 
 
 def find_cross_bonds(structure: StructureRecord, *, n_dot: int) -> tuple[CrossBond, ...]:
@@ -245,6 +243,7 @@ def _halide_bonds(structure: StructureRecord) -> _Bonds:
     return _Bonds(
         bonds.cations[keep],
         bonds.anions[keep],
+        bonds.images[keep],
         bonds.vectors_ang[keep],
         bonds.distances_ang[keep],
         bonds.valences[keep],
@@ -260,11 +259,12 @@ def _find_bonds(structure: StructureRecord) -> _Bonds:
     backward = is_anion[pairs.first] & is_cation[pairs.second]
     cations = np.concatenate([pairs.first[forward], pairs.second[backward]])
     anions = np.concatenate([pairs.second[forward], pairs.first[backward]])
+    images = np.concatenate([pairs.images[forward], -pairs.images[backward]])
     vectors = np.concatenate([pairs.vectors_ang[forward], -pairs.vectors_ang[backward]])
     distances = np.linalg.norm(vectors, axis=1)
     species = structure.species
     radii = np.array([bond_valence_radius_ang(species[c], species[a]) for c, a in zip(cations, anions, strict=True)])
-    return _Bonds(cations, anions, vectors, distances, np.exp((radii - distances) / SOFTNESS_ANG))
+    return _Bonds(cations, anions, images, vectors, distances, np.exp((radii - distances) / SOFTNESS_ANG))
 
 
 def _positions_ang(structure: StructureRecord) -> Array:

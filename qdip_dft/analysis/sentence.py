@@ -46,7 +46,8 @@ def answer_in_words(
     facet
         Dot and plane, such as ``PbS(111)``.
     black, competitor
-        Labels of the two candidates, such as ``PbS(111)//FAPbI3-alpha(100)``; None where no candidate is valid.
+        The two sides as `analysis.sides` names them, such as ``FAPbI3-alpha(100)`` and ``yellow FAPbI3-delta(001)``;
+        None where a side has nothing valid.
     level
         How far the energies may be trusted.
     missing
@@ -66,10 +67,10 @@ def answer_in_words(
     total_ev_per_fu = difference.total_ev_per_fu
     if not has_competitor and black is not None:
         level_words = _LEVEL_WORDS[level]
-        return f"On {facet} the film {_film_of(black)} stands alone: the study names no competitor ({level_words})."
+        return f"On {facet} the film {black} stands alone: the study names no competitor ({level_words})."
     if black is None or competitor is None or total_ev_per_fu is None:
         return _say_undecided(facet=facet, black=black, competitor=competitor, missing=missing)
-    films = f"black {_film_of(black)}", _name_competitor(competitor)
+    films = f"black {black}", competitor
     u, models = uncertainty_ev_per_fu, models_ev_per_fu
     if abs(total_ev_per_fu) <= find_limit_ev_per_fu(level, u):
         return _say_too_close(total_ev_per_fu, films=films, facet=facet, level=level, uncertainty_ev_per_fu=u)
@@ -103,16 +104,6 @@ def find_deciding_term(difference: Terms) -> str | None:
         return None
     direction = 1 if total_ev_per_fu > 0 else -1
     return max(contributions, key=lambda name: direction * contributions[name])
-
-
-def _film_of(label: str) -> str:
-    """Return the film of a candidate's label ``dot(plane)//film(plane)``."""
-    return label.rpartition("//")[2]
-
-
-def _name_competitor(label: str) -> str:
-    """Return the competitor in words: a yellow film, or decomposition products, whose label has no dot."""
-    return f"yellow {_film_of(label)}" if "//" in label else f"decomposition into {label}"
 
 
 def _say_undecided(*, facet: str, black: str | None, competitor: str | None, missing: Sequence[str]) -> str:

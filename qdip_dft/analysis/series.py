@@ -82,7 +82,7 @@ def fit_thicknesses(base: CandidateResult, samples: Sequence[VariedFilm]) -> Lin
     samples
         Samples that count; those of other films and kinds are passed over.
     """
-    own = [s for s in samples if s.film == base.candidate.label and s.kind is VariationKind.FILM_THICKNESS]
+    own = [s for s in samples if s.film_id == base.candidate.id and s.kind is VariationKind.FILM_THICKNESS]
     if base.area_ang2 is None or base.total_ev_per_fu is None or base.strain_ev_per_fu is None:
         return None
     films: list[CandidateResult | VariedFilm] = [base, *sorted(own, key=lambda sample: sample.index)]
@@ -94,6 +94,7 @@ def fit_thicknesses(base: CandidateResult, samples: Sequence[VariedFilm]) -> Lin
     is_consistent = abs(deviation) <= SLOPE_TOLERANCE_EV_PER_FU
     return LineFit(
         film=base.candidate.label,
+        film_id=base.candidate.id,
         role=base.candidate.role,
         fu_per_ang2=tuple(n),
         energy_ev_per_ang2=tuple(g),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.builders.ions import Array, IonicCrystal
+from qdip_dft.model.symmetry import find_operations
 
 CAGE_TOLERANCE_ANG = 0.2
 """The cage of a filed crystal is as symmetric as this; thermal displacements are larger."""
@@ -37,17 +38,14 @@ def count_orientations(crystal: IonicCrystal) -> int | None:
 
 def _site_rotations(crystal: IonicCrystal, site: int) -> list[Array]:
     """Return the Cartesian operations, mirrors included, of the cage that keep a site."""
-    import spglib
-
     labels = sorted({ion.label for ion in crystal.ions})
     numbers = [labels.index(ion.label) + 1 for ion in crystal.ions]
-    cell = (crystal.lattice_ang.tolist(), crystal.frac_centres.tolist(), numbers)
-    found = spglib.get_symmetry(cell, symprec=CAGE_TOLERANCE_ANG)
+    found = find_operations(crystal.lattice_ang, crystal.frac_centres, numbers, tolerance_ang=CAGE_TOLERANCE_ANG)
     if found is None:
         return [np.eye(3)]
     centre, to_cartesian = crystal.frac_centres[site], crystal.lattice_ang.T
     kept: list[Array] = []
-    for rotation, translation in zip(found["rotations"], found["translations"], strict=True):
+    for rotation, translation in zip(found.rotations, found.translations, strict=True):
         moved = rotation @ centre + translation - centre
         if np.linalg.norm((moved - np.round(moved)) @ crystal.lattice_ang) < CAGE_TOLERANCE_ANG:
             kept.append(to_cartesian @ rotation @ np.linalg.inv(to_cartesian))

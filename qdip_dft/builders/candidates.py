@@ -6,6 +6,8 @@ with each engine's own relaxed lattices.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
@@ -32,7 +34,7 @@ from qdip_dft.builders.strain import automatic_partition
 from qdip_dft.builders.terminations import TerminationPair, describe_pair, list_terminations
 from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError, StudyError
 from qdip_dft.model.crystal import CrystalRecord
-from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.interface import Candidate, DroppedCandidate, InterfaceLabel
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.snapping import ceil_whole
 from qdip_dft.model.structure import StructureRecord
@@ -154,6 +156,7 @@ def _candidates_of_phase(
     refusal: MatchError | None = None
     for plane in phase.planes:
         film_face = orient_face(crystal, plane)
+        title = name_interface(crystals[study.dot.material], dot_face, crystal, film_face)
         films = _choose_films(study, phase, film_face, crystals)
         try:
             cells = require_matches(
@@ -164,16 +167,16 @@ def _candidates_of_phase(
             )
         except MatchError as error:
             refusal = _name_pair(error, dot_face, film_face)
-            dropped.append(DroppedCandidate(label=f"{dot_face.name}//{film_face.name}", reason=refusal.what))
+            dropped.append(DroppedCandidate(title=title, phase=phase.phase, reason=refusal.what))
             continue
         cells = require_fitting(cells, dot_cut, facet=dot_face.name)
         match = choose_cell(cells, study.matching.choice)
-        for suffix, termination, excess in films:
+        for further, termination, excess in films:
             found += [
                 _describe(
                     study,
                     phase,
-                    label=f"{dot_face.name}//{film_face.name}{suffix}",
+                    title=title.model_copy(update={"termination": further, "registry": placing.name}),
                     crystal=crystal,
                     plane=plane,
                     film_face=film_face,
@@ -195,9 +198,16 @@ def _choose_films(
     study: StudySpec, phase: PhaseSpec, face: OrientedFace, crystals: Mapping[str, CrystalRecord]
 ) -> list[tuple[str, TerminationPair, dict[str, int]]]:
     """Return the terminations of a plane with their excess, and what tells the further ones apart in labels."""
-    wanted = {"": phase.termination, **{f" {further}": further for further in phase.further_terminations}}
-    pairs = {suffix: choose_termination(face, t, completion=phase.completion) for suffix, t in wanted.items()}
-    return [(suffix, pair, count_excess(study, face, pair, crystals)) for suffix, pair in pairs.items()]
+    wanted = {"": phase.termination, **{further: further for further in phase.further_terminations}}
+    pairs = {further: choose_termination(face, t, completion=phase.completion) for further, t in wanted.items()}
+    return [(further, pair, count_excess(study, face, pair, crystals)) for further, pair in pairs.items()]
+
+
+def name_interface(
+    dot: CrystalRecord, dot_face: OrientedFace, film: CrystalRecord, film_face: OrientedFace
+) -> InterfaceLabel:
+    """Return what people call the interface of two faces."""
+    return InterfaceLabel(dot=dot.id, dot_plane=dot_face.plane, film=film.id, film_plane=film_face.plane)
 
 
 def _name_pair(error: MatchError, dot_face: OrientedFace, film_face: OrientedFace) -> MatchError:
@@ -419,7 +429,7 @@ def _describe(
     study: StudySpec,
     phase: PhaseSpec,
     *,
-    label: str,
+    title: InterfaceLabel,
     crystal: CrystalRecord,
     plane: str,
     film_face: OrientedFace,
@@ -431,8 +441,9 @@ def _describe(
     placing: Placing,
 ) -> Candidate:
     n_planes = _count_film_planes(study, film_face, formula_units_per_cell(film_face, crystal))
-    return Candidate(
-        label=f"{label}{placing.suffix}",
+    unnamed = Candidate(
+        id="",
+        title=title,
         dot=study.dot.material,
         dot_plane=dot_face.plane,
         passivation=study.dot.passivation if dot_cut.is_polar else None,
@@ -451,7 +462,6 @@ def _describe(
             study.matching.strain_partition, (film_face, n_planes), (dot_face, dot_cut.n_planes)
         ),
         shift=placing.shift,
-        screening=label if placing.rank else None,
         place=placing.rank,
         n_formula_units=match.n_film
         * (n_planes * formula_units_per_cell(film_face, crystal) + termination.n_closing_formula_units),
@@ -463,3 +473,20 @@ def _describe(
             *describe_passivation(dot_cut, study.dot.passivation, n_cells=match.n_dot),
         ),
     )
+    return _identify(unnamed)
+
+
+_NOT_A_CHOICE = {"title", "label", "notes", "search_strains", "search_area_ang2", "strain_partition"}
+"""What follows from other choices, or is written for people."""
+
+
+def _identify(candidate: Candidate) -> Candidate:
+    """Return a candidate with its id and, where its registry is looked for, that of the scan."""
+    interface = _digest(candidate.model_copy(update={"place": 0}))
+    scan = interface if candidate.place else None
+    return candidate.model_copy(update={"id": _digest(candidate), "registry_scan": scan})
+
+
+def _digest(candidate: Candidate) -> str:
+    content = candidate.model_dump(mode="json", exclude=_NOT_A_CHOICE) | {"asked": candidate.title.termination}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -21,7 +21,7 @@ from itertools import product
 import numpy as np
 
 from qdip_dft.builders.bonds import find_bonds
-from qdip_dft.builders.ions import Array, IonicCrystal
+from qdip_dft.builders.ions import Array, IonicCrystal, name_composition
 from qdip_dft.builders.minimum_cut import Aim, BondNetwork, Shifts, find_cheapest_cuts
 from qdip_dft.model.snapping import rank, wrap
 
@@ -68,7 +68,7 @@ class Termination:
 
     @property
     def name(self) -> str:
-        """Return the termination in words, bottom first."""
+        """Termination in words, bottom first."""
         return f"{self.bottom}|{self.top}"
 
 
@@ -182,7 +182,4 @@ def name_layer(oriented: IonicCrystal, heights: Array, *, is_bottom: bool, thick
     inward = (heights - heights.min()) if is_bottom else (heights.max() - heights)
     spacing = oriented.lattice_ang[2, 2]
     layer = [ion for ion, depth in zip(oriented.ions, inward, strict=True) if depth * spacing <= thickness_ang]
-    labels = sorted({(-ion.charge, ion.label) for ion in layer}, key=lambda pair: (pair[0] > 0, pair[1]))
-    counts = {label: sum(ion.label == label for ion in layer) for _, label in labels}
-    divisor = np.gcd.reduce(list(counts.values()))
-    return "".join(label + (str(n // divisor) if n > divisor else "") for label, n in counts.items())
+    return name_composition([ion.label for ion in layer], anions={ion.label for ion in layer if ion.charge < 0})

@@ -110,7 +110,7 @@ def _lowest_layer(oriented: IonicCrystal, cut: tuple[int, ...]) -> list[int]:
 def build_dot_slab(
     oriented: IonicCrystal, dot_cut: DotCut, *, passivation: str | None, matrix: IntegerMatrix2 = ONE_CELL
 ) -> IonicCrystal:
-    """Return the dot slab on a mesh of its 1 × 1 cells, not yet in vacuum: its third vector spans the slab.
+    """Return the dot slab on a supercell of its 1 × 1 cells, not yet in vacuum: its third vector spans the slab.
 
     Parameters
     ----------
@@ -121,12 +121,12 @@ def build_dot_slab(
     passivation
         The monovalent anion of a polar facet.
     matrix
-        The mesh in 1 × 1 cells, rows.
+        The supercell in 1 × 1 cells, rows.
 
     Raises
     ------
     ChargeBalanceError
-        If the mesh cannot hold a whole number of passivating anions.
+        If the interface cell cannot hold a whole number of passivating anions.
     """
     bare = repeat_crystal(_stack(oriented, dot_cut), embed_matrix(matrix, 1)).as_part(DOT_PART)
     if not dot_cut.is_polar or passivation is None:
@@ -165,8 +165,8 @@ def _slab_lattice(oriented: IonicCrystal, n_planes: int) -> Array:
 
 def _passivate(oriented: IonicCrystal, dot_cut: DotCut, anion: str, matrix: IntegerMatrix2) -> list[tuple[Ion, Array]]:
     """Return the anions of both faces with their centres, bottom first."""
-    mesh = repeat_crystal(oriented, embed_matrix(matrix, 1))
-    n_cells, stacking = len(mesh.ions) // len(oriented.ions), oriented.lattice_ang[2]
+    supercell = repeat_crystal(oriented, embed_matrix(matrix, 1))
+    n_cells, stacking = len(supercell.ions) // len(oriented.ions), oriented.lattice_ang[2]
     layer = set(_lowest_layer(oriented, dot_cut.cut))
     shifts = np.repeat(np.array(dot_cut.cut, dtype=float), n_cells)
     is_cation = np.repeat([i in layer for i in range(len(oriented.ions))], n_cells)
@@ -175,12 +175,12 @@ def _passivate(oriented: IonicCrystal, dot_cut: DotCut, anion: str, matrix: Inte
         (-1.0, 0.0, -1.0, dot_cut.anions_per_cell[0]),
         (1.0, dot_cut.n_planes - 1.0, dot_cut.n_planes - 1.0, dot_cut.anions_per_cell[1]),
     ):
-        centres = mesh.centres_ang + np.outer(shifts + np.where(is_cation, first, beyond), stacking)
+        centres = supercell.centres_ang + np.outer(shifts + np.where(is_cation, first, beyond), stacking)
         sites = _outermost(centres[~is_cation], outward)
         placed += place_anions(
-            [(mesh.ions[i].label, centres[i]) for i in np.nonzero(is_cation)[0]],
+            [(supercell.ions[i].label, centres[i]) for i in np.nonzero(is_cation)[0]],
             sites,
-            in_plane_vectors(mesh),
+            in_plane_vectors(supercell),
             label=anion,
             n_anions=require_whole_number(per_cell, n_cells=n_cells, facet="the polar facet"),
             outward=outward,

@@ -36,9 +36,9 @@ def embed_matrix(matrix: IntegerMatrix2, n_periods: int) -> np.ndarray[tuple[int
 
 
 def build_strained_bulk(
-    oriented: IonicCrystal, matrix: IntegerMatrix2, mesh: InterfaceCell, *, n_periods: int
+    oriented: IonicCrystal, matrix: IntegerMatrix2, cell: InterfaceCell, *, n_periods: int
 ) -> IonicCrystal:
-    """Return the bulk film on the interface's mesh, ready to relax its atoms and its third vector.
+    """Return the bulk film on the interface cell, ready to relax its atoms and its third vector.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ def build_strained_bulk(
         The film's oriented cell with its cut, from the relaxed bulk.
     matrix
         In-plane supercell.
-    mesh
+    cell
         The common cell of the interface.
     n_periods
         Stacked lattice planes in the reference cell.
     """
     deformation = np.eye(3)
-    deformation[:2, :2] = mesh.film_deformation
-    deformation[2, 2] = 1.0 - OUT_OF_PLANE_RESPONSE * sum(mesh.film_principal_strains)
+    deformation[:2, :2] = cell.film_deformation
+    deformation[2, 2] = 1.0 - OUT_OF_PLANE_RESPONSE * sum(cell.film_principal_strains)
     supercell = repeat_crystal(oriented, embed_matrix(matrix, n_periods))
     return transform_crystal(supercell, deformation)
 
@@ -83,7 +83,7 @@ def stack_film(reference: IonicCrystal, *, n_repeats: int, vacuum_ang: float) ->
     Parameters
     ----------
     reference
-        The relaxed strained bulk, centres not wrapped; its first two vectors span the mesh.
+        The relaxed strained bulk, centres not wrapped; its first two vectors span the interface cell.
     n_repeats
         How often the reference is stacked.
     vacuum_ang

@@ -87,7 +87,7 @@ class DotShape:
 
     @property
     def facet_ratio(self) -> float:
-        """Return h(111)/h(100), each facet half a plane spacing beyond its outermost ions."""
+        """H(111)/h(100), each facet half a plane spacing beyond its outermost ions."""
         return (self.n_111 + 0.5) / (sqrt(3) * (self.n_100 + 0.5))
 
 
@@ -116,19 +116,19 @@ class FiniteDot:
 
     @property
     def diameter_ang(self) -> float:
-        """Return the diameter in Å of the sphere that has the volume of the core."""
+        """Diameter in Å of the sphere that has the volume of the core."""
         return _diameter_ang(self.parts.count(DotPart.CORE), self.lattice_constant_ang)
 
     @property
     def facet_distances_ang(self) -> dict[str, float]:
-        """Return how far the outermost planes of the core lie from the centre, in Å."""
+        """How far the outermost planes of the core lie from the centre, in Å."""
         half = self.lattice_constant_ang / 2
         octahedral, cubic = self.shape.n_111 * half / sqrt(3), self.shape.n_100 * half
         return {"111": octahedral, "100": min(cubic, self.shape.n_111 * half)}
 
     @property
     def formal_charge(self) -> int:
-        """Return the sum of the formal charges in e."""
+        """Sum of the formal charges in e."""
         return sum(ion.charge for ion in self.ions)
 
     def count(self, part: DotPart) -> int:

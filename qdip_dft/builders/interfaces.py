@@ -60,7 +60,7 @@ def _require_same_cell(dot: IonicCrystal, film: IonicCrystal) -> None:
             f"dot and film cells differ by {difference:.2g} Å in the interface plane",
             limit="both slabs must have the same in-plane vectors to 1e-6 Å",
             why="the joined structure would not be periodic",
-            remedy="build both slabs on one mesh",
+            remedy="build both slabs on one interface cell",
         )
 
 

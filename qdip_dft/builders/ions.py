@@ -9,9 +9,10 @@ and handedness stay exactly.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,22 +85,22 @@ class IonicCrystal:
 
     @property
     def n_atoms(self) -> int:
-        """Return the number of atoms in the cell."""
+        """Number of atoms in the cell."""
         return sum(len(ion.species) for ion in self.ions)
 
     @property
     def formal_charge(self) -> int:
-        """Return the sum of the formal charges in e."""
+        """Sum of the formal charges in e."""
         return sum(ion.charge for ion in self.ions)
 
     @property
     def charges(self) -> Array:
-        """Return the formal charge of each ion in e."""
+        """Formal charge of each ion in e."""
         return np.array([ion.charge for ion in self.ions], dtype=float)
 
     @property
     def centres_ang(self) -> Array:
-        """Return the Cartesian centres, shape (n_ions, 3), in Å."""
+        """Cartesian centres, shape (n_ions, 3), in Å."""
         return np.asarray(self.frac_centres @ self.lattice_ang)
 
     def count(self, label: str) -> int:
@@ -209,6 +210,14 @@ def _sites_of_ions(owners: Sequence[int]) -> list[tuple[int, ...]]:
     for site, owner in enumerate(owners):
         sites.setdefault(owner, []).append(site)
     return [tuple(sites[owner]) for owner in sorted(sites)]
+
+
+def name_composition(labels: Sequence[str], *, anions: Container[str]) -> str:
+    """Return ions per smallest whole unit, cations first, such as ``PbI2``."""
+    counts = Counter(labels)
+    divisor = gcd(*counts.values())
+    ordered = sorted(counts, key=lambda label: (label in anions, label))
+    return "".join(label + (str(counts[label] // divisor) if counts[label] > divisor else "") for label in ordered)
 
 
 def name_ions(structure: StructureRecord) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from qdip_dft.builders.ions import Array, IonicCrystal
 from qdip_dft.builders.minimum_cut import BondNetwork
 from qdip_dft.builders.orientation import plane_spacing_ang
 from qdip_dft.model.snapping import TOLERANCE, ceil_whole, first_least, wrap
+from qdip_dft.model.symmetry import find_operations
 
 LAYER_GAP_ANG = 0.7
 """Chemical layers are further apart in height; tilted octahedra and off-centre cations corrugate them less."""
@@ -134,13 +135,11 @@ def survey_plane(oriented: IonicCrystal) -> LatticePlane:
 
 def find_turn_overs(oriented: IonicCrystal) -> tuple[TurnOver, ...]:
     """Return the operations of the crystal that turn the plane over, of all atoms, hydrogens included."""
-    import spglib
-
     record = oriented.to_record()
     elements = sorted(set(record.species))
-    cell = (record.lattice_ang, record.frac_coords, [elements.index(symbol) for symbol in record.species])
-    found = spglib.get_symmetry(cell, symprec=SYMMETRY_TOLERANCE_ANG)
-    operations = [] if found is None else zip(found["rotations"], found["translations"], strict=True)
+    kinds = [elements.index(symbol) for symbol in record.species]
+    found = find_operations(record.lattice_ang, record.frac_coords, kinds, tolerance_ang=SYMMETRY_TOLERANCE_ANG)
+    operations = [] if found is None else zip(found.rotations, found.translations, strict=True)
     turns = (_map_ions(oriented, rotation, shift) for rotation, shift in operations if tuple(rotation[2]) == (0, 0, -1))
     return tuple(turn for turn in turns if turn is not None)
 

@@ -69,18 +69,18 @@ class LayeredCell:
 
     @property
     def edge_ang(self) -> float:
-        """Return the edge of the square sheet in Å."""
+        """Edge of the square sheet in Å."""
         return 2.0 * self.bond_ang
 
     @property
     def lattice_ang(self) -> Array:
-        """Return the lattice, rows in Å; the third vector carries the shift of the next slab."""
+        """Lattice, rows in Å; the third vector carries the shift of the next slab."""
         edge, period = self.edge_ang, (self.n_sheets - 1) * self.edge_ang + self.gap_ang
         return np.array([[edge, 0.0, 0.0], [0.0, edge, 0.0], [edge / 2.0, edge / 2.0, period]])
 
     @property
     def ions(self) -> tuple[tuple[str, tuple[float, float, float]], ...]:
-        """Return label and Cartesian position in Å of every inorganic ion, the slab centred on z = 0."""
+        """Label and Cartesian position in Å of every inorganic ion, the slab centred on z = 0."""
         edge, bond = self.edge_ang, self.bond_ang
         bottom = -0.5 * (self.n_sheets - 1) * edge
         leads = [bottom + i * edge for i in range(self.n_sheets)]

@@ -87,7 +87,7 @@ class CellMatch:
 
     @property
     def largest_strain(self) -> float:
-        """Return the largest absolute principal strain."""
+        """Largest absolute principal strain."""
         return max(map(abs, self.principal_strains))
 
     def __str__(self) -> str:

@@ -4,11 +4,11 @@ Every ion j is shifted by a whole number k_j of lattice planes.  The cost of the
 
     Σ_bonds w |n − k_j + k_i|  +  ε Σ_j |z_j + k_j − c|     with  Σ q_j k_j = Q,
 
-all heights in units of the plane spacing.  Without the last condition this is the dual of a minimum-cost flow through
-the bond network, so its linear relaxation has whole-numbered solutions as long as |z + k − c| is drawn straight between
-neighbouring whole k.  The condition on the charge is one more row: most relaxations stay whole, others are branched.
-The flow problem has one row per ion only; its shadow prices are the shifts.  All relaxations of one round are
-solved in one call.
+all heights in units of the plane spacing; a further Σ_j τ_j k_j is too small to matter except between equal cuts.
+Without the condition this is the dual of a minimum-cost flow through the bond network, so its linear relaxation has
+whole-numbered solutions as long as |z + k − c| is drawn straight between neighbouring whole k.  The condition on the
+charge is one more row: most relaxations stay whole, others are branched.  The flow problem has one row per ion only;
+its shadow prices are the shifts.  All relaxations of one round are solved in one call.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ MOST_SHIFTS = 2
 """An ion moves at most this many lattice planes from where a planar cut would put it."""
 
 WHOLE_NUMBER_TOLERANCE = 1e-6
+TIE_BREAKER = 1e-4
+"""Largest cost, in valence units, that decides between equally good cuts; a tenth of what `cleavage` calls equal and
+a thousand times what the linear solver neglects."""
+
 COST_TOLERANCE = 1e-9
 """Costs closer than this are equal."""
 
@@ -147,7 +151,18 @@ def _relaxed_cost(network: BondNetwork, aim: Aim, shifts: Array) -> float:
     below, fraction = np.floor(shifts), shifts - np.floor(shifts)
     ends = [np.abs(network.heights + k - aim.centre) for k in (below, below + 1)]
     corrugation = float(np.sum((1 - fraction) * ends[0] + fraction * ends[1]))
-    return float(network.count_crossings(shifts) @ network.costs) + aim.corrugation_weight * corrugation
+    crossings = float(network.count_crossings(shifts) @ network.costs)
+    return crossings + aim.corrugation_weight * corrugation + float(_tie_breakers(len(shifts)) @ shifts)
+
+
+def _tie_breakers(n_ions: int) -> Array:
+    """Return what a lattice plane more of each ion costs so that equally good cuts have different costs.
+
+    Symmetry makes cuts equal that move one ion or its image; which of them the solver meets first depends on the last
+    bits of the bond lengths.  Multiples of the golden ratio, wrapped, keep any two sums of them apart.
+    """
+    golden = 0.5 * (np.sqrt(5.0) - 1.0)
+    return np.asarray(TIE_BREAKER * (np.arange(1, n_ions + 1) * golden % 1.0))
 
 
 def _solve_relaxations(
@@ -158,7 +173,7 @@ def _solve_relaxations(
     solution = linprog(
         _flow_costs(network, aims, branches, charge_shift).ravel(),
         A_eq=_repeat_block(_flow_balance(network), len(branches)),
-        b_eq=np.repeat(weights, len(network.heights)),
+        b_eq=(np.array(weights)[:, None] - _tie_breakers(len(network.heights))).ravel(),
         bounds=_flow_bounds(network, aims, branches).reshape(-1, 2),
         method="highs-ds",
     )

@@ -132,7 +132,7 @@ def count_anions(oriented: IonicCrystal, lower: tuple[int, ...], upper: tuple[in
 
 
 def require_whole_number(per_cell: Fraction, *, n_cells: int, facet: str) -> int:
-    """Return the anions on one face of a mesh of 1 × 1 cells.
+    """Return the anions on one face of a supercell of 1 × 1 cells.
 
     Raises
     ------
@@ -143,8 +143,8 @@ def require_whole_number(per_cell: Fraction, *, n_cells: int, facet: str) -> int
     if count.denominator == 1:
         return int(count)
     raise ChargeBalanceError(
-        f"{facet} needs {per_cell} monovalent anions per 1 × 1 cell, {float(count):g} on a mesh of {n_cells}",
-        limit=f"the mesh must hold a multiple of {per_cell.denominator} surface cells of the dot",
+        f"{facet} needs {per_cell} monovalent anions per 1 × 1 cell, {float(count):g} on {n_cells} cells",
+        limit=f"the interface cell must hold a multiple of {per_cell.denominator} surface cells of the dot",
         why="with whole anions the slab would stay charged or keep a field",
         remedy="take another common cell: raise matching.max_area_ang2 or matching.max_strain",
     )
@@ -168,7 +168,7 @@ def place_anions(
     sites
         Shape (n, 3): where the crystal's own anions would continue, in Å; filled first.
     vectors
-        Shape (2, 2): the mesh, rows in Å.
+        Shape (2, 2): the interface cell, rows in Å.
     label
         The anion.
     n_anions
@@ -198,7 +198,7 @@ def place_anions(
 
 
 def spread_evenly(points: Array, vectors: Array, *, count: int) -> list[int]:
-    """Return which points to fill so that the filled ones lie far apart on a periodic mesh, in ascending order.
+    """Return which points to fill so that the filled ones lie far apart in a periodic cell, in ascending order.
 
     Each next point is the one furthest from those chosen; then single points are exchanged while Σ 1/r² falls.
 
@@ -207,7 +207,7 @@ def spread_evenly(points: Array, vectors: Array, *, count: int) -> list[int]:
     points
         Shape (n, 2 or 3) in Å; heights do not count.
     vectors
-        Shape (2, 2): the mesh, rows in Å.
+        Shape (2, 2): the interface cell, rows in Å.
     count
         How many are filled.
     """
@@ -234,12 +234,12 @@ def _exchange(chosen: list[int], repulsion: Array) -> list[int] | None:
 
 
 def _lateral_distances(first: Array, second: Array, vectors: Array) -> Array:
-    """Return the shortest in-plane distances between points over the periodic images of a mesh."""
+    """Return the shortest in-plane distances between points over the periodic images of an interface cell."""
     return np.asarray(_image_distances(first, second, vectors).min(axis=-1))
 
 
 def _image_distances(first: Array, second: Array, vectors: Array) -> Array:
-    """Return in-plane distances to the nearby images of a mesh that need not be reduced, shape (n, m, 49)."""
+    """Return in-plane distances to the images around a cell that need not be reduced, shape (n, m, 49)."""
     steps = np.array(list(product(range(-3, 4), repeat=2))) @ vectors
     difference = (first[:, None, :2] - second[None, :, :2]) @ np.linalg.inv(vectors)
     difference = (difference - np.rint(difference)) @ vectors

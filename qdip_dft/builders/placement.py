@@ -38,15 +38,15 @@ class Placing:
 
     Parameters
     ----------
-    suffix
-        What its label ends with.
+    name
+        What tells it apart in labels; empty if it is alone.
     shift
         In-plane displacement in units of the film's 1 × 1 cell.
     rank
         Rank of its place in a screening, counted from 1; 0: as given.
     """
 
-    suffix: str
+    name: str
     shift: tuple[float, float]
     rank: int
 
@@ -65,11 +65,11 @@ def list_placings(film: FilmSpec, cell: CommonCell, *, area_ang2: float) -> tupl
     """
     if film.registry_shifts is not None:
         is_alone = len(film.registry_shifts) == 1
-        return tuple(Placing("" if is_alone else f" shift {x:g},{y:g}", (x, y), 0) for x, y in film.registry_shifts)
+        return tuple(Placing("" if is_alone else f"shift {x:g},{y:g}", (x, y), 0) for x, y in film.registry_shifts)
     if displacement_area_ang2(cell, area_ang2=area_ang2) <= ONE_REGISTRY_IS_ENOUGH_ANG2:
         return (Placing("", (0.0, 0.0), 0),)
     ranks = range(1, film.registry.n_kept + 1)
-    return tuple(Placing(f" place {rank}" if len(ranks) > 1 else "", (0.0, 0.0), rank) for rank in ranks)
+    return tuple(Placing(f"place {rank}" if len(ranks) > 1 else "", (0.0, 0.0), rank) for rank in ranks)
 
 
 def displacement_area_ang2(cell: CommonCell, *, area_ang2: float) -> float:
@@ -88,7 +88,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """Return the place in words, unique within a screening."""
+        """Place in words, unique within a screening."""
         x, y = self.displacement.fractions
         return f"{self.variant.turn.name} at {x:.4f}, {y:.4f}"
 
@@ -101,7 +101,7 @@ def list_places(
     Parameters
     ----------
     dot, film
-        Slabs in vacuum on one mesh.
+        Slabs in vacuum on one interface cell.
     turns
         Orientations to try, the preferred of equal ones first.
     spacing_ang
@@ -172,7 +172,8 @@ def find_point(candidate: Candidate, screening: RegistryScan) -> ScannedRegistry
 
 def _too_few_places(candidate: Candidate, screening: RegistryScan) -> InterfaceError:
     return InterfaceError(
-        f"{candidate.screening} has {len(screening.best)} distinct best places, {candidate.label} would be another",
+        f"the registry scan of {candidate.title.interface} has {len(screening.best)} distinct best places, "
+        f"{candidate.label} would be another",
         limit=f"places of one orientation are distinct when they are {ONE_BASIN_ANG} Å apart",
         why="closer ones relax into the same interface",
         remedy="lower film.registry.n_kept, or set a finer film.registry.grid_spacing_ang",

@@ -32,6 +32,7 @@ from qdip_dft.errors import StructureError
 from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2
 from qdip_dft.model.snapping import TOLERANCE, ceil_whole, nearest_whole, wrap
+from qdip_dft.model.symmetry import find_operations
 
 Integers = NDArray[np.int64]
 GridSize = tuple[int, int]
@@ -58,18 +59,18 @@ MOST_GAP_SAMPLES = 8
 """Energies after which the search for a gap is given up."""
 
 
-def displacement_lattice(film_matrix: IntegerMatrix2, dot_matrix: IntegerMatrix2, mesh_2d: Array) -> Array:
+def displacement_lattice(film_matrix: IntegerMatrix2, dot_matrix: IntegerMatrix2, cell_2d: Array) -> Array:
     """Return the cell of distinct displacements of a film against a dot, two rows in Å, reduced and right-handed.
 
     Parameters
     ----------
     film_matrix, dot_matrix
         The interface cell in 1 × 1 cells of film and dot, integer rows.
-    mesh_2d
+    cell_2d
         The interface cell, two rows in Å; both 1 × 1 lattices are strained onto it.
     """
     basis, denominator = _common_span(film_matrix, dot_matrix)
-    return _reduce_right_handed(basis @ mesh_2d / denominator)
+    return _reduce_right_handed(basis @ cell_2d / denominator)
 
 
 def coincidence_index(film_matrix: IntegerMatrix2, dot_matrix: IntegerMatrix2) -> int:
@@ -135,7 +136,7 @@ class PlaneOperations:
 
     @property
     def pure_translations(self) -> Array:
-        """Return the translations by which the slab repeats within its cell."""
+        """Translations by which the slab repeats within its cell."""
         is_identity = (self.rotations == np.eye(2)).all(axis=(1, 2))
         return np.asarray(self.translations[is_identity])
 
@@ -162,15 +163,14 @@ def find_plane_operations(slab: IonicCrystal, *, tolerance_ang: float = SYMMETRY
     StructureError
         If spglib finds no symmetry, not even the identity.
     """
-    import spglib
     from ase.data import atomic_numbers
 
     record = slab.to_record()
     numbers = [atomic_numbers[symbol] for symbol in record.species]
-    found = spglib.get_symmetry((record.lattice_ang, record.frac_coords, numbers), symprec=tolerance_ang)
+    found = find_operations(record.lattice_ang, record.frac_coords, numbers, tolerance_ang=tolerance_ang)
     if found is None:
         raise _no_symmetry(tolerance_ang)
-    return _keep_upright(found["rotations"], found["translations"])
+    return _keep_upright(found.rotations, found.translations)
 
 
 def _keep_upright(rotations: Integers, translations: Array) -> PlaneOperations:
@@ -178,7 +178,7 @@ def _keep_upright(rotations: Integers, translations: Array) -> PlaneOperations:
     is_upright = (rotations[:, 2] == (0, 0, 1)).all(axis=1) & (rotations[:, :2, 2] == 0).all(axis=1)
     rise = translations[:, 2] - nearest_whole(translations[:, 2])
     is_kept = is_upright & (abs(rise) < FRACTION_TOLERANCE)
-    return PlaneOperations(rotations[is_kept][:, :2, :2].astype(np.int64), translations[is_kept][:, :2])
+    return PlaneOperations(rotations[is_kept][:, :2, :2], translations[is_kept][:, :2])
 
 
 def _no_symmetry(tolerance_ang: float) -> StructureError:
@@ -208,7 +208,7 @@ class DisplacementCell:
 
     @property
     def area_ang2(self) -> float:
-        """Return the area of the cell in Å²."""
+        """Area of the cell in Å²."""
         return float(np.linalg.det(self.vectors_ang))
 
 
@@ -228,9 +228,9 @@ def find_displacement_cell(
         How far atoms may be off a symmetric place in Å.
     """
     of_dot, of_film = (find_plane_operations(slab, tolerance_ang=tolerance_ang) for slab in (dot, film))
-    mesh = dot.lattice_ang[:2, :2]
-    vectors = _reduce_right_handed(_common_translations(of_dot, of_film) @ mesh)
-    to_cell = np.linalg.inv(vectors @ np.linalg.inv(mesh))  # rows: mesh coordinates @ to_cell = cell coordinates
+    in_plane = dot.lattice_ang[:2, :2]
+    vectors = _reduce_right_handed(_common_translations(of_dot, of_film) @ in_plane)
+    to_cell = np.linalg.inv(vectors @ np.linalg.inv(in_plane))  # fractions of the interface cell to those of this one
     rotations, shifts = [], []
     for rotation in np.unique(of_dot.rotations, axis=0):
         in_dot, in_film = of_dot.first_with(rotation), of_film.first_with(rotation)
@@ -242,7 +242,7 @@ def find_displacement_cell(
 
 
 def _common_translations(of_dot: PlaneOperations, of_film: PlaneOperations) -> Array:
-    """Return a basis of the lattice that the translations of both slabs generate, in units of the mesh.
+    """Return a basis of the lattice that the translations of both slabs generate, in units of the interface cell.
 
     A slab with n translations in its cell repeats by n-ths of the cell's vectors.
     """
@@ -353,7 +353,7 @@ def join_at_gap(
     Parameters
     ----------
     dot, film
-        Slabs on one mesh.
+        Slabs on one interface cell.
     shift_ang
         In-plane displacement of the film in Å.
     gap_offset_ang

@@ -21,7 +21,7 @@ IntegerMatrix = tuple[tuple[int, int], tuple[int, int]]
 
 
 class CommonCell(Protocol):
-    """Whatever says which supercells of film and dot share a mesh: a `CellMatch` or a candidate."""
+    """Whatever says which supercells of film and dot share an interface cell: a `CellMatch` or a candidate."""
 
     @property
     def film_matrix(self) -> IntegerMatrix:
@@ -41,8 +41,8 @@ class InterfaceCell:
     vectors_2d
         The cell, two rows in Å, right-handed, the first along x.
     film_deformation, dot_deformation
-        The 2×2 deformations F, rotation included, that carry each unstrained supercell (rows) onto the mesh:
-        ``mesh = supercell @ F.T``.
+        The 2×2 deformations F, rotation included, that carry each unstrained supercell (rows) onto the interface cell:
+        ``cell = supercell @ F.T``.
     film_principal_strains, dot_principal_strains
         Principal strains of each, ascending, as fractions.
     area_ang2
@@ -103,7 +103,7 @@ def interface_cell(film_2d: Array, dot_2d: Array, match: CommonCell, partition: 
     """Return the common cell of film and dot for a strain partition w.
 
     The film's supercell is turned by the rotation of the polar decomposition, which leaves a pure stretch between the
-    two; the mesh is then (1 − w)·dot + w·film.  The film's principal strains are (1 − w) ε, and the dot's are
+    two; the interface cell is then (1 − w)·dot + w·film.  The film's principal strains are (1 − w) ε, and the dot's are
     w (1/(1 + ε) − 1).  The lattices may differ from those of the search (after a relaxation), as long as they are given
     in the same basis (`SurfaceLattice.on_lattice`).
 
@@ -125,15 +125,15 @@ def interface_cell(film_2d: Array, dot_2d: Array, match: CommonCell, partition: 
     film = np.array(match.film_matrix, dtype=float) @ film_2d
     dot = np.array(match.dot_matrix, dtype=float) @ dot_2d
     rotation, _ = split_rotation(_deformation(film, dot))
-    mesh = _turn_to_x((1.0 - partition) * dot + partition * film @ rotation.T)
-    film_deformation, dot_deformation = _deformation(film, mesh), _deformation(dot, mesh)
+    common = _turn_to_x((1.0 - partition) * dot + partition * film @ rotation.T)
+    film_deformation, dot_deformation = _deformation(film, common), _deformation(dot, common)
     return InterfaceCell(
-        vectors_2d=mesh,
+        vectors_2d=common,
         film_deformation=film_deformation,
         dot_deformation=dot_deformation,
         film_principal_strains=principal_strains(film_deformation),
         dot_principal_strains=principal_strains(dot_deformation),
-        area_ang2=float(np.linalg.det(mesh)),
+        area_ang2=float(np.linalg.det(common)),
     )
 
 

@@ -92,23 +92,23 @@ class TerminationPair:
 
     @property
     def name(self) -> str:
-        """Return both layers, bottom first, such as ``FAI|FAI``, and how they were completed."""
+        """Both layers, bottom first, such as ``FAI|FAI``, and how they were completed."""
         pair = f"{self.bottom}|{self.top}"
         return pair if self.completion is None else f"{pair} ({self.n_completing} {self.completion})"
 
     @property
     def is_symmetric(self) -> bool:
-        """Return whether both faces are the same."""
+        """Whether both faces are the same."""
         return self.symmetry is not None
 
     @property
     def is_stoichiometric(self) -> bool:
-        """Return whether the film holds whole formula units only."""
+        """Whether the film holds whole formula units only."""
         return not self.excess
 
     @property
     def excess_in_words(self) -> str:
-        """Return the excess per 1 × 1 cell, such as ``+1 FAI``; ``none`` for a stoichiometric film."""
+        """Excess per 1 × 1 cell, such as ``+1 FAI``; ``none`` for a stoichiometric film."""
         return describe_excess(self.excess)
 
 

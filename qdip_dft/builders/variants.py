@@ -1,11 +1,11 @@
-"""Other orientations of a film on the same mesh: turned about the normal, or laid upside down.
+"""Other orientations of a film on the same interface cell: turned about the normal, or laid upside down.
 
-Every proper rotation of space that maps the mesh onto itself lays the film, with its strain, on the mesh again.  In the
-plane such a rotation acts as an integer matrix S that keeps the mesh's metric: det S = 1 turns the film about the
-normal; for det S = −1 the rotation is a half turn about the mesh's mirror line, which brings the film's top down.
+Every proper rotation of space that maps the interface cell onto itself lays the film, with its strain, on it again.  In
+the plane such a rotation acts as an integer matrix S that keeps the cell's metric: det S = 1 turns the film about the
+normal; for det S = −1 the rotation is a half turn about the cell's mirror line, which brings the film's top down.
 Nothing is ever mirrored, so molecules and chiral films keep their handedness.
 
-The 180° turn keeps every mesh.  An oblique mesh has no mirror line, and the flipped film does not fit it; such a film
+The 180° turn keeps every cell.  An oblique cell has no mirror line, and the flipped film does not fit it; such a film
 is the opposite face (-h-k-l) and has its own common cells.
 """
 
@@ -24,7 +24,7 @@ from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from qdip_dft.model.snapping import nearest_whole
 
 METRIC_TOLERANCE = 1e-4
-"""Largest change of a metric component, as a fraction, of a rotation that keeps a mesh."""
+"""Largest change of a metric component, as a fraction, of a rotation that keeps an interface cell."""
 
 HALF_TURN = FilmTurn(matrix=((-1, 0), (0, -1)))
 """The film turned by 180° about the normal."""
@@ -39,42 +39,42 @@ class FilmVariant:
     turn
         How it was turned.
     film
-        The turned film on the same mesh.
+        The turned film on the same interface cell.
     """
 
     turn: FilmTurn
     film: IonicCrystal
 
 
-def list_turns(mesh_2d: Array) -> tuple[FilmTurn, ...]:
-    """Return all proper rotations that keep a mesh: as cut first, then turned about the normal, then flipped.
+def list_turns(cell_2d: Array) -> tuple[FilmTurn, ...]:
+    """Return all proper rotations that keep an interface cell: as cut, then turned about the normal, then flipped.
 
     Parameters
     ----------
-    mesh_2d
-        The mesh, two rows in Å.
+    cell_2d
+        The interface cell, two rows in Å.
     """
-    matrices = _metric_symmetries(np.asarray(mesh_2d, dtype=float))
+    matrices = _metric_symmetries(np.asarray(cell_2d, dtype=float))
     turns = [FilmTurn(matrix=((int(m[0, 0]), int(m[0, 1])), (int(m[1, 0]), int(m[1, 1])))) for m in matrices]
     return tuple(sorted(turns, key=lambda turn: (turn.is_flipped, turn not in (AS_CUT, HALF_TURN), turn != AS_CUT)))
 
 
-def list_half_turns(mesh_2d: Array) -> tuple[FilmTurn, ...]:
+def list_half_turns(cell_2d: Array) -> tuple[FilmTurn, ...]:
     """Return the orientations that every study should try: as cut, turned by 180°, flipped, and flipped and turned.
 
-    On a square or hexagonal mesh `list_turns` adds turns by 90° or 60° to them.
+    On a square or hexagonal cell `list_turns` adds turns by 90° or 60° to them.
     """
-    flipped = next((turn for turn in list_turns(mesh_2d) if turn.is_flipped), None)
+    flipped = next((turn for turn in list_turns(cell_2d) if turn.is_flipped), None)
     if flipped is None:
         return AS_CUT, HALF_TURN
     (a, b), (c, d) = flipped.matrix
     return AS_CUT, HALF_TURN, flipped, FilmTurn(matrix=((-a, -b), (-c, -d)))
 
 
-def _metric_symmetries(mesh: Array) -> list[Integers]:
+def _metric_symmetries(cell: Array) -> list[Integers]:
     """Return the integer matrices S with Sᵀ G S = G; in a reduced basis their entries are -1, 0 and 1."""
-    change = _reducing_change(mesh)
-    reduced = change @ mesh
+    change = _reducing_change(cell)
+    reduced = change @ cell
     metric = reduced @ reduced.T
     scale = np.sqrt(np.outer(np.diag(metric), np.diag(metric)))
     found = []
@@ -85,11 +85,11 @@ def _metric_symmetries(mesh: Array) -> list[Integers]:
     return found
 
 
-def _reducing_change(mesh: Array) -> Integers:
-    """Return the unimodular U for which U · mesh is Gauss-reduced."""
+def _reducing_change(cell: Array) -> Integers:
+    """Return the unimodular U for which U · cell is Gauss-reduced."""
     change = np.eye(2, dtype=np.int64)
     while True:
-        short, long = change @ mesh
+        short, long = change @ cell
         if long @ long < (short @ short) * (1 - METRIC_TOLERANCE):
             change = change[::-1]
             continue
@@ -100,7 +100,7 @@ def _reducing_change(mesh: Array) -> Integers:
 
 
 def turn_film(film: IonicCrystal, turn: FilmTurn) -> IonicCrystal:
-    """Return the film after a proper rotation, on the same mesh, its lowest atom at z = 0.
+    """Return the film after a proper rotation, on the same interface cell, its lowest atom at z = 0.
 
     Ions keep their order, their site numbers and their rigid shape.
 
@@ -114,7 +114,7 @@ def turn_film(film: IonicCrystal, turn: FilmTurn) -> IonicCrystal:
     Raises
     ------
     InterfaceError
-        If the rotation does not keep the film's mesh.
+        If the rotation does not keep the film's interface cell.
     """
     matrix = np.array(turn.matrix)
     rotation = _rotation_of(matrix, film.lattice_ang[:2, :2])
@@ -126,14 +126,14 @@ def turn_film(film: IonicCrystal, turn: FilmTurn) -> IonicCrystal:
     return in_vacuum(turned, float(film.lattice_ang[2, 2] - (heights.max() - heights.min())))
 
 
-def _rotation_of(matrix: Integers, mesh: Array) -> Array:
-    """Return the proper 3 × 3 rotation that acts on fractional coordinates of the mesh as an integer matrix."""
-    in_plane = mesh.T @ matrix @ np.linalg.inv(mesh.T)
+def _rotation_of(matrix: Integers, cell: Array) -> Array:
+    """Return the proper 3 × 3 rotation that acts on fractions of the interface cell as an integer matrix."""
+    in_plane = cell.T @ matrix @ np.linalg.inv(cell.T)
     left, stretches, right = np.linalg.svd(in_plane)
     if np.any(abs(stretches - 1.0) > 2 * METRIC_TOLERANCE):
         raise InterfaceError(
-            f"the turn {matrix.tolist()} stretches the mesh by {100 * float(abs(stretches - 1).max()):.2g} %",
-            limit="a turn must map the mesh onto itself",
+            f"the turn {matrix.tolist()} stretches the interface cell by {100 * float(abs(stretches - 1).max()):.2g} %",
+            limit="a turn must map the interface cell onto itself",
             why="the film would carry another strain",
             remedy="flip the film by cutting its opposite face (-h-k-l), which has its own common cells",
         )
@@ -159,7 +159,7 @@ def list_film_variants(
     Parameters
     ----------
     dot, film
-        Slabs in vacuum on one mesh.
+        Slabs in vacuum on one interface cell.
     turns
         Orientations to try, the preferred of equal ones first.
     tolerance_ang
@@ -178,16 +178,16 @@ def list_film_variants(
 def _is_carried(first: IonicCrystal, second: IonicCrystal, operation: Integers, *, tolerance_ang: float) -> bool:
     """Return whether an in-plane operation and some displacement carry the atoms of one film onto the other's."""
     species = np.array([symbol for ion in first.ions for symbol in ion.species])
-    mesh = first.lattice_ang[:2, :2]
+    cell = first.lattice_ang[:2, :2]
     start, end = (atom_positions(film) for film in (first, second))
-    start[:, :2] = start[:, :2] @ np.linalg.inv(mesh) @ operation.T @ mesh
+    start[:, :2] = start[:, :2] @ np.linalg.inv(cell) @ operation.T @ cell
     order, target = (np.lexsort((positions[:, 2].round(6), species)) for positions in (start, end))
     if not np.allclose(start[order, 2], end[target, 2], atol=tolerance_ang):
         return False
     rarest = min(sorted(set(species.tolist())), key=lambda symbol: int((species == symbol).sum()))
     (members,) = np.nonzero(species == rarest)
     return any(
-        _is_covered(start + _in_plane(end[member] - start[members[0]]), end, species, mesh, tolerance_ang)
+        _is_covered(start + _in_plane(end[member] - start[members[0]]), end, species, cell, tolerance_ang)
         for member in members
         if abs(end[member, 2] - start[members[0], 2]) <= tolerance_ang
     )
@@ -197,10 +197,10 @@ def _in_plane(vector: Array) -> Array:
     return np.array([vector[0], vector[1], 0.0])
 
 
-def _is_covered(first: Array, second: Array, species: np.ndarray, mesh: Array, tolerance_ang: float) -> bool:
-    """Return whether each atom of the first set lies on an equal one of the second, up to mesh vectors."""
+def _is_covered(first: Array, second: Array, species: np.ndarray, cell: Array, tolerance_ang: float) -> bool:
+    """Return whether each atom of the first set lies on an equal one of the second, up to vectors of the cell."""
     difference = second[None, :, :] - first[:, None, :]
-    fractions = difference[:, :, :2] @ np.linalg.inv(mesh)
-    difference[:, :, :2] = (fractions - np.round(fractions)) @ mesh
+    fractions = difference[:, :, :2] @ np.linalg.inv(cell)
+    difference[:, :, :2] = (fractions - np.round(fractions)) @ cell
     is_on = np.linalg.norm(difference, axis=2) <= 2 * tolerance_ang
     return bool(np.all((is_on & (species[:, None] == species[None, :])).any(axis=1)))

@@ -24,12 +24,12 @@ from qdip_dft.by_hand.readers import NAMES, find_code, read_run
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.errors import EngineError, QdipError, ResultsError
 from qdip_dft.flows.prerelaxation import find_objection
-from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.steps import Part, Stage, Step, StudySteps
+from qdip_dft.flows.resolution import LookUp, Resolution
+from qdip_dft.flows.steps import Part, Stage, Step, StepId, StudySteps
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.keys import POSITION_ROUNDING_ANG
 from qdip_dft.model.stored import StoredRecord
-from qdip_dft.planning.plan import LookUp, StudyPlan
+from qdip_dft.planning.plan import StudyPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,7 @@ def read_finished_folders(
     first = plan.resolve(look_up)
     if not list(_waiting_steps(plan, first)):
         raise _nothing_waits(plan)
-    if declared is not None and declared not in first.tasks:
-        raise _unknown_step(declared, first)
+    step = None if declared is None else _find_step(declared, first)
     runs = {folder: _read(folder) for folder in find_finished_folders(root)}
     found: dict[Path, ImportedFolder] = {}
     resolution, n_taken = first, -1
@@ -95,7 +94,7 @@ def read_finished_folders(
         n_taken = len(taken)
         for folder, run in runs.items():
             if folder not in found or found[folder].objection is not None:
-                found[folder] = _judge(plan, resolution, folder, run, declared)
+                found[folder] = _judge(plan, resolution, folder, run, step)
         taken |= {record.key: record for record in list_records(tuple(found.values()))}
         resolution = plan.resolve(known)
     return tuple(found.values())
@@ -171,15 +170,15 @@ def list_records(found: tuple[ImportedFolder, ...]) -> Iterator[CalculationRecor
             yield each.record
 
 
-def _waiting_steps(plan: StudyPlan, resolution: Resolution) -> Iterator[str]:
+def _waiting_steps(plan: StudyPlan, resolution: Resolution) -> Iterator[StepId]:
     """Yield the steps of density-functional codes whose structure is known and whose energy is not."""
-    for name in resolution.tasks:
-        if isinstance(plan.engines.of(resolution.steps[name]), DftEngine) and resolution.usable(name) is None:
-            yield name
+    for step in resolution.tasks:
+        if isinstance(plan.engines.of(resolution.steps[step]), DftEngine) and resolution.usable(step) is None:
+            yield step
 
 
 def _judge(
-    plan: StudyPlan, resolution: Resolution, folder: Path, run: FinishedRun | str, declared: str | None
+    plan: StudyPlan, resolution: Resolution, folder: Path, run: FinishedRun | str, declared: StepId | None
 ) -> ImportedFolder:
     if isinstance(run, str):
         return ImportedFolder(folder, None, None, run)
@@ -189,81 +188,82 @@ def _judge(
         return ImportedFolder(folder, None, None, f"{error.what}: {error.limit}")
 
 
-def _judge_run(plan: StudyPlan, resolution: Resolution, run: FinishedRun, declared: str | None) -> ImportedFolder:
+def _judge_run(plan: StudyPlan, resolution: Resolution, run: FinishedRun, declared: StepId | None) -> ImportedFolder:
     answers = _find_answers(plan, resolution, run, declared)
     if isinstance(answers, str):
         return ImportedFolder(run.folder, None, None, answers)
     objection = ""
-    for name, answer in answers.items():
-        differences = answer.find_differences()
+    for step, answer in answers.items():
+        differences, name = answer.find_differences(), resolution.label(step)
         if differences:
             objection = objection or f"it is not at the level of theory of {name!r}: {'; '.join(differences)}"
-        elif resolution.usable(name) is not None:
+        elif resolution.usable(step) is not None:
             return ImportedFolder(run.folder, name, None, None)
         else:
-            return _take(plan, resolution, name, answer)
+            return _take(plan, resolution, step, answer)
     return ImportedFolder(run.folder, None, None, objection)
 
 
 def _find_answers(
-    plan: StudyPlan, resolution: Resolution, run: FinishedRun, declared: str | None
-) -> dict[str, Answer] | str:
+    plan: StudyPlan, resolution: Resolution, run: FinishedRun, declared: StepId | None
+) -> dict[StepId, Answer] | str:
     """Return the steps whose question has these atoms, those that still wait first; or why there is none."""
     engines = _find_engines(plan, resolution, run)
     kind = "relaxation" if run.is_relaxation else "static calculation"
     if run.engine not in {engine.name for engine in engines.values()}:
         asked = ", ".join(sorted({NAMES[engine.name] for engine in engines.values()})) or "no other code"
         return f"it is a {kind} of {NAMES[run.engine]}; the study has those of {asked}"
-    found: dict[str, Answer] = {}
+    found: dict[StepId, Answer] = {}
     objections: list[tuple[bool, str]] = []
-    for name, engine in engines.items():
-        if engine.name != run.engine or declared not in (None, name):
+    for step, engine in engines.items():
+        name = resolution.label(step)
+        if engine.name != run.engine or declared not in (None, step):
             continue
-        task = resolution.tasks[name]
-        tolerance_ang = LARGEST_START_OFFSET_ANG if name == declared else POSITION_ROUNDING_ANG
+        task = resolution.tasks[step]
+        tolerance_ang = LARGEST_START_OFFSET_ANG if step == declared else POSITION_ROUNDING_ANG
         match = match_sites(task.structure, run.start, tolerance_ang=tolerance_ang)
         if isinstance(match, SiteMatch):
-            found[name] = Answer(run, task, engine, match)
+            found[step] = Answer(run, task, engine, match)
         else:
             is_other = describe_composition(task.structure.species, run.start.species) is not None
             objections.append((is_other, f"{name!r}: {match}"))
     if found:
         return dict(sorted(found.items(), key=lambda item: resolution.usable(item[0]) is not None))
-    nearest = min(objections, default=(True, f"{declared!r}, which is none"), key=lambda each: each[0])[1]
+    nearest = min(objections, default=(True, "the one that was named, which is none"), key=lambda each: each[0])[1]
     return f"its structure is that of no {kind} of the study; nearest is {nearest}"
 
 
-def _find_engines(plan: StudyPlan, resolution: Resolution, run: FinishedRun) -> dict[str, DftEngine]:
+def _find_engines(plan: StudyPlan, resolution: Resolution, run: FinishedRun) -> dict[StepId, DftEngine]:
     """Return the engine of every step of the kind of a finished calculation, static or not, that a code calculates."""
     found = {}
-    for name, task in resolution.tasks.items():
-        engine = plan.engines.of(resolution.steps[name])
+    for step, task in resolution.tasks.items():
+        engine = plan.engines.of(resolution.steps[step])
         if isinstance(engine, DftEngine) and (task.freedom is not Freedom.NONE) == run.is_relaxation:
-            found[name] = engine
+            found[step] = engine
     return found
 
 
-def _take(plan: StudyPlan, resolution: Resolution, name: str, answer: Answer) -> ImportedFolder:
+def _take(plan: StudyPlan, resolution: Resolution, step: StepId, answer: Answer) -> ImportedFolder:
     """Return the record of a step whose level of theory a folder has, or what else speaks against it."""
-    folder = answer.run.folder
+    folder, name = answer.run.folder, resolution.label(step)
     objection = answer.find_objection()
     if objection is not None:
         return ImportedFolder(folder, name, None, f"it does not answer {name!r}: {objection}")
-    failed = resolution.records.get(name)
-    record = answer.make_record(resolution.keys[name], attempt=0 if failed is None else failed.attempt + 1)
-    objection = answer.find_defect(record) or _find_unsoundness(plan, resolution, name, record)
+    failed = resolution.records.get(step)
+    record = answer.make_record(resolution.keys[step], attempt=0 if failed is None else failed.attempt + 1)
+    objection = answer.find_defect(record) or _find_unsoundness(plan, resolution, step, record)
     if objection is not None:
         return ImportedFolder(folder, name, None, f"it does not answer {name!r}: {objection}")
     return ImportedFolder(folder, name, record, None)
 
 
-def _find_unsoundness(plan: StudyPlan, resolution: Resolution, name: str, record: CalculationRecord) -> str | None:
+def _find_unsoundness(plan: StudyPlan, resolution: Resolution, id_: StepId, record: CalculationRecord) -> str | None:
     """Return what the study itself would find wrong: molecules, contacts, phase, or a jump of the energy."""
-    step = resolution.steps[name]
+    step = resolution.steps[id_]
     if step.stage is Stage.STATIC:
         relaxation = resolution.records[step.parents[0]]
         return find_energy_jump(record, relaxation) if record.theory == relaxation.theory else None
-    steps = _steps_of(plan, resolution, name)
+    steps = _steps_of(plan, resolution, id_)
     return find_objection(steps, step, record, n_dot_atoms=_count_dot_atoms(step, resolution))
 
 
@@ -271,19 +271,25 @@ def _count_dot_atoms(step: Step, resolution: Resolution) -> int:
     """Return the atoms of the dot in an interface, which come first; zero elsewhere."""
     if step.part is not Part.INTERFACE:
         return 0
-    parents = [resolution.steps[name] for name in step.parents]
+    parents = [resolution.steps[parent] for parent in step.parents]
     if parents[0].stage is Stage.PRERELAXATION and parents[0].part is Part.INTERFACE:
         return _count_dot_atoms(parents[0], resolution)
     (dot,) = (each for each in parents if each.part is Part.DOT_SLAB)
-    return resolution.tasks[dot.name].structure.n_atoms
+    return resolution.tasks[dot.id].structure.n_atoms
 
 
-def _steps_of(plan: StudyPlan, resolution: Resolution, name: str) -> StudySteps:
-    """Return the list of steps that a step is in: that of the study, or of a sample around it."""
-    if any(step.name == name for step in plan.steps.steps):
-        return plan.steps
-    samples = (sample.steps for sample in plan.list_variations(resolution))
-    return next(each for each in samples if any(step.name == name for step in each.steps))
+def _steps_of(plan: StudyPlan, resolution: Resolution, id_: StepId) -> StudySteps:
+    """Return the list of steps that a step is in: that of the study, or of a variation around it."""
+    lists = (plan.steps, *(variation.steps for variation in resolution.variations))
+    return next(each for each in lists if any(step.id == id_ for step in each.steps))
+
+
+def _find_step(declared: str, resolution: Resolution) -> StepId:
+    """Return the step that a user names."""
+    found = next((step for step in resolution.tasks if resolution.label(step) == declared), None)
+    if found is None:
+        raise _unknown_step(declared, resolution)
+    return found
 
 
 def _nothing_waits(plan: StudyPlan) -> ResultsError:
@@ -298,7 +304,7 @@ def _nothing_waits(plan: StudyPlan) -> ResultsError:
 def _unknown_step(name: str, resolution: Resolution) -> ResultsError:
     return ResultsError(
         f"no step {name!r} has a known structure",
-        limit=f"known are {', '.join(map(repr, resolution.tasks))}",
+        limit=f"known are {', '.join(repr(resolution.label(step)) for step in resolution.tasks)}",
         why="the relaxation would be the answer to another question",
         remedy="write the name as `qdip inputs` writes it into README.md",
     )

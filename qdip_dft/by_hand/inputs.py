@@ -22,13 +22,12 @@ from pydantic import JsonValue
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.errors import EngineError, ResultsError
-from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.screening import registry_scan_of
-from qdip_dft.flows.steps import Step
+from qdip_dft.flows.resolution import LookUp, Resolution
+from qdip_dft.flows.steps import Step, StepId
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import Freedom, LevelOfTheory
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import LookUp, StudyPlan
+from qdip_dft.planning.plan import StudyPlan
 from qdip_dft.results.structure_export import label_structure, write_structure
 
 EXPLANATION = """Every folder holds the inputs of **one energy** at the structure in `structure.cif`. The package moves
@@ -164,7 +163,7 @@ def _require_empty(folder: Path) -> None:
 
 
 def _name_folder(number: int, step: Step) -> str:
-    words = re.sub(r"[^A-Za-z0-9.]+", "-", step.name).strip("-")
+    words = re.sub(r"[^A-Za-z0-9.]+", "-", step.label).strip("-")
     return f"{number:02d}-{words}"
 
 
@@ -173,23 +172,23 @@ def _write_step(
     step: Step,
     folder: Path,
     resolution: Resolution,
-    previews: dict[str, StructureRecord],
+    previews: dict[StepId, StructureRecord],
     *,
     is_draft: bool,
 ) -> InputFolder:
-    task = resolution.tasks.get(step.name)
-    structure = previews[step.name] if task is None else task.structure
+    task = resolution.tasks.get(step.id)
+    structure = previews[step.id] if task is None else task.structure
     engine = plan.engines.of(step)
     folder.mkdir()
-    write_structure(label_structure(structure), folder / "structure.cif", title=step.name)
+    write_structure(label_structure(structure), folder / "structure.cif", title=step.label)
     return InputFolder(
         folder=folder.name,
-        name=step.name,
+        name=step.label,
         freedom=step.freedom,
         n_atoms=structure.n_atoms,
         engine=engine.name,
-        key=resolution.keys.get(step.name),
-        is_stored=step.name in resolution.records,
+        key=resolution.keys.get(step.id),
+        is_stored=step.id in resolution.records,
         is_preview=task is None and bool(step.parents),
         waits_for=tuple(_list_missing(plan, step, resolution)),
         run_by_hand=_write_engine_files(engine, structure, step.freedom, folder, is_draft=is_draft),
@@ -199,12 +198,12 @@ def _write_step(
 
 def _list_missing(plan: StudyPlan, step: Step, resolution: Resolution) -> Iterator[str]:
     """Yield what has to be calculated before the structure of a step is known."""
-    if step.name in resolution.tasks:
+    if step.id in resolution.tasks:
         return
-    yield from (parent for parent in step.parents if resolution.usable(parent) is None)
-    screening = registry_scan_of(plan.steps, step)
-    if screening is not None and screening.name not in resolution.registry_scans:
-        yield screening.name
+    labels = {each.id: each.label for each in plan.steps.steps}
+    yield from (labels[parent] for parent in step.parents if resolution.usable(parent) is None)
+    if step.scan is not None and step.scan not in resolution.registry_scans:
+        yield plan.steps.scans[step.scan].label
 
 
 def _write_engine_files(

@@ -179,7 +179,7 @@ def _as_json(ladder: Ladder) -> dict[str, Any]:
 def _write_study(path: Path, study: StudySpec, what: Quantity, ladders: list[Ladder]) -> None:
     """Write the study with the converged values; the result of it has an id of its own."""
     from qdip_dft.execution.convergence import set_value
-    from qdip_dft.planning.plan import write_study
+    from qdip_dft.planning.study_files import write_study
     from qdip_dft.results.writing import open_whole
 
     for ladder in ladders:

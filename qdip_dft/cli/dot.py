@@ -55,7 +55,7 @@ def dot(
 
 def _load_ions(name: str) -> IonicCrystal:
     from qdip_dft.builders.ions import view_ions
-    from qdip_dft.planning.plan import load_crystal_record
+    from qdip_dft.planning.study_files import load_crystal_record
 
     crystal = load_crystal_record(name)
     return view_ions(crystal.structure, crystal.formal_charges)
@@ -80,9 +80,9 @@ def _note_dot(built: FiniteDot) -> str:
 def _show_dot(built: FiniteDot) -> Exhibit:
     from qdip_dft.results.structure_export import label_crystal
 
-    labelled = label_crystal(built.in_vacuum(VACUUM_ANG), ion_parts=built.parts)
-    notes = (f"{labelled.record.n_atoms} atoms, {_note_dot(built)}",)
-    return Exhibit(labelled, title=f"{built.name} dot", notes=notes, facts=_describe_dot(built))
+    structure = label_crystal(built.in_vacuum(VACUUM_ANG), ion_parts=built.parts)
+    notes = (f"{structure.n_atoms} atoms, {_note_dot(built)}",)
+    return Exhibit(structure, title=f"{built.name} dot", notes=notes, facts=_describe_dot(built))
 
 
 def _show_embedded(built: FiniteDot, host: str, host_thickness: float, clearance: float) -> Exhibit:

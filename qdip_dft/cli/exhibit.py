@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qdip_dft.analysis.strain_map import OctahedronStrain
-    from qdip_dft.results.structure_export import LabelledStructure
+    from qdip_dft.model.structure import StructureRecord
 
 HOST_PART = "host"
 """A structure with this part is a dot inside a host, of which a slice is drawn."""
@@ -44,7 +44,7 @@ class Exhibit:
 
     Parameters
     ----------
-    labelled
+    structure
         The structure with its parts.
     title
         What it is.
@@ -54,13 +54,16 @@ class Exhibit:
         What is written beside the brackets of the picture, by part.
     facts
         What the description says beside atoms, cell and layers.
+    faces
+        Layers that the film was cut at, the lower one first; None: not known.
     """
 
-    labelled: LabelledStructure
+    structure: StructureRecord
     title: str
     notes: tuple[str, ...] = ()
     part_names: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    faces: tuple[str, str] | None = None
 
 
 def present(exhibit: Exhibit, *, output: Sequence[Path], as_json: bool) -> None:
@@ -93,7 +96,7 @@ def _write(exhibit: Exhibit, path: Path) -> None:
     if path.suffix.lower() == PICTURE_SUFFIX:
         write_content(path, _draw(exhibit))
     else:
-        write_structure(exhibit.labelled, path, title=exhibit.title)
+        write_structure(exhibit.structure, path, title=exhibit.title)
 
 
 def _draw(exhibit: Exhibit) -> bytes:
@@ -101,27 +104,29 @@ def _draw(exhibit: Exhibit) -> bytes:
     from qdip_dft.report.structure_picture import draw_structure
 
     figure = draw_structure(
-        exhibit.labelled,
+        exhibit.structure,
         title=exhibit.title,
         notes=exhibit.notes,
         part_names=exhibit.part_names,
-        slice_ang=SLICE_ANG if HOST_PART in exhibit.labelled.parts else None,
+        faces=exhibit.faces,
+        slice_ang=SLICE_ANG if HOST_PART in exhibit.structure.parts else None,
     )
     return render_figure(figure, FigureKind.PNG)
 
 
 def describe(exhibit: Exhibit) -> dict[str, Any]:
     """Return atoms, parts, cell, layers and facts in plain values, lengths in Å and areas in Å²."""
+    from qdip_dft.builders.ions import name_ions
     from qdip_dft.report.structure_scene import set_scene
 
-    labelled = exhibit.labelled
-    scene, lattice = set_scene(labelled), labelled.record.to_pymatgen().lattice
+    structure = exhibit.structure
+    scene, lattice = set_scene(structure, faces=exhibit.faces), structure.to_pymatgen().lattice
     has_layers = scene.vacuum_ang > 0 and not scene.is_finite
     return {
         "title": exhibit.title,
-        "n_atoms": labelled.record.n_atoms,
-        "composition": dict(sorted(Counter(labelled.ion_labels).items())),
-        "parts": dict(Counter(labelled.parts)),
+        "n_atoms": structure.n_atoms,
+        "composition": dict(sorted(Counter(name_ions(structure)).items())),
+        "parts": dict(Counter(structure.parts)),
         "lengths_ang": list(lattice.abc),
         "angles_degree": list(lattice.angles),
         "area_ang2": scene.area_ang2,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qdip_dft.builders.strain import InterfaceCell
+    from qdip_dft.flows.steps import StepId
     from qdip_dft.model.interface import Candidate
     from qdip_dft.model.structure import StructureRecord
     from qdip_dft.planning.plan import StudyPlan
@@ -74,23 +75,24 @@ def _is_study(what: str) -> bool:
 
 def _show_structure(what: str, strain_from: str | None) -> Exhibit:
     from qdip_dft.library import find_structure
+    from qdip_dft.model.structure import DOT_PART, PASSIVATION_PART
     from qdip_dft.results.structure_export import read_labelled
 
     path = find_structure(what)
-    labelled = read_labelled(path)
+    structure = read_labelled(path)
     facts: dict[str, Any] = {}
-    notes = [f"{labelled.record.n_atoms} atoms"]
+    notes = [f"{structure.n_atoms} atoms"]
     if strain_from is not None:
-        dot_sites = [site for site, part in enumerate(labelled.parts) if part in {"dot", "passivation"}]
-        facts, note = _map_strain(labelled.record, dot_sites, strain_from)
+        dot_sites = [site for site, part in enumerate(structure.parts) if part in {DOT_PART, PASSIVATION_PART}]
+        facts, note = _map_strain(structure, dot_sites, strain_from)
         notes.append(note)
     title = path.name if Path(what).is_file() else what
-    return Exhibit(labelled, title=title, notes=tuple(notes), facts=facts)
+    return Exhibit(structure, title=title, notes=tuple(notes), facts=facts)
 
 
 def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str) -> tuple[dict[str, Any], str]:
     from qdip_dft.analysis.strain_map import map_strain
-    from qdip_dft.planning.plan import load_crystal_record
+    from qdip_dft.planning.study_files import load_crystal_record
 
     if not dot_sites:
         raise StructureError(
@@ -106,22 +108,23 @@ def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str)
 
 
 def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Path) -> Exhibit:
-    from qdip_dft.planning.plan import plan_study, read_study
-    from qdip_dft.results.structure_export import label_structure
+    from qdip_dft.planning.plan import plan_study
+    from qdip_dft.planning.study_files import read_study
+    from qdip_dft.report.structure_scene import faces_of
 
     plan = plan_study(read_study(study))
     candidate = _find_candidate(plan, wanted)
     structures, relaxed = _gather_structures(plan, results)
-    name = _name_step(plan, candidate, part)
-    record, state = structures[name], RELAXED if name in relaxed else PREVIEW
+    step = _find_step(plan, candidate, part)
+    record, state = structures[step], RELAXED if step in relaxed else PREVIEW
     mesh = _find_mesh(plan, candidate, structures)
-    labelled = label_structure(record, parts=_label_parts(candidate, part, record, structures))
-    subject = candidate.phase if part is ShownPart.BULK else candidate.label
+    subject = plan.crystals[candidate.phase].id if part is ShownPart.BULK else candidate.label
     return Exhibit(
-        labelled,
+        _label(plan, candidate, part, record, structures),
         title=f"{part.value} {subject}",
         notes=(f"{state}, {record.n_atoms} atoms", *_write_strains(candidate, part, mesh)),
         part_names=_name_parts(candidate, part),
+        faces=faces_of(candidate) if part in {ShownPart.INTERFACE, ShownPart.FILM} else None,
         facts={
             "study": plan.study.name,
             "candidate": candidate.label,
@@ -153,30 +156,30 @@ def _find_candidate(plan: StudyPlan, wanted: str | None) -> Candidate:
     )
 
 
-def _gather_structures(plan: StudyPlan, results: Path) -> tuple[dict[str, StructureRecord], frozenset[str]]:
-    """Return the best known structure of every step and the names of the relaxed ones.
+def _gather_structures(plan: StudyPlan, results: Path) -> tuple[dict[StepId, StructureRecord], frozenset[StepId]]:
+    """Return the best known structure of every step and which of them are relaxed.
 
     Parts that are not calculated yet are built on the relaxed ones where these exist.
     """
-    from qdip_dft.flows.resolution import preview_structures
+    from qdip_dft.flows.building import build_structure, preview_structures
     from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
     if not results.exists():
         return preview_structures(plan.steps), frozenset()
     resolution = plan.resolve(open_archive(ResultsFolder(results)).find_record)
-    structures: dict[str, StructureRecord] = {}
+    structures: dict[StepId, StructureRecord] = {}
     relaxed = set()
     for step in plan.steps.steps:
-        record = resolution.usable(step.name)
+        record = resolution.usable(step.id)
         if record is not None and record.result is not None:
-            structures[step.name] = record.result.structure
-            relaxed.add(step.name)
+            structures[step.id] = record.result.structure
+            relaxed.add(step.id)
         else:
-            structures[step.name] = step.build(structures)
+            structures[step.id] = build_structure(plan.steps, step, structures)
     return structures, frozenset(relaxed)
 
 
-def _name_step(plan: StudyPlan, candidate: Candidate, part: ShownPart) -> str:
+def _find_step(plan: StudyPlan, candidate: Candidate, part: ShownPart) -> StepId:
     from qdip_dft.flows.steps import Part
 
     parts = {
@@ -189,30 +192,32 @@ def _name_step(plan: StudyPlan, candidate: Candidate, part: ShownPart) -> str:
     return plan.steps.relaxations_of(candidate)[parts[part]]
 
 
-def _find_mesh(plan: StudyPlan, candidate: Candidate, structures: Mapping[str, StructureRecord]) -> InterfaceCell:
-    from qdip_dft.flows.steps import CandidateGeometry, Part
-
-    crystals = plan.crystals
-    geometry = CandidateGeometry(plan.study, candidate, crystals[candidate.dot], crystals[candidate.phase])
-    return geometry.interface_cell(
-        structures[f"{Part.DOT_BULK} {candidate.dot}"], structures[f"{Part.BULK} {candidate.phase}"]
-    )
-
-
-def _label_parts(
-    candidate: Candidate, part: ShownPart, record: StructureRecord, structures: Mapping[str, StructureRecord]
-) -> list[str]:
-    """Return the part of each atom; in an interface the dot's atoms come first."""
+def _find_mesh(plan: StudyPlan, candidate: Candidate, structures: Mapping[StepId, StructureRecord]) -> InterfaceCell:
     from qdip_dft.flows.steps import Part
-    from qdip_dft.report.structure_view import label_parts
+
+    steps = plan.steps
+    dot, film = steps.id_of(Part.DOT_BULK, candidate.dot), steps.id_of(Part.BULK, candidate.phase)
+    return steps.geometry_of(candidate).interface_cell(structures[dot], structures[film])
+
+
+def _label(
+    plan: StudyPlan,
+    candidate: Candidate,
+    part: ShownPart,
+    record: StructureRecord,
+    structures: Mapping[StepId, StructureRecord],
+) -> StructureRecord:
+    """Return a structure with its ions and parts."""
+    from qdip_dft.flows.steps import Part
+    from qdip_dft.results.structure_export import label_slab, label_structure
 
     if part in {ShownPart.BULK, ShownPart.REFERENCE}:
-        return []
+        return label_structure(record)
     n_dot = {
-        ShownPart.INTERFACE: structures[f"{Part.DOT_SLAB} {candidate.label}"].n_atoms,
+        ShownPart.INTERFACE: structures[plan.steps.id_of(Part.DOT_SLAB, candidate.id)].n_atoms,
         ShownPart.DOT: record.n_atoms,
     }.get(part, 0)
-    return label_parts(candidate, record, n_dot=n_dot)
+    return label_slab(record, n_dot=n_dot, passivation=candidate.passivation)
 
 
 def _name_parts(candidate: Candidate, part: ShownPart) -> dict[str, str]:

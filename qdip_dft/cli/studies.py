@@ -121,7 +121,8 @@ def make_plans(name: str, engine: str | None, preset: str | None) -> Planned:
 
 def make_plan(name: str, engine: str | None, preset: str | None) -> StudyPlan:
     """Return the plan of a study, with another engine or preset if one is given."""
-    from qdip_dft.planning.plan import plan_study, read_study, use_engine
+    from qdip_dft.planning.plan import plan_study
+    from qdip_dft.planning.study_files import read_study, use_engine
 
     return plan_study(use_engine(read_study(name), engine=engine, preset=preset))
 
@@ -220,6 +221,6 @@ def _describe_method(engine: Engine) -> str:
 
 def _describe_moves(calculation: PlannedCalculation) -> str:
     if calculation.n_positions is not None:
-        return f"{calculation.n_positions} places"
+        return f"{calculation.n_positions} registries"
     words = "static" if calculation.freedom == "none" else calculation.freedom.replace("_", " ")
     return f"{words}, first" if calculation.stage == "pre-relaxation" else words

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qdip_dft.cluster.resources import JobClass, Resources
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import PresetName
-from qdip_dft.model.term_names import TERM_OF_PART
+from qdip_dft.model.term_names import TERM_OF_JOB
 
 if TYPE_CHECKING:
     from jobflow import Job
@@ -61,8 +61,6 @@ def classify_job(job: Job, resources: Resources) -> JobClass:
     return resources.classify(n_atoms=count_atoms(job), level=job.function_args[1].theory().level)
 
 
-def find_term(label: str) -> str:
-    """Return the term that a calculation enters first, from its label, such as ``strained bulk PbS(111)//…``."""
-    terms = TERM_OF_PART | {"registry screening": "binding"}
-    part = max((part for part in terms if label.startswith(f"{part} ")), key=len, default="")
-    return terms.get(part, "other")
+def find_term(job: Job) -> str:
+    """The term that a calculation or registry scan enters first."""
+    return str(job.metadata.get(TERM_OF_JOB, "other"))

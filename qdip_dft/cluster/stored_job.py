@@ -29,7 +29,7 @@ OUR_TASK = "{{qdip_dft.cluster.fireworks.task.RunJob}}"
 
 DONE_BY = {
     ("qdip_dft.jobs.calculate", "calculate"): ("qdip_dft.tasks.calculation", "calculate_task"),
-    ("qdip_dft.jobs.screen", "scan_registry"): ("qdip_dft.tasks.screening", "scan_task"),
+    ("qdip_dft.jobs.scan_registry", "scan_registry"): ("qdip_dft.tasks.registry_scan", "scan_task"),
 }
 """Jobs whose work can be done without jobflow, and the function that does it.
 

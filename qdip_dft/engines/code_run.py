@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -52,6 +52,8 @@ class Setting:
         Whether the cell stays, so that an earlier density fits.
     restart
         What may be reused of an earlier calculation.
+    is_kept_alive
+        Whether one start of the code serves all steps: the atoms of a relaxation move in a cell that stays.
     """
 
     folder: Path
@@ -59,6 +61,7 @@ class Setting:
     vacuum: Vacuum | None
     has_fixed_cell: bool
     restart: Restart = Restart.NONE
+    is_kept_alive: bool = False
 
 
 def count_k_points(structure: StructureRecord, spacing_per_ang: float) -> tuple[int, int, int]:
@@ -115,6 +118,9 @@ class CodeRun:
     def evaluate(self, arrangement: Arrangement) -> Evaluation:
         """Return what the code says about an arrangement, without dispersion."""
 
+    def close(self) -> None:
+        """End a program that is kept alive between steps; it leaves its restart files."""
+
     def clean(self) -> None:
         """Delete restart files, which are large; inputs and outputs stay."""
         for pattern in self.restart_files:
@@ -169,8 +175,17 @@ class RecordedRun:
         if scalar is not None:
             run.has_restart = scalar.copy(folder, run.density_files)
 
+    def __enter__(self) -> Self:
+        """Begin; the program ends with the block, however that ends."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the program if it is still kept alive."""
+        self.run.close()
+
     def finish(self) -> None:
         """Leave what the next calculation may reuse; delete the rest of what only a restart needs."""
+        self.run.close()
         if self.setting.restart is not Restart.NONE and self.last is not None:
             self.shelf_of(self.setting, self.last).keep(self.setting.folder, self.run.restart_files)
         self.run.clean()

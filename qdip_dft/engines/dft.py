@@ -213,6 +213,7 @@ class DftEngine(Engine):
             vacuum=find_vacuum(structure),
             has_fixed_cell=freedom in (Freedom.NONE, Freedom.POSITIONS),
             restart=Restart(self.restart),
+            is_kept_alive=freedom is Freedom.POSITIONS,
         )
 
     def add_dispersion(self, arrangement: Arrangement, evaluation: Evaluation) -> Evaluation:
@@ -224,24 +225,24 @@ class DftEngine(Engine):
     def static(self, structure: StructureRecord) -> EngineResult:
         """Return energy, forces and stress of a structure as it stands."""
         start_s = perf_counter()
-        run = self._open(structure, Freedom.NONE)
-        evaluation = require_finite(evaluate_apart(run, structure.arrangement))
-        run.finish()
+        with self._open(structure, Freedom.NONE) as run:
+            evaluation = require_finite(evaluate_apart(run, structure.arrangement))
+            run.finish()
         return run.note(result_of(structure, evaluation, is_converged=True, n_steps=0, start_s=start_s))
 
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:
         """Return the relaxed structure with its energy."""
         self.require_freedom(freedom)
-        run = self._open(structure, freedom)
-        result = relax_structure(
-            structure,
-            freedom,
-            potential=run,
-            settings=self.relaxation,
-            on_step=on_step,
-            noise_ev_per_atom=GRID_NOISE_EV_PER_ATOM,
-        )
-        run.finish()
+        with self._open(structure, freedom) as run:
+            result = relax_structure(
+                structure,
+                freedom,
+                potential=run,
+                settings=self.relaxation,
+                on_step=on_step,
+                noise_ev_per_atom=GRID_NOISE_EV_PER_ATOM,
+            )
+            run.finish()
         return run.note(result)
 
     def _open(self, structure: StructureRecord, freedom: Freedom) -> RecordedRun:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,20 +63,54 @@ Potential = Callable[[Arrangement], Evaluation]
 """A function of the atoms' places and nothing else: the same structure always has the same energy."""
 
 
-def evaluate_apart(potential: Potential, arrangement: Arrangement) -> Evaluation:
-    """Return what the potential says, or nothing finite where atoms lie on top of each other.
+@runtime_checkable
+class BatchPotential(Protocol):
+    """A potential that can evaluate several structures at once, which fills a graphics processor."""
+
+    def __call__(self, arrangement: Arrangement) -> Evaluation:
+        """Evaluate one structure."""
+
+    def evaluate_many(self, arrangements: Sequence[Arrangement]) -> list[Evaluation]:
+        """Evaluate structures that do not see each other, in their order."""
+
+
+def evaluate_many(potential: Potential, arrangements: Sequence[Arrangement]) -> list[Evaluation]:
+    """What the potential says about several structures, at once if it can."""
+    if isinstance(potential, BatchPotential):
+        return potential.evaluate_many(arrangements)
+    return [potential(arrangement) for arrangement in arrangements]
+
+
+def evaluate_many_apart(potential: Potential, arrangements: Sequence[Arrangement]) -> list[Evaluation]:
+    """What the potential says, with nothing finite where atoms lie on top of each other.
 
     Raises
     ------
     OutOfTime
         If the evaluation may not end before the job must.
     """
-    pairs = find_pairs(arrangement.positions_ang, arrangement.lattice_ang, cutoff_ang=SHORTEST_DISTANCE_ANG)
-    if len(pairs.first) == 0:
+    apart = [index for index, arrangement in enumerate(arrangements) if _are_apart(arrangement)]
+    evaluations = [_nothing_finite(arrangement.n_atoms) for arrangement in arrangements]
+    if apart:
         with current_deadline().evaluation():
-            return potential(arrangement)
-    nothing = np.full((arrangement.n_atoms, 3), np.nan)
-    return Evaluation(energy_ev=np.nan, forces_ev_per_ang=nothing, stress_ev_per_ang3=np.full((3, 3), np.nan))
+            found = evaluate_many(potential, [arrangements[index] for index in apart])
+        for index, evaluation in zip(apart, found, strict=True):
+            evaluations[index] = evaluation
+    return evaluations
+
+
+def evaluate_apart(potential: Potential, arrangement: Arrangement) -> Evaluation:
+    """The same for one structure."""
+    return evaluate_many_apart(potential, [arrangement])[0]
+
+
+def _are_apart(arrangement: Arrangement) -> bool:
+    pairs = find_pairs(arrangement.positions_ang, arrangement.lattice_ang, cutoff_ang=SHORTEST_DISTANCE_ANG)
+    return len(pairs.first) == 0
+
+
+def _nothing_finite(n_atoms: int) -> Evaluation:
+    return Evaluation(np.nan, np.full((n_atoms, 3), np.nan), np.full((3, 3), np.nan))
 
 
 def require_finite(evaluation: Evaluation) -> Evaluation:

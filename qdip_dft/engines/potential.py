@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter
 
 from qdip_dft.engines.base import Engine, OnStep
 from qdip_dft.engines.evaluation import Potential, evaluate_apart, require_finite, result_of
-from qdip_dft.engines.relaxation.descent import relax_structure
+from qdip_dft.engines.relaxation.descent import relax_structure, relaxation_steps
 from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
+from qdip_dft.engines.relaxation.together import Relaxation, relax_together
+from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.structure import StructureRecord
 
@@ -37,3 +41,19 @@ class PotentialEngine(Engine):
         folder = recording_folder(self, structure, freedom)
         with RecordedPotential(self.load_potential(), folder, every_s=UNRECORDED_S) as potential:
             return relax_structure(structure, freedom, potential=potential, settings=self.relaxation, on_step=on_step)
+
+    def relax_many(self, structures: Sequence[StructureRecord], freedom: Freedom) -> list[EngineResult | EngineError]:
+        """Return the relaxed structures in their order, or why there is none, all steps evaluated together."""
+        self.require_freedom(freedom)
+        potential = self.load_potential()
+        with ExitStack() as stack:
+            relaxations = [
+                Relaxation(
+                    steps=relaxation_steps(structure, freedom, settings=self.relaxation),
+                    recorded=stack.enter_context(
+                        RecordedPotential(potential, recording_folder(self, structure, freedom), every_s=UNRECORDED_S)
+                    ),
+                )
+                for structure in structures
+            ]
+            return relax_together(relaxations, potential)

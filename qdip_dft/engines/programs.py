@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from qdip_dft.errors import EngineError
@@ -91,20 +92,41 @@ def run_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdou
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def start_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdout: Path) -> subprocess.Popen[bytes]:
+def start_command(
+    words: Sequence[str], *, folder: Path, stdin: Path | int | None, stdout: Path
+) -> subprocess.Popen[bytes]:
     """Start a code in its folder; it ends when this process does, and whoever started it waits for it.
 
     Parameters
     ----------
     words, folder, stdin, stdout
-        As in `run_command`.
+        As in `run_command`; ``subprocess.PIPE`` for the input of a code that is kept alive.
     """
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    with (stdin or Path(os.devnull)).open("rb") as source, stdout.open("wb") as sink:
+    with ExitStack() as files:
+        source = stdin if isinstance(stdin, int) else files.enter_context((stdin or Path(os.devnull)).open("rb"))
+        sink = files.enter_context(stdout.open("wb"))
         return subprocess.Popen(
             words, cwd=folder, stdin=source, stdout=sink, stderr=subprocess.STDOUT, env=environment,
             start_new_session=True, preexec_fn=_end_with_parent,  # noqa: PLW1509 (the hook only calls the kernel)
         )  # fmt: skip
+
+
+def end_command(process: subprocess.Popen[bytes], *, patience_s: float) -> None:
+    """Wait until a code that was told to stop has ended; end it, and what it started, if it does not.
+
+    Parameters
+    ----------
+    process
+        What `start_command` started.
+    patience_s
+        How long it may take, in s.
+    """
+    try:
+        process.wait(timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _end_with_parent() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from qdip_dft.runtime.quiet import third_parties_silent
 ENERGY_AGREEMENT_EV = 1e-5
 FORCE_AGREEMENT_EV_PER_ANG = 1e-4
 """The fast convolutions are used only where they agree with the package's own to rounding on a test structure."""
+
+MOST_ATOMS_PER_GRAPH = 2000
+"""So many atoms need some 3 GB with the package's own convolutions."""
 
 PROBE = Arrangement(
     species=("Cs", "Pb", "I", "I", "I", "N", "H"),
@@ -57,38 +60,62 @@ class SevenNet:
         Atomic numbers of the elements on which it was trained.
     takes_pairs_once
         Whether its convolutions use each pair of atoms in both directions.
+    device
+        Where it runs.
     """
 
     model: Any
     cutoff_ang: float
     known: frozenset[int]
     takes_pairs_once: bool
+    device: str = "cpu"
 
     def __call__(self, arrangement: Arrangement) -> Evaluation:
         """Evaluate one structure."""
         return self.evaluate_many([arrangement])[0]
 
     def evaluate_many(self, arrangements: Sequence[Arrangement]) -> list[Evaluation]:
-        """Evaluate structures as one graph without edges between them."""
+        """Evaluate structures as one graph without edges between them, or as several when they are too large for it."""
+        return [evaluation for some in _portions(arrangements) for evaluation in self._evaluate_graph(some)]
+
+    def _evaluate_graph(self, arrangements: Sequence[Arrangement]) -> list[Evaluation]:
         graphs = [_graph_of(arrangement, self.cutoff_ang, once=self.takes_pairs_once) for arrangement in arrangements]
+        joined = {name: tensor.to(self.device) for name, tensor in _joined(graphs).items()}
         with third_parties_silent(), _repeatable():
-            output = self.model(_joined(graphs))
-        return _evaluations(output, [len(graph[keys.ATOMIC_NUMBERS]) for graph in graphs])
+            output = self.model(joined)
+        return _evaluations(output, [arrangement.n_atoms for arrangement in arrangements])
 
 
-def load_sevennet(weights: Path) -> SevenNet:
-    """The network of a weights file, with fast convolutions where its package is one that they fit."""
+def _portions(arrangements: Sequence[Arrangement]) -> Iterator[list[Arrangement]]:
+    """Arrangements in their order, as many at a time as fit into one graph."""
+    portion: list[Arrangement] = []
+    for arrangement in arrangements:
+        if portion and sum(each.n_atoms for each in [*portion, arrangement]) > MOST_ATOMS_PER_GRAPH:
+            yield portion
+            portion = []
+        portion.append(arrangement)
+    if portion:
+        yield portion
+
+
+def load_sevennet(weights: Path, *, device: str = "cpu") -> SevenNet:
+    """The network of a weights file, on a processor with fast convolutions where they fit its package."""
     with third_parties_silent():
-        calculator = SevenNetCalculator(model=str(weights), device="cpu")
+        calculator = SevenNetCalculator(model=str(weights), device=device)
     model = calculator.model
     model.set_is_batch_data(True)
     model.requires_grad_(False)
-    original = SevenNet(model, calculator.cutoff, frozenset(calculator.type_map), takes_pairs_once=False)
-    expected = original(PROBE)
+    original = SevenNet(model, calculator.cutoff, frozenset(calculator.type_map), takes_pairs_once=False, device=device)
+    return original if device != "cpu" else _hasten(original)
+
+
+def _hasten(original: SevenNet) -> SevenNet:
+    """Replace the convolutions of a network if they are known and the numbers stay."""
+    model, expected = original.model, original(PROBE)
     convolutions = {name: module for name, module in model.named_children() if name.endswith("_convolution")}
     if convolutions and all(map(is_known, convolutions.values())):
         _replace(model, {name: PairConvolution(module) for name, module in convolutions.items()})
-        fast = SevenNet(model, original.cutoff_ang, original.known, takes_pairs_once=True)
+        fast = replace(original, takes_pairs_once=True)
         if _agree(fast(PROBE), expected):
             return fast
         _replace(model, convolutions)
@@ -150,9 +177,9 @@ def _joined(graphs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _evaluations(output: dict[str, Any], sizes: list[int]) -> list[Evaluation]:
     """Energies summed in double precision, forces and stresses by structure."""
-    energies = np.split(output[keys.ATOMIC_ENERGY].detach().numpy().ravel(), np.cumsum(sizes)[:-1])
-    forces = np.split(output[keys.PRED_FORCE].detach().numpy(), np.cumsum(sizes)[:-1])
-    stresses = -output[keys.PRED_STRESS].detach().numpy()[:, [[0, 3, 5], [3, 1, 4], [5, 4, 2]]]
+    energies = np.split(output[keys.ATOMIC_ENERGY].detach().cpu().numpy().ravel(), np.cumsum(sizes)[:-1])
+    forces = np.split(output[keys.PRED_FORCE].detach().cpu().numpy(), np.cumsum(sizes)[:-1])
+    stresses = -output[keys.PRED_STRESS].detach().cpu().numpy()[:, [[0, 3, 5], [3, 1, 4], [5, 4, 2]]]
     return [
         Evaluation(float(np.sum(energy, dtype=np.float64)), force.astype(np.float64), stress.astype(np.float64))
         for energy, force, stress in zip(energies, forces, stresses, strict=True)

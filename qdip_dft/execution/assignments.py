@@ -6,23 +6,20 @@ is doing, and the start of the longest remaining branch goes first, so that no b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.model.stored import StoredRecord
 from qdip_dft.planning.plan import StudyPlan, estimate_seconds
 from qdip_dft.runtime.journal import recording_in
 from qdip_dft.tasks.calculation import calculate_task
-from qdip_dft.tasks.screening import name_registry_scan, scan_task
+from qdip_dft.tasks.registry_scan import name_registry_scan, scan_task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from qdip_dft.engines.base import Engine
     from qdip_dft.flows.resolution import Resolution
-
-LookUp = Callable[[str], StoredRecord | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +55,6 @@ class Assignment:
             return calculate_task(self.task, self.engine, self.key, self.attempt)
 
 
-def list_retries(resolution: Resolution) -> dict[str, int]:
-    """Return the number of the next attempt of every stored calculation that failed, by key."""
-    return {
-        record.key: record.attempt + 1
-        for record in resolution.stored
-        if not record.is_usable or record.key in resolution.defective_keys
-    }
-
-
-def wait_for(look_up: LookUp, attempts: Mapping[str, int]) -> LookUp:
-    """Return a look-up that does not find what is to be tried again until the new attempt is stored."""
-
-    def find(key: str) -> StoredRecord | None:
-        record = look_up(key)
-        return None if record is None or record.attempt < attempts.get(key, 0) else record
-
-    return find
-
-
 def list_assignments(plan: StudyPlan, resolution: Resolution, attempts: Mapping[str, int]) -> list[Assignment]:
     """Return what can be calculated now, each question once, the start of the longest remaining branch first.
 
@@ -106,7 +84,7 @@ def list_assignments(plan: StudyPlan, resolution: Resolution, attempts: Mapping[
 def _measure_branches(plan: StudyPlan, resolution: Resolution) -> dict[Any, float]:
     """Return by step how long it and the longest chain of steps behind it take, in s."""
     rest_s: dict[Any, float] = {}
-    for name, step in reversed(resolution.steps.items()):
+    for name, step in reversed(list(resolution.steps.items())):
         own_s = 0.0
         if name not in resolution.records and name in plan.previews:
             own_s = estimate_seconds(plan.engines.of(step), step.freedom, plan.previews[name].n_atoms)

@@ -14,13 +14,14 @@ from qdip_dft.builders.orientation import plane_spacing_ang
 from qdip_dft.engines.code_run import count_k_points
 from qdip_dft.errors import EngineError
 from qdip_dft.execution.local import run_study
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
-from qdip_dft.planning.plan import StudyPlan, plan_study, validate_study
+from qdip_dft.planning.plan import StudyPlan, plan_study
+from qdip_dft.planning.study_files import validate_study
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -150,7 +151,7 @@ def _dot_plane_ang(plan: StudyPlan) -> float:
 def _next_spacing(plan: StudyPlan, spacing_per_ang: float) -> float:
     structures = preview_structures(plan.steps)
     references = [
-        structures[step.name]
+        structures[step.id]
         for step in plan.steps.steps
         if step.part is Part.STRAINED_BULK and step.freedom is not Freedom.NONE
     ]

@@ -220,11 +220,11 @@ class WorkerCrew:
     def _bury(self, worker: _Worker) -> Iterator[Outcome]:
         """Let a calculation whose worker has died be tried again, or give it up."""
         assignment = worker.assignment
+        reason = f"its process ended with {_describe_end(_end(worker.process))}; {worker.last_words()}"
         self._dismiss(worker)
         if assignment is None:
             return
         self._deaths[assignment.key] += 1
-        reason = f"its process ended with {_describe_end(worker.process.returncode)}; {worker.last_words()}"
         if self._deaths[assignment.key] < MOST_DEATHS:
             logger.warning("%s: %s; it is tried once more, alone", assignment.label, reason)
             self._postponed.append(assignment)
@@ -254,11 +254,17 @@ class WorkerCrew:
         """End a process, within the time that it needs to stop a code."""
         self._workers.remove(worker)
         worker.connection.close()
-        try:
-            worker.process.wait(2 * GRACE_S)
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
+        _end(worker.process)
+        worker.output.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Wait until a process has ended, within the time that it needs to stop a code; return its exit code."""
+    try:
+        return process.wait(2 * GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _describe_end(code: int) -> str:

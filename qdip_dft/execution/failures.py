@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from qdip_dft.flows.resolution import Resolution, explain_failure
-from qdip_dft.flows.screening import registry_scan_of
+from qdip_dft.flows.resolution import AnyStepId, Resolution
+from qdip_dft.flows.steps import RegistryScanId, StepId
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.planning.plan import StudyPlan
@@ -69,31 +69,31 @@ def list_failures(plan: StudyPlan, resolution: Resolution, *, where: str) -> tup
     where
         The results folder as the user calls it.
     """
-    failures: dict[str, Failure] = {}
-    cause_of: dict[str, str] = {}
-    for name, parents in _list_parents(plan, resolution).items():
-        record = resolution.records.get(name)
-        if record is not None and resolution.usable(name) is None:
-            failures[name] = _describe_record(plan, resolution, name, where=where)
-        elif resolution.blocked.get(name, "").startswith(f"{name} could not be built"):
-            failures[name] = _describe_unbuildable(resolution, name, parents)
-        elif name in resolution.blocked:
+    failures: dict[AnyStepId, Failure] = {}
+    cause_of: dict[AnyStepId, AnyStepId] = {}
+    for step, parents in _list_parents(plan, resolution).items():
+        record = None if isinstance(step, RegistryScanId) else resolution.records.get(step)
+        if isinstance(step, StepId) and record is not None and resolution.usable(step) is None:
+            failures[step] = _describe_record(plan, resolution, step, where=where)
+        elif step in resolution.unbuildable:
+            failures[step] = _describe_unbuildable(resolution, step, parents)
+        elif step in resolution.blocked:
             parent = next(parent for parent in parents if parent in failures or parent in cause_of)
-            cause = cause_of[name] = cause_of.get(parent, parent)
-            failures[cause] = replace(failures[cause], holds_up=(*failures[cause].holds_up, name))
+            cause = cause_of[step] = cause_of.get(parent, parent)
+            held_up = (*failures[cause].holds_up, resolution.label(step))
+            failures[cause] = replace(failures[cause], holds_up=held_up)
     return tuple(failures.values())
 
 
-def _list_parents(plan: StudyPlan, resolution: Resolution) -> dict[str, tuple[str, ...]]:
-    """Return what each calculation needs, parents before children; a screening stands before its interface."""
-    parents: dict[str, tuple[str, ...]] = {}
+def _list_parents(plan: StudyPlan, resolution: Resolution) -> dict[AnyStepId, tuple[AnyStepId, ...]]:
+    """Return what each calculation needs, parents before children; a registry scan stands before its interface."""
+    parents: dict[AnyStepId, tuple[AnyStepId, ...]] = {}
     for step in plan.steps.steps:
-        screening = registry_scan_of(plan.steps, step)
-        if screening is not None:
-            parents.setdefault(screening.name, tuple(screening.parents))
-        parents[step.name] = step.parents if screening is None else (*step.parents, screening.name)
-    for sample in plan.list_variations(resolution):
-        parents |= {step.name: step.parents for step in sample.steps.steps}
+        if step.scan is not None:
+            parents.setdefault(step.scan, plan.steps.scans[step.scan].parents)
+        parents[step.id] = step.parents if step.scan is None else (*step.parents, step.scan)
+    for variation in resolution.variations:
+        parents |= {step.id: step.parents for step in variation.steps.steps}
     return parents
 
 
@@ -112,10 +112,10 @@ def list_left_out(document: StabilizationDoc) -> tuple[Failure, ...]:
     )
 
 
-def _describe_record(plan: StudyPlan, resolution: Resolution, name: str, *, where: str) -> Failure:
-    record = resolution.records[name]
-    reason = explain_failure(resolution, name).removeprefix(f"{name} ")
-    if name in resolution.defects:
+def _describe_record(plan: StudyPlan, resolution: Resolution, step: StepId, *, where: str) -> Failure:
+    record, name = resolution.records[step], resolution.label(step)
+    reason = resolution.explain_failure(step).removeprefix(f"{name} ")
+    if step in resolution.defects:
         return _describe_defect(plan, record, name, reason, where)
     is_unconverged = record.result is not None
     return Failure(
@@ -160,11 +160,12 @@ def _advise_failed(plan: StudyPlan, failure: str) -> str:
     return f"{first}; then {again}" if first else f"{again} tries it again; if it fails the same way, read the reason"
 
 
-def _describe_unbuildable(resolution: Resolution, name: str, parents: tuple[str, ...]) -> Failure:
+def _describe_unbuildable(resolution: Resolution, step: AnyStepId, parents: tuple[AnyStepId, ...]) -> Failure:
+    name, needed = resolution.label(step), ", ".join(map(resolution.label, parents))
     return Failure(
         name=name,
         kind="blocked",
-        reason=resolution.blocked[name].removeprefix(f"{name} "),
+        reason=resolution.blocked[step].removeprefix(f"{name} "),
         where="nothing was run",
-        remedy=f"its relaxed parents do not fit ({', '.join(parents)}): try another plane or termination",
+        remedy=f"its relaxed parents do not fit ({needed}): try another plane or termination",
     )

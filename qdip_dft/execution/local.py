@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdip_dft.errors import EngineError
-from qdip_dft.execution.assignments import list_assignments, list_retries, wait_for
+from qdip_dft.execution.assignments import list_assignments
 from qdip_dft.execution.crew import Crew, LoneWorker, Outcome, WorkerCrew, explain_given_up
 from qdip_dft.execution.machine import choose_workers
 from qdip_dft.execution.progress import ProgressDisplay
 from qdip_dft.execution.run_notes import NotedRun
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.planning.plan import StudyPlan
+from qdip_dft.planning.plan import StudyPlan, list_retries, passing_over
 from qdip_dft.results.migrations import read_record
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
-from qdip_dft.tasks.screening import checkpoint_file
+from qdip_dft.tasks.registry_scan import checkpoint_file
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from qdip_dft.engines.base import Engine
-    from qdip_dft.execution.assignments import LookUp
     from qdip_dft.flows.resolution import Resolution
     from qdip_dft.results.archive import Archive
 
@@ -77,23 +76,26 @@ def run_study(
     EngineError
         If the processes of a calculation were killed again and again.
     """
-    plan.list_calculations(lambda _: None)  # builds every structure: an impossible study leaves no folder behind
+    plan.require_buildable()  # an impossible study leaves no folder behind
     folder = ResultsFolder(results)
     with folder.lock_for_run(), NotedRun(folder, plan.study):
         archive = open_archive(folder)
-        stored = _list_attempts(plan.resolve(archive.find_record))
-        attempts = list_retries(plan.resolve(archive.find_record)) if is_retry else {}
-        seconds = _estimate_rest(plan, wait_for(archive.find_record, attempts))
+        before = plan.resolve(archive.find_record)
+        stored = _list_attempts(before)
+        attempts = list_retries(before) if is_retry else {}
+        if attempts:
+            before = plan.resolve(passing_over(archive.find_record, attempts))
+        seconds = _estimate_rest(plan, before)
         size = workers or choose_workers(_list_engines(plan), estimated_s=sum(seconds.values()))
         crew = LoneWorker(folder.checkpoints) if size == 1 else WorkerCrew(size, folder.checkpoints)
         with ProgressDisplay(seconds, console=console), crew:
-            _work_through(plan, archive, crew, attempts)
+            _work_through(plan, archive, crew, before, attempts)
         if isinstance(crew, WorkerCrew) and crew.given_up:
             raise explain_given_up(crew.given_up)
         resolution = plan.resolve(archive.find_record)
         _require_every_calculation(plan, resolution)
-        for screening in resolution.registry_scans.values():
-            checkpoint_file(folder.checkpoints, screening.key).unlink(missing_ok=True)
+        for scan in resolution.registry_scans.values():
+            checkpoint_file(folder.checkpoints, scan.key).unlink(missing_ok=True)
         documents = plan.assemble(resolution)
         for document in documents:
             archive.save_stabilization(document)
@@ -101,9 +103,9 @@ def run_study(
     return RunSummary(documents=documents, n_calculated=len(done - stored), n_reused=len(done & stored))
 
 
-def _estimate_rest(plan: StudyPlan, look_up: LookUp) -> dict[str, float]:
+def _estimate_rest(plan: StudyPlan, resolution: Resolution) -> dict[str, float]:
     """Return the estimated seconds of every calculation that is still to be done, by name."""
-    calculations = plan.list_calculations(look_up)
+    calculations = plan.describe_calculations(resolution)
     return {calculation.name: calculation.estimated_s for calculation in calculations if not calculation.is_stored}
 
 
@@ -113,17 +115,19 @@ def _list_attempts(resolution: Resolution) -> set[tuple[str, int]]:
 
 
 def _list_engines(plan: StudyPlan) -> list[Engine]:
-    return [plan.engine, *(engine for _, engine in plan.engines.by_purpose())]
+    return [plan.engine, *(engine for _, engine in plan.engines.by_purpose()), *plan.engines.by_tag.values()]
 
 
-def _work_through(plan: StudyPlan, archive: Archive, crew: Crew, attempts: Mapping[str, int]) -> None:
+def _work_through(
+    plan: StudyPlan, archive: Archive, crew: Crew, before: Resolution, attempts: Mapping[str, int]
+) -> None:
     """Calculate whatever is ready until nothing is; every finished calculation is stored at once.
 
     An engine's failure is a record.  What is raised here is a full disk or a defect, and ends the run.
     """
     taken: set[str] = set()
-    look_up = wait_for(archive.find_record, attempts)
-    waiting = list_assignments(plan, plan.resolve(look_up), attempts)
+    look_up = passing_over(archive.find_record, attempts)
+    waiting = list_assignments(plan, before, attempts)
     while waiting or crew.is_busy:
         while waiting and crew.is_free:
             taken.add(waiting[0].key)
@@ -146,7 +150,7 @@ def _require_every_calculation(plan: StudyPlan, resolution: Resolution) -> None:
     if not resolution.unfinished:
         return
     raise EngineError(
-        f"study {plan.study.name} stopped before {resolution.unfinished[0]}",
+        f"study {plan.study.name} stopped before {resolution.label(resolution.unfinished[0])}",
         limit="every calculation that can be built must be tried",
         why="the terms would be incomplete without a reason",
         remedy="run the same command again: it continues where it stopped; the log above says what happened",

@@ -17,7 +17,6 @@ from qdip_dft.execution.failures import Failure, list_failures
 from qdip_dft.execution.run_notes import RunningCalculation, RunNotes
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.model.calculation import Freedom
-from qdip_dft.model.term_names import TERM_OF_PART
 from qdip_dft.planning.plan import PlannedCalculation, StudyPlan, estimate_seconds
 
 if TYPE_CHECKING:
@@ -183,7 +182,7 @@ def measure_speed(plan: StudyPlan, resolution: Resolution, archive: Archive | No
 
 def _list_own_times(plan: StudyPlan, resolution: Resolution) -> Iterator[tuple[Engine, Freedom, int, float]]:
     for step in plan.steps.steps:
-        record = resolution.usable(step.name)
+        record = resolution.usable(step.id)
         if record is not None and record.result is not None:
             n_atoms = record.task.structure.n_atoms
             yield plan.engines.of(step), step.freedom, n_atoms, record.result.wall_time_s
@@ -247,7 +246,7 @@ def _once_per_key(calculations: Iterable[PlannedCalculation]) -> list[PlannedCal
 def _group_terms(
     calculations: Sequence[PlannedCalculation], running: Mapping[str, RunningCalculation]
 ) -> tuple[TermStatus, ...]:
-    facets = {c.subject.rpartition("//")[0] for c in calculations if "//" in c.subject}
+    facets = {calculation.title.facet for calculation in calculations if calculation.title is not None}
     groups: dict[str, list[PlannedCalculation]] = {}
     for calculation in calculations:
         groups.setdefault(_name_term(calculation, has_facets=len(facets) > 1), []).append(calculation)
@@ -255,9 +254,9 @@ def _group_terms(
 
 
 def _name_term(calculation: PlannedCalculation, *, has_facets: bool) -> str:
-    facet, _, film = calculation.subject.rpartition("//")
-    term = TERM_OF_PART.get(calculation.part, calculation.part)
-    return f"{term} of {film} on {facet}" if facet and has_facets else f"{term} of {film}"
+    is_scan = calculation.n_positions is not None
+    name = f"{calculation.part if is_scan else calculation.term} of {calculation.owner}"
+    return f"{name} on {calculation.title.facet}" if has_facets and calculation.title is not None else name
 
 
 def _describe_term(

@@ -115,7 +115,7 @@ def _calculate_all(
 def _run(tasks: dict[str, CalculationTask], engine: Engine, folder: ResultsFolder, console: Console | None) -> None:
     from jobflow import Flow, run_locally
 
-    jobs = [calculation_job(task, engine, key=key) for key, task in tasks.items()]
+    jobs = [calculation_job(task, engine, key=key, term="vibrations") for key, task in tasks.items()]
     seconds = {task.label: estimate_seconds(engine, task.freedom, task.structure.n_atoms) for task in tasks.values()}
     with warnings.catch_warnings(), ProgressDisplay(seconds, console=console):
         warnings.filterwarnings("ignore", message="cd is deprecated", category=FutureWarning)  # jobflow on monty 2026

@@ -100,7 +100,9 @@ def _listen(connection: Connection, orders: SimpleQueue[Assignment]) -> None:
     except (EOFError, OSError):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(GRACE_S)
-        os._exit(1)
+    except Exception as error:  # noqa: BLE001 (an engine whose module a worker cannot import)
+        connection.send(("raised", _make_portable(error)))
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from qdip_dft.analysis import uncertainty as errors
 from qdip_dft.analysis.dot_size import embed_interface
 from qdip_dft.analysis.sentence import answer_in_words, join_bounds
 from qdip_dft.analysis.series import find_critical_size, fit_thicknesses
+from qdip_dft.analysis.sides import find_sides, name_competitor, name_side
 from qdip_dft.builders.cation_orientations import has_molecules
+from qdip_dft.flows.registry_findings import find_registry_scan
 from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.screening import find_registry_scan
 from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.registry import RegistryScan
@@ -36,7 +37,7 @@ REACH_SHARE = 0.2
 
 
 def state_uncertainty(
-    document: StabilizationDoc, samples: Sequence[VariedFilm], *, steps: StudySteps, resolution: Resolution
+    document: StabilizationDoc, variations: Sequence[VariedFilm], *, steps: StudySteps, resolution: Resolution
 ) -> StabilizationDoc:
     """Return the result with its uncertainty; unchanged where there is no complete black film.
 
@@ -44,12 +45,12 @@ def state_uncertainty(
     ----------
     document
         The result on one facet.
-    samples
+    variations
         What was computed around its films.
     steps, resolution
         The study and what was calculated.
     """
-    compared = _find_compared(document, samples)
+    compared = _find_compared(document, variations)
     if compared is None:
         return document
     budget = _Budget(document, compared, steps, resolution)
@@ -63,7 +64,7 @@ def state_uncertainty(
         black=black,
         competitor=competitor,
         difference=difference,
-        samples=tuple(samples),
+        samples=tuple(variations),
         fits=tuple(fit for fit in fits if fit is not None),
         one_more_layer=_add_one_layer(compared),
         models=_list_models(compared),
@@ -76,15 +77,12 @@ def state_uncertainty(
     return _add_to_answer(document.model_copy(update={"uncertainty": stated}), stated)
 
 
-def _find_compared(document: StabilizationDoc, samples: Sequence[VariedFilm]) -> errors.Compared | None:
-    answer, products = document.stabilization, document.decomposition
-    sides = {result.candidate.label: result for result in document.candidates}
-    black = sides.get(answer.black or "")
-    if black is None or not black.is_valid or black.area_ang2 is None:
+def _find_compared(document: StabilizationDoc, variations: Sequence[VariedFilm]) -> errors.Compared | None:
+    sides = find_sides(document)
+    if sides.black is None or not sides.black.is_valid or sides.black.area_ang2 is None:
         return None
-    is_products = products is not None and products.label == answer.competitor
-    competitor = products if is_products else sides.get(answer.competitor or "")
-    return errors.Compared(black, competitor, tuple(sample for sample in samples if not sample.faults))
+    counted = tuple(variation for variation in variations if not variation.faults)
+    return errors.Compared(sides.black, sides.competitor, counted)
 
 
 class _Budget:
@@ -147,11 +145,10 @@ class _Budget:
         return errors.bound_component("lateral position", black=black, competitor=competitor, finding=finding)
 
     def _error_of_place(self, film: CandidateResult) -> TermErrors | None:
-        candidates = {candidate.label: candidate for candidate in self.steps.candidates}
-        screening = find_registry_scan(self.resolution, candidates[film.candidate.label])
-        if screening is None or not screening.points or film.area_ang2 is None:
+        scan = find_registry_scan(self.resolution, self.steps.find_candidate(film.candidate.id))
+        if scan is None or not scan.points or film.area_ang2 is None:
             return None
-        error_ev = spread_of_places_ev(screening)
+        error_ev = spread_of_places_ev(scan)
         per_fu = error_ev / film.n_formula_units
         return TermErrors(
             binding_ev_per_fu=per_fu,
@@ -186,8 +183,8 @@ class _Budget:
         geometry = self._geometry(film)
         residuals = {
             part.value: errors.estimate_residual_ev(record.result.forces_ev_per_ang)
-            for part, name in self.steps.parts_of(film.candidate).items()
-            if (record := self.resolution.usable(name)) is not None and record.result is not None
+            for part, step in self.steps.parts_of(film.candidate).items()
+            if (record := self.resolution.usable(step)) is not None and record.result is not None
         }
         counts = {
             "bulk": crystal.formula_units,
@@ -197,10 +194,7 @@ class _Budget:
         return errors.residual_errors(residuals, counts=counts, area_ang2=film.area_ang2 or 1.0)
 
     def _geometry(self, film: CandidateResult) -> CandidateGeometry:
-        crystals = self.steps.crystals
-        return CandidateGeometry(
-            self.steps.study, film.candidate, crystals[film.candidate.dot], crystals[film.candidate.phase]
-        )
+        return self.steps.geometry_of(film.candidate)
 
     def _models(self) -> ErrorComponent:
         words = "black − competitor of the same films with other models; stated beside the error bar, not part of it"
@@ -226,8 +220,7 @@ class _Budget:
 
     def _volume_ang3_per_fu(self) -> float | None:
         black = self.compared.black
-        name = self.steps.name(Part.STRAINED_BULK, black.candidate.label)
-        structure = self.resolution.relaxed.get(name)
+        structure = self.resolution.relaxed.get(self.steps.id_of(Part.STRAINED_BULK, black.candidate.id))
         if structure is None:
             return None
         volume_ang3 = abs(float(np.linalg.det(np.array(structure.lattice_ang))))
@@ -238,16 +231,16 @@ def _is_registry_passed(film: CandidateResult) -> bool:
     return all(check.is_passed for check in film.checks if check.name == "registry")
 
 
-def spread_of_places_ev(screening: RegistryScan) -> float:
+def spread_of_places_ev(scan: RegistryScan) -> float:
     """Return how far other places within reach lie above the best one, root mean square over the grid, in eV per cell.
 
     Parameters
     ----------
-    screening
-        A screening with at least one energy.
+    scan
+        A scan with at least one energy.
     """
-    energies = np.array([point.energy_ev for point in screening.points])
-    weights = np.array([point.multiplicity for point in screening.points])
+    energies = np.array([point.energy_ev for point in scan.points])
+    weights = np.array([point.multiplicity for point in scan.points])
     above = energies - energies.min()
     is_near = above <= REACH_SHARE * np.ptp(energies)
     return float(np.sqrt(np.average(above[is_near] ** 2, weights=weights[is_near])))
@@ -287,10 +280,10 @@ def _list_models(compared: errors.Compared) -> tuple[ModelAnswer, ...]:
 
 def _add_to_answer(document: StabilizationDoc, stated: Uncertainty) -> StabilizationDoc:
     """Return the result with the failed lines among its checks and, where anything was varied, ± in its sentence."""
-    fits = {fit.film: fit for fit in stated.fits}
+    fits = {fit.film_id: fit for fit in stated.fits}
     candidates = tuple(
-        result.model_copy(update={"checks": (*result.checks, _check_line(fits[result.candidate.label]))})
-        if result.candidate.label in fits
+        result.model_copy(update={"checks": (*result.checks, _check_line(fits[result.candidate.id]))})
+        if result.candidate.id in fits
         else result
         for result in document.candidates
     )
@@ -307,11 +300,12 @@ def _add_to_answer(document: StabilizationDoc, stated: Uncertainty) -> Stabiliza
 
 
 def _rewrite(document: StabilizationDoc, answer: Stabilization, stated: Uncertainty) -> Stabilization:
+    sides = find_sides(document, answer)
     sentence = answer_in_words(
         answer,
-        facet=f"{document.study.dot.material}({document.dot_plane})",
-        black=answer.black,
-        competitor=answer.competitor,
+        facet=document.facet,
+        black=name_side(sides.black),
+        competitor=name_competitor(sides.competitor),
         level=document.level,
         uncertainty_ev_per_fu=stated.difference.total_ev_per_fu,
         models_ev_per_fu=[model.total_ev_per_fu for model in stated.models],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TypeVar
@@ -22,6 +22,7 @@ from qdip_dft.analysis.checks import (
 from qdip_dft.analysis.hull import find_hull, place_above_hull
 from qdip_dft.analysis.phases import measure_connectivity
 from qdip_dft.analysis.sentence import answer_in_words, join_bounds
+from qdip_dft.analysis.sides import Sides, choose_sides, name_competitor, name_side, select_candidates
 from qdip_dft.analysis.stability import (
     CandidateEnergies,
     balance_decomposition,
@@ -34,10 +35,10 @@ from qdip_dft.analysis.surfaces import check_window
 from qdip_dft.builders.placement import displacement_area_ang2, place_candidate
 from qdip_dft.builders.strain import InterfaceCell
 from qdip_dft.flows.geometry_checks import check_lattices, check_slabs, check_starts
+from qdip_dft.flows.registry_findings import describe_registry, find_registry_scan
 from qdip_dft.flows.reservoirs import Reservoirs, survey_reservoirs
-from qdip_dft.flows.resolution import Resolution, explain_failure
-from qdip_dft.flows.screening import describe_registry, find_registry_scan
-from qdip_dft.flows.steps import CandidateGeometry, Part, Stage, StudySteps, static_name
+from qdip_dft.flows.resolution import Resolution
+from qdip_dft.flows.steps import BULKS, CandidateGeometry, Part, Stage, Step, StepId, StudySteps
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.registry import RegistryFinding
@@ -59,23 +60,42 @@ REPORTED_PACKAGES = ("ase", "pymatgen", "jobflow", "atomate2", "numpy", "scipy")
 """Packages whose versions are written into every result."""
 
 
-def assemble_documents(steps: StudySteps, resolution: Resolution, *, level: Level) -> tuple[StabilizationDoc, ...]:
-    """Return the result of a study on every facet of the dot; missing terms stay missing and are named.
+@dataclass(frozen=True, slots=True)
+class FacetResults:
+    """What was found on one facet of the dot.
 
     Parameters
     ----------
-    steps
-        The study's steps.
-    resolution
-        What was calculated.
-    level
-        How far the engine's energies may be trusted.
+    facet
+        The facet.
+    candidates
+        The candidates, those that stand for their phase marked.
+    decomposition
+        The host as other compounds; None where the study asks for none.
+    reservoirs
+        Where films take their excess from.
+    hull
+        The most stable way to be the host.
     """
-    return tuple(_assemble_facet(steps, resolution, facet, level) for facet in steps.study.dot.facets)
+
+    facet: str
+    candidates: tuple[CandidateResult, ...]
+    decomposition: DecompositionResult | None
+    reservoirs: Reservoirs
+    hull: Hull | None
+
+    @property
+    def sides(self) -> Sides:
+        """The two sides that are compared."""
+        return choose_sides(self.candidates, self.decomposition)
 
 
-def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level: Level) -> StabilizationDoc:
-    study = steps.study
+def describe_facets(steps: StudySteps, resolution: Resolution) -> tuple[FacetResults, ...]:
+    """What was found on every facet of the dot; missing terms stay missing and are named."""
+    return tuple(_describe_facet(steps, resolution, facet) for facet in steps.study.dot.facets)
+
+
+def _describe_facet(steps: StudySteps, resolution: Resolution, facet: str) -> FacetResults:
     candidates = [c for c in steps.candidates if c.dot_plane == facet]
     reservoirs = survey_reservoirs(steps, resolution)
     results = [describe_candidate(steps, resolution, candidate, reservoirs) for candidate in candidates]
@@ -83,11 +103,33 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
     lowest = _lowest_bulk(decomposition, results)
     hull = _find_hull(steps, results, decomposition, reservoirs)
     placed = [place_above_hull(_above(result, lowest), hull) for result in results]
-    results = _check_coverages(_select_lowest(study, placed))
-    decomposition = None if decomposition is None else _above(decomposition, lowest)
-    answer, bx2_rich = _answer_at_bounds(
-        study, results, decomposition, dot=f"{study.dot.material}({facet})", level=level, reservoirs=reservoirs
+    return FacetResults(
+        facet=facet,
+        candidates=tuple(_check_coverages(select_candidates(steps.study, placed))),
+        decomposition=None if decomposition is None else _above(decomposition, lowest),
+        reservoirs=reservoirs,
+        hull=hull,
     )
+
+
+def assemble_document(
+    steps: StudySteps, resolution: Resolution, found: FacetResults, *, level: Level
+) -> StabilizationDoc:
+    """The result of a study on one facet, without its uncertainty.
+
+    Parameters
+    ----------
+    steps, resolution
+        The study and what was calculated.
+    found
+        What was found on the facet.
+    level
+        How far the engine's energies may be trusted.
+    """
+    study, facet = steps.study, found.facet
+    candidates = [c for c in steps.candidates if c.dot_plane == facet]
+    dot = f"{steps.crystals[study.dot.material].id}({facet})"
+    answer, bx2_rich = _answer_at_bounds(study, found, dot=dot, level=level)
     theory = require_one_theory(_theories(steps, resolution, candidates, stage=Stage.STATIC))
     geometry_theory = require_one_theory(_theories(steps, resolution, candidates, stage=Stage.RELAXATION))
     return StabilizationDoc(
@@ -97,13 +139,13 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
         level=level,
         theory=theory,
         geometry_theory=None if geometry_theory == theory else geometry_theory,
-        candidates=tuple(results),
-        dropped=tuple(d for d in steps.dropped if d.label.startswith(f"{study.dot.material}({facet})")),
-        decomposition=decomposition,
+        candidates=found.candidates,
+        dropped=tuple(dropped for dropped in steps.dropped if dropped.title.dot_plane == facet),
+        decomposition=found.decomposition,
         stabilization=answer,
-        chemical_potentials=None if bx2_rich is None else reservoirs.potentials,
+        chemical_potentials=None if bx2_rich is None else found.reservoirs.potentials,
         bx2_rich=bx2_rich,
-        hull=hull,
+        hull=found.hull,
         calculations=_list_keys(steps, resolution, candidates),
         versions=_list_versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,15 +154,16 @@ def _assemble_facet(steps: StudySteps, resolution: Resolution, facet: str, level
 
 def _list_keys(steps: StudySteps, resolution: Resolution, candidates: list[Candidate]) -> dict[str, str]:
     """Return the key of every calculation that the result on one facet rests on, by step."""
-    subjects = _list_subjects(steps, candidates)
-    names = [step.name for step in steps.steps if step.subject in subjects]
-    return {name: resolution.keys[name] for name in names if name in resolution.records}
+    return {
+        step.label: resolution.keys[step.id] for step in _list_steps(steps, candidates) if step.id in resolution.records
+    }
 
 
-def _list_subjects(steps: StudySteps, candidates: list[Candidate]) -> set[str]:
-    """Return the materials and candidates that the result on one facet rests on."""
-    materials = {steps.study.dot.material, *steps.products, *steps.reservoirs, *(c.phase for c in candidates)}
-    return materials | {candidate.label for candidate in candidates}
+def _list_steps(steps: StudySteps, candidates: list[Candidate]) -> list[Step]:
+    """Return the calculations that the result on one facet rests on."""
+    crystals = {steps.study.dot.material, *steps.products, *steps.reservoirs, *(c.phase for c in candidates)}
+    ids = {candidate.id for candidate in candidates}
+    return [step for step in steps.steps if step.id.owner in (crystals if step.part in BULKS else ids)]
 
 
 def _list_versions() -> dict[str, str]:
@@ -134,8 +177,7 @@ def _theories(
     steps: StudySteps, resolution: Resolution, candidates: list[Candidate], *, stage: Stage
 ) -> list[LevelOfTheory]:
     """Return the level of theory of every usable calculation of a stage that the result on one facet rests on."""
-    subjects = _list_subjects(steps, candidates)
-    records = [resolution.usable(s.name) for s in steps.steps if s.subject in subjects and s.stage is stage]
+    records = [resolution.usable(step.id) for step in _list_steps(steps, candidates) if step.stage is stage]
     return [record.theory for record in records if record is not None]
 
 
@@ -153,7 +195,7 @@ def describe_candidate(
     reservoirs
         Where a film takes its excess from.
     """
-    geometry = CandidateGeometry(steps.study, candidate, steps.crystals[candidate.dot], steps.crystals[candidate.phase])
+    geometry = steps.geometry_of(candidate)
     part_checks = _check_parts(steps, resolution, candidate)
     spoilt = _list_spoilt(part_checks)
     at_bounds = _collect_energies(steps, resolution, candidate, geometry, reservoirs, spoilt=frozenset(spoilt))
@@ -164,7 +206,7 @@ def describe_candidate(
     surface, binding = terms.surface_ev_per_fu, terms.binding_ev_per_fu
     surface_mev, surface_j = per_area(surface, n_film=n, area_ang2=area)
     binding_mev, binding_j = per_area(binding, n_film=n, area_ang2=area)
-    interface = resolution.tasks.get(steps.name(Part.INTERFACE, candidate.label))
+    interface = resolution.tasks.get(steps.id_of(Part.INTERFACE, candidate.id))
     return CandidateResult(
         **terms.model_dump(),
         candidate=place_built(steps, resolution, candidate),
@@ -197,8 +239,8 @@ def describe_candidate(
             *_check_terms(terms),
             *_check_potentials(candidate, reservoirs),
         ),
-        calculations={part.value: resolution.keys[name] for part, name in steps.parts_of(candidate).items()
-                      if name in resolution.keys},
+        calculations={part.value: resolution.keys[step] for part, step in steps.parts_of(candidate).items()
+                      if step in resolution.keys},
         bx2_rich=_compute_checked_terms(at_bounds[1]) if candidate.excess else None,
     )  # fmt: skip
 
@@ -212,7 +254,7 @@ def _compute_checked_terms(energies: CandidateEnergies) -> Terms:
 
 def place_built(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> Candidate:
     """Return the candidate with the place that its interface was built at, as far as that is known."""
-    is_built = steps.name(Part.INTERFACE, candidate.label) in resolution.tasks
+    is_built = steps.id_of(Part.INTERFACE, candidate.id) in resolution.tasks
     return place_candidate(candidate, find_registry_scan(resolution, candidate)) if is_built else candidate
 
 
@@ -227,8 +269,8 @@ def _collect_energies(
 ) -> tuple[CandidateEnergies, CandidateEnergies]:
     """Return the energies of a candidate at the AX-rich and at the BX2-rich bound; the same without an excess."""
     energy = {
-        part: None if part in spoilt else _energy_ev(resolution, name)
-        for part, name in steps.parts_of(candidate).items()
+        part: None if part in spoilt else _energy_ev(resolution, step)
+        for part, step in steps.parts_of(candidate).items()
     }
     stoichiometric = CandidateEnergies(
         bulk_ev=energy[Part.BULK],
@@ -244,31 +286,31 @@ def _collect_energies(
     return replace(stoichiometric, excess_ev=ax_rich_ev), replace(stoichiometric, excess_ev=bx2_rich_ev)
 
 
-def _energy_ev(resolution: Resolution, name: str) -> float | None:
-    record = resolution.usable(name)
+def _energy_ev(resolution: Resolution, step: StepId) -> float | None:
+    record = resolution.usable(step)
     return None if record is None or record.result is None else record.result.energy_ev
 
 
 def _missing_terms(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> tuple[str, ...]:
     missing = [
-        f"{part.value} energy missing because {explain_failure(resolution, name)}"
-        for part, name in steps.parts_of(candidate).items()
-        if resolution.usable(name) is None
+        f"{part.value} energy missing because {resolution.explain_failure(step)}"
+        for part, step in steps.parts_of(candidate).items()
+        if resolution.usable(step) is None
     ]
     return tuple(missing)
 
 
-def _relaxed(resolution: Resolution, name: str) -> StructureRecord | None:
-    record = resolution.usable(name)
+def _relaxed(resolution: Resolution, step: StepId) -> StructureRecord | None:
+    record = resolution.usable(step)
     return None if record is None or record.result is None else record.result.structure
 
 
 def _mesh(
     steps: StudySteps, resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry
 ) -> InterfaceCell | None:
-    dot = _relaxed(resolution, steps.name(Part.DOT_BULK, candidate.dot))
-    film = _relaxed(resolution, steps.name(Part.BULK, candidate.phase))
-    could_be_built = steps.name(Part.STRAINED_BULK, candidate.label) in resolution.tasks
+    dot = _relaxed(resolution, steps.id_of(Part.DOT_BULK, candidate.dot))
+    film = _relaxed(resolution, steps.id_of(Part.BULK, candidate.phase))
+    could_be_built = steps.id_of(Part.STRAINED_BULK, candidate.id) in resolution.tasks
     return geometry.interface_cell(dot, film) if dot is not None and film is not None and could_be_built else None
 
 
@@ -276,13 +318,13 @@ def _check_parts(steps: StudySteps, resolution: Resolution, candidate: Candidate
     """Return for every relaxed part with a film whether it is still the phase, and its cations whole."""
     checks: dict[Part, tuple[Check, Check]] = {}
     expected = measure_connectivity(steps.crystals[candidate.phase].structure)
-    for part, name in steps.relaxations_of(candidate).items():
-        relaxed = _relaxed(resolution, name)
+    for part, step in steps.relaxations_of(candidate).items():
+        relaxed = _relaxed(resolution, step)
         if relaxed is None or part is Part.DOT_SLAB:
             continue
         checks[part] = (
             check_phase(relaxed, expected=expected, sites=_film_sites(steps, resolution, candidate, part), part=part),
-            check_cations(resolution.tasks[name].structure, relaxed, part=part),
+            check_cations(resolution.tasks[step].structure, relaxed, part=part),
         )
     return checks
 
@@ -316,7 +358,7 @@ def _check_gap(
     steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: InterfaceCell | None
 ) -> list[Check]:
     """Return the check of the distance between film and dot, if the interface was relaxed."""
-    record = resolution.usable(steps.name(Part.INTERFACE, candidate.label))
+    record = resolution.usable(steps.id_of(Part.INTERFACE, candidate.id))
     film = _film_sites(steps, resolution, candidate, Part.INTERFACE) if record is not None else None
     if record is None or record.result is None or film is None or mesh is None:
         return []
@@ -328,8 +370,8 @@ def _film_sites(steps: StudySteps, resolution: Resolution, candidate: Candidate,
     """Return the sites of the film in an interface, where the dot's sites come first; None for other parts."""
     if part is not Part.INTERFACE:
         return None
-    n_dot = resolution.tasks[steps.name(Part.DOT_SLAB, candidate.label)].structure.n_atoms
-    n_all = resolution.tasks[steps.name(Part.INTERFACE, candidate.label)].structure.n_atoms
+    n_dot = resolution.tasks[steps.id_of(Part.DOT_SLAB, candidate.id)].structure.n_atoms
+    n_all = resolution.tasks[steps.id_of(Part.INTERFACE, candidate.id)].structure.n_atoms
     return frozenset(range(n_dot, n_all))
 
 
@@ -347,10 +389,6 @@ def _check_mesh(
     ]
 
 
-def _product_step(steps: StudySteps, product: str) -> str:
-    return static_name(steps.name(Part.BULK, product))
-
-
 def describe_decomposition(steps: StudySteps, resolution: Resolution) -> DecompositionResult | None:
     """Return the energy of the host as bulk compounds, per formula unit of the host."""
     if not steps.products:
@@ -359,7 +397,8 @@ def describe_decomposition(steps: StudySteps, resolution: Resolution) -> Decompo
     products = {name: steps.crystals[name] for name in steps.products}
     compositions = {name: crystal.composition_per_fu for name, crystal in products.items()}
     amounts = balance_decomposition(host.composition_per_fu, compositions)
-    energies = {name: _energy_ev(resolution, _product_step(steps, name)) for name in products}
+    statics = {name: steps.static_of(Part.BULK, name) for name in products}
+    energies = {name: _energy_ev(resolution, static) for name, static in statics.items()}
     missing = [name for name, energy in energies.items() if energy is None]
     bulk = sum(amounts[n] * e / products[n].formula_units for n, e in energies.items() if e is not None)
     zero = None if missing else 0.0
@@ -371,14 +410,11 @@ def describe_decomposition(steps: StudySteps, resolution: Resolution) -> Decompo
         total_ev_per_fu=None if missing else bulk,
         label=" + ".join(products),
         amounts=amounts,
-        missing=tuple(
-            f"energy missing because {explain_failure(resolution, _product_step(steps, name))}" for name in missing
-        ),
+        missing=tuple(f"energy missing because {resolution.explain_failure(statics[name])}" for name in missing),
         bulk_above_lowest_ev_per_fu=None,
-        calculations={name: resolution.keys[_product_step(steps, name)] for name in products
-                      if _product_step(steps, name) in resolution.keys},
+        calculations={name: resolution.keys[static] for name, static in statics.items() if static in resolution.keys},
         checks=check_lattices(steps, resolution, steps.products),
-    )  # fmt: skip
+    )
 
 
 def _find_hull(
@@ -412,80 +448,60 @@ def _above(result: Described, lowest: float | None) -> Described:
     return result.model_copy(update={"bulk_above_lowest_ev_per_fu": result.bulk_ev_per_fu - lowest})
 
 
-def _select_lowest(study: StudySpec, results: list[CandidateResult]) -> list[CandidateResult]:
-    """Mark for each phase the valid candidate of lowest total, among those of its pinned plane where one is pinned."""
-    best: dict[str, CandidateResult] = {}
-    for result in results:
-        phase = result.candidate.phase
-        is_eligible = study.find_pinned_plane(phase) in (None, result.candidate.film_plane)
-        if is_eligible and result.is_valid and (phase not in best or _total(result) < _total(best[phase])):
-            best[phase] = result
-    return [r.model_copy(update={"is_selected": best.get(r.candidate.phase) is r}) for r in results]
-
-
 def _check_coverages(results: list[CandidateResult]) -> list[CandidateResult]:
     """Add to each side of the comparison whether the other film holds as much matter per area."""
-    black, competitor = _lowest_of(results, PhaseRole.BLACK), _lowest_of(results, PhaseRole.COMPETITOR)
-    if black is None or competitor is None or black.area_ang2 is None or competitor.area_ang2 is None:
+    sides = choose_sides(results, None)
+    black, competitor = sides.black, sides.competitor
+    if black is None or not isinstance(competitor, CandidateResult):
+        return results
+    if black.area_ang2 is None or competitor.area_ang2 is None:
         return results
     found = check_coverage(
         own_fu_per_ang2=black.n_formula_units / black.area_ang2,
         other_fu_per_ang2=competitor.n_formula_units / competitor.area_ang2,
-        other=competitor.candidate.label.rpartition("//")[2],
+        other=competitor.candidate.title.film_side,
     )
     return [r.model_copy(update={"checks": (*r.checks, found)}) if r is black else r for r in results]
 
 
-def _total(result: Terms) -> float:
-    return float("inf") if result.total_ev_per_fu is None else result.total_ev_per_fu
-
-
 def _answer_at_bounds(
-    study: StudySpec,
-    results: list[CandidateResult],
-    decomposition: DecompositionResult | None,
-    *,
-    dot: str,
-    level: Level,
-    reservoirs: Reservoirs,
+    study: StudySpec, found: FacetResults, *, dot: str, level: Level
 ) -> tuple[Stabilization, Stabilization | None]:
     """Return the answer at the AX-rich bound and, if a film has an excess, at the BX2-rich one: like with like."""
-    answer = _compare(study, results, decomposition, dot=dot, level=level)
-    potentials = reservoirs.potentials
-    if potentials is None or all(result.bx2_rich is None for result in results):
+    answer = _compare(study, found.candidates, found.decomposition, dot=dot, level=level)
+    potentials = found.reservoirs.potentials
+    if potentials is None or all(result.bx2_rich is None for result in found.candidates):
         return answer, None
-    moved = _select_lowest(study, [result.at_bx2_rich for result in results])
-    other = _compare(study, moved, decomposition, dot=dot, level=level)
+    moved = select_candidates(study, [result.at_bx2_rich for result in found.candidates])
+    other = _compare(study, moved, found.decomposition, dot=dot, level=level)
     sentence = join_bounds(answer.sentence, other.sentence, ax=potentials.ax, bx2=potentials.bx2)
     return answer.model_copy(update={"sentence": sentence}), other
 
 
 def _compare(
     study: StudySpec,
-    results: list[CandidateResult],
+    results: Sequence[CandidateResult],
     decomposition: DecompositionResult | None,
     *,
     dot: str,
     level: Level,
 ) -> Stabilization:
-    black = _lowest_of(results, PhaseRole.BLACK)
-    phase = _lowest_of(results, PhaseRole.COMPETITOR)
-    products = decomposition if decomposition is not None and not decomposition.missing else None
-    sides = [side for side in (phase, products) if side is not None]
-    competitor = min(sides, key=_total, default=None)
+    sides = choose_sides(results, decomposition)
+    black, competitor = sides.black, sides.competitor
     terms = _NOTHING if black is None or competitor is None else black - competitor
-    black_label, competitor_label = _label_of(black), _label_of(competitor)
     return Stabilization(
         **terms.model_dump(),
-        black=black_label,
-        competitor=competitor_label,
+        black=_label_of(black),
+        competitor=_label_of(competitor),
+        black_id=None if black is None else black.candidate.id,
+        competitor_id=competitor.candidate.id if isinstance(competitor, CandidateResult) else None,
         sentence=answer_in_words(
             terms,
             facet=dot,
-            black=black_label,
-            competitor=competitor_label,
+            black=name_side(black),
+            competitor=name_competitor(competitor),
             level=level,
-            missing=_reasons_of_absence(results, decomposition, black=black, competitor=competitor),
+            missing=_reasons_of_absence(results, decomposition, sides),
             has_competitor=study.has_competitor,
         ),
     )
@@ -506,26 +522,17 @@ def _label_of(side: CandidateResult | DecompositionResult | None) -> str | None:
     return None if side is None else side.label
 
 
-def _lowest_of(results: list[CandidateResult], role: PhaseRole) -> CandidateResult | None:
-    selected = [r for r in results if r.is_selected and r.candidate.role is role]
-    return min(selected, key=_total, default=None)
-
-
 def _reasons_of_absence(
-    results: list[CandidateResult],
-    decomposition: DecompositionResult | None,
-    *,
-    black: CandidateResult | None,
-    competitor: Terms | None,
+    results: Sequence[CandidateResult], decomposition: DecompositionResult | None, sides: Sides
 ) -> list[str]:
     """Return one reason for everything that could have stood for a side that has nothing valid."""
-    is_present = {PhaseRole.BLACK: black is not None, PhaseRole.COMPETITOR: competitor is not None}
+    is_present = {PhaseRole.BLACK: sides.black is not None, PhaseRole.COMPETITOR: sides.competitor is not None}
     reasons = [_why_absent(result) for result in results if not is_present[result.candidate.role]]
-    if competitor is None and decomposition is not None:
+    if sides.competitor is None and decomposition is not None:
         reasons += [f"{decomposition.label}: {reason}" for reason in decomposition.missing]
     return reasons
 
 
 def _why_absent(result: CandidateResult) -> str:
     reasons = (*result.faults, "valid, but the study pins another plane of this phase")
-    return f"{result.candidate.label.rpartition('//')[2]}: {reasons[0]}"
+    return f"{result.candidate.title.film_side}: {reasons[0]}"

@@ -27,8 +27,8 @@ class StudyEngines(MSONable):
         Relaxes; None: the same, without spin-orbit coupling.
     prerelaxation
         Relaxes before; None: nothing does.
-    screening
-        Screens the places of the films; None: the engine of the energies.
+    registry
+        Does the registry scans; None: the engine of the energies.
     by_tag
         Engines that take the place of the first in the steps of a tag (`StudySteps.tag`): finer presets, other models.
     """
@@ -36,7 +36,7 @@ class StudyEngines(MSONable):
     energy: Engine
     geometry: Engine | None = None
     prerelaxation: Engine | None = None
-    screening: Engine | None = None
+    registry: Engine | None = None
     by_tag: dict[str, Engine] = field(default_factory=dict)
 
     @property
@@ -46,8 +46,8 @@ class StudyEngines(MSONable):
 
     @property
     def registry_engine(self) -> Engine:
-        """Return the engine of the registry registry_scans."""
-        return self.screening or self.energy
+        """The engine of the registry scans."""
+        return self.registry or self.energy
 
     @property
     def level(self) -> Level:
@@ -58,7 +58,7 @@ class StudyEngines(MSONable):
         """Return the engine of a step."""
         if step.stage is Stage.PRERELAXATION and self.prerelaxation is not None:
             return self.prerelaxation
-        energy = self.by_tag.get(step.tag, self.energy)
+        energy = self.by_tag.get(step.id.variation, self.energy)
         return energy if step.stage is Stage.STATIC else self.geometry or energy.for_relaxations()
 
     def by_purpose(self) -> Iterator[tuple[str, Engine]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from qdip_dft.analysis.checks import check_prerelaxation, check_residual_forces, check_residual_pressure
 from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.steps import Part, Stage, StudySteps, static_name
+from qdip_dft.flows.steps import Part, Stage, StudySteps
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import Check
 
@@ -17,11 +17,11 @@ def check_starts(steps: StudySteps, resolution: Resolution, candidate: Candidate
     """Return whether every part of a candidate started from its pre-relaxed structure; nothing without any."""
     if steps.first_stage is Stage.RELAXATION:
         return ()
-    subjects = candidate.dot, candidate.phase, candidate.label
+    owners = candidate.dot, candidate.phase, candidate.id
     found = {
-        step.part.value: resolution.objections[step.name]
+        step.part.value: resolution.objections[step.id]
         for step in steps.steps
-        if step.owner in subjects and step.name in resolution.objections
+        if step.id.owner in owners and step.id in resolution.objections
     }
     return (check_prerelaxation(found),)
 
@@ -30,8 +30,8 @@ def check_slabs(steps: StudySteps, resolution: Resolution, candidate: Candidate)
     """Return how far the slabs of a candidate that were relaxed at another level are from their minimum."""
     forces = {}
     for part in (Part.DOT_SLAB, Part.FILM_SLAB, Part.INTERFACE):
-        name = steps.name(part, candidate.label)
-        relaxed, static = resolution.usable(name), resolution.usable(static_name(name))
+        relaxed = resolution.usable(steps.id_of(part, candidate.id))
+        static = resolution.usable(steps.static_of(part, candidate.id))
         if relaxed is not None and static is not None and static.result is not None and relaxed.theory != static.theory:
             forces[part.value] = static.result.max_force_ev_per_ang
     return (check_residual_forces(forces),) if forces else ()
@@ -45,9 +45,8 @@ def check_lattices(steps: StudySteps, resolution: Resolution, crystals: Iterable
 
 def _check_lattice(steps: StudySteps, resolution: Resolution, crystal: str) -> Check | None:
     part = Part.DOT_BULK if crystal == steps.study.dot.material else Part.BULK
-    relaxed, static = (
-        resolution.usable(name) for name in (steps.name(part, crystal), static_name(steps.name(part, crystal)))
-    )
+    relaxed = resolution.usable(steps.id_of(part, crystal))
+    static = resolution.usable(steps.static_of(part, crystal))
     if relaxed is None or static is None or static.result is None or relaxed.theory == static.theory:
         return None
     if static.result.stress_ev_per_ang3 is None:
@@ -57,5 +56,5 @@ def _check_lattice(steps: StudySteps, resolution: Resolution, crystal: str) -> C
         static.result.stress_ev_per_ang3,
         volume_ang3_per_fu=abs(float(np.linalg.det(static.result.structure.lattice_ang))) / record.formula_units,
         bulk_modulus_gpa=record.bulk_modulus_gpa,
-        part=f"{part} {crystal}",
+        part=f"{part} {record.id}",
     )

@@ -46,6 +46,5 @@ def _find_phase(steps: StudySteps, step: Step) -> StructureRecord | None:
     if step.part in (Part.DOT_BULK, Part.DOT_SLAB):
         return None
     if step.part is Part.BULK:
-        return steps.crystals[step.owner].structure
-    (phase,) = (candidate.phase for candidate in steps.candidates if candidate.label == step.owner)
-    return steps.crystals[phase].structure
+        return steps.crystals[step.id.owner].structure
+    return steps.crystals[steps.find_candidate(step.id.owner).phase].structure

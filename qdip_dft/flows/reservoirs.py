@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from qdip_dft.analysis.stability import balance_decomposition
 from qdip_dft.analysis.surfaces import bound_potentials
-from qdip_dft.flows.resolution import Resolution, explain_failure
-from qdip_dft.flows.steps import Part, StudySteps, static_name
+from qdip_dft.flows.resolution import Resolution
+from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import ChemicalPotentials
 
@@ -47,9 +47,10 @@ def survey_reservoirs(steps: StudySteps, resolution: Resolution) -> Reservoirs:
     ax, bx2 = steps.reservoirs
     phases = tuple(dict.fromkeys(candidate.phase for candidate in steps.candidates))
     energies = {name: _bulk_ev_per_fu(steps, resolution, name) for name in (ax, bx2, *phases)}
-    lacking = [static_name(steps.name(Part.BULK, name)) for name, energy in energies.items() if energy is None]
+    lacking = [steps.static_of(Part.BULK, name) for name, energy in energies.items() if energy is None]
     if lacking:
-        return Reservoirs(missing=tuple(_explain(resolution, name) for name in lacking))
+        reasons = map(resolution.explain_failure, lacking)
+        return Reservoirs(missing=tuple(f"chemical potentials missing because {reason}" for reason in reasons))
     known = {name: energy for name, energy in energies.items() if energy is not None}
     host = steps.crystals[phases[0]].composition_per_fu
     amounts = balance_decomposition(host, {name: steps.crystals[name].composition_per_fu for name in (ax, bx2)})
@@ -59,11 +60,7 @@ def survey_reservoirs(steps: StudySteps, resolution: Resolution) -> Reservoirs:
 
 
 def _bulk_ev_per_fu(steps: StudySteps, resolution: Resolution, name: str) -> float | None:
-    record = resolution.usable(static_name(steps.name(Part.BULK, name)))
+    record = resolution.usable(steps.static_of(Part.BULK, name))
     if record is None or record.result is None:
         return None
     return record.result.energy_ev / steps.crystals[name].formula_units
-
-
-def _explain(resolution: Resolution, name: str) -> str:
-    return f"chemical potentials missing because {explain_failure(resolution, name)}"

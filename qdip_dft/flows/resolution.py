@@ -1,19 +1,23 @@
-"""Which steps of a study are done, ready or blocked, given the calculations that exist already."""
+"""Which steps of a study are done, ready or blocked, given the calculations that exist already.
+
+A resolution is a value: whoever learns of another record resolves anew.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from qdip_dft.analysis.integrity import find_defect, find_energy_jump, find_mismatch
 from qdip_dft.errors import QdipError
+from qdip_dft.flows.building import build_scan_task, build_structure
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.prerelaxation import find_objection
-from qdip_dft.flows.screening import RegistryScanStep, registry_scan_of
-from qdip_dft.flows.steps import Part, Stage, Step, Structures, StudySteps
-from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom, LevelOfTheory
+from qdip_dft.flows.steps import Part, RegistryScanId, RegistryScanStep, Stage, Step, StepId, StudySteps
+from qdip_dft.flows.variations import Variation
+from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom
 from qdip_dft.model.keys import adapt_record, calculation_key, registry_scan_key
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask
 from qdip_dft.model.stored import StoredRecord
@@ -23,87 +27,216 @@ if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
 
 LookUp = Callable[[str], StoredRecord | None]
-"""From a key to the stored calculation or screening, if there is one."""
+"""From a key to the stored calculation or registry scan, if there is one."""
+
+AnyStepId = StepId | RegistryScanId
+"""What a calculation or a registry scan of a study is known by."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """How far one step is.
+
+    Parameters
+    ----------
+    step
+        The step.
+    task, key
+        What is to be calculated and its key; None while the structure is not known.
+    record
+        What is stored, usable or not.
+    defect
+        Why the energy of the record may not be used although it is there.
+    objection
+        Why a pre-relaxed structure was not taken.
+    blocked
+        Why the step cannot be built: a parent failed, or relaxed into something unsound.
+    is_unbuildable
+        Whether it is this step itself that cannot be built, its parents being there.
+    """
+
+    step: Step
+    task: CalculationTask | None = None
+    key: str | None = None
+    record: CalculationRecord | None = None
+    defect: str | None = None
+    objection: str | None = None
+    blocked: str | None = None
+    is_unbuildable: bool = False
+
+    @property
+    def usable(self) -> CalculationRecord | None:
+        """The record, if its energy may enter a difference."""
+        return self.record if self.record is not None and self.record.is_usable and self.defect is None else None
+
+    @property
+    def outcome(self) -> StructureRecord | None:
+        """The structure that the following steps start from; None while there is none.
+
+        A pre-relaxed structure that is not taken gives way to the one that it started from.
+        """
+        if self.objection is not None:
+            return None if self.task is None else self.task.structure
+        return None if self.usable is None or self.usable.result is None else self.usable.result.structure
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryScanState:
+    """How far one registry scan is; the fields are those of `StepState`."""
+
+    step: RegistryScanStep
+    task: RegistryScanTask | None = None
+    key: str | None = None
+    record: RegistryScan | None = None
+    blocked: str | None = None
+    is_unbuildable: bool = False
+
+
+@dataclass(frozen=True)
 class Resolution:
     """The state of every step.
 
     Parameters
     ----------
-    tasks
-        The task of every step whose structure is known, by step name.
-    keys
-        Its calculation key.
-    records
-        The stored record of every step that was calculated, usable or not.
-    defects
-        Why the energy of a record may not be used although it is there, by step name.
-    registry_scan_tasks, registry_scans
-        The same for the registry registry_scans, by their names; their keys are among the others.
-    objections
-        Why a pre-relaxed structure was not taken, by the step of the pre-relaxation.
-    blocked
-        Steps that cannot be built, because a parent failed or relaxed into something unsound, with the reason.
-    waiting
-        Steps whose parents are not calculated yet.
-    steps
-        Every step that was looked at, by name.
+    states
+        Of every calculation, parents before children.
+    scan_states
+        Of every registry scan.
+    variations
+        What is calculated around the films that are compared; empty until these are known.
     """
 
-    tasks: dict[str, CalculationTask] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    records: dict[str, CalculationRecord] = field(default_factory=dict)
-    defects: dict[str, str] = field(default_factory=dict)
-    registry_scan_tasks: dict[str, RegistryScanTask] = field(default_factory=dict)
-    registry_scans: dict[str, RegistryScan] = field(default_factory=dict)
-    objections: dict[str, str] = field(default_factory=dict)
-    blocked: dict[str, str] = field(default_factory=dict)
-    waiting: list[str] = field(default_factory=list)
-    steps: dict[str, Step] = field(default_factory=dict)
+    states: Mapping[StepId, StepState] = field(default_factory=dict)
+    scan_states: Mapping[RegistryScanId, RegistryScanState] = field(default_factory=dict)
+    variations: tuple[Variation, ...] = ()
 
     @property
-    def ready(self) -> dict[str, CalculationTask]:
-        """Return the steps that can be calculated now."""
-        return {name: task for name, task in self.tasks.items() if name not in self.records}
+    def _all_states(self) -> Iterator[tuple[AnyStepId, StepState | RegistryScanState]]:
+        yield from self.states.items()
+        yield from self.scan_states.items()
+
+    @cached_property
+    def tasks(self) -> Mapping[StepId, CalculationTask]:
+        """The task of every step whose structure is known."""
+        return {step: state.task for step, state in self.states.items() if state.task is not None}
+
+    @cached_property
+    def keys(self) -> Mapping[AnyStepId, str]:
+        """The key of every calculation and registry scan whose structures are known."""
+        return {step: state.key for step, state in self._all_states if state.key is not None}
+
+    @cached_property
+    def records(self) -> Mapping[StepId, CalculationRecord]:
+        """The stored record of every step that was calculated, usable or not."""
+        return {step: state.record for step, state in self.states.items() if state.record is not None}
+
+    @cached_property
+    def defects(self) -> Mapping[StepId, str]:
+        """Why the energy of a record may not be used although it is there."""
+        return {step: state.defect for step, state in self.states.items() if state.defect is not None}
+
+    @cached_property
+    def objections(self) -> Mapping[StepId, str]:
+        """Why a pre-relaxed structure was not taken."""
+        return {step: state.objection for step, state in self.states.items() if state.objection is not None}
+
+    @cached_property
+    def blocked(self) -> Mapping[AnyStepId, str]:
+        """Why a step cannot be built."""
+        return {step: state.blocked for step, state in self._all_states if state.blocked is not None}
+
+    @cached_property
+    def unbuildable(self) -> frozenset[AnyStepId]:
+        """The steps that cannot be built although their parents are there."""
+        return frozenset(step for step, state in self._all_states if state.is_unbuildable)
+
+    @cached_property
+    def waiting(self) -> tuple[AnyStepId, ...]:
+        """Steps whose parents are not calculated yet."""
+        return tuple(step for step, state in self._all_states if state.task is None and state.blocked is None)
+
+    @cached_property
+    def steps(self) -> Mapping[StepId, Step]:
+        """Every calculation that was looked at."""
+        return {step: state.step for step, state in self.states.items()}
+
+    @cached_property
+    def registry_scan_tasks(self) -> Mapping[RegistryScanId, RegistryScanTask]:
+        """The task of every registry scan whose slabs are known."""
+        return {scan: state.task for scan, state in self.scan_states.items() if state.task is not None}
+
+    @cached_property
+    def registry_scans(self) -> Mapping[RegistryScanId, RegistryScan]:
+        """Every registry scan that was made."""
+        return {scan: state.record for scan, state in self.scan_states.items() if state.record is not None}
 
     @property
-    def ready_registry_scans(self) -> dict[str, RegistryScanTask]:
-        """Return the registry_scans that can be made now."""
-        return {name: task for name, task in self.registry_scan_tasks.items() if name not in self.registry_scans}
+    def ready(self) -> dict[StepId, CalculationTask]:
+        """The steps that can be calculated now."""
+        return {step: task for step, task in self.tasks.items() if step not in self.records}
 
     @property
-    def unfinished(self) -> tuple[str, ...]:
-        """Return everything that can be calculated now, by name."""
+    def ready_registry_scans(self) -> dict[RegistryScanId, RegistryScanTask]:
+        """The registry scans that can be made now."""
+        return {scan: task for scan, task in self.registry_scan_tasks.items() if scan not in self.registry_scans}
+
+    @property
+    def unfinished(self) -> tuple[AnyStepId, ...]:
+        """Everything that can be calculated now."""
         return (*self.ready, *self.ready_registry_scans)
 
     @property
     def stored(self) -> tuple[StoredRecord, ...]:
-        """Return every stored calculation and screening."""
+        """Every stored calculation and registry scan."""
         return (*self.records.values(), *self.registry_scans.values())
 
     @property
     def defective_keys(self) -> frozenset[str]:
-        """Return the keys of records that claim an energy which may not be used."""
-        return frozenset(self.keys[name] for name in self.defects)
+        """The keys of records that claim an energy which may not be used."""
+        return frozenset(self.keys[step] for step in self.defects)
 
-    @property
-    def relaxed(self) -> dict[str, StructureRecord]:
-        """Return the final structure of every step whose energy may enter a difference."""
-        usable = {name: self.usable(name) for name in self.records}
-        return {name: r.result.structure for name, r in usable.items() if r is not None and r.result is not None}
+    @cached_property
+    def relaxed(self) -> Mapping[StepId, StructureRecord]:
+        """The final structure of every step whose energy may enter a difference."""
+        usable = {step: state.usable for step, state in self.states.items()}
+        return {step: r.result.structure for step, r in usable.items() if r is not None and r.result is not None}
 
-    def usable(self, name: str) -> CalculationRecord | None:
-        """Return the record of a step if its energy may enter a difference."""
-        record = self.records.get(name)
-        return record if record is not None and record.is_usable and name not in self.defects else None
+    def usable(self, step: StepId) -> CalculationRecord | None:
+        """The record of a step, if its energy may enter a difference."""
+        state = self.states.get(step)
+        return None if state is None else state.usable
+
+    def label(self, step: AnyStepId) -> str:
+        """What people call a step that was looked at."""
+        state = self.scan_states[step] if isinstance(step, RegistryScanId) else self.states[step]
+        return state.step.label
+
+    def list_labels(self, steps: Mapping[StepId, object]) -> dict[str, str]:
+        """The keys of steps by what people call them."""
+        return {self.label(step): self.keys[step] for step in steps}
+
+    def explain_failure(self, step: AnyStepId) -> str:
+        """Why a step gave no usable energy, in one clause."""
+        return self.blocked.get(step) or f"{self.label(step)} {self._explain_record(step)}"
+
+    def _explain_record(self, step: AnyStepId) -> str:
+        record = None if isinstance(step, RegistryScanId) else self.records.get(step)
+        if isinstance(step, RegistryScanId) or record is None:
+            return "was not calculated"
+        if step in self.defects:
+            return self.defects[step]
+        if record.result is None:
+            return f"failed: {record.failure}"
+        if record.task.freedom is Freedom.NONE:
+            return "did not converge: its energy is not self-consistent"
+        left = f"{record.result.max_force_ev_per_ang:.3f} eV/Å left"
+        return f"did not converge in {record.result.n_steps} steps ({left})"
 
 
 def resolve_steps(
     steps: StudySteps, engines: StudyEngines, look_up: LookUp, *, earlier: Resolution | None = None
 ) -> Resolution:
-    """Return the state of every step of a study.
+    """The state of every step of a study.
 
     A step's structure is built as soon as its parents are calculated; its key then says whether it is stored.  A step
     that cannot be built from its relaxed parents is blocked, and so are those that need it.
@@ -117,161 +250,97 @@ def resolve_steps(
     look_up
         Finds stored records.
     earlier
-        The state of the steps that these build on; it is continued.
+        The state of the steps that these build on; it is part of what is returned.
     """
-    resolution = Resolution() if earlier is None else earlier
-    registry_theory = engines.registry_engine.theory()
-    relaxed = resolution.relaxed
+    known = Resolution() if earlier is None else earlier
+    states, scans = dict(known.states), dict(known.scan_states)
     for step in steps.steps:
-        resolution.steps[step.name] = step
-        screening = registry_scan_of(steps, step)
-        if screening is not None:
-            _resolve_registry_scan(screening, relaxed, registry_theory, look_up, resolution)
-        if _is_held_up(step, relaxed, resolution, screening):
-            continue
-        try:
-            structure = step.build(relaxed, None if screening is None else resolution.registry_scans[screening.name])
-        except QdipError as error:  # a relaxed parent may have become something that no child can be built from
-            resolution.blocked[step.name] = f"{step.name} could not be built: {error.what}"
-            continue
-        engine = engines.of(step)
-        task = CalculationTask(label=step.name, freedom=step.freedom, structure=structure)
-        key = calculation_key(task, engine.theory(), engine.relaxation_settings())
-        resolution.tasks[step.name], resolution.keys[step.name] = task, key
-        record = look_up(key)
-        if isinstance(record, CalculationRecord):
-            _note_record(step, record, engine, resolution)
-            outcome = _find_outcome(steps, step, resolution)
-            relaxed |= {} if outcome is None else {step.name: outcome}
-    return resolution
+        if step.scan is not None and step.scan not in scans:
+            scans[step.scan] = _resolve_scan(steps, steps.scans[step.scan], engines, look_up, Resolution(states))
+        states[step.id] = _resolve_step(steps, step, engines, look_up, Resolution(states, scans))
+    return Resolution(states, scans)
 
 
-def _note_record(step: Step, record: CalculationRecord, engine: Engine, resolution: Resolution) -> None:
-    """Note what is stored for a step, and why its energy may not be used if it may not."""
-    task, threshold = resolution.tasks[step.name], engine.relaxation.force_threshold_ev_per_ang
+def _resolve_step(
+    steps: StudySteps, step: Step, engines: StudyEngines, look_up: LookUp, before: Resolution
+) -> StepState:
+    if _is_held_up(step, before):
+        return StepState(step, blocked=_find_obstacle(step, before))
+    scan = None if step.scan is None else before.registry_scans[step.scan]
+    try:
+        structure = build_structure(steps, step, _list_outcomes(step, before), scan=scan)
+    except QdipError as error:  # a relaxed parent may have become something that no child can be built from
+        return StepState(step, blocked=f"{step.label} could not be built: {error.what}", is_unbuildable=True)
+    engine = engines.of(step)
+    task = CalculationTask(label=step.label, freedom=step.freedom, structure=structure)
+    key = calculation_key(task, engine.theory(), engine.relaxation_settings())
+    found = StepState(step, task=task, key=key)
+    record = look_up(key)
+    if not isinstance(record, CalculationRecord):
+        return found
+    return _judge_start(steps, _judge_record(found, task, record, engine, before), before)
+
+
+def _judge_record(
+    found: StepState, task: CalculationTask, record: CalculationRecord, engine: Engine, before: Resolution
+) -> StepState:
+    """The state with what is stored, and why its energy may not be used if it may not."""
+    threshold = engine.relaxation.force_threshold_ev_per_ang
     defect = find_mismatch(record, task) or find_defect(record, engine.theory(), force_threshold_ev_per_ang=threshold)
-    resolution.records[step.name] = record if defect is not None else adapt_record(record, task)
-    if defect is None and step.stage is Stage.STATIC:
-        defect = _find_jump(record, resolution.records[step.parents[0]])
-    if defect is not None:
-        resolution.defects[step.name] = defect
+    adapted = record if defect is not None else adapt_record(record, task)
+    if defect is None and found.step.stage is Stage.STATIC:
+        defect = _find_jump(record, before.records[found.step.parents[0]])
+    return replace(found, record=adapted, defect=defect)
 
 
 def _find_jump(static: CalculationRecord, relaxation: CalculationRecord) -> str | None:
-    """Return how far a static energy lies from that of its relaxation; energies of two levels cannot be compared."""
+    """How far a static energy lies from that of its relaxation; energies of two levels cannot be compared."""
     return find_energy_jump(static, relaxation) if static.theory == relaxation.theory else None
 
 
-def _find_outcome(steps: StudySteps, step: Step, resolution: Resolution) -> StructureRecord | None:
-    """Return the structure that the following steps start from, or None if there is none.
-
-    A pre-relaxed structure that is not taken gives way to the one that it started from.
-    """
-    usable = resolution.usable(step.name)
-    if step.stage is not Stage.PRERELAXATION:
-        return None if usable is None or usable.result is None else usable.result.structure
-    record = resolution.records[step.name]
-    n_dot_atoms = _count_dot_atoms(step, resolution)
-    objection = resolution.defects.get(step.name) or find_objection(steps, step, record, n_dot_atoms=n_dot_atoms)
-    if objection is None and record.result is not None:
-        return record.result.structure
-    resolution.objections[step.name] = str(objection)
-    return resolution.tasks[step.name].structure
+def _judge_start(steps: StudySteps, found: StepState, before: Resolution) -> StepState:
+    """The state of a pre-relaxation with the objection to its structure; any other state as it is."""
+    if found.step.stage is not Stage.PRERELAXATION or found.record is None:
+        return found
+    is_interface = found.step.part is Part.INTERFACE
+    n_dot_atoms = before.tasks[found.step.parents[0]].structure.n_atoms if is_interface else 0
+    objection = found.defect or find_objection(steps, found.step, found.record, n_dot_atoms=n_dot_atoms)
+    return replace(found, objection=objection)
 
 
-def _count_dot_atoms(step: Step, resolution: Resolution) -> int:
-    if step.part is not Part.INTERFACE:
-        return 0
-    return resolution.tasks[step.parents[0]].structure.n_atoms
-
-
-def _resolve_registry_scan(
-    step: RegistryScanStep,
-    relaxed: Structures,
-    theory: LevelOfTheory,
-    look_up: LookUp,
-    resolution: Resolution,
-) -> None:
-    """Note the state of a screening; candidates that differ in their place share it."""
-    if step.name in (*resolution.keys, *resolution.blocked, *resolution.waiting):
-        return
-    if _is_held_up(step, relaxed, resolution):
-        return
+def _resolve_scan(
+    steps: StudySteps, scan: RegistryScanStep, engines: StudyEngines, look_up: LookUp, before: Resolution
+) -> RegistryScanState:
+    if _is_held_up(scan, before):
+        return RegistryScanState(scan, blocked=_find_obstacle(scan, before))
     try:
-        task = step.build(relaxed)
+        task = build_scan_task(steps, scan.id, _list_outcomes(scan, before))
     except QdipError as error:
-        resolution.blocked[step.name] = f"{step.name} could not be built: {error.what}"
-        return
-    key = registry_scan_key(task, theory)
-    resolution.registry_scan_tasks[step.name], resolution.keys[step.name] = task, key
+        return RegistryScanState(scan, blocked=f"{scan.label} could not be built: {error.what}", is_unbuildable=True)
+    key = registry_scan_key(task, engines.registry_engine.theory())
     record = look_up(key)
-    if isinstance(record, RegistryScan):
-        resolution.registry_scans[step.name] = record
+    return RegistryScanState(scan, task, key, record if isinstance(record, RegistryScan) else None)
 
 
-def _is_held_up(
-    step: Step | RegistryScanStep,
-    relaxed: Structures,
-    resolution: Resolution,
-    screening: RegistryScanStep | None = None,
-) -> bool:
-    """Note why a step cannot be built yet, and return whether that is so."""
-    missing = [parent for parent in step.parents if parent not in relaxed]
-    if screening is not None and screening.name not in resolution.registry_scans:
-        missing.append(screening.name)
-    if not missing:
-        return False
-    failed = [parent for parent in missing if parent in resolution.records or parent in resolution.blocked]
-    if failed:
-        resolution.blocked[step.name] = explain_failure(resolution, failed[0])
-    else:
-        resolution.waiting.append(step.name)
-    return True
+def _list_outcomes(step: Step | RegistryScanStep, before: Resolution) -> dict[StepId, StructureRecord]:
+    outcomes = {parent: before.states[parent].outcome for parent in step.parents}
+    return {parent: structure for parent, structure in outcomes.items() if structure is not None}
 
 
-def explain_failure(resolution: Resolution, name: str) -> str:
-    """Return in one clause why a step gave no usable energy."""
-    if name in resolution.blocked:
-        return resolution.blocked[name]
-    record = resolution.records.get(name)
-    if record is None:
-        return f"{name} was not calculated"
-    if name in resolution.defects:
-        return f"{name} {resolution.defects[name]}"
-    if record.result is None:
-        return f"{name} failed: {record.failure}"
-    if record.task.freedom is Freedom.NONE:
-        return f"{name} did not converge: its energy is not self-consistent"
-    left = f"{record.result.max_force_ev_per_ang:.3f} eV/Å left"
-    return f"{name} did not converge in {record.result.n_steps} steps ({left})"
+def _list_missing(step: Step | RegistryScanStep, before: Resolution) -> list[AnyStepId]:
+    """What a step waits for."""
+    missing: list[AnyStepId] = [parent for parent in step.parents if before.states[parent].outcome is None]
+    if isinstance(step, Step) and step.scan is not None and step.scan not in before.registry_scans:
+        missing.append(step.scan)
+    return missing
 
 
-def preview_registry_scans(steps: StudySteps, structures: Structures) -> dict[str, RegistryScanTask]:
-    """Return the registry registry_scans of a study built from unrelaxed bulks: for counting positions and atoms.
-
-    Parameters
-    ----------
-    steps
-        The study.
-    structures
-        The structures of `preview_structures`.
-    """
-    found = (registry_scan_of(steps, step) for step in steps.steps)
-    registry_scans = {screening.name: screening for screening in found if screening is not None}
-    return {name: screening.build(structures) for name, screening in registry_scans.items()}
+def _is_held_up(step: Step | RegistryScanStep, before: Resolution) -> bool:
+    return bool(_list_missing(step, before))
 
 
-def preview_structures(steps: StudySteps, *, earlier: Structures = MappingProxyType({})) -> dict[str, StructureRecord]:
-    """Return the structure of every step built from unrelaxed parents: for counting atoms and for early refusals.
-
-    Parameters
-    ----------
-    steps
-        The steps.
-    earlier
-        Structures of the steps that these build on.
-    """
-    structures = dict(earlier)
-    for step in steps.steps:
-        structures[step.name] = step.build(structures)
-    return structures
+def _find_obstacle(step: Step | RegistryScanStep, before: Resolution) -> str | None:
+    """Why a step that is held up will stay so; None if what it waits for may still come."""
+    failed = (each for each in _list_missing(step, before) if each in before.records or each in before.blocked)
+    first = next(failed, None)
+    return None if first is None else before.explain_failure(first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,13 @@ from qdip_dft.flows.steps import StudySteps
 from qdip_dft.flows.study_results import assemble_study, resolve_study
 from qdip_dft.jobs.advance import advance_study
 from qdip_dft.jobs.calculate import calculation_job
-from qdip_dft.jobs.screen import registry_scan_job
+from qdip_dft.jobs.scan_registry import registry_scan_job
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.study import StudySpec
+from qdip_dft.model.term_names import TERM_OF_PART, TERM_OF_SCANS
 from qdip_dft.results.migrations import read_record
 
 
@@ -28,8 +29,8 @@ class StabilizationMaker(Maker):
     """Maker of the flow that answers a study.
 
     Each stage holds the calculations whose structures are known; the last job of a stage builds the next one from
-    their results: bulks → strained bulks, dot slabs and registry registry_scans → film slabs → interfaces, static
-    calculations in between; then the samples around the two films that are compared.
+    their results: bulks → strained bulks, dot slabs and registry scans → film slabs → interfaces, static
+    calculations in between; then the variations around the two films that are compared.
     The flow carries everything it needs, so it runs on any machine.
 
     Parameters
@@ -43,7 +44,7 @@ class StabilizationMaker(Maker):
     engines
         Which engine does which step.
     checkpoint_folder
-        Where registry_scans keep their energies while they run, seen from the folder that a job runs in.
+        Where registry scans keep their energies while they run, seen from the folder that a job runs in.
     attempts
         Number of the next attempt, by calculation key, of calculations that failed before; all others make their first.
     """
@@ -57,36 +58,32 @@ class StabilizationMaker(Maker):
     attempts: dict[str, int] = field(default_factory=dict)
     checkpoint_folder: str = "."
 
-    def make(self, records: Iterable[StoredRecord] = ()) -> Flow:
+    def make(self, resolution: Resolution | None = None) -> Flow:
         """Return the flow of what is still to be calculated.
 
         Parameters
         ----------
-        records
-            Stored calculations and registry_scans; their jobs are referenced, not repeated.
+        resolution
+            What is stored already: its jobs are referenced, not repeated.  None: nothing is.
         """
-        known = {record.key: record for record in records}
-        resolution = self._resolve(known)
-        return self._stage(resolution, known)
+        if resolution is None:
+            return self._stage(resolve_study(self.steps, self.engines, lambda _: None), {})
+        return self._stage(resolution, {record.key: record for record in resolution.stored})
 
     def make_next(self, records: Mapping[str, dict[str, Any] | None]) -> Flow | dict[str, Any]:
         """Return the next stage, or the finished documents as plain data."""
         known = {key: read_record(data) for key, data in records.items() if data is not None}
-        resolution = self._resolve(known)
-        is_lost = any(resolution.keys[name] in records for name in resolution.unfinished)
+        resolution = resolve_study(self.steps, self.engines, known.get)
+        is_lost = any(resolution.keys[step] in records for step in resolution.unfinished)
         if resolution.unfinished and not is_lost:
             return self._stage(resolution, known)
-        documents = assemble_study(self.steps, resolution, level=self.engines.level)
-        settings = {"relaxation_settings": self.engines.relaxing.relaxation_settings()}
-        return {"documents": [d.model_copy(update=settings).model_dump(mode="json") for d in documents]}
+        documents = assemble_study(self.steps, resolution, engines=self.engines)
+        return {"documents": [document.model_dump(mode="json") for document in documents]}
 
     @property
     def steps(self) -> StudySteps:
         """Return the steps of the study."""
         return StudySteps(self.study, self.crystals, tuple(self.candidates), tuple(self.dropped))
-
-    def _resolve(self, known: Mapping[str, StoredRecord]) -> Resolution:
-        return resolve_study(self.steps, self.engines, known.get)
 
     def _stage(self, resolution: Resolution, known: Mapping[str, StoredRecord]) -> Flow:
         jobs = self._calculation_jobs(resolution) | self._registry_scan_jobs(resolution)
@@ -98,21 +95,22 @@ class StabilizationMaker(Maker):
 
     def _calculation_jobs(self, resolution: Resolution) -> dict[str, Job]:
         """Return one job per key: two steps that ask the same question share it."""
-        engine_of = {name: self.engines.of(step) for name, step in resolution.steps.items()}
-        ready = {resolution.keys[name]: (task, engine_of[name]) for name, task in resolution.ready.items()}
-        return {
-            key: calculation_job(task, engine, key=key, attempt=self.attempts.get(key, 0))
-            for key, (task, engine) in ready.items()
-        }
+        jobs = {}
+        for id_, task in resolution.ready.items():
+            key, engine, attempt = resolution.keys[id_], self.engines.of(resolution.steps[id_]), self.attempts
+            term = TERM_OF_PART[id_.part]
+            jobs[key] = calculation_job(task, engine, key=key, term=term, attempt=attempt.get(key, 0))
+        return jobs
 
     def _registry_scan_jobs(self, resolution: Resolution) -> dict[str, Job]:
-        """Return one job per registry screening that can be made."""
-        tasks = {resolution.keys[name]: task for name, task in resolution.ready_registry_scans.items()}
+        """Return one job per registry scan that can be made."""
+        tasks = {resolution.keys[scan]: task for scan, task in resolution.ready_registry_scans.items()}
         return {
             key: registry_scan_job(
                 task,
                 self.engines.registry_engine,
                 key=key,
+                term=TERM_OF_SCANS,
                 checkpoint_folder=self.checkpoint_folder,
                 attempt=self.attempts.get(key, 0),
             )

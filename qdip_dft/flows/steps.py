@@ -13,10 +13,11 @@ ask for a pre-relaxation of every structure, of the same freedom; the relaxation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,12 +47,7 @@ from qdip_dft.model.orientation import AS_CUT
 from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.structure import FILM_PART, StructureRecord
 from qdip_dft.model.study import StudySpec
-
-Structures = Mapping[str, StructureRecord]
-"""Relaxed structures by step name."""
-
-BuildAt = Callable[[Structures, RegistryScan | None], StructureRecord]
-"""From relaxed structures, and for an interface the screening of its place, to the structure that is calculated."""
+from qdip_dft.tasks.registry_scan import name_registry_scan
 
 
 class Part(StrEnum):
@@ -65,6 +61,10 @@ class Part(StrEnum):
     INTERFACE = "interface"
 
 
+BULKS = frozenset({Part.DOT_BULK, Part.BULK})
+"""The parts that belong to a crystal; all others belong to a candidate."""
+
+
 class Stage(StrEnum):
     """Where in its part a calculation stands."""
 
@@ -76,63 +76,111 @@ class Stage(StrEnum):
     """The energy at the relaxed structure, which enters the terms."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One calculation of a study.
+class StepId(NamedTuple):
+    """What a calculation of a study is known by.
 
     Parameters
     ----------
     part
         What it is a part of.
-    subject
-        The material, phase or candidate that the part belongs to, such as ``PbS(111)//FAPbI3-alpha(100)``.
-    freedom
-        What may move; ``none``: the static calculation after the relaxation of the same part.
-    parents
-        Names of the steps whose relaxed structures are needed.
-    build_at
-        From these structures to the one that is calculated.
+    owner
+        Bulks: the crystal, as the study names it; all others: the id of the candidate.
+    variation
+        The variation that it belongs to (`StudySteps.tag`); empty: the study itself.
     stage
         Where in its part it stands.
-    tag
-        What sets it apart from the study's own steps (`StudySteps.tag`).
     """
 
     part: Part
+    owner: str
+    variation: str = ""
+    stage: Stage = Stage.RELAXATION
+
+    def at(self, stage: Stage) -> StepId:
+        """The same part at another stage."""
+        return self._replace(stage=stage)
+
+
+class RegistryScanId(NamedTuple):
+    """What a registry scan of a study is known by: the interface that it moves the film of."""
+
+    interface: str
+
+
+Structures = Mapping[StepId, StructureRecord]
+"""Relaxed structures by step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One calculation of a study: plain data, from which `flows.building` makes its structure.
+
+    Parameters
+    ----------
+    id
+        What it is known by.
+    subject
+        The crystal or candidate with the variation, for people, such as ``PbS(111)//FAPbI3-alpha(100), film +1``.
+    freedom
+        What may move; ``none``: the static calculation after the relaxation of the same part.
+    parents
+        The steps whose relaxed structures are needed.
+    scan
+        The registry scan that says where the film of an interface lies; None: as given.
+    """
+
+    id: StepId
     subject: str
     freedom: Freedom
-    parents: tuple[str, ...]
-    build_at: BuildAt
-    stage: Stage = Stage.RELAXATION
-    tag: str = ""
+    parents: tuple[StepId, ...] = ()
+    scan: RegistryScanId | None = None
 
     @property
-    def name(self) -> str:
-        """Return a name that is unique within the study, such as ``film slab PbS(111)//FAPbI3-alpha(100)``."""
+    def part(self) -> Part:
+        """What it is a part of."""
+        return self.id.part
+
+    @property
+    def stage(self) -> Stage:
+        """Where in its part it stands."""
+        return self.id.stage
+
+    @property
+    def label(self) -> str:
+        """What people call it, unique within the study, such as ``film slab PbS(111)//FAPbI3-alpha(100)``."""
         relaxation = f"{self.part} {self.subject}"
         return relaxation if self.stage is Stage.RELAXATION else f"{relaxation} ({self.stage})"
 
+    def follow(self, stage: Stage, *, freedom: Freedom) -> Step:
+        """The next calculation of the same part, which starts where this one ended."""
+        return replace(self, id=self.id.at(stage), freedom=freedom, parents=(self.id,), scan=None)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryScanStep:
+    """One registry scan of a study; candidates that differ in their registry share it.
+
+    Parameters
+    ----------
+    id
+        What it is known by.
+    subject
+        The interface for people, such as ``PbS(111)//FAPbI3-delta(001)``.
+    candidate
+        Id of the first candidate that takes its registry from it.
+    parents
+        The steps whose relaxed structures are needed: both bulks.
+    """
+
+    id: RegistryScanId
+    subject: str
+    candidate: str
+    parents: tuple[StepId, ...]
+
     @property
-    def owner(self) -> str:
-        """Return the material, phase or candidate without the tag."""
-        return self.subject.removesuffix(f", {self.tag}")
-
-    def build(self, structures: Structures, screening: RegistryScan | None = None) -> StructureRecord:
-        """Return the structure that is calculated.
-
-        Parameters
-        ----------
-        structures
-            Relaxed structures of the parents by name.
-        screening
-            Where the film lies; None: as given.
-        """
-        return self.build_at(structures, screening)
-
-
-def static_name(name: str) -> str:
-    """Return the name of the static calculation that follows a relaxation."""
-    return f"{name} (static)"
+    def label(self) -> str:
+        """What people call it, unique within the study."""
+        return name_registry_scan(self.subject)
 
 
 @dataclass(frozen=True)
@@ -144,18 +192,18 @@ class StudySteps:
     study
         The study.
     crystals
-        Dot material and phases by name.
+        Dot material and phases by the names that the study gives them.
     candidates
         What is built; found once, when the study is planned.
     dropped
         What is not built, and why.
     tag
-        What sets these steps apart from those of the study itself, such as ``film +1``; empty: nothing.
+        The variation that these steps belong to, such as ``film +1``; empty: they are those of the study itself.
     own
         The parts that differ from those of the study itself; the others are its steps and not repeated.
     thin
         The film of the study whose relaxed interface those of the (thicker) candidates start from; None: they start
-        from slabs joined at their place.
+        from slabs joined at their registry.
     """
 
     study: StudySpec
@@ -168,107 +216,129 @@ class StudySteps:
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        """Return all own steps, parents before children, each relaxation followed by its static calculation."""
+        """All own steps, parents before children, each relaxation followed by its static calculation."""
         names = dict.fromkeys([*(c.phase for c in self.candidates), *self.products, *self.reservoirs])
-        relaxations = [self._bulk_step(self.study.dot.material, Part.DOT_BULK)]
-        relaxations += [self._bulk_step(phase, Part.BULK) for phase in names]
+        firsts = [self._bulk_step(self.study.dot.material, Part.DOT_BULK)]
+        firsts += [self._bulk_step(phase, Part.BULK) for phase in names]
         for candidate in self.candidates:
-            relaxations += self._candidate_steps(candidate)
-        own = [relaxation for relaxation in relaxations if relaxation.part in self.own]
-        return tuple(step for relaxation in own for step in self._stages_of(relaxation))
+            firsts += self._candidate_steps(candidate)
+        own = [first for first in firsts if first.part in self.own]
+        return tuple(step for first in own for step in self._stages_of(first))
 
-    def name(self, part: Part, subject: str) -> str:
-        """Return the name of a relaxation, such as ``film slab PbS(111)//FAPbI3-alpha(100)``."""
-        return f"{part} {self._tagged(part, subject)}"
+    @cached_property
+    def scans(self) -> Mapping[RegistryScanId, RegistryScanStep]:
+        """The registry scans that own steps ask for, in the order of the steps."""
+        asked = {step.scan: step.id.owner for step in reversed(self.steps) if step.scan is not None}
+        return {scan: self._scan_step(scan, asked[scan]) for scan in reversed(asked)}
 
-    def _tagged(self, part: Part, subject: str) -> str:
-        return f"{subject}, {self.tag}" if self.tag and part in self.own else subject
+    def id_of(self, part: Part, owner: str) -> StepId:
+        """The relaxation of a part of a crystal or candidate."""
+        return StepId(part, owner, self.tag if part in self.own else "")
+
+    def static_of(self, part: Part, owner: str) -> StepId:
+        """The step that gives the energy of a part of a crystal or candidate."""
+        return self.id_of(part, owner).at(Stage.STATIC)
 
     @property
     def first_stage(self) -> Stage:
-        """Return the stage that starts from the structure as built."""
+        """The stage that starts from the structure as built."""
         return Stage.RELAXATION if self.study.prerelaxation is None else Stage.PRERELAXATION
 
-    def _stages_of(self, step: Step) -> tuple[Step, ...]:
-        relaxation = replace(step, tag=self.tag)
+    def _stages_of(self, first: Step) -> tuple[Step, ...]:
         if self.first_stage is Stage.RELAXATION:
-            return relaxation, _static_of(relaxation)
-        before = replace(relaxation, stage=Stage.PRERELAXATION)
-        after = _follow(before, stage=Stage.RELAXATION, freedom=relaxation.freedom)
-        return before, after, _static_of(relaxation)
+            return first, first.follow(Stage.STATIC, freedom=Freedom.NONE)
+        relaxation = first.follow(Stage.RELAXATION, freedom=first.freedom)
+        return first, relaxation, relaxation.follow(Stage.STATIC, freedom=Freedom.NONE)
 
     @property
     def products(self) -> tuple[str, ...]:
-        """Return the decomposition products of the host."""
+        """The decomposition products of the host."""
         return () if self.study.decomposition is None else self.study.decomposition.products
 
     @property
     def reservoirs(self) -> tuple[str, ...]:
-        """Return the compounds that a film has an excess of, and their counterpart; none if no film has one."""
+        """The compounds that a film has an excess of, and their counterpart; none if no film has one."""
         spec = self.study.film.reservoirs
         has_excess = any(candidate.excess for candidate in self.candidates)
         return (spec.ax, spec.bx2) if spec is not None and has_excess else ()
 
-    def parts_of(self, candidate: Candidate) -> dict[Part, str]:
-        """Return the step that gives the energy of each part of a candidate."""
-        return {part: static_name(name) for part, name in self._relaxations_of(candidate).items()}
+    def parts_of(self, candidate: Candidate) -> dict[Part, StepId]:
+        """The step that gives the energy of each part of a candidate."""
+        return {part: step.at(Stage.STATIC) for part, step in self.relaxations_of(candidate).items()}
 
-    def relaxations_of(self, candidate: Candidate) -> dict[Part, str]:
-        """Return the relaxation of each part of a candidate."""
-        return self._relaxations_of(candidate)
+    def relaxations_of(self, candidate: Candidate) -> dict[Part, StepId]:
+        """The relaxation of each part of a candidate."""
+        owners = {part: candidate.id for part in Part if part not in BULKS}
+        return {part: self.id_of(part, owner) for part, owner in {Part.BULK: candidate.phase, **owners}.items()}
 
-    def _relaxations_of(self, candidate: Candidate) -> dict[Part, str]:
-        return {
-            Part.BULK: self.name(Part.BULK, candidate.phase),
-            **{part: self.name(part, candidate.label) for part in (
-                Part.STRAINED_BULK, Part.DOT_SLAB, Part.FILM_SLAB, Part.INTERFACE)},
-        }  # fmt: skip
-
-    def _bulk_step(self, crystal_id: str, part: Part) -> Step:
-        structure = self.crystals[crystal_id].structure
-        return Step(part, self._tagged(part, crystal_id), Freedom.CELL, (), lambda *_: structure)
+    def find_candidate(self, candidate_id: str) -> Candidate:
+        """The candidate of an id."""
+        return self._geometries[candidate_id].candidate
 
     def geometry_of(self, candidate: Candidate) -> CandidateGeometry:
-        """Return what builds the structures of a candidate."""
+        """What builds the structures of a candidate."""
+        known = self._geometries.get(candidate.id)
+        if known is not None and known.candidate == candidate:
+            return known
+        return self._make_geometry(candidate)
+
+    @cached_property
+    def _geometries(self) -> dict[str, CandidateGeometry]:
+        return {candidate.id: self._make_geometry(candidate) for candidate in self.candidates}
+
+    def _make_geometry(self, candidate: Candidate) -> CandidateGeometry:
         return CandidateGeometry(self.study, candidate, self.crystals[candidate.dot], self.crystals[candidate.phase])
 
+    def _bulks_of(self, candidate: Candidate) -> tuple[StepId, StepId]:
+        return self.id_of(Part.DOT_BULK, candidate.dot), self.id_of(Part.BULK, candidate.phase)
+
+    def _first_step(
+        self,
+        part: Part,
+        owner: str,
+        *,
+        subject: str,
+        freedom: Freedom,
+        parents: tuple[StepId, ...] = (),
+        scan: RegistryScanId | None = None,
+    ) -> Step:
+        id_ = self.id_of(part, owner).at(self.first_stage)
+        return Step(id_, f"{subject}, {id_.variation}" if id_.variation else subject, freedom, parents, scan)
+
+    def _bulk_step(self, crystal: str, part: Part) -> Step:
+        return self._first_step(part, crystal, subject=self.crystals[crystal].id, freedom=Freedom.CELL)
+
     def _candidate_steps(self, candidate: Candidate) -> list[Step]:
-        geometry = self.geometry_of(candidate)
-        names = self._relaxations_of(candidate)
-        bulks = (self.name(Part.DOT_BULK, candidate.dot), names[Part.BULK])
-        reference, dot_slab, film_slab = names[Part.STRAINED_BULK], names[Part.DOT_SLAB], names[Part.FILM_SLAB]
-        label = {part: self._tagged(part, candidate.label) for part in names}
+        ids, bulks = self.relaxations_of(candidate), self._bulks_of(candidate)
+        slabs = (ids[Part.DOT_SLAB], ids[Part.FILM_SLAB])
+        needed = {
+            Part.STRAINED_BULK: (Freedom.OUT_OF_PLANE, bulks, None),
+            Part.DOT_SLAB: (Freedom.POSITIONS, bulks, None),
+            Part.FILM_SLAB: (Freedom.POSITIONS, (ids[Part.STRAINED_BULK],), None),
+            Part.INTERFACE: (Freedom.POSITIONS, self._before_interface(slabs), self._scan_of(candidate)),
+        }
         return [
-            Step(Part.STRAINED_BULK, label[Part.STRAINED_BULK], Freedom.OUT_OF_PLANE, bulks,
-                 lambda s, _: geometry.strained_bulk(s[bulks[0]], s[bulks[1]])),
-            Step(Part.DOT_SLAB, label[Part.DOT_SLAB], Freedom.POSITIONS, bulks,
-                 lambda s, _: geometry.dot_slab(s[bulks[0]], s[bulks[1]])),
-            Step(Part.FILM_SLAB, label[Part.FILM_SLAB], Freedom.POSITIONS, (reference,),
-                 lambda s, _: geometry.film_slab(s[reference])),
-            self._interface_step(geometry, label[Part.INTERFACE], dot_slab=dot_slab, film_slab=film_slab),
-        ]  # fmt: skip
+            self._first_step(part, candidate.id, subject=candidate.label, freedom=freedom, parents=parents, scan=scan)
+            for part, (freedom, parents, scan) in needed.items()
+        ]
 
-    def _interface_step(self, geometry: CandidateGeometry, label: str, *, dot_slab: str, film_slab: str) -> Step:
-        slabs = (dot_slab, film_slab)
+    def _before_interface(self, slabs: tuple[StepId, ...]) -> tuple[StepId, ...]:
+        return slabs if self.thin is None else tuple(dict.fromkeys([*slabs, *self.list_thin()]))
+
+    def list_thin(self) -> tuple[StepId, ...]:
+        """Dot slab, film slab and interface that the interfaces of thicker candidates continue; empty without any."""
         if self.thin is None:
-            return Step(Part.INTERFACE, label, Freedom.POSITIONS, slabs,
-                        lambda s, found: geometry.at_place(found).interface(s[dot_slab], s[film_slab]))  # fmt: skip
-        names, thin = replace(self, tag="").relaxations_of(self.thin), self.geometry_of(self.thin)
-        of_thin = (names[Part.DOT_SLAB], names[Part.FILM_SLAB], names[Part.INTERFACE])
-        return Step(Part.INTERFACE, label, Freedom.POSITIONS, tuple(dict.fromkeys([*slabs, *of_thin])),
-                    lambda s, _: geometry.continued_interface(
-                        s[dot_slab], s[film_slab], thin=thin, of_thin=[s[name] for name in of_thin]))  # fmt: skip
+            return ()
+        ids = replace(self, tag="").relaxations_of(self.thin)
+        return ids[Part.DOT_SLAB], ids[Part.FILM_SLAB], ids[Part.INTERFACE]
 
+    def _scan_of(self, candidate: Candidate) -> RegistryScanId | None:
+        is_given = candidate.registry_scan is None or self.tag
+        return None if is_given else RegistryScanId(str(candidate.registry_scan))
 
-def _static_of(relaxation: Step) -> Step:
-    return _follow(relaxation, stage=Stage.STATIC, freedom=Freedom.NONE)
-
-
-def _follow(step: Step, *, stage: Stage, freedom: Freedom) -> Step:
-    """Return the next calculation of the same part, which starts where this one ended."""
-    name = step.name
-    build_at: BuildAt = lambda structures, _: structures[name]  # noqa: E731
-    return replace(step, freedom=freedom, parents=(name,), build_at=build_at, stage=stage)
+    def _scan_step(self, scan: RegistryScanId, candidate_id: str) -> RegistryScanStep:
+        candidate = self.find_candidate(candidate_id)
+        return RegistryScanStep(scan, str(candidate.title.interface), candidate_id, self._bulks_of(candidate))
 
 
 @dataclass(frozen=True)
@@ -303,8 +373,8 @@ class CandidateGeometry:
         return orient_relaxed(self._film_face, film_bulk, cut=self.candidate.cut)
 
     def at_place(self, screening: RegistryScan | None) -> CandidateGeometry:
-        """Return the geometry with the film where a screening puts it; None: as given."""
-        return replace(self, candidate=place_candidate(self.candidate, screening))
+        """Return the geometry with the film where a registry scan puts it; None: as given."""
+        return self if screening is None else replace(self, candidate=place_candidate(self.candidate, screening))
 
     @property
     def formal_charges(self) -> dict[str, int]:

@@ -1,24 +1,23 @@
 """A study with everything that is computed around the films it compares.
 
-Which films are compared is a result.  So the samples are listed when the study's own calculations are complete, and
+Which films are compared is a result.  So the variations are listed when the study's own calculations are complete, and
 until then only planned, for the first candidate of each side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
+from qdip_dft.analysis.sides import find_sides
 from qdip_dft.analysis.stability import require_one_theory
 from qdip_dft.errors import LevelOfTheoryError
 from qdip_dft.flows.answer import state_uncertainty
-from qdip_dft.flows.assembly import assemble_documents, describe_candidate, place_built
+from qdip_dft.flows.assembly import assemble_document, describe_candidate, describe_facets, place_built
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.reservoirs import survey_reservoirs
 from qdip_dft.flows.resolution import LookUp, Resolution, resolve_steps
 from qdip_dft.flows.steps import StudySteps
 from qdip_dft.flows.variations import Variation, list_variations
-from qdip_dft.model.calculation import Level
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import PhaseRole
@@ -27,7 +26,7 @@ from qdip_dft.model.uncertainty import VariationKind, VariedFilm
 
 
 def resolve_study(steps: StudySteps, engines: StudyEngines, look_up: LookUp) -> Resolution:
-    """Return the state of every step of a study and, once the study's own are done, of its samples.
+    """The state of every step of a study and, once the study's own are done, of its variations.
 
     Parameters
     ----------
@@ -35,19 +34,26 @@ def resolve_study(steps: StudySteps, engines: StudyEngines, look_up: LookUp) -> 
         As for `resolve_steps`.
     """
     resolution = resolve_steps(steps, engines, look_up)
-    for sample in list_study_variations(steps, resolution, level=engines.level):
-        resolve_steps(sample.steps, engines, look_up, earlier=resolution)
-    return resolution
+    variations = list_study_variations(steps, resolution)
+    for variation in variations:
+        resolution = resolve_steps(variation.steps, engines, look_up, earlier=resolution)
+    return replace(resolution, variations=variations)
 
 
-def list_study_variations(steps: StudySteps, resolution: Resolution, *, level: Level) -> tuple[Variation, ...]:
-    """Return the samples around the films that are compared; none while the study's own films are not done."""
-    pending = {*resolution.waiting, *resolution.unfinished}
-    if not has_variations(steps) or any(step.name in pending for step in steps.steps):
+def list_study_variations(steps: StudySteps, resolution: Resolution) -> tuple[Variation, ...]:
+    """The variations around the films that are compared; none while the study's own films are not done.
+
+    Parameters
+    ----------
+    steps
+        The study.
+    resolution
+        What was calculated of its own steps.
+    """
+    if not has_variations(steps) or resolution.waiting or resolution.unfinished:
         return ()
-    documents = assemble_documents(steps, resolution, level=level)
-    labels = [label for d in documents for label in (d.stabilization.black, d.stabilization.competitor)]
-    films = [candidate for candidate in steps.candidates if candidate.label in labels]
+    compared = {film.candidate.id for found in describe_facets(steps, resolution) for film in found.sides.films}
+    films = [candidate for candidate in steps.candidates if candidate.id in compared]
     return list_variations(steps, [place_built(steps, resolution, film) for film in films])
 
 
@@ -68,54 +74,54 @@ def has_variations(steps: StudySteps) -> bool:
     return max(counts) > 1 or asked.preset is not None or bool(asked.models)
 
 
-def assemble_study(steps: StudySteps, resolution: Resolution, *, level: Level) -> tuple[StabilizationDoc, ...]:
-    """Return the result on every facet with its uncertainty.
+def assemble_study(steps: StudySteps, resolution: Resolution, *, engines: StudyEngines) -> tuple[StabilizationDoc, ...]:
+    """The result on every facet with its uncertainty.
 
     Parameters
     ----------
     steps
         The study.
     resolution
-        What was calculated of it and of its samples.
-    level
-        How far the energies may be trusted.
+        What was calculated of it and of its variations.
+    engines
+        The engines that made the numbers.
     """
-    samples = list_study_variations(steps, resolution, level=level)
-    documents = assemble_documents(steps, resolution, level=level)
-    return tuple(_add_uncertainty(steps, resolution, document, samples) for document in documents)
+    settings = engines.relaxing.relaxation_settings()
+    found = describe_facets(steps, resolution)
+    documents = (assemble_document(steps, resolution, facet, level=engines.level) for facet in found)
+    complete = (_add_uncertainty(steps, resolution, document) for document in documents)
+    return tuple(document.model_copy(update={"relaxation_settings": settings}) for document in complete)
 
 
-def _add_uncertainty(
-    steps: StudySteps, resolution: Resolution, document: StabilizationDoc, samples: Sequence[Variation]
-) -> StabilizationDoc:
-    labels = {document.stabilization.black, document.stabilization.competitor}
-    own = [sample for sample in samples if sample.film.label in labels]
-    described = [describe_sample(sample, resolution, steps=steps) for sample in own]
-    names = [step.name for sample in own for step in sample.steps.steps if step.name in resolution.records]
-    keys = {**document.calculations, **{name: resolution.keys[name] for name in names}}
+def _add_uncertainty(steps: StudySteps, resolution: Resolution, document: StabilizationDoc) -> StabilizationDoc:
+    compared = {film.candidate.id for film in find_sides(document).films}
+    own = [variation for variation in resolution.variations if variation.film.id in compared]
+    described = [describe_variation(variation, resolution, steps=steps) for variation in own]
+    calculated = [step for each in own for step in each.steps.steps if step.id in resolution.records]
+    keys = {**document.calculations, **{step.label: resolution.keys[step.id] for step in calculated}}
     return state_uncertainty(
         document.model_copy(update={"calculations": keys}), described, steps=steps, resolution=resolution
     )
 
 
-def describe_sample(sample: Variation, resolution: Resolution, *, steps: StudySteps) -> VariedFilm:
-    """Return the terms of a sample, or why it does not count.
+def describe_variation(variation: Variation, resolution: Resolution, *, steps: StudySteps) -> VariedFilm:
+    """The terms of a variation, or why it does not count.
 
     Parameters
     ----------
-    sample
+    variation
         The changed film.
     resolution
         What was calculated.
     steps
         The study, for its other phases: the most stable one bounds the chemical potentials.
     """
-    candidate = sample.candidate
-    has_own_energies = sample.kind in {VariationKind.PRESET, VariationKind.MODEL}
-    phases = replace(sample.steps, candidates=steps.candidates) if has_own_energies else steps
-    result = describe_candidate(sample.steps, resolution, candidate, survey_reservoirs(phases, resolution))
+    candidate = variation.candidate
+    has_own_energies = variation.kind in {VariationKind.PRESET, VariationKind.MODEL}
+    phases = replace(variation.steps, candidates=steps.candidates) if has_own_energies else steps
+    result = describe_candidate(variation.steps, resolution, candidate, survey_reservoirs(phases, resolution))
     records = [
-        resolution.records[name] for name in sample.steps.parts_of(candidate).values() if name in resolution.records
+        resolution.records[step] for step in variation.steps.parts_of(candidate).values() if step in resolution.records
     ]
     mixture: tuple[str, ...] = ()
     try:
@@ -123,10 +129,11 @@ def describe_sample(sample: Variation, resolution: Resolution, *, steps: StudySt
     except LevelOfTheoryError as error:
         theory, mixture = None, (error.what,)
     return VariedFilm(
-        kind=sample.kind,
-        index=sample.index,
-        tag=sample.steps.tag,
-        film=sample.film.label,
+        kind=variation.kind,
+        index=variation.index,
+        tag=variation.steps.tag,
+        film=variation.film.label,
+        film_id=variation.film.id,
         role=candidate.role,
         **{name: getattr(result, name) for name in (*TERM_FIELDS, TOTAL_FIELD)},
         n_formula_units=candidate.n_formula_units,

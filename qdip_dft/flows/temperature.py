@@ -9,11 +9,12 @@ from importlib.metadata import version
 
 from qdip_dft import __version__
 from qdip_dft.analysis.free_energy import compare_phases
+from qdip_dft.analysis.sides import find_sides
 from qdip_dft.builders.cages import count_orientations
 from qdip_dft.builders.ions import view_ions
 from qdip_dft.errors import StudyError
 from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps
+from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.flows.vibrations import VibratingCrystal
 from qdip_dft.model.calculation import Freedom, Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate
@@ -32,7 +33,7 @@ ROTATION = (
 COMPARED = ("black", "competitor")
 
 
-def list_compared(steps: StudySteps, document: StabilizationDoc) -> dict[str, Candidate]:
+def list_compared(document: StabilizationDoc) -> dict[str, Candidate]:
     """Return the two candidates that a result compares, by their part in it.
 
     Raises
@@ -41,11 +42,9 @@ def list_compared(steps: StudySteps, document: StabilizationDoc) -> dict[str, Ca
         If the result compares no two films.
     """
     answer = document.stabilization
-    labels = {"black": answer.black, "competitor": answer.competitor}
-    by_label = {candidate.label: candidate for candidate in steps.candidates}
-    found = {side: by_label[label] for side, label in labels.items() if label in by_label}
-    if set(found) == set(COMPARED):
-        return found
+    films = find_sides(document).films
+    if len(films) == len(COMPARED):
+        return {side: film.candidate for side, film in zip(COMPARED, films, strict=True)}
     raise StudyError(
         f"result {document.id} does not compare two films ({answer.black} with {answer.competitor})",
         limit="free energies are compared between a black film and a film of a competing phase",
@@ -59,9 +58,9 @@ def list_crystals(
 ) -> dict[tuple[str, bool], VibratingCrystal]:
     """Return the crystals whose vibrations a result needs, by its side and whether they are strained."""
     crystals: dict[tuple[str, bool], VibratingCrystal] = {}
-    for side, candidate in list_compared(steps, document).items():
+    for side, candidate in list_compared(document).items():
         film = steps.crystals[candidate.phase]
-        geometry = CandidateGeometry(steps.study, candidate, steps.crystals[candidate.dot], film)
+        geometry = steps.geometry_of(candidate)
         names = steps.relaxations_of(candidate)
         w = count_orientations(view_ions(film.structure, film.formal_charges))
         crystals[side, False] = VibratingCrystal(

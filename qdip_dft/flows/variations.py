@@ -1,7 +1,8 @@
 """What is computed around the two films that are compared, to say how sure the answer is.
 
-A star, not a grid: each sample changes one thing of one film and shares every calculation that the change leaves alone.
-A sample is never a candidate; what stands for a phase is chosen among the study's own films.
+A star, not a grid: each variation changes one thing of one film and shares every calculation that the change leaves
+alone.
+A variation is never a candidate; what stands for a phase is chosen among the study's own films.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from qdip_dft.builders.candidates import list_other_terminations
 from qdip_dft.builders.cation_orientations import has_molecules, turn_cations
-from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps
+from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.study import StudySpec
@@ -68,11 +69,11 @@ def list_variations(steps: StudySteps, films: Sequence[Candidate]) -> tuple[Vari
     films
         The films with the places that they were built at.
     """
-    return tuple(sample for film in films for sample in _samples_of(steps, _pin(film)))
+    return tuple(variation for film in films for variation in _variations_of(steps, _pin(film)))
 
 
 def list_engines(study: StudySpec) -> dict[str, EngineSpec]:
-    """Return the engines that samples need besides the study's own, by the tag of their steps."""
+    """Return the engines that variations need besides the study's own, by the tag of their steps."""
     finer, own = study.uncertainty.preset, study.engine
     engines = {} if finer is None else {f"preset {finer.value}": own.model_copy(update={"preset": finer})}
     return engines | {name_engine(spec): spec for spec in study.uncertainty.models}
@@ -84,11 +85,11 @@ def name_engine(spec: EngineSpec) -> str:
 
 
 def _pin(film: Candidate) -> Candidate:
-    """Return the film with its place as given: no sample is screened again."""
-    return film.model_copy(update={"screening": None, "place": 0})
+    """The film with its registry as given: no variation is scanned again."""
+    return film.model_copy(update={"registry_scan": None, "place": 0})
 
 
-def _samples_of(steps: StudySteps, film: Candidate) -> Iterator[Variation]:
+def _variations_of(steps: StudySteps, film: Candidate) -> Iterator[Variation]:
     for kind, changes in _list_changes(steps, film).items():
         for index, (tag, changed) in enumerate(changes, start=1):
             own = _OWN_PARTS[kind]
@@ -131,7 +132,7 @@ def _list_changes(steps: StudySteps, film: Candidate) -> dict[VariationKind, lis
 
 def _thicken(steps: StudySteps, film: Candidate, index: int) -> Candidate:
     """Return the film with so many more reference cells on its outer side."""
-    geometry = CandidateGeometry(steps.study, film, steps.crystals[film.dot], steps.crystals[film.phase])
+    geometry = steps.geometry_of(film)
     n_planes = index * steps.study.film.reference_periods
     return film.model_copy(
         update={

@@ -8,16 +8,31 @@ from jobflow import CURRENT_JOB, Job, JobConfig, job
 
 from qdip_dft.model.calculation import CalculationTask
 from qdip_dft.model.keys import job_id
+from qdip_dft.model.term_names import TERM_OF_JOB
 from qdip_dft.tasks.calculation import calculate_task
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
 
 
-def calculation_job(task: CalculationTask, engine: Engine, *, key: str, attempt: int = 0) -> Job:
-    """Return the job of a calculation; its id follows from the key, so the same question has the same id everywhere."""
+def calculation_job(task: CalculationTask, engine: Engine, *, key: str, term: str = "other", attempt: int = 0) -> Job:
+    """The job of a calculation; its id follows from the key, so the same question has the same id everywhere.
+
+    Parameters
+    ----------
+    task
+        What is calculated.
+    engine
+        The engine that calculates it.
+    key
+        The calculation key.
+    term
+        The term that it enters first; for the queue.
+    attempt
+        Number of the attempt; each has an id of its own.
+    """
     made = calculate(task.model_dump(mode="json"), engine, key, attempt)
-    made.name = task.label
+    made.name, made.metadata = task.label, {TERM_OF_JOB: term}
     made.set_uuid(job_id(key, attempt=attempt))
     return made
 

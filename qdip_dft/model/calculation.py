@@ -216,5 +216,5 @@ class CalculationRecord(Record):
 
     @property
     def is_usable(self) -> bool:
-        """Return whether the energy may enter a difference: it exists and is converged."""
+        """Whether the energy may enter a difference: it exists and is converged."""
         return self.result is not None and self.result.is_converged

@@ -31,6 +31,6 @@ class CrystalRecord(Record):
 
     @property
     def composition_per_fu(self) -> dict[str, float]:
-        """Return the atoms of each element in one formula unit."""
+        """Atoms of each element in one formula unit."""
         species = self.structure.species
         return {symbol: species.count(symbol) / self.formula_units for symbol in sorted(set(species))}

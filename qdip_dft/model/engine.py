@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from qdip_dft.model.base import Record
 
@@ -27,6 +27,17 @@ class Dispersion(StrEnum):
     """Two-body DFT-D3 with Becke-Johnson damping (Grimme et al., J. Comput. Chem. 2011, 32, 1456)."""
     NONE = "none"
     """No correction."""
+
+
+class Device(StrEnum):
+    """Where a potential runs; it decides how fast an energy is found, not which."""
+
+    AUTO = "auto"
+    """The graphics processor if there is one that the potential can use, else the processor."""
+    CPU = "cpu"
+    """The processor."""
+    CUDA = "cuda"
+    """The graphics processor."""
 
 
 class Restart(StrEnum):
@@ -62,6 +73,9 @@ class EngineSpec(Record):
         The dispersion correction.  None takes that of the preset where the engine has one.
     spin_orbit
         Whether the energies of the terms include spin-orbit coupling; relaxations never do.
+    device
+        Where the potential of ``mlip`` runs: ``auto``, ``cpu`` or ``cuda``.  The environment variable ``QDIP_DEVICE``
+        goes before it.  Not part of the level of theory.
     settings
         Single values that override the preset, such as ``{max_steps: 500}``.  The engine refuses unknown keys.
     """
@@ -72,4 +86,5 @@ class EngineSpec(Record):
     functional: str | None = None
     dispersion: Dispersion | None = None
     spin_orbit: bool = False
+    device: Device = Field(default=Device.AUTO, exclude_if=lambda device: device is Device.AUTO)
     settings: dict[str, JsonValue] = {}

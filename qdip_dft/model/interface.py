@@ -2,13 +2,69 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import model_validator
+
 from qdip_dft.model.base import Record
 from qdip_dft.model.orientation import AS_CUT, FilmTurn, IntegerMatrix2
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.study import PhaseRole
 
 
-class Candidate(Record):
+class InterfaceLabel(Record):
+    """What people call an interface; nothing is looked up by it.
+
+    Parameters
+    ----------
+    dot, dot_plane, film, film_plane
+        Names of the two crystals and the planes that face each other.
+    termination, registry
+        What tells it apart from others of the same planes, such as ``PbI2|PbI2`` and ``place 2``; empty where nothing
+        has to.
+    """
+
+    dot: str
+    dot_plane: str
+    film: str
+    film_plane: str
+    termination: str = ""
+    registry: str = ""
+
+    @property
+    def facet(self) -> str:
+        """The dot's side, such as ``PbS(111)``."""
+        return f"{self.dot}({self.dot_plane})"
+
+    @property
+    def film_side(self) -> str:
+        """The film's side, such as ``FAPbI3-alpha(100) PbI2|PbI2 place 2``."""
+        return " ".join(filter(None, (f"{self.film}({self.film_plane})", self.termination, self.registry)))
+
+    @property
+    def interface(self) -> InterfaceLabel:
+        """The label without the registry: candidates that differ in their registry alone share it."""
+        return self.model_copy(update={"registry": ""})
+
+    def __str__(self) -> str:
+        return f"{self.facet}//{self.film_side}"
+
+
+class _Titled(Record):
+    """A record with a title for people, stored as text as well, so that it can be read without this package."""
+
+    title: InterfaceLabel
+    label: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _write_label(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or "label" in content or "title" not in content:
+            return content
+        return {**content, "label": str(InterfaceLabel.model_validate(content["title"]))}
+
+
+class Candidate(_Titled):
     """One film plane, termination, common cell and place on one dot facet.
 
     Everything geometric follows from these choices and the relaxed bulks: the cell was searched on the catalogue's
@@ -16,7 +72,10 @@ class Candidate(Record):
 
     Parameters
     ----------
-    label
+    id
+        What it is known by within its study: a digest of the choices that make it, unchanged where it is placed,
+        thickened or otherwise varied.
+    title, label
         For people, such as ``PbS(111)//FAPbI3-alpha(100)``; unique within a study.
     dot, dot_plane, passivation, dot_cut
         Dot material, facet, passivating anion and how its slab is cut.
@@ -44,9 +103,9 @@ class Candidate(Record):
     excess
         Formula units beyond them of the compounds of ``film.reservoirs``, by name; empty for a stoichiometric film.
     turn, gap_offset_ang
-        Orientation of the film on the mesh, and its height above contact of the ions' radii in Å.
-    screening, place
-        Label of the screening that decides on turn, shift and gap, and the rank of the place that is taken from it,
+        Orientation of the film on the interface cell, and its height above contact of the ions' radii in Å.
+    registry_scan, place
+        Id of the registry scan that decides on turn, shift and gap, and the rank of the registry that is taken from it,
         counted from 1; None and 0: as given.
     notes
         What was decided on the way, such as the broken bond valence.
@@ -55,7 +114,7 @@ class Candidate(Record):
         whether the result depends on the thickness.
     """
 
-    label: str
+    id: str
     dot: str
     dot_plane: str
     passivation: str | None
@@ -75,7 +134,7 @@ class Candidate(Record):
     n_formula_units: int
     turn: FilmTurn = AS_CUT
     gap_offset_ang: float = 0.0
-    screening: str | None = None
+    registry_scan: str | None = None
     place: int = 0
     notes: tuple[str, ...] = ()
     closing: tuple[int, ...] = ()
@@ -84,8 +143,8 @@ class Candidate(Record):
     n_added_film_planes: int = 0
 
 
-class DroppedCandidate(Record):
-    """A candidate that was not built, and why."""
+class DroppedCandidate(_Titled):
+    """A candidate of a phase that was not built, and why."""
 
-    label: str
+    phase: str
     reason: str

@@ -181,7 +181,7 @@ class Catalogue(Record):
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Return the ids of all phases."""
+        """Ids of all phases."""
         return tuple(entry.id for entry in self.phases)
 
     def find_entry(self, entry_id: str) -> CatalogueEntry | None:

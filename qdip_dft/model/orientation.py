@@ -1,4 +1,4 @@
-"""How a film is laid on its mesh: as cut, turned about the normal, or upside down."""
+"""How a film is laid on its interface cell: as cut, turned about the normal, or upside down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DEGREES_OF_TRACE = {2: 0, 1: 60, 0: 90, -1: 120, -2: 180}
 
 
 class FilmTurn(Record):
-    """A proper rotation that lays the film on the same mesh in another orientation.
+    """A proper rotation that lays the film on the same interface cell in another orientation.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ class FilmTurn(Record):
 
     @property
     def is_flipped(self) -> bool:
-        """Return whether the film lies upside down."""
+        """Whether the film lies upside down."""
         (a, b), (c, d) = self.matrix
         return a * d - b * c < 0
 
     @property
     def name(self) -> str:
-        """Return the turn in words, such as ``turned by 180°`` or ``flipped about [1 0]``."""
+        """Turn in words, such as ``turned by 180°`` or ``flipped about [1 0]``."""
         (a, b), (c, d) = self.matrix
         if self.is_flipped:
             along = (a + 1, c) if (a + 1, c) != (0, 0) else (b, d + 1)

@@ -30,7 +30,7 @@ class RegistryScanTask(Record):
     label
         Where it belongs, for people, such as ``PbS(111)//FAPbI3-alpha(100)``.  Not part of the key.
     dot, film
-        Slabs on one mesh, in vacuum.
+        Slabs on one interface cell, in vacuum.
     formal_charges
         Formal charge in e by ion label, of the ions of both slabs.
     turns
@@ -57,7 +57,7 @@ class RegistryScanTask(Record):
 
     @property
     def n_atoms(self) -> int:
-        """Return the number of atoms of the interface."""
+        """Number of atoms of the interface."""
         return self.dot.n_atoms + self.film.n_atoms
 
     @model_validator(mode="after")
@@ -162,7 +162,7 @@ class RegistryScan(Record):
 
     @property
     def is_usable(self) -> bool:
-        """Return whether any place has an energy."""
+        """Whether any place has an energy."""
         return bool(self.best)
 
 

@@ -33,12 +33,12 @@ class DotCut(Record):
 
     @property
     def anions_per_cell(self) -> tuple[Fraction, Fraction]:
-        """Return the passivating anions per 1 × 1 cell on the lower and on the upper face."""
+        """Passivating anions per 1 × 1 cell on the lower and on the upper face."""
         if self.uneven_passivation is None:
             return Fraction(self.n_passivating_per_face), Fraction(self.n_passivating_per_face)
         bottom, top, cells = self.uneven_passivation
         return Fraction(bottom, cells), Fraction(top, cells)
 
     def fits_cell(self, n_cells: int) -> bool:
-        """Return whether both faces of a mesh of 1 × 1 cells hold whole numbers of anions."""
+        """Return whether both faces of a supercell of 1 × 1 cells hold whole numbers of anions."""
         return all((count * n_cells).denominator == 1 for count in self.anions_per_cell)

@@ -72,3 +72,12 @@ def rank(values: Iterable[float], *, tolerance: float = TOLERANCE) -> list[int]:
     ranks = np.empty(len(given), dtype=int)
     ranks[order] = np.cumsum(is_new)
     return [int(each) for each in ranks]
+
+
+def least_first(values: ArrayLike, *, tolerance: float) -> list[int]:
+    """Indices by ascending value; each is the first of those within the tolerance of the least that is left."""
+    given = np.asarray(values, dtype=float)
+    left, order = list(range(len(given))), list[int]()
+    while left:
+        order.append(left.pop(first_least(given[left], tolerance=tolerance)))
+    return order

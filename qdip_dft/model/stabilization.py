@@ -226,12 +226,16 @@ class Stabilization(Terms):
     ----------
     black, competitor
         Labels of the two sides: a candidate, or the products of a decomposition; None where a side has nothing valid.
+    black_id, competitor_id
+        Ids of the candidates; None also for the products of a decomposition.
     sentence
         The answer in one sentence.
     """
 
     black: str | None
     competitor: str | None
+    black_id: str | None = None
+    competitor_id: str | None = None
     sentence: str
 
 
@@ -281,7 +285,7 @@ class StabilizationDoc(Record):
         Versions of Python, the packages and the kind of machine that made the numbers.
     """
 
-    schema_version: Literal[3] = STABILIZATION_SCHEMA_VERSION
+    schema_version: Literal[4] = STABILIZATION_SCHEMA_VERSION
     formula_version: Literal[1] = FORMULA_VERSION
     id: str
     study: StudySpec
@@ -303,6 +307,16 @@ class StabilizationDoc(Record):
     sign_convention: str = SIGN_CONVENTION
     versions: dict[str, str]
     created_at: str
+
+    @property
+    def facet(self) -> str:
+        """Dot and facet, such as ``PbS(111)``."""
+        titles = [*(result.candidate.title for result in self.candidates), *(dropped.title for dropped in self.dropped)]
+        return titles[0].facet if titles else f"{self.study.dot.material}({self.dot_plane})"
+
+    def find_candidate(self, candidate_id: str | None) -> CandidateResult | None:
+        """The result of a candidate; None where there is none of this id."""
+        return next((result for result in self.candidates if result.candidate.id == candidate_id), None)
 
     def selected(self, role: PhaseRole) -> tuple[CandidateResult, ...]:
         """Return the candidates that stand for the phases of one role, one per phase."""

@@ -22,3 +22,9 @@ TERM_OF_PART = {
     "interface": "binding",
 }
 """The term that needs a part first."""
+
+TERM_OF_SCANS = "binding"
+"""The term of the interface that a registry scan is made for."""
+
+TERM_OF_JOB = "term"
+"""Where the metadata of a job name the term that it enters first."""

@@ -36,8 +36,8 @@ class VariedFilm(Record):
     ----------
     kind, index, tag
         What is changed, its number among the like (1: the first after the study's own), and its name in step names.
-    film, role
-        Label of the candidate that it is a variation of, and the role of its phase.
+    film, film_id, role
+        Label and id of the candidate that it is a variation of, and the role of its phase.
     bulk_ev_per_fu, strain_ev_per_fu, surface_ev_per_fu, binding_ev_per_fu, total_ev_per_fu
         The terms as computed, per formula unit of this very film; None where a calculation is missing.
     n_formula_units, area_ang2, n_film_planes, n_dot_planes
@@ -54,6 +54,7 @@ class VariedFilm(Record):
     index: int
     tag: str
     film: str
+    film_id: str
     role: PhaseRole
     bulk_ev_per_fu: float | None
     strain_ev_per_fu: float | None
@@ -74,8 +75,8 @@ class LineFit(Record):
 
     Parameters
     ----------
-    film, role
-        Label of the candidate, role of its phase.
+    film, film_id, role
+        Label and id of the candidate, role of its phase.
     fu_per_ang2, energy_ev_per_ang2
         The points: n formula units per Å² of interface, and g = [E(interface) − E(dot slab) − Σ Δn μ]/A less n times
         the energy of the relaxed bulk.
@@ -96,6 +97,7 @@ class LineFit(Record):
     """
 
     film: str
+    film_id: str
     role: PhaseRole
     fu_per_ang2: tuple[float, ...]
     energy_ev_per_ang2: tuple[float, ...]

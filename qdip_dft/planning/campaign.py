@@ -18,7 +18,8 @@ from qdip_dft.model.campaign import CampaignDot, CampaignHost, CampaignSpec
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.study import StudySpec
-from qdip_dft.planning.plan import PlannedCalculation, StudyPlan, plan_study, read_study, use_engine, validate_study
+from qdip_dft.planning.plan import PlannedCalculation, StudyPlan, plan_study
+from qdip_dft.planning.study_files import read_study, use_engine, validate_study
 from qdip_dft.yaml_text import parse_yaml
 
 

@@ -142,9 +142,6 @@ def _write_colour(colour: tuple[int, ...]) -> str:
 
 def _describe(result: ResultOverview, link: str | None) -> Entry:
     background, ink = choose_colours(result.total_ev_per_fu)
-    black, competitor = (
-        "—" if label is None else label.rpartition("//")[2] for label in (result.black, result.competitor)
-    )
     return Entry(
         id=result.id,
         dot=result.dot,
@@ -153,10 +150,15 @@ def _describe(result: ResultOverview, link: str | None) -> Entry:
         engine=result.engine,
         level=result.level,
         answer=WORDS[result.verdict],
-        black=black,
-        competitor=competitor,
+        black=_leave_out_facet(result, result.black),
+        competitor=_leave_out_facet(result, result.competitor),
         terms=write_numbers(result.terms_ev_per_fu),
         link=link,
         background=background,
         ink=ink,
     )
+
+
+def _leave_out_facet(result: ResultOverview, side: str | None) -> str:
+    """Return a side without the facet, which has a column of its own."""
+    return "—" if side is None else side.removeprefix(f"{result.dot}({result.facet})//")

@@ -6,6 +6,7 @@ from math import hypot
 
 from qdip_dft.analysis.dot_size import count_host_per_area, find_critical_loading, find_critical_radius_ang
 from qdip_dft.analysis.numbers import write_signed
+from qdip_dft.analysis.sides import find_sides
 from qdip_dft.analysis.uncertainty import measure_density
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.term_names import TERM_COLUMNS
@@ -19,6 +20,7 @@ from qdip_dft.model.uncertainty import (
     VariedFilm,
 )
 from qdip_dft.report.tables import Cell, Column, Row, Table, list_tables
+from qdip_dft.report.words import name_film
 from qdip_dft.units import MEV_PER_EV
 
 RADII_ANG = (10.0, 15.0, 20.0, 30.0, 50.0)
@@ -92,21 +94,17 @@ def _list_series(stated: Uncertainty) -> list[VariedFilm]:
 def tabulate_series(doc: StabilizationDoc, stated: Uncertainty) -> Table:
     """Return every thickness of the compared films, and the lines through them."""
     rows = []
-    for label in (doc.stabilization.black, doc.stabilization.competitor):
-        base = next((result for result in doc.candidates if result.candidate.label == label), None)
-        if base is None:
-            continue
-        films: list[CandidateResult | VariedFilm] = [
-            base,
-            *(sample for sample in _list_series(stated) if sample.film == label),
-        ]
-        rows += [_describe_thickness(film, name=str(label).rpartition("//")[2]) for film in films]
-    fits = {fit.film.rpartition("//")[2]: fit for fit in stated.fits}
+    names = {}
+    for base in find_sides(doc).films:
+        name = names[base.candidate.id] = name_film(base)
+        thicker = (film for film in _list_series(stated) if film.film_id == base.candidate.id)
+        films: tuple[CandidateResult | VariedFilm, ...] = (base, *thicker)
+        rows += [_describe_thickness(film, name=name) for film in films]
     notes = [
         f"{name}: {_write_value(fit.intercept_mev_per_ang2, fit.intercept_uncertainty_mev_per_ang2, 1)} meV/Å², slope "
         f"{_write_value(fit.slope_ev_per_fu, fit.slope_uncertainty_ev_per_fu, 4)} eV/f.u. "
         f"(strain term {write_signed(fit.reference_ev_per_fu, decimals=4)})."
-        for name, fit in fits.items()
+        for name, fit in ((names[fit.film_id], fit) for fit in stated.fits if fit.film_id in names)
     ]
     return Table(
         title="Thickness of the films",

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.model.elements import ALKALI_METALS, ORGANIC_ELEMENTS, covalent_radii_ang
-from qdip_dft.model.structure import DOT_PART, PASSIVATION_PART
+from qdip_dft.model.structure import DOT_PART, PASSIVATION_PART, StructureRecord
 from qdip_dft.report.structure_scene import Array, Scene, set_scene
-from qdip_dft.results.structure_export import LabelledStructure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,18 +81,19 @@ class _View:
 
 
 def draw_structure(
-    labelled: LabelledStructure,
+    structure: StructureRecord,
     *,
     title: str,
     notes: Sequence[str] = (),
     part_names: Mapping[str, str] | None = None,
     slice_ang: float | None = None,
+    faces: tuple[str, str] | None = None,
 ) -> Figure:
     """Draw a structure from the side and from above, to scale.
 
     Parameters
     ----------
-    labelled
+    structure
         The structure with its parts.
     title
         What it is, such as ``interface PbS(111)//CsPbI3-alpha(100)``.
@@ -103,6 +103,8 @@ def draw_structure(
         For each part that gets a bracket beside the side view, what is written there.
     slice_ang
         Show only a slice of this thickness through the middle, in both views: for a dot inside a host.
+    faces
+        Layers that the film was cut at, the lower one first; None: not known.
 
     Returns
     -------
@@ -113,7 +115,7 @@ def draw_structure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    scene = set_scene(labelled)
+    scene = set_scene(structure, faces=faces)
     side, top = _look_from_side(scene, slice_ang=slice_ang), _look_from_above(scene, slice_ang=slice_ang)
     scale = _choose_scale(side, top)
     is_whole_crystal = slice_ang is None and not scene.is_finite

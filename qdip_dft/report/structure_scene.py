@@ -5,18 +5,18 @@ The frame has x along the first lattice vector and z along the normal of the fir
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
-from math import ceil, gcd
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qdip_dft.builders.ions import name_composition, name_ions
 from qdip_dft.model.elements import ALKALI_METALS, ANIONS, BOND_RATIO, ORGANIC_ELEMENTS, covalent_radii_ang
-from qdip_dft.results.structure_export import LabelledStructure
+from qdip_dft.model.interface import Candidate
+from qdip_dft.model.structure import FILM_PART, NO_PART, StructureRecord
 
 Array = NDArray[np.float64]
 
@@ -31,6 +31,13 @@ LEAST_WIDTH_ANG = 9.0
 
 RUMPLING_ANG = 0.9
 """Ions closer than this in height belong to one drawn layer: relaxed layers are rumpled more than those as cut."""
+
+
+FACE_DEPTH_ANG = 2.0
+"""Ions of the layer that a film was cut at lie within this depth, relaxed as well."""
+
+ANIONIC_IONS = ANIONS | {"OH", "P", "As"}
+"""Labels of ions that are written last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +98,19 @@ class Scene:
         return all(self.is_open)
 
 
-def set_scene(labelled: LabelledStructure) -> Scene:
+def set_scene(structure: StructureRecord, *, faces: tuple[str, str] | None = None) -> Scene:
     """Return the scene of a structure.
 
     Parameters
     ----------
-    labelled
-        The structure with its ions.
+    structure
+        The structure; its ions are named.
+    faces
+        Layers that its film was cut at, the lower one first; None: layers are told by gaps alone.
     """
-    cell = _standard_cell(np.array(labelled.record.lattice_ang))
-    coordinates = np.array(labelled.record.frac_coords)
-    owners = np.array(labelled.ions)
+    cell = _standard_cell(np.array(structure.lattice_ang))
+    coordinates = np.array(structure.frac_coords)
+    owners = np.array(structure.ion)
     heights = _measure_heights(cell)
     gaps = [_widest_gap(coordinates[:, axis]) for axis in range(3)]
     is_open = tuple(gap * height > VACUUM_ANG for (gap, _), height in zip(gaps, heights, strict=True))
@@ -109,23 +118,34 @@ def set_scene(labelled: LabelledStructure) -> Scene:
     placed = _wrap_ions(coordinates, owners, starts)
     atoms, translations = _repeat_ions(placed, owners, cell, is_open)
     positions = (placed[atoms] + translations) @ cell
-    species = tuple(labelled.record.species[atom] for atom in atoms)
+    species = tuple(structure.species[atom] for atom in atoms)
     vacuum = gaps[2][0] * heights[2] if is_open[2] else 0.0
     return Scene(
         positions_ang=positions,
         species=species,
-        parts=tuple(labelled.parts[atom] for atom in atoms),
+        parts=tuple(structure.parts[atom] for atom in atoms),
         cell_ang=cell,
         is_open=(is_open[0], is_open[1], is_open[2]),
         vacuum_ang=float(vacuum),
-        layers=_find_layers(_centres(placed, owners) @ cell, labelled.ion_labels),
+        layers=_find_layers(
+            _centres(placed, owners) @ cell,
+            name_ions(structure),
+            is_film=np.isin(structure.parts, (FILM_PART, NO_PART))[np.unique(owners, return_index=True)[1]],
+            faces=faces,
+        ),
         bonds=_find_bonds(positions, species),
     )
 
 
-def find_layers(labelled: LabelledStructure) -> tuple[Layer, ...]:
-    """Return the chemical layers of a slab or crystal from bottom to top."""
-    return set_scene(labelled).layers
+def find_layers(structure: StructureRecord, *, faces: tuple[str, str] | None = None) -> tuple[Layer, ...]:
+    """Return the chemical layers of a slab or crystal from bottom to top; parameters as of `set_scene`."""
+    return set_scene(structure, faces=faces).layers
+
+
+def faces_of(candidate: Candidate) -> tuple[str, str]:
+    """Return the layers that a candidate's film shows to the dot and to the other side."""
+    lower, _, upper = candidate.termination.partition("|")
+    return (upper, lower) if candidate.turn.is_flipped else (lower, upper)
 
 
 def _standard_cell(lattice: Array) -> Array:
@@ -184,34 +204,35 @@ def _repeat_ions(
     return np.concatenate(atoms), np.concatenate(translations)
 
 
-def _find_layers(centres_ang: Array, labels: Sequence[str]) -> tuple[Layer, ...]:
+def _find_layers(
+    centres_ang: Array, labels: Sequence[str], *, is_film: NDArray[np.bool_], faces: tuple[str, str] | None
+) -> tuple[Layer, ...]:
+    """Return ions in layers: a gap in their heights begins a new one, and the film's faces are those of its cut."""
     order = np.argsort(centres_ang[:, 2], kind="stable")
-    heights = centres_ang[order, 2]
-    breaks = np.flatnonzero(np.diff(heights) > RUMPLING_ANG) + 1
+    starts = np.append(True, np.diff(centres_ang[order, 2]) > RUMPLING_ANG)
+    film = np.flatnonzero(is_film[order])
+    for face, inwards in zip(faces or (), (film, film[::-1]), strict=False):
+        ions = order[inwards]
+        n_face = _count_face(centres_ang[ions, 2], [labels[ion] for ion in ions], face)
+        within = np.sort(inwards[: n_face + 1])
+        if n_face and len(within) > n_face:
+            starts[within[1:]] = False
+            starts[max(inwards[n_face - 1], inwards[n_face])] = True
     return tuple(
-        Layer(float(centres_ang[group, 2].mean()), name_composition([labels[k] for k in group]))
-        for group in np.split(order, breaks)
+        Layer(float(centres_ang[group, 2].mean()), name_layer([labels[k] for k in group]))
+        for group in np.split(order, np.flatnonzero(starts)[1:])
     )
 
 
-def name_composition(labels: Sequence[str]) -> str:
-    """Return the ions per smallest whole unit, such as ``PbI2``: molecules first, anions last."""
-    counts = Counter(labels)
-    divisor = gcd(*counts.values())
-    ordered = sorted(counts, key=lambda label: (label in ANIONS, _electronegativity(label), label))
-    return "".join(f"{label}{_number(counts[label] // divisor)}" for label in ordered)
+def _count_face(heights_ang: Array, labels: Sequence[str], face: str) -> int:
+    """Return how many of the outermost ions, listed inwards, make up a face such as ``PbI2``; 0: none do."""
+    n_near = int((abs(heights_ang - heights_ang[:1]) <= FACE_DEPTH_ANG).sum())
+    return max((n for n in range(1, n_near + 1) if name_layer(labels[:n]) == face), default=0)
 
 
-def _number(count: int) -> str:
-    return str(count) if count > 1 else ""
-
-
-@cache
-def _electronegativity(label: str) -> float:
-    """Return Pauling's electronegativity of an element; molecular cations come before all elements."""
-    from pymatgen.core import Element
-
-    return float(Element(label).X) if Element.is_valid_symbol(label) else 0.0
+def name_layer(labels: Sequence[str]) -> str:
+    """Return the ions of a layer per smallest whole unit, as terminations are named."""
+    return name_composition(labels, anions=ANIONIC_IONS)
 
 
 def _find_bonds(positions: Array, species: Sequence[str]) -> NDArray[np.int_]:

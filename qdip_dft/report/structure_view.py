@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from qdip_dft.model.calculation import CalculationRecord
-from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.structure import DOT_PART, FILM_PART, PASSIVATION_PART, StructureRecord
 from qdip_dft.report.structure_picture import (
@@ -21,9 +20,9 @@ from qdip_dft.report.structure_picture import (
     draw_structure,
     find_drawn_radius_ang,
 )
-from qdip_dft.report.structure_scene import Scene, set_scene
+from qdip_dft.report.structure_scene import Scene, faces_of, set_scene
 from qdip_dft.report.words import find_compared, name_facet, name_film, write_strains
-from qdip_dft.results.structure_export import LabelledStructure, StructureFormat, label_structure, render_structure
+from qdip_dft.results.structure_export import StructureFormat, label_slab, render_structure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,31 +90,31 @@ def view_interface(
     calculations
         Stored calculations by key.
     """
-    labelled = label_interface(result, calculations)
-    if labelled is None:
+    structure = label_interface(result, calculations)
+    if structure is None:
         return None
-    scene = set_scene(labelled)
     candidate = result.candidate
+    scene = set_scene(structure, faces=faces_of(candidate))
     species = sorted(set(scene.species))
-    cif = render_structure(labelled, StructureFormat.CIF, title=candidate.label)
+    cif = render_structure(structure, StructureFormat.CIF, title=candidate.label)
     return InterfaceView(
         name=candidate.label,
         role=_say_role(doc, result),
-        description=_describe(doc, result, labelled, scene),
+        description=_describe(doc, result, structure, scene),
         scene=_list_scene(scene),
         elements={s: {"colour": colour_element(s), "radius_ang": round(find_drawn_radius_ang(s), 3)} for s in species},
-        picture=_draw_picture(doc, result, labelled) if result.is_selected else None,
+        picture=_draw_picture(doc, result, structure) if result.is_selected else None,
         cif=_address("chemical/x-cif", cif.encode()),
         file_name=re.sub(r"[^A-Za-z0-9.-]+", "_", candidate.label).strip("_") + ".cif",
     )
 
 
-def label_interface(result: CandidateResult, calculations: Mapping[str, CalculationRecord]) -> LabelledStructure | None:
+def label_interface(result: CandidateResult, calculations: Mapping[str, CalculationRecord]) -> StructureRecord | None:
     """Return the relaxed interface with the part of each atom; the dot's atoms come first, as it is built."""
     interface, dot_slab = (_find_structure(result, name, calculations) for name in (INTERFACE, DOT_SLAB))
     if interface is None or dot_slab is None:
         return None
-    return label_structure(interface, parts=label_parts(result.candidate, interface, n_dot=dot_slab.n_atoms))
+    return label_slab(interface, n_dot=dot_slab.n_atoms, passivation=result.candidate.passivation)
 
 
 def _find_structure(
@@ -125,12 +124,6 @@ def _find_structure(
     return None if record is None or record.result is None else record.result.structure
 
 
-def label_parts(candidate: Candidate, interface: StructureRecord, *, n_dot: int) -> list[str]:
-    """Return the part of each atom of a built structure whose first atoms are the dot's."""
-    dot = [PASSIVATION_PART if symbol == candidate.passivation else DOT_PART for symbol in interface.species[:n_dot]]
-    return [*dot, *(FILM_PART for _ in interface.species[n_dot:])]
-
-
 def _say_role(doc: StabilizationDoc, result: CandidateResult) -> str:
     role = result.candidate.role.value
     if result in find_compared(doc):
@@ -138,9 +131,9 @@ def _say_role(doc: StabilizationDoc, result: CandidateResult) -> str:
     return f"{role}, selected" if result.is_selected else f"{role}, not selected"
 
 
-def _describe(doc: StabilizationDoc, result: CandidateResult, labelled: LabelledStructure, scene: Scene) -> str:
+def _describe(doc: StabilizationDoc, result: CandidateResult, structure: StructureRecord, scene: Scene) -> str:
     """Say what the picture shows: parts, cell, strain and chemical layers from the dot's bottom to the film's top."""
-    parts = Counter(labelled.parts)
+    parts = Counter(structure.parts)
     dot = f"{name_facet(doc)} slab of {parts[DOT_PART]} atoms"
     if parts[PASSIVATION_PART]:
         dot += f" with {parts[PASSIVATION_PART]} passivating {result.candidate.passivation}"
@@ -164,9 +157,11 @@ def _list_scene(scene: Scene) -> dict[str, JsonValue]:
     }
 
 
-def _draw_picture(doc: StabilizationDoc, result: CandidateResult, labelled: LabelledStructure) -> str:
+def _draw_picture(doc: StabilizationDoc, result: CandidateResult, structure: StructureRecord) -> str:
     part_names = {DOT_PART: name_facet(doc), FILM_PART: name_film(result)}
-    figure = draw_structure(labelled, title=result.candidate.label, part_names=part_names)
+    figure = draw_structure(
+        structure, title=result.candidate.label, part_names=part_names, faces=faces_of(result.candidate)
+    )
     return _address("image/png", _render_small(figure))
 
 

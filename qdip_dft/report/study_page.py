@@ -15,7 +15,7 @@ from qdip_dft.analysis.strip import survey_strip
 from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
-from qdip_dft.planning.plan import write_study
+from qdip_dft.planning.study_files import write_study
 from qdip_dft.report.citations import list_citations, list_structures
 from qdip_dft.report.error_tables import list_report_tables
 from qdip_dft.report.explanation import explain, list_explanation_tables
@@ -163,7 +163,7 @@ def tabulate_candidates(doc: StabilizationDoc) -> Table:
     ]
     dropped = [
         Row(
-            d.label.rpartition("//")[2],
+            d.title.film_side,
             (Cell("—"), Cell("—"), Cell(f"not built: {d.reason.removeprefix(f'{d.label}: ')}")),
         )
         for d in doc.dropped

@@ -97,7 +97,7 @@ def list_reasons(doc: StabilizationDoc, phase: PhaseSpec) -> tuple[str, ...]:
     """Return why no candidate stands for a phase."""
     tried = (result for result in doc.candidates if result.candidate.phase == phase.phase)
     invalid = [f"{result.candidate.label}: {fault}" for result in tried for fault in result.faults]
-    dropped = (candidate for candidate in doc.dropped if f"//{phase.phase}(" in candidate.label)
+    dropped = (each for each in doc.dropped if each.phase == phase.phase)
     not_built = [f"{candidate.label}: {candidate.reason}" for candidate in dropped]
     return (*invalid, *not_built) or ("no candidate was computed",)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.ranking import PhaseRanking, average_stabilization_ev_per_fu, rank_candidates
+from qdip_dft.analysis.sides import find_sides, name_side
 from qdip_dft.analysis.strip import PhaseStrip, Strip, survey_strip
 from qdip_dft.model.stabilization import (
     CandidateResult,
@@ -324,8 +325,8 @@ def _find_largest(strains: Sequence[float] | None) -> float | None:
 
 def _explain_zero(doc: StabilizationDoc) -> str:
     """Say what bulk and total are counted from, and what the sign of the difference means."""
-    sides = (doc.stabilization.black, doc.stabilization.competitor)
-    films = [label.rpartition("//")[2] for label in sides if label is not None]
+    sides = find_sides(doc)
+    films = [name for name in (name_side(sides.black), name_side(sides.competitor)) if name is not None]
     subject = f"black − competitor is {' − '.join(films)}" if len(films) == 2 else "black − competitor"
     sign = f"{subject}; negative favours the black phase."
     lowest = find_lowest_bulk(doc)

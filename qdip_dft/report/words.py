@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from qdip_dft.analysis.checks import describe_place
 from qdip_dft.analysis.numbers import write_signed
+from qdip_dft.analysis.sides import find_sides
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
@@ -67,12 +68,12 @@ def describe_theory(theory: LevelOfTheory) -> str:
 
 def name_facet(doc: StabilizationDoc) -> str:
     """Return dot and facet, such as ``PbS(111)``."""
-    return f"{doc.study.dot.material}({doc.dot_plane})"
+    return doc.facet
 
 
 def name_film(result: CandidateResult) -> str:
     """Return the film of a candidate as its label writes it, such as ``FAPbI3-alpha(100)``."""
-    return result.candidate.label.rpartition("//")[2]
+    return result.candidate.title.film_side
 
 
 def name_film_and_termination(result: CandidateResult) -> str:
@@ -88,8 +89,7 @@ def list_selected(doc: StabilizationDoc) -> tuple[CandidateResult, ...]:
 
 def find_compared(doc: StabilizationDoc) -> tuple[CandidateResult, ...]:
     """Return the two candidates of the difference, the black one first; fewer where a side is missing."""
-    labels = doc.stabilization.black, doc.stabilization.competitor
-    return tuple(result for label in labels for result in doc.candidates if result.candidate.label == label)
+    return find_sides(doc).films
 
 
 def write_strains(strains: Sequence[float] | None) -> str:
@@ -140,8 +140,10 @@ def say_how_sure(doc: StabilizationDoc) -> Iterator[str]:
         return
     if missing:
         yield f"not sampled, and so not in the error bar: {', '.join(missing)}"
-    yield from (f"{sample.film.rpartition('//')[2]}, {sample.tag}, is left out: {sample.faults[0]}"
-                for sample in stated.samples if sample.faults)  # fmt: skip
+    for film in stated.samples:
+        varied = doc.find_candidate(film.film_id)
+        if film.faults and varied is not None:
+            yield f"{name_film(varied)}, {film.tag}, is left out: {film.faults[0]}"
     layer = stated.one_more_layer
     if layer is not None:
         yield (

@@ -37,7 +37,7 @@ from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.results.bundle_readme import write_readme
 from qdip_dft.results.evidence import Evidence, gather_evidence
-from qdip_dft.results.structure_export import StructureFormat, label_structure, render_structure
+from qdip_dft.results.structure_export import StructureFormat, label_slab, label_structure, render_structure
 from qdip_dft.results.writing import open_whole
 
 if TYPE_CHECKING:
@@ -246,13 +246,10 @@ def _label_slabs(
     passivation: str | None,
 ) -> dict[str, tuple[str, ...]]:
     """Return the labels of the slabs that exist; in an interface the dot's atoms come first."""
-    parts: dict[str, tuple[str, ...]] = {}
-    if film is not None:
-        parts[film.key] = ("film",) * film.task.structure.n_atoms
-    if dot is not None:
-        species = dot.task.structure.species
-        parts[dot.key] = tuple("passivation" if symbol == passivation else "dot" for symbol in species)
-    if dot is not None and interface is not None:
-        n_film = interface.task.structure.n_atoms - dot.task.structure.n_atoms
-        parts[interface.key] = (*parts[dot.key], *("film",) * n_film)
-    return parts
+    n_dot = 0 if dot is None else dot.task.structure.n_atoms
+    slabs = [(film, 0), (dot, n_dot), (None if dot is None else interface, n_dot)]
+    return {
+        slab.key: label_slab(slab.task.structure, n_dot=n, passivation=passivation).part
+        for slab, n in slabs
+        if slab is not None
+    }

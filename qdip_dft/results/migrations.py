@@ -60,10 +60,66 @@ def _leave_sampling_out(document: Document) -> Document:
     return {**kept, "schema_version": 2, "phases": phases}
 
 
+def _name_candidates(document: Document) -> Document:
+    """Version 4 of a result knows its candidates by ids, and has their labels in parts.
+
+    Before, a label was the id.
+    """
+    candidates = [{**each, "candidate": _name_candidate(each["candidate"])} for each in document["candidates"]]
+    named = {
+        **document,
+        "schema_version": 4,
+        "candidates": candidates,
+        "dropped": [_name_dropped(each) for each in document["dropped"]],
+        "stabilization": _name_sides(document["stabilization"], candidates),
+    }
+    if document.get("bx2_rich") is not None:
+        named["bx2_rich"] = _name_sides(document["bx2_rich"], candidates)
+    if document.get("uncertainty") is not None:
+        stated = document["uncertainty"]
+        lists = {name: [{**f, "film_id": f["film"]} for f in stated.get(name, ())] for name in ("samples", "fits")}
+        named["uncertainty"] = {**stated, **lists}
+    return named
+
+
+def _name_candidate(candidate: Document) -> Document:
+    named = {name: value for name, value in candidate.items() if name != "screening"}
+    title = _split_label(candidate["label"], dot_plane=candidate["dot_plane"], film_plane=candidate["film_plane"])
+    return {**named, "id": candidate["label"], "title": title, "registry_scan": candidate.get("screening")}
+
+
+def _name_dropped(dropped: Document) -> Document:
+    facet, _, film = dropped["label"].partition("//")
+    planes = {"dot_plane": facet[facet.rindex("(") + 1 : -1], "film_plane": film[film.rindex("(") + 1 : -1]}
+    title = _split_label(dropped["label"], **planes)
+    return {**dropped, "title": title, "phase": title["film"]}
+
+
+def _split_label(label: str, *, dot_plane: str, film_plane: str) -> dict[str, str]:
+    """The parts of a label such as ``PbS(111)//CsPbI3-beta(110) PbI2 place 2``."""
+    dot, _, rest = label.partition(f"({dot_plane})//")
+    film, _, distinction = rest.partition(f"({film_plane})")
+    return {"dot": dot, "dot_plane": dot_plane, "film": film, "film_plane": film_plane} | _split(distinction.strip())
+
+
+def _split(distinction: str) -> dict[str, str]:
+    words = next((word for word in ("place ", "shift ") if word in distinction), None)
+    if words is None:
+        return {"termination": distinction}
+    termination, _, registry = distinction.partition(words)
+    return {"termination": termination.strip(), "registry": f"{words}{registry}"}
+
+
+def _name_sides(answer: Document, candidates: list[Document]) -> Document:
+    known = {each["candidate"]["label"] for each in candidates}
+    ids = {f"{side}_id": answer[side] if answer[side] in known else None for side in ("black", "competitor")}
+    return {**answer, **ids}
+
+
 STEPS: dict[type[Record], tuple[Step, ...]] = {
     CalculationRecord: (_add_calculation_units, _admit_pseudopotentials),
     RegistryScan: (),
-    StabilizationDoc: (_admit_new_fields, _admit_geometries),
+    StabilizationDoc: (_admit_new_fields, _admit_geometries, _name_candidates),
     TemperatureDoc: (_leave_sampling_out,),
 }
 """The steps of each kind of document, from version 1 on."""
@@ -128,16 +184,24 @@ def newest_version(kind: type[Record]) -> int:
 def _read(kind: type[AnyRecord], document: Mapping[str, Any], *, name: str) -> AnyRecord:
     fields = {field: value for field, value in document.items() if field not in _ADDED_BY_STORES}
     try:
-        return kind.model_validate(migrate(kind, fields))
+        return kind.model_validate(_migrate_whole(kind, fields, name=name))
     except ValidationError as error:
-        raise _unreadable(name, error) from error
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _unreadable(name, f"{show_value(where)}: {show_value(first['msg'])}") from error
 
 
-def _unreadable(what: str, error: ValidationError) -> ResultsError:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = show_value(".".join(str(part) for part in first["loc"]))
+def _migrate_whole(kind: type[Record], document: Document, *, name: str) -> Document:
+    """Return the document in present words; one that lacks what its version must have is refused by name."""
+    try:
+        return migrate(kind, document)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise _unreadable(name, f"{type(error).__name__}: {show_value(error)}") from error
+
+
+def _unreadable(what: str, finding: str) -> ResultsError:
     return ResultsError(
-        f"{what} cannot be read ({place}: {show_value(first['msg'])})",
+        f"{what} cannot be read ({finding})",
         limit="stored records must follow the schema of their version",
         why="a misread number would be worse than none",
         remedy="update qdip_dft, or choose another results folder with --results",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from enum import StrEnum
 from io import StringIO
 from pathlib import Path
@@ -20,17 +20,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qdip_dft.builders.ions import MOLECULAR_IONS, IonicCrystal
+from qdip_dft.builders.ions import IonicCrystal, group_ions, name_ions
 from qdip_dft.errors import ResultsError, StructureError
 from qdip_dft.library.reading import read_structure
-from qdip_dft.model.molecules import find_molecules
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import DOT_PART, FILM_PART, PASSIVATION_PART, StructureRecord
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-NO_PART = "bulk"
-"""The part of every atom of a structure that is one piece."""
 
 COORDINATE_DIGITS = 12
 """Digits after the point of a fractional coordinate."""
@@ -57,69 +53,51 @@ FORMAT_OF_SUFFIX = {
 """Formats by the ending of a file name."""
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledStructure:
-    """A structure whose atoms know their part and their ion.
-
-    Parameters
-    ----------
-    record
-        The atoms; molecules are whole, not split by the cell's boundaries.
-    parts
-        Part of each atom, such as ``dot``, ``film`` or ``passivation``.
-    ions
-        Ion of each atom, counted from 0.
-    ion_labels
-        Label of each ion: an element or a molecule such as ``FA``.
-    """
-
-    record: StructureRecord
-    parts: tuple[str, ...]
-    ions: tuple[int, ...]
-    ion_labels: tuple[str, ...]
-
-    def label_sites(self) -> tuple[str, ...]:
-        """Return a unique label of each site, such as ``Pb12_film_7``."""
-        rows = zip(self.record.species, self.parts, self.ions, strict=True)
-        return tuple(f"{symbol}{site}_{part}_{ion}" for site, (symbol, part, ion) in enumerate(rows))
+def label_sites(structure: StructureRecord) -> tuple[str, ...]:
+    """Return a unique label of each site of a structure that names its ions, such as ``Pb12_film_7``."""
+    rows = zip(structure.species, structure.parts, structure.ion, strict=True)
+    return tuple(f"{symbol}{site}_{part}_{ion}" for site, (symbol, part, ion) in enumerate(rows))
 
 
-def label_structure(record: StructureRecord, *, parts: Sequence[str] = ()) -> LabelledStructure:
-    """Return a structure with its ions found and its molecules made whole.
+def label_structure(record: StructureRecord, *, parts: Sequence[str] = ()) -> StructureRecord:
+    """Return a structure with its ions found, its molecules made whole and its parts named.
 
     Parameters
     ----------
     record
         The atoms.
     parts
-        Part of each atom: one word without blanks; empty: all ``bulk``.
+        Part of each atom: one word without blanks; empty: one piece.
 
     Raises
     ------
     StructureError
         If there is not one part per atom, or a part is no single word.
     """
-    parts = tuple(parts) or (NO_PART,) * record.n_atoms
+    parts = tuple(parts) or record.parts
     _require_parts(parts, record.n_atoms)
-    lattice, coordinates = np.array(record.lattice_ang), np.array(record.frac_coords)
-    molecules = find_molecules(record.species, coordinates @ lattice, lattice)
-    for molecule in molecules:
-        coordinates[list(molecule.sites)] += molecule.cells
-    first_of = {site: molecule.sites[0] for molecule in molecules for site in molecule.sites}
-    owners = [first_of.get(site, site) for site in range(record.n_atoms)]
-    numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
-    sites: dict[int, list[str]] = {number: [] for number in numbers.values()}
-    for site, owner in enumerate(owners):
-        sites[numbers[owner]].append(record.species[site])
-    return LabelledStructure(
-        record=record.model_copy(update={"frac_coords": tuple(map(tuple, coordinates.tolist()))}),
-        parts=parts,
-        ions=tuple(numbers[owner] for owner in owners),
-        ion_labels=tuple(_name_ion(sites[number]) for number in range(len(sites))),
-    )
+    return group_ions(record).model_copy(update={"part": parts})
 
 
-def label_crystal(crystal: IonicCrystal, *, ion_parts: Sequence[str]) -> LabelledStructure:
+def label_slab(record: StructureRecord, *, n_dot: int, passivation: str | None) -> StructureRecord:
+    """Return a slab or interface with its ions and parts: the dot's atoms come first, then the film's.
+
+    Parameters
+    ----------
+    record
+        The atoms.
+    n_dot
+        Number of atoms of the dot slab in it.
+    passivation
+        Label of the dot's monovalent anions; None: it has none.
+    """
+    grouped = group_ions(record)
+    labels = name_ions(grouped)
+    dot = [PASSIVATION_PART if labels[ion] == passivation else DOT_PART for ion in grouped.ion[:n_dot]]
+    return grouped.model_copy(update={"part": (*dot, *[FILM_PART] * (record.n_atoms - n_dot))})
+
+
+def label_crystal(crystal: IonicCrystal, *, ion_parts: Sequence[str]) -> StructureRecord:
     """Return a built crystal, whose ions are known, with the part of each ion.
 
     Raises
@@ -128,13 +106,8 @@ def label_crystal(crystal: IonicCrystal, *, ion_parts: Sequence[str]) -> Labelle
         If there is not one part per ion, or a part is no single word.
     """
     _require_parts(ion_parts, len(crystal.ions))
-    ions = tuple(number for number, ion in enumerate(crystal.ions) for _ in ion.species)
-    return LabelledStructure(
-        record=crystal.to_record(),
-        parts=tuple(str(ion_parts[number]) for number in ions),
-        ions=ions,
-        ion_labels=tuple(ion.label for ion in crystal.ions),
-    )
+    ions = [replace(ion, part=str(part)) for ion, part in zip(crystal.ions, ion_parts, strict=True)]
+    return replace(crystal, ions=tuple(ions)).to_record()
 
 
 def _require_parts(parts: Sequence[str], n_owners: int) -> None:
@@ -149,20 +122,13 @@ def _require_parts(parts: Sequence[str], n_owners: int) -> None:
     )
 
 
-def _name_ion(species: Sequence[str]) -> str:
-    if len(species) == 1:
-        return species[0]
-    composition = tuple(sorted(Counter(species).items()))
-    return MOLECULAR_IONS.get(composition, "".join(f"{s}{n if n > 1 else ''}" for s, n in composition))
-
-
-def render_structure(labelled: LabelledStructure, kind: StructureFormat, *, title: str) -> str:
+def render_structure(record: StructureRecord, kind: StructureFormat, *, title: str) -> str:
     """Return a structure as the text of a file, labels kept.
 
     Parameters
     ----------
-    labelled
-        The structure.
+    record
+        The structure; its ions are named.
     kind
         The format.
     title
@@ -170,23 +136,23 @@ def render_structure(labelled: LabelledStructure, kind: StructureFormat, *, titl
     """
     title = " ".join(title.split())
     if kind is StructureFormat.CIF:
-        return _render_cif(labelled)
+        return _render_cif(record)
     if kind is StructureFormat.POSCAR:
-        return _render_poscar(labelled, title)
-    return _render_extended_xyz(labelled, title)
+        return _render_poscar(record, title)
+    return _render_extended_xyz(record, title)
 
 
-def _render_cif(labelled: LabelledStructure) -> str:
+def _render_cif(record: StructureRecord) -> str:
     from pymatgen.core import Structure
     from pymatgen.io.cif import CifWriter
 
-    plain = labelled.record.to_pymatgen()
-    structure = Structure(plain.lattice, plain.species, plain.frac_coords, labels=list(labelled.label_sites()))
+    plain = record.to_pymatgen()
+    structure = Structure(plain.lattice, plain.species, plain.frac_coords, labels=list(label_sites(record)))
     return str(CifWriter(structure, significant_figures=COORDINATE_DIGITS))
 
 
-def _render_poscar(labelled: LabelledStructure, title: str) -> str:
-    record, labels = labelled.record, labelled.label_sites()
+def _render_poscar(record: StructureRecord, title: str) -> str:
+    labels = label_sites(record)
     order = sorted(range(record.n_atoms), key=lambda site: (record.species.index(record.species[site]), site))
     counts = Counter(record.species[site] for site in order)
     lines = [title, "1.0"]
@@ -201,30 +167,30 @@ def _render_poscar(labelled: LabelledStructure, title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _render_extended_xyz(labelled: LabelledStructure, title: str) -> str:
+def _render_extended_xyz(record: StructureRecord, title: str) -> str:
     from ase.io import write
 
     content = StringIO()
-    write(content, _to_atoms(labelled, title), format="extxyz")
+    write(content, _to_atoms(record, title), format="extxyz")
     return content.getvalue()
 
 
-def _to_atoms(labelled: LabelledStructure, title: str) -> Atoms:
+def _to_atoms(record: StructureRecord, title: str) -> Atoms:
     from ase import Atoms
     from ase.constraints import FixAtoms
 
-    record = labelled.record
     atoms = Atoms(record.species, scaled_positions=record.frac_coords, cell=record.lattice_ang, pbc=True)
     atoms.info["title"] = title
-    atoms.set_array("part", np.array(labelled.parts))
-    atoms.set_array("ion", np.array(labelled.ions))
-    atoms.set_array("ion_label", np.array([labelled.ion_labels[ion] for ion in labelled.ions]))
+    names = name_ions(record)
+    atoms.set_array("part", np.array(record.parts))
+    atoms.set_array("ion", np.array(record.ion))
+    atoms.set_array("ion_label", np.array([names[ion] for ion in record.ion]))
     if any(record.is_fixed):
         atoms.set_constraint(FixAtoms(mask=np.array(record.is_fixed)))
     return atoms
 
 
-def read_labelled(path: Path) -> LabelledStructure:
+def read_labelled(path: Path) -> StructureRecord:
     """Read a structure file, with the parts that `render_structure` wrote into a CIF or an extended XYZ.
 
     Labelled sites come back in the order they were written in.  A file without such labels, and any POSCAR, is one
@@ -257,7 +223,7 @@ def _read_part_column(path: Path) -> list[str]:
     return [str(part) for part in atoms.arrays.get("part", ())]
 
 
-def write_structure(labelled: LabelledStructure, path: Path, *, title: str) -> Path:
+def write_structure(record: StructureRecord, path: Path, *, title: str) -> Path:
     """Write a structure in the format that the ending of its name says.
 
     Raises
@@ -267,7 +233,7 @@ def write_structure(labelled: LabelledStructure, path: Path, *, title: str) -> P
     ResultsError
         If the file cannot be written.
     """
-    return write_content(path, render_structure(labelled, choose_format(path), title=title).encode())
+    return write_content(path, render_structure(record, choose_format(path), title=title).encode())
 
 
 def choose_format(path: Path) -> StructureFormat:

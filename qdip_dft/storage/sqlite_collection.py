@@ -188,8 +188,6 @@ class SQLiteCollection:
         limit: int = 0,
     ) -> Iterator[tuple[Document, list[Document]]]:
         """Yield (key values, documents) for documents that have all the keys, in the order of first appearance."""
-        from pydash import set_
-
         names = [keys] if isinstance(keys, str) else list(keys)
         asked = [*properties, *names] if properties else None
         groups: dict[str, tuple[Document, list[Document]]] = {}
@@ -198,7 +196,11 @@ class SQLiteCollection:
             if MISSING not in values:
                 label: Document = {}
                 for name, value in zip(names, values, strict=True):
-                    set_(label, name, value)
+                    *parents, last = split_field(name)
+                    branch = label
+                    for parent in parents:
+                        branch = branch.setdefault(parent, {})
+                    branch[last] = value
                 groups.setdefault(encode_value(label), (label, []))[1].append(document)
         yield from groups.values()
 

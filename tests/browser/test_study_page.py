@@ -116,7 +116,7 @@ def test_the_view_shows_the_interface_that_is_chosen_and_says_it_in_words(browse
             str(number),
         )
         name = browser.run("return document.getElementById('viewer').dataset.shown")
-        film = name.rpartition("//")[2]
+        film = name.split("//")[1]
         assert film in browser.run("return document.getElementById('viewer-words').textContent")
         shown.append(name)
     assert len(set(shown)) == 2

@@ -15,7 +15,8 @@ from fireworks import FWorker, LaunchPad
 from fireworks.core.rocket_launcher import launch_rocket
 
 from qdip_dft.cluster.database import ClusterDatabase
-from qdip_dft.planning.plan import StudyPlan, plan_study, read_study
+from qdip_dft.planning.plan import StudyPlan, plan_study
+from qdip_dft.planning.study_files import read_study
 from tests.cluster.private_slurm import PrivateSlurm, find_program
 from tests.conftest import skip_or_fail
 

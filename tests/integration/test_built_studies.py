@@ -11,12 +11,15 @@ import pytest
 from qdip_dft.analysis.phases import is_same_phase, measure_connectivity
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal, find_ions
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part, Step, StudySteps
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study
+from qdip_dft.report.structure_scene import faces_of, find_layers
+from qdip_dft.results.structure_export import label_slab
 from tests.unit.crystals import distances_of
 
 STUDIES = sorted((Path(__file__).parents[2] / "workflows").glob("*.yaml"))
@@ -41,7 +44,7 @@ def relaxations(path: Path, parts: tuple[Part, ...]) -> list[tuple[Step, Structu
     """Return the steps of some parts that start from a built structure, with that structure."""
     steps = [s for s in steps_of(path).steps if s.part in parts and s.freedom is not Freedom.NONE]
     assert steps
-    return [(step, structures_of(path)[step.name]) for step in steps]
+    return [(step, structures_of(path)[step.id]) for step in steps]
 
 
 def charges_of(path: Path) -> dict[str, int]:
@@ -68,8 +71,8 @@ def test_the_ready_made_studies_are_found():
 def test_every_slab_and_interface_is_neutral_and_passes_the_gate(path):
     for step, structure in relaxations(path, SLABS):
         crystal = ions_of(path, structure)
-        assert crystal.formal_charge == 0, step.name
-        assert check_built(crystal, name=step.name) is crystal
+        assert crystal.formal_charge == 0, step.label
+        assert check_built(crystal, name=step.label) is crystal
 
 
 @each_study
@@ -81,10 +84,10 @@ def test_every_molecule_is_whole_and_undistorted(path):
     for step, structure in relaxations(path, (*SLABS, Part.STRAINED_BULK)):
         crystal = ions_of(path, structure)
         loose = {ion.label for ion in crystal.ions if len(ion.species) == 1} & {"C", "N", "H"} - charges_of(path).keys()
-        assert not loose, step.name
+        assert not loose, step.label
         for label, species, distances in molecules_of(crystal):
             expected = [d for name, symbols, d in known if (name, symbols) == (label, species)]
-            assert min(float(np.abs(distances - d).max()) for d in expected) < 1e-6, step.name
+            assert min(float(np.abs(distances - d).max()) for d in expected) < 1e-6, step.label
 
 
 @each_study
@@ -117,7 +120,7 @@ def test_no_film_carries_a_dipole_beyond_its_own_buckling(path):
         heights = crystal.centres_ang[:, 2]
         area = abs(float(np.linalg.det(crystal.lattice_ang[:2, :2])))
         # 0.01 e/Å is a field of 0.18 V/Å · 1 Å: a polar (111) film of 10 Å would have 0.13 e/Å per formal layer charge
-        assert abs(float(crystal.charges @ heights)) / area < 0.01, step.name
+        assert abs(float(crystal.charges @ heights)) / area < 0.01, step.label
 
 
 @each_study
@@ -128,6 +131,21 @@ def test_every_film_is_built_of_its_phase(path):
         for part in FILMS:
             found = measure_connectivity(structures_of(path)[steps.relaxations_of(candidate)[part]])
             assert is_same_phase(found, expected), (candidate.label, part, found.describe())
+
+
+@each_study
+def test_pictures_name_the_layers_as_the_table_of_terminations_does(path):
+    steps = steps_of(path)
+    for candidate in steps.candidates:
+        dot, film, interface = (structures_of(path)[steps.relaxations_of(candidate)[part]] for part in SLABS)
+        faces = tuple(candidate.termination.split("|"))
+        assert faces_of(candidate) == (faces[::-1] if candidate.turn.is_flipped else faces)
+        layers = find_layers(label_slab(film, n_dot=0, passivation=None), faces=faces)
+        assert (layers[0].composition, layers[-1].composition) == faces, candidate.label
+        labelled = label_slab(interface, n_dot=dot.n_atoms, passivation=candidate.passivation)
+        shown = [layer.composition for layer in find_layers(labelled, faces=faces_of(candidate))]
+        assert shown[-1] == faces_of(candidate)[1], candidate.label
+        assert faces_of(candidate)[0] in shown, candidate.label
 
 
 def polar_candidates(path: Path) -> list[tuple[Candidate, StructureRecord]]:

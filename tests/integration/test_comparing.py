@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qdip_dft.planning.plan import use_engine
+from qdip_dft.planning.study_files import use_engine
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import assert_four_parts, qdip
 from tests.unit.report_documents import make_black, make_document, make_yellow

@@ -18,7 +18,8 @@ from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.keys import calculation_key
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
-from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from tests.dft_codes import coarse_engine, require_code, rock_salt, scratch_files, silicon, spec_of
 

@@ -24,7 +24,7 @@ from qdip_dft.model.calculation import CalculationRecord, Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import read_study
+from qdip_dft.planning.study_files import read_study
 from qdip_dft.storage.results_folder import ResultsFolder
 from tests.dft_codes import require_code
 

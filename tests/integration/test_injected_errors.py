@@ -17,7 +17,8 @@ from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.execution.local import run_study
 from qdip_dft.model.calculation import CalculationRecord, EngineResult, Freedom, LevelOfTheory
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import StudyPlan, plan_study, read_study
+from qdip_dft.planning.plan import StudyPlan, plan_study
+from qdip_dft.planning.study_files import read_study
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import qdip
 

@@ -13,7 +13,8 @@ from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation.recorded import SCRATCH_VARIABLE
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
-from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study
 from tests.command_line import assert_four_parts, qdip
 from tests.dft_codes import coarse_engine, silicon
 
@@ -30,7 +31,7 @@ def drafts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_calculation_of_the_plan_has_its_folder(drafts: Path) -> None:
     manifest = json.loads((drafts / "manifest.json").read_text())
     steps = plan_study(read_study("quickstart")).steps.steps
-    assert [each["name"] for each in manifest["calculations"]] == [step.name for step in steps]
+    assert [each["name"] for each in manifest["calculations"]] == [step.label for step in steps]
     for each in manifest["calculations"]:
         files = {path.name for path in (drafts / each["folder"]).iterdir()}
         assert files == set(each["files"]) == {"INCAR", "KPOINTS", "POSCAR", "POTCAR.spec", "structure.cif"}

@@ -15,7 +15,8 @@ from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import StudyPlan, plan_study, read_study
+from qdip_dft.planning.plan import StudyPlan, plan_study
+from qdip_dft.planning.study_files import read_study
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 

@@ -23,7 +23,7 @@ from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError, OutOfTime
 from qdip_dft.execution.local import run_study
-from qdip_dft.jobs.screen import registry_scan_job
+from qdip_dft.jobs.scan_registry import registry_scan_job
 from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.keys import registry_scan_key
@@ -32,7 +32,7 @@ from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import StudyPlan
 from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
-from qdip_dft.tasks.screening import Checkpoint, checkpoint_file, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, checkpoint_file, screen
 from tests.unit.studies import make_steps
 from tests.unit.test_registry import IDENTITY, ROOT_TWO, perovskite_on, rock_salt_slab, supercell
 

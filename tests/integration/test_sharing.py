@@ -213,9 +213,9 @@ def test_the_structures_of_a_bundle_are_those_of_its_calculations(shared: Shared
         assert interface.result is not None
         expected = interface.result.structure if "relaxed" in name else interface.task.structure
         labelled = read_labelled(path)
-        assert labelled.record.species == expected.species
+        assert labelled.species == expected.species
         assert set(labelled.parts) == {"dot", "film"}
-        apart = np.array(labelled.record.frac_coords) - np.array(expected.frac_coords)
+        apart = np.array(labelled.frac_coords) - np.array(expected.frac_coords)
         assert np.abs(apart - np.round(apart)).max() < 1e-6
         assert np.allclose(read_structure(path).lattice.matrix, expected.lattice_ang, atol=1e-6)
 

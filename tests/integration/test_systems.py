@@ -11,12 +11,13 @@ import pytest
 
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal, find_ions
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.library import load_catalogue
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study
 from tests.unit.crystals import distances_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qdip_dft.model.interface import DroppedCandidate
+from qdip_dft.model.interface import DroppedCandidate, InterfaceLabel
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from tests.unit.report_documents import make_black, make_document, make_result, make_yellow
@@ -20,7 +20,7 @@ def make_hostile() -> StabilizationDoc:
         _poison(make_result(phase="FAPbI3-gamma", plane="001", is_selected=False)),
         _poison(make_yellow()),
         sentence=ATTACK,
-        dropped=(DroppedCandidate(label=f"PbS(111)//{ATTACK}", reason=ATTACK),),
+        dropped=(DroppedCandidate(title=_title(), phase=ATTACK, reason=ATTACK),),
     )
     assert doc.theory is not None
     theory = doc.theory.model_copy(
@@ -34,9 +34,13 @@ def make_hostile() -> StabilizationDoc:
     )
 
 
+def _title(registry: str = "") -> InterfaceLabel:
+    return InterfaceLabel(dot=ATTACK, dot_plane="111", film=ATTACK, film_plane="001", registry=registry)
+
+
 def _poison(result: CandidateResult) -> CandidateResult:
     role = result.candidate.role
-    label = f"PbS(111)//{ATTACK}{role.value}" if role is PhaseRole.BLACK else f"PbS(111)//{ATTACK}"
-    candidate = result.candidate.model_copy(update={"label": label, "termination": ATTACK})
+    title = _title(registry=role.value if role is PhaseRole.BLACK else "")
+    candidate = result.candidate.model_copy(update={"title": title, "label": str(title), "termination": ATTACK})
     check = Check(name=ATTACK, is_passed=False, is_decisive=False, finding=ATTACK)
     return result.model_copy(update={"candidate": candidate, "checks": (check,), "calculations": {ATTACK: ATTACK}})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qdip_dft.model.calculation import Level, LevelOfTheory
-from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.interface import Candidate, DroppedCandidate, InterfaceLabel
 from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.stabilization import CandidateResult, Check, Stabilization, StabilizationDoc
@@ -36,7 +36,8 @@ def make_candidate(
 ) -> Candidate:
     """Return a candidate on PbS(111)."""
     return Candidate(
-        label=f"{FACET}//{phase}({plane})",
+        id=f"{phase}-{plane}",
+        title=InterfaceLabel(dot="PbS", dot_plane="111", film=phase, film_plane=plane),
         dot="PbS",
         dot_plane="111",
         passivation="I",
@@ -142,6 +143,8 @@ def make_document(
             **_subtract(black, competitor),
             black=black.candidate.label if black else None,
             competitor=competitor.candidate.label if competitor else None,
+            black_id=black.candidate.id if black else None,
+            competitor_id=competitor.candidate.id if competitor else None,
             sentence=sentence,
         ),
         versions={"qdip_dft": "0.0.0-synthetic"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,16 +12,18 @@ from qdip_dft.engines.base import Engine
 from qdip_dft.engines.evaluation import Evaluation, Potential
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine, evaluate_morse
+from qdip_dft.flows.assembly import assemble_document, describe_facets
 from qdip_dft.flows.engines import StudyEngines
-from qdip_dft.flows.resolution import Resolution, resolve_steps
+from qdip_dft.flows.resolution import AnyStepId, Resolution, resolve_steps
 from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import StudySteps
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.model.engine import EngineSpec
+from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.model.study import StudySpec
-from qdip_dft.tasks.screening import Checkpoint, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, screen
 from tests.unit.crystals import load
 
 Records = dict[str, StoredRecord]
@@ -104,6 +106,22 @@ def calculate(task: CalculationTask, key: str, engine: Engine | None = None) -> 
     )
 
 
+def find_step(state: Resolution, name: str) -> AnyStepId:
+    """Return the step that people call so."""
+    return next(step for step in (*state.states, *state.scan_states) if state.label(step) == name)
+
+
+def name_steps(state: Resolution, steps: Iterable[AnyStepId]) -> set[str]:
+    """Return what people call these steps."""
+    return {state.label(step) for step in steps}
+
+
+def assemble(steps: StudySteps, state: Resolution, *, level: Level = Level.TEST) -> StabilizationDoc:
+    """Return the result of a study with one facet, without its uncertainty."""
+    (found,) = describe_facets(steps, state)
+    return assemble_document(steps, state, found, level=level)
+
+
 def resolve(steps: StudySteps, records: Records, engines: StudyEngines | None = None) -> Resolution:
     """Return the state of every step."""
     return resolve_steps(steps, engines or toy_engines(), records.get)
@@ -126,18 +144,17 @@ def stages(
         Which engine does which step; None: the toy potential all.
     """
     engines = engines or toy_engines()
-    engine_of = {step.name: engines.of(step) for step in steps.steps}
     while (resolution := resolve(steps, records, engines)).unfinished:
         yield resolution
-        for screened, screening in resolution.ready_registry_scans.items():
-            key = resolution.keys[screened]
+        for scan, scan_task in resolution.ready_registry_scans.items():
+            key = resolution.keys[scan]
             if key not in records:
-                records[key] = screen(screening, engines.registry_engine, key=key, checkpoint=Checkpoint(None))
-        for name, task in resolution.ready.items():
-            key = resolution.keys[name]
+                records[key] = screen(scan_task, engines.registry_engine, key=key, checkpoint=Checkpoint(None))
+        for id_, task in resolution.ready.items():
+            key = resolution.keys[id_]
             if key not in records:
-                record = calculate(task, key, engine_of[name])
-                records[key] = record if spoil is None else spoil(name, record)
+                record = calculate(task, key, engines.of(resolution.steps[id_]))
+                records[key] = record if spoil is None else spoil(resolution.label(id_), record)
     yield resolution
 
 

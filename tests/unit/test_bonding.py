@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qdip_dft.analysis.checks import check_cations
 from qdip_dft.builders.graphene import build_graphene
-from qdip_dft.builders.ions import find_ions
+from qdip_dft.builders.ions import find_ions, name_ions
 from qdip_dft.engines.relaxation.model_hessian import _molecule_motions
 from qdip_dft.library.contacts import find_molecules as find_molecules_of_file
 from qdip_dft.model.molecules import find_bonds, find_molecules
@@ -54,9 +54,10 @@ def test_a_sheet_of_graphene_is_no_molecule_anywhere(groups):
     assert find_molecules(*arrays(sheet)) == ()
     assert find_molecules_of_file(sheet.to_pymatgen()) == []
     assert {len(ion.species) for ion in find_ions(sheet, CHARGES).ions} == {1}
-    assert len(label_structure(sheet).ion_labels) == sheet.n_atoms
+    assert len(name_ions(label_structure(sheet))) == sheet.n_atoms
     species, positions, lattice = arrays(sheet)
-    stiff = _molecule_motions(Arrangement(species, positions, lattice), np.zeros((0, 3, 3)), np.eye(3))
+    molecules = find_molecules(species, positions, lattice)
+    stiff = _molecule_motions(molecules, Arrangement(species, positions, lattice), np.zeros((0, 3, 3)), np.eye(3))
     assert stiff.by_site.shape[0] == 0
 
 

@@ -12,7 +12,7 @@ from qdip_dft.errors import QdipError, SlabError, StructureError, StudyError
 from qdip_dft.library import list_campaigns
 from qdip_dft.model.campaign import CampaignSpec
 from qdip_dft.planning.campaign import Counts, count_calculations, expand, is_campaign, plan_all, read_campaign
-from qdip_dft.planning.plan import read_study
+from qdip_dft.planning.study_files import read_study
 
 TOY_CAMPAIGN = Path(__file__).parents[1] / "data" / "toy-campaign.yaml"
 TOY_STUDY = TOY_CAMPAIGN.with_name("toy-study.yaml")

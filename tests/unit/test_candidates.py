@@ -20,7 +20,7 @@ from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.matching import match_cells
 from qdip_dft.builders.orientation import in_plane_vectors, plane_spacing_ang
 from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.study import CellChoice, PhaseRole, StudySpec
@@ -238,7 +238,7 @@ def test_half_an_anion_per_cell_asks_for_a_mesh_of_even_size(plane):
     (candidate,) = steps.candidates
     n_dot = abs(round(np.linalg.det(candidate.dot_matrix)))
     assert n_dot % 2 == 0
-    interface = preview_structures(steps)[f"{Part.INTERFACE} {candidate.label}"]
+    interface = preview_structures(steps)[steps.id_of(Part.INTERFACE, candidate.id)]
     assert interface.species.count("Cl") == 2 * n_dot
     assert any(note.startswith("shared-halide") and "Cl between dot and film" in note for note in candidate.notes)
 
@@ -261,7 +261,7 @@ def test_an_interface_on_a_hydroxide_covered_dot_is_built_with_whole_hydroxides(
         matching={"max_area_ang2": 250, "max_strain": 0.06},
     )
     (candidate,) = steps.candidates
-    interface = preview_structures(steps)[f"{Part.INTERFACE} {candidate.label}"]
+    interface = preview_structures(steps)[steps.id_of(Part.INTERFACE, candidate.id)]
     n_dot = abs(round(np.linalg.det(candidate.dot_matrix)))
     ions = find_ions(interface, {"OH": -1, "Pb": 2, "S": -2, "Cs": 1, "I": -1})
     assert ions.count("OH") == interface.species.count("H") == 2 * n_dot

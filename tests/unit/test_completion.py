@@ -11,7 +11,7 @@ from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.orientation import orient_crystal
 from qdip_dft.builders.terminations import SymmetryKind
 from qdip_dft.errors import ChargeBalanceError
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part
 from qdip_dft.model.study import Completion
 from tests.unit.crystals import internal_distances_ang, load_face, load_ions
@@ -115,7 +115,7 @@ def test_a_study_builds_a_completed_film_and_records_how(completion):
     (candidate,) = steps.candidates
     assert completion in candidate.termination
     assert any(note.startswith(f"{completion}: ") for note in candidate.notes)
-    film = preview_structures(steps)[f"{Part.FILM_SLAB} {candidate.label}"].species
+    film = preview_structures(steps)[steps.id_of(Part.FILM_SLAB, candidate.id)].species
     n, excess = candidate.n_formula_units, candidate.excess
     assert set(excess) == {"PbI2"}
     counts = (film.count("Cs"), film.count("Pb"), film.count("I"))

@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 from qdip_dft.builders.continuation import match_dot, match_film
 from qdip_dft.builders.ions import Array, IonicCrystal, find_ions
 from qdip_dft.errors import InterfaceError
-from qdip_dft.flows.resolution import preview_structures
-from qdip_dft.flows.steps import Part, Step, Structures, StudySteps
+from qdip_dft.flows.building import build_structure, preview_structures
+from qdip_dft.flows.steps import Part, Step, StepId, Structures, StudySteps
 from qdip_dft.flows.variations import Variation, list_variations
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
@@ -55,7 +55,7 @@ def study_of(changes: dict[str, Any], *, turn: FilmTurn = AS_CUT) -> tuple[Study
     return replace(steps, candidates=(film,)), film
 
 
-def relax_by_hand(steps: StudySteps, film: Candidate) -> tuple[dict[str, StructureRecord], StructureRecord]:
+def relax_by_hand(steps: StudySteps, film: Candidate) -> tuple[dict[StepId, StructureRecord], StructureRecord]:
     """Return unrelaxed structures, and an interface among them whose film slid while every ion moved and turned."""
     structures = preview_structures(steps)
     names, geometry = steps.relaxations_of(film), steps.geometry_of(film)
@@ -78,7 +78,7 @@ def interface_step(sample: Variation) -> Step:
 
 
 def start_of(sample: Variation, structures: Structures) -> StructureRecord:
-    return interface_step(sample).build(preview_structures(sample.steps, earlier=structures))
+    return build_structure(sample.steps, interface_step(sample), preview_structures(sample.steps, earlier=structures))
 
 
 def positions_ang(structure: StructureRecord) -> Array:
@@ -195,7 +195,7 @@ def test_other_ions_than_the_interface_was_built_from_are_refused() -> None:
     own = preview_structures(sample.steps, earlier=structures)
     own[steps.relaxations_of(film)[Part.INTERFACE]] = fewer
     with pytest.raises(InterfaceError, match=r"thicknesses to 1"):
-        interface_step(sample).build(own)
+        build_structure(sample.steps, interface_step(sample), own)
 
 
 def test_layers_are_added_away_from_the_dot() -> None:

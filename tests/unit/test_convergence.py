@@ -12,7 +12,8 @@ from qdip_dft.cli.converge import read_target
 from qdip_dft.engines.code_run import count_k_points
 from qdip_dft.errors import StudyError
 from qdip_dft.execution.convergence import Refinement, change_setting, read_setting, set_value
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
+from qdip_dft.flows.steps import Part
 from qdip_dft.model.study import StudySpec
 from qdip_dft.model.terms import Terms
 from qdip_dft.planning.plan import StudyPlan
@@ -117,7 +118,7 @@ def test_every_step_of_the_k_points_gives_every_reference_another_mesh() -> None
     from qdip_dft.execution.convergence import find_next_value
 
     structures = preview_structures(PLAN.steps)
-    references = [record for name, record in structures.items() if name.startswith("strained bulk")]
+    references = [record for step, record in structures.items() if step.part is Part.STRAINED_BULK]
     value = 0.3
     for _ in range(3):
         finer = find_next_value(PLAN, K_SPACING, value)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,25 @@ import pytest
 from qdip_dft.errors import ScratchError
 from qdip_dft.execution.crew import WorkerCrew, explain_given_up
 from qdip_dft.execution.machine import choose_workers, count_cores, free_memory_gib
-from tests.unit.errands import Errand
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).parent
+sys.path.append(str(HERE))  # workers import what they are sent by the name of its module alone
+Errand: Any = import_module("errands").Errand
 
 
 @pytest.fixture
 def crew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerCrew]:
     """Two workers that find the tests' errands."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
     with WorkerCrew(2, tmp_path) as two:
         yield two
 
 
-def carry_out(crew: WorkerCrew, *errands: Errand) -> dict[str, Any]:
+def carry_out(crew: WorkerCrew, *errands: Any) -> dict[str, Any]:
     waiting, found = list(errands), {}
     while waiting or crew.is_busy:
         while waiting and crew.is_free:
-            crew.start(waiting.pop(0))  # type: ignore[arg-type]
+            crew.start(waiting.pop(0))
         found |= {outcome.assignment.key: outcome.record for outcome in crew.wait()}
     return found
 
@@ -82,9 +84,9 @@ def test_what_is_raised_in_a_worker_is_raised_in_the_run(crew: WorkerCrew) -> No
 
 
 def test_workers_that_calculate_end_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
     with WorkerCrew(1, tmp_path) as crew:
-        crew.start(Errand("long", "sleep"))  # type: ignore[arg-type]
+        crew.start(Errand("long", "sleep"))
         wait_until(lambda: (tmp_path / "long").exists() and (tmp_path / "long").read_text())
         process_id = int((tmp_path / "long").read_text())
     assert not is_running(process_id)
@@ -94,10 +96,10 @@ def test_workers_that_calculate_end_with_the_run(tmp_path: Path, monkeypatch: py
 def test_no_worker_outlives_a_run_that_is_killed(way: signal.Signals, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from qdip_dft.execution.crew import WorkerCrew;"
-        "from tests.unit.errands import Errand\n"
+        "from errands import Errand\n"
         "with WorkerCrew(1, Path(sys.argv[1])) as crew:\n crew.start(Errand('long', 'sleep')); list(crew.wait())"
     )
-    run = subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=ROOT, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=HERE, stderr=subprocess.DEVNULL)
     wait_until(lambda: (tmp_path / "long").exists() and (tmp_path / "long").read_text())
     process_id = int((tmp_path / "long").read_text())
     run.send_signal(way)

@@ -9,7 +9,8 @@ import pytest
 from qdip_dft.analysis.stability import balance_decomposition
 from qdip_dft.errors import StudyError
 from qdip_dft.execution.local import run_study
-from qdip_dft.planning.plan import plan_study, read_study, validate_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study, validate_study
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 CSPBI3 = {"Cs": 1.0, "Pb": 1.0, "I": 3.0}
@@ -48,7 +49,7 @@ def test_the_products_compete_by_their_bulk_energy_alone(tmp_path: Path) -> None
         plan.engine.relax(plan.crystals[name].structure, step.freedom).energy_ev / plan.crystals[name].formula_units
         for step in plan.steps.steps
         for name in ("CsI", "PbI2")
-        if step.name == f"bulk {name}"
+        if step.label == f"bulk {name}"
     )
     assert products.bulk_ev_per_fu == pytest.approx(energy, abs=1e-6)
     assert products.total_ev_per_fu == products.bulk_ev_per_fu

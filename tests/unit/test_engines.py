@@ -23,6 +23,7 @@ from qdip_dft.engines.relaxation.descent import relax_structure
 from qdip_dft.engines.relaxation.model_hessian import model_hessian
 from qdip_dft.engines.testing import SWITCH_OFF_ANG
 from qdip_dft.errors import EngineError
+from qdip_dft.library.crystals import load_crystal
 from qdip_dft.model.calculation import Freedom, Level
 from qdip_dft.model.engine import Dispersion, EngineSpec, PresetName
 from qdip_dft.model.neighbours import find_pairs
@@ -498,6 +499,36 @@ def test_model_hessian_is_positive_and_stiff_along_bonds() -> None:
     slide[:24] = np.tile([0.0, 0.0, 1.0], 8)
     assert stretch @ model.solve(stretch) > 0
     assert stretch @ model.solve(stretch) < 0.1 * slide @ model.solve(slide) / 8
+
+
+def many_formamidinium(repeats: int) -> StructureRecord:
+    crystal = load_crystal("FAPbI3-alpha").structure.copy()
+    crystal.make_supercell([repeats, 2, 2])
+    crystal.perturb(0.05)
+    fixed = tuple(site % 5 == 0 for site in range(len(crystal)))
+    return StructureRecord.from_pymatgen(crystal).model_copy(update={"is_fixed": fixed})
+
+
+def test_model_hessian_gives_the_step_of_its_matrix() -> None:
+    coordinates = coordinates_of(many_formamidinium(1), Freedom.OUT_OF_PLANE)
+    model = model_hessian(coordinates, coordinates.start())
+    matrix = model.matrix.toarray()
+    assert matrix == pytest.approx(matrix.T, abs=1e-10)
+    assert np.linalg.eigvalsh(matrix)[0] > 0
+    gradient = np.random.default_rng(2).normal(size=len(matrix))
+    exact = np.linalg.solve(matrix, gradient)
+    assert model.solve(gradient) == pytest.approx(exact, abs=1e-7 * np.abs(exact).max())
+
+
+def test_model_hessian_grows_with_the_number_of_atoms() -> None:
+    few, many = (
+        model_hessian(coordinates, coordinates.start())
+        for coordinates in (coordinates_of(many_formamidinium(repeats), Freedom.POSITIONS) for repeats in (2, 8))
+    )
+    longer = len(many.q) / len(few.q)
+    assert longer > 4.0
+    assert many.matrix.nnz < 1.05 * longer * few.matrix.nnz
+    assert many.blocks.L.nnz < 1.05 * longer * few.blocks.L.nnz
 
 
 def test_strict_threshold_is_reached() -> None:

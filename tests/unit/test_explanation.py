@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from qdip_dft.analysis.margins import find_margins
 from qdip_dft.analysis.octahedra import Shape
-from qdip_dft.flows.assembly import assemble_documents
-from qdip_dft.model.calculation import CalculationRecord, Level
+from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.terms import Terms
 from qdip_dft.report.explanation import Explanation, explain, list_explanation_tables, summarise_explanation
 from qdip_dft.report.study_page import render_study_page
 from tests.unit import studies
 from tests.unit.report_documents import make_black, make_document, make_terms
+from tests.unit.studies import assemble
 
 energies_ev = st.floats(-2, 2).map(lambda value: round(value, 4))
 
@@ -69,7 +69,7 @@ def computed() -> tuple[StabilizationDoc, dict[str, CalculationRecord]]:
     )
     records: studies.Records = {}
     *_, last = studies.stages(steps, records)
-    (doc,) = assemble_documents(steps, last, level=Level.TEST)
+    doc = assemble(steps, last)
     return doc, {key: record for key, record in records.items() if isinstance(record, CalculationRecord)}
 
 

@@ -52,7 +52,12 @@ def sources() -> dict[str, ast.Module]:
     return {str(file.relative_to(PACKAGE)): ast.parse(file.read_text(encoding="utf-8")) for file in files}
 
 
-def defined_names(tree: ast.Module) -> Iterator[str]:
+@cache
+def defined_names(tree: ast.Module) -> frozenset[str]:
+    return frozenset(_walk_names(tree))
+
+
+def _walk_names(tree: ast.Module) -> Iterator[str]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             yield node.name
@@ -62,7 +67,12 @@ def defined_names(tree: ast.Module) -> Iterator[str]:
         yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
-def collections_of_words(tree: ast.Module) -> Iterator[tuple[int, tuple[str, ...]]]:
+@cache
+def collections_of_words(tree: ast.Module) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    return tuple(_walk_words(tree))
+
+
+def _walk_words(tree: ast.Module) -> Iterator[tuple[int, tuple[str, ...]]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Tuple | ast.List | ast.Set) and node.elts:
             words = [element.value for element in node.elts if isinstance(element, ast.Constant)]
@@ -90,10 +100,15 @@ def test_numbers_of_the_unit_table_stand_there_only():
     assert not again
 
 
+READERS_OF_ASE = {"engines/espresso/driver.py"}
+"""Where ASE's reader of a code's whole output must be met to the last digit: it converts with constants of 2006."""
+
+
 def test_no_other_library_gives_units():
     again = [
         f"{file}:{node.lineno}"
         for file, tree in sources().items()
+        if file not in READERS_OF_ASE
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module in {"ase.units", "scipy.constants", "pymatgen.core.units"}
     ]

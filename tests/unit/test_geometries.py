@@ -12,7 +12,6 @@ from qdip_dft.analysis.comparability import find_obstacle
 from qdip_dft.analysis.stability import IDENTITY_TOLERANCE_EV
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import LevelOfTheoryError, StudyError
-from qdip_dft.flows.assembly import assemble_documents
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Stage, StudySteps
@@ -20,13 +19,15 @@ from qdip_dft.model.calculation import CalculationRecord, Level, combine_levels
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import validate_study
+from qdip_dft.planning.study_files import validate_study
 from qdip_dft.report.words import describe
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
 from tests.unit.studies import (
     STIFFENING,
     TINY_STUDY,
+    assemble,
     fail,
+    find_step,
     leave_unconverged,
     make_steps,
     stages,
@@ -52,8 +53,7 @@ def finish(steps: StudySteps, engines: StudyEngines, *, spoil=None) -> Resolutio
 
 
 def document(steps: StudySteps, resolution: Resolution, engines: StudyEngines) -> StabilizationDoc:
-    (found,) = assemble_documents(steps, resolution, level=engines.level)
-    return found
+    return assemble(steps, resolution, level=engines.level)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_in_a_composite_study_one_engine_relaxes_and_the_other_gives_every_energ
     steps, _, state = composite
     for step in steps.steps:
         code = "stiff morse" if step.stage is Stage.STATIC else "morse"
-        assert state.records[step.name].theory.code == code, step.name
+        assert state.records[step.id].theory.code == code, step.label
 
 
 def test_energies_scaled_at_the_same_geometries_scale_every_term(composite, plain):
@@ -86,8 +86,8 @@ def test_energies_scaled_at_the_same_geometries_scale_every_term(composite, plai
 
 def test_a_composite_study_shares_its_relaxations_with_the_study_of_its_geometries(composite, plain):
     steps, _, state = composite
-    relaxations = [step.name for step in steps.steps if step.stage is Stage.RELAXATION]
-    assert [state.keys[name] for name in relaxations] == [plain[1].keys[name] for name in relaxations]
+    relaxations = [step.id for step in steps.steps if step.stage is Stage.RELAXATION]
+    assert [state.keys[id_] for id_ in relaxations] == [plain[1].keys[id_] for id_ in relaxations]
 
 
 def test_a_composite_result_names_both_levels_of_theory(composite):
@@ -112,9 +112,9 @@ def test_a_composite_result_states_the_largest_force_that_is_left_on_its_slabs(c
         (check,) = (check for check in result.checks if check.name == "residual forces")
         name = f"interface {result.candidate.label} (static)"
         part, _, left = check.finding.partition(": ")
-        largest = state.records[name.replace("interface", part)].result.max_force_ev_per_ang
+        largest = state.records[find_step(state, name.replace("interface", part))].result.max_force_ev_per_ang
         assert left.startswith(f"{largest:.2f} eV/Å")
-        assert largest >= state.records[name].result.max_force_ev_per_ang
+        assert largest >= state.records[find_step(state, name)].result.max_force_ev_per_ang
         assert check.is_passed
 
 
@@ -136,7 +136,7 @@ def test_one_record_of_another_level_among_them_leaves_its_terms_missing(composi
         return record.model_copy(update={"theory": other}) if step_name == name else record
 
     changed = finish(steps, engines, spoil=change)
-    assert changed.keys[name] == state.keys[name]
+    assert changed.keys[find_step(changed, name)] == state.keys[find_step(state, name)]
     black, _ = document(steps, changed, engines).candidates
     assert black.strain_ev_per_fu is not None
     assert (black.surface_ev_per_fu, black.binding_ev_per_fu, black.total_ev_per_fu) == (None, None, None)
@@ -174,9 +174,9 @@ def test_every_relaxation_starts_where_the_pre_relaxation_ended(prerelaxed):
     for step in steps.steps:
         if step.stage is Stage.RELAXATION:
             (before,) = step.parents
-            assert state.tasks[step.name].structure == state.records[before].result.structure
+            assert state.tasks[step.id].structure == state.records[before].result.structure
             assert state.records[before].theory.code == "morse"
-            assert state.records[step.name].theory.code == "stiff morse"
+            assert state.records[step.id].theory.code == "stiff morse"
     (check,) = (c for c in document(steps, state, engines).candidates[0].checks if c.name == "pre-relaxation")
     assert check.is_passed
 
@@ -225,7 +225,9 @@ def test_a_pre_relaxation_that_went_wrong_gives_way_to_the_structure_as_built(pr
         return spoil(record) if step_name == name else record
 
     state = finish(steps, engines, spoil=change)
-    assert state.tasks[f"film slab {BLACK}"].structure == state.tasks[name].structure
+    assert (
+        state.tasks[find_step(state, f"film slab {BLACK}")].structure == state.tasks[find_step(state, name)].structure
+    )
     assert not state.blocked
     doc = document(steps, state, engines)
     (check,) = (c for c in doc.candidates[0].checks if c.name == "pre-relaxation")

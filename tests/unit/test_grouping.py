@@ -12,7 +12,8 @@ from qdip_dft.builders.ions import find_ions, group_ions, name_ions, view_ions
 from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.keys import calculation_key
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study
 from tests.unit.crystals import load
 from tests.unit.test_cache import THEORY
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from qdip_dft.analysis.hull import find_hull, place_above_hull
-from qdip_dft.flows.assembly import assemble_documents
-from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.report.tables import list_tables, tabulate_hull
 from tests.unit import studies
 from tests.unit.report_documents import LOWEST_BULK_EV_PER_FU, make_black, make_document, make_yellow
+from tests.unit.studies import assemble
 
 
 def test_the_lowest_state_is_on_the_hull_and_all_others_lie_above() -> None:
@@ -50,8 +49,7 @@ def computed() -> StabilizationDoc:
     film = {"min_thickness_ang": 6, "registry_shifts": [[0, 0]], "reservoirs": {"ax": "CsI", "bx2": "PbI2"}}
     steps = studies.make_steps(phases=[black], film=film)
     *_, last = studies.stages(steps, {})
-    (doc,) = assemble_documents(steps, last, level=Level.TEST)
-    return doc
+    return assemble(steps, last)
 
 
 def test_phases_and_compounds_are_on_the_hull_of_a_study() -> None:

@@ -132,7 +132,7 @@ def test_where_the_slabs_come_from_along_the_normal_does_not_matter():
 
 
 def test_slabs_of_different_cells_are_refused():
-    with pytest.raises(InterfaceError, match="build both slabs on one mesh"):
+    with pytest.raises(InterfaceError, match="build both slabs on one interface cell"):
         join(make_dot(), make_film(SQUARE * 1.001))
 
 

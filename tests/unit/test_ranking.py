@@ -7,8 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdip_dft.analysis.ranking import average_stabilization_ev_per_fu, rank_candidates, weigh
-from qdip_dft.flows.assembly import assemble_documents
-from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import EnsembleSpec, StudySpec
 from qdip_dft.report.tables import list_tables
@@ -16,6 +14,7 @@ from qdip_dft.report.words import list_remarks
 from qdip_dft.units import BOLTZMANN_EV_PER_K
 from tests.unit import studies
 from tests.unit.report_documents import make_black, make_document, make_yellow
+from tests.unit.studies import assemble
 
 TWO_PLANES = (
     make_black(),
@@ -98,8 +97,7 @@ def answer(**phase: object) -> StabilizationDoc:
         matching={"max_area_ang2": 300, "max_strain": 0.08},
     )  # fmt: skip
     *_, last = studies.stages(steps, RECORDS)
-    (doc,) = assemble_documents(steps, last, level=Level.TEST)
-    return doc
+    return assemble(steps, last)
 
 
 RECORDS: studies.Records = {}

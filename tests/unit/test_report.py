@@ -22,7 +22,7 @@ from rich.console import Console
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.model.calculation import Level
-from qdip_dft.model.interface import DroppedCandidate
+from qdip_dft.model.interface import DroppedCandidate, InterfaceLabel
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.report.figure import STAGES, FigureKind, draw_levels, list_series, place_labels, render_figure
 from qdip_dft.report.files import TABLE_COLUMNS, tabulate, write_report
@@ -40,7 +40,11 @@ from tests.unit.report_documents import (
 )
 
 KEYS = (*TERMS, "total_ev_per_fu")
-TOO_STRAINED = DroppedCandidate(label="PbS(111)//FAPbI3-alpha(111)", reason="synthetic: no cell within 5 % strain")
+TOO_STRAINED = DroppedCandidate(
+    title=InterfaceLabel(dot="PbS", dot_plane="111", film="FAPbI3-alpha", film_plane="111"),
+    phase="FAPbI3-alpha",
+    reason="synthetic: no cell within 5 % strain",
+)
 
 
 def make_decided() -> StabilizationDoc:

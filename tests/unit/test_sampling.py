@@ -13,16 +13,16 @@ from qdip_dft.builders.cation_orientations import has_molecules, turn_cations
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import StructureError
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.engines import StudyEngines
-from qdip_dft.flows.resolution import Resolution, preview_structures
+from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.flows.study_results import assemble_study, preview_variations, resolve_study
 from qdip_dft.flows.variations import list_variations
-from qdip_dft.model.calculation import Level
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.uncertainty import Uncertainty, VariationKind
-from qdip_dft.tasks.screening import Checkpoint, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, screen
 from tests.unit.crystals import load
 from tests.unit.studies import Records, calculate, fail, make_steps, toy_engine
 
@@ -49,12 +49,12 @@ def run(steps: StudySteps, *, spoilt: str = "") -> tuple[Resolution, Records]:
     """Calculate all of a study with the toy potential; steps whose name contains ``spoilt`` fail."""
     records: Records = {}
     while (state := resolve(steps, records)).unfinished:
-        for name, task in state.ready_registry_scans.items():
-            key = state.keys[name]
+        for scan, task in state.ready_registry_scans.items():
+            key = state.keys[scan]
             records[key] = screen(task, toy_engine(), key=key, checkpoint=Checkpoint(None))
-        for name, task in state.ready.items():
-            record = calculate(task, state.keys[name], ENGINES.of(state.steps[name]))
-            records[state.keys[name]] = fail(record) if spoilt and spoilt in name else record
+        for step, task in state.ready.items():
+            record = calculate(task, state.keys[step], ENGINES.of(state.steps[step]))
+            records[state.keys[step]] = fail(record) if spoilt and spoilt in state.label(step) else record
     return state, records
 
 
@@ -62,7 +62,7 @@ def run(steps: StudySteps, *, spoilt: str = "") -> tuple[Resolution, Records]:
 def star() -> tuple[StudySteps, Resolution, StabilizationDoc]:
     steps = make_steps(**STAR)
     state, _ = run(steps)
-    (document,) = assemble_study(steps, state, level=Level.TEST)
+    (document,) = assemble_study(steps, state, engines=ENGINES)
     return steps, state, document
 
 
@@ -79,7 +79,7 @@ def test_a_study_that_varies_nothing_computes_nothing_more() -> None:
 
 def test_nothing_is_varied_before_the_compared_films_are_known() -> None:
     steps = make_steps(**STAR)
-    assert all(step.tag == "" for step in resolve(steps, {}).steps.values())
+    assert all(step.variation == "" for step in resolve(steps, {}).steps)
 
 
 def test_samples_are_planned_for_one_film_of_each_side() -> None:
@@ -107,7 +107,7 @@ def test_a_thicker_film_starts_on_the_dot_as_it_lies_under_the_relaxed_film() ->
     for film in steps.candidates:
         names = steps.relaxations_of(film)
         relaxed, n_dot_atoms = state.relaxed[names[Part.INTERFACE]], state.relaxed[names[Part.DOT_SLAB]].n_atoms
-        start = state.tasks[f"{names[Part.INTERFACE]}, film +2"].structure
+        start = state.tasks[names[Part.INTERFACE]._replace(variation="film +2")].structure
         before, after = (np.array(s.frac_coords) @ np.array(s.lattice_ang) for s in (relaxed, start))
         raised_ang = after[:n_dot_atoms] - before[:n_dot_atoms]
         assert np.ptp(raised_ang, axis=0).max() < 1e-6
@@ -127,8 +127,8 @@ def test_a_thicker_dot_keeps_the_face_under_the_film() -> None:
                           "matching": {"max_area_ang2": 240, "max_strain": 0.06}})  # fmt: skip
     base = preview_structures(steps)
     sample = next(s for s in list_variations(steps, steps.candidates[:1]) if s.kind is VariationKind.DOT_THICKNESS)
-    name = steps.name(Part.DOT_SLAB, sample.film.label)
-    thin, thick = base[name], preview_structures(sample.steps, earlier=base)[f"{name}, dot +1"]
+    slabs = [each.id_of(Part.DOT_SLAB, sample.film.id) for each in (steps, sample.steps)]
+    thin, thick = base[slabs[0]], preview_structures(sample.steps, earlier=base)[slabs[1]]
     faces = []
     for slab in (thin, thick):
         positions = np.array(slab.frac_coords) @ np.array(slab.lattice_ang)
@@ -177,13 +177,13 @@ def test_one_more_layer_is_told_apart_from_the_dilution_of_the_faces() -> None:
 
 def test_every_calculation_of_a_sample_is_named_in_the_result() -> None:
     _, state, document = star()
-    assert set(document.calculations) == set(state.records)
+    assert set(document.calculations) == {state.label(step) for step in state.records}
 
 
 def test_a_failed_sample_is_left_out_and_says_why() -> None:
     steps = make_steps(**{**STAR, "uncertainty": {}})
     state, _ = run(steps, spoilt="interface PbTe(100)//CsPbI3-beta(001), film +2")
-    (document,) = assemble_study(steps, state, level=Level.TEST)
+    (document,) = assemble_study(steps, state, engines=ENGINES)
     assert document.uncertainty is not None
     assert document.stabilization.total_ev_per_fu is not None
     faults = [sample.faults for sample in document.uncertainty.samples if sample.faults]
@@ -241,5 +241,5 @@ def test_orientations_are_drawn_for_each_phase_with_cations() -> None:
                        uncertainty={"orientations": 3})  # fmt: skip
     samples = preview_variations(steps)
     assert [sample.steps.tag for sample in samples] == ["orientation 2", "orientation 3"]
-    names = {step.name for sample in samples for step in sample.steps.steps if step.part is Part.BULK}
+    names = {step.label for sample in samples for step in sample.steps.steps if step.part is Part.BULK}
     assert "bulk FAPbI3-alpha, orientation 2" in names

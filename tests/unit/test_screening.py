@@ -16,22 +16,33 @@ from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.variants import HALF_TURN, turn_film
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError
-from qdip_dft.flows.assembly import assemble_documents
-from qdip_dft.flows.resolution import Resolution, preview_registry_scans, preview_structures
-from qdip_dft.flows.screening import count_positions
+from qdip_dft.flows.building import preview_scans, preview_structures
+from qdip_dft.flows.registry_scans import count_positions
+from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Part, StudySteps
-from qdip_dft.model.calculation import EngineResult, Level
+from qdip_dft.model.calculation import EngineResult
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScan, RegistryScanTask
 from qdip_dft.model.stabilization import CandidateResult
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import StudyPlan
-from qdip_dft.tasks.screening import Checkpoint, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, screen
 from tests.unit.crystals import positions_ang
-from tests.unit.studies import Records, fail, make_maker, make_steps, resolve, stages, toy_engine
+from tests.unit.studies import (
+    Records,
+    assemble,
+    fail,
+    find_step,
+    make_maker,
+    make_steps,
+    name_steps,
+    resolve,
+    stages,
+    toy_engine,
+)
 
 BLACK, YELLOW = "PbTe(100)//CsPbI3-alpha(100)", "PbTe(100)//CsPbI3-delta(100)"
-SCREENING = f"registry screening {YELLOW}"
+SCREENING = f"registry scan {YELLOW}"
 FILM = {"min_thickness_ang": 6}
 
 
@@ -49,20 +60,23 @@ def finished() -> tuple[StudySteps, Records]:
 
 
 def registry_scan_of(resolution: Resolution, name: str = SCREENING) -> RegistryScan:
-    return resolution.registry_scans[name]
+    return next(found for scan, found in resolution.registry_scans.items() if resolution.label(scan) == name)
 
 
 def results(steps: StudySteps, resolution: Resolution) -> dict[str, CandidateResult]:
-    (document,) = assemble_documents(steps, resolution, level=Level.TEST)
+    document = assemble(steps, resolution)
     return {result.candidate.label: result for result in document.candidates}
 
 
 def preview(steps: StudySteps) -> dict[str, RegistryScanTask]:
-    return preview_registry_scans(steps, preview_structures(steps))
+    tasks = preview_scans(steps, preview_structures(steps))
+    return {steps.scans[scan].label: task for scan, task in tasks.items()}
 
 
 def test_a_film_whose_place_matters_is_screened() -> None:
-    assert {candidate.screening: candidate.place for candidate in with_film().candidates} == {BLACK: 1, YELLOW: 1}
+    steps = with_film()
+    assert {scan.subject for scan in steps.scans.values()} == {BLACK, YELLOW}
+    assert all(candidate.registry_scan and candidate.place == 1 for candidate in steps.candidates)
 
 
 def test_where_one_position_is_enough_nothing_is_screened() -> None:
@@ -73,13 +87,13 @@ def test_where_one_position_is_enough_nothing_is_screened() -> None:
     )
     (candidate,) = small.candidates
     assert displacement_area_ang2(candidate, area_ang2=candidate.search_area_ang2) < ONE_REGISTRY_IS_ENOUGH_ANG2
-    assert (candidate.screening, candidate.place) == (None, 0)
+    assert (candidate.registry_scan, candidate.place) == (None, 0)
     assert not preview(small)
 
 
 def test_given_positions_are_not_screened() -> None:
     given = with_film(registry_shifts=[[0, 0], [0.5, 0]])
-    assert {candidate.screening for candidate in given.candidates} == {None}
+    assert {candidate.registry_scan for candidate in given.candidates} == {None}
     assert not preview(given)
 
 
@@ -92,14 +106,14 @@ def test_a_screening_waits_for_both_bulks_only() -> None:
     steps, records = with_film(), {}
     at_first, then, *_ = stages(steps, records)
     assert not at_first.registry_scan_tasks
-    assert set(then.ready_registry_scans) == {f"registry screening {label}" for label in (BLACK, YELLOW)}
+    assert name_steps(then, then.ready_registry_scans) == {f"registry scan {label}" for label in (BLACK, YELLOW)}
 
 
 def test_the_slabs_of_a_screening_are_unrelaxed_and_on_the_mesh_of_the_interface() -> None:
     steps = with_film()
     structures = preview_structures(steps)
     for candidate in steps.candidates:
-        task = preview(steps)[f"registry screening {candidate.screening}"]
+        task = preview(steps)[f"registry scan {candidate.title.interface}"]
         interface = structures[steps.relaxations_of(candidate)[Part.INTERFACE]]
         for slab in (task.dot, task.film):
             assert np.array(slab.lattice_ang)[:2] == pytest.approx(np.array(interface.lattice_ang)[:2], abs=1e-9)
@@ -115,10 +129,10 @@ def test_the_dot_of_a_screening_ends_where_the_thicker_one_of_the_study_does(
     dot = {"material": "PbS", "facets": [plane], "min_thickness_ang": 16, "passivation": passivation}
     steps = make_steps(dot=dot, matching={"max_area_ang2": 250, "max_strain": 0.08})
     structures = preview_structures(steps)
-    screened = [candidate for candidate in steps.candidates if candidate.screening]
+    screened = [candidate for candidate in steps.candidates if candidate.registry_scan]
     assert screened
     for candidate in screened:
-        thin = preview(steps)[f"registry screening {candidate.screening}"].dot
+        thin = preview(steps)[f"registry scan {candidate.title.interface}"].dot
         thick = structures[steps.relaxations_of(candidate)[Part.DOT_SLAB]]
         assert 0.3 < thin.n_atoms / thick.n_atoms < 0.9
         ends = [top_of(slab, depth_ang=4.0) for slab in (thin, thick)]
@@ -139,7 +153,7 @@ def top_of(slab: StructureRecord, *, depth_ang: float) -> set[tuple[str, int, in
 def test_upside_down_is_tried_only_where_the_termination_is_left_open() -> None:
     tasks = preview(with_film())
     flips = {name: any(turn.is_flipped for turn in task.turns) for name, task in tasks.items()}
-    assert flips == {f"registry screening {BLACK}": False, SCREENING: True}
+    assert flips == {f"registry scan {BLACK}": False, SCREENING: True}
     assert all(len(task.turns) == 1 for task in preview(with_film(registry={"turns": "none"})).values())
 
 
@@ -154,10 +168,10 @@ def test_places_share_every_calculation_but_the_interface() -> None:
     steps, records = finished()
     state = resolve(steps, records)
     for part in (Part.STRAINED_BULK, Part.DOT_SLAB, Part.FILM_SLAB):
-        assert len({state.keys[f"{part} {YELLOW} place {rank}"] for rank in (1, 2)}) == 1
-    assert len({state.keys[f"{Part.INTERFACE} {YELLOW} place {rank}"] for rank in (1, 2)}) == 2
+        assert len({state.keys[find_step(state, f"{part} {YELLOW} place {rank}")] for rank in (1, 2)}) == 1
+    assert len({state.keys[find_step(state, f"{Part.INTERFACE} {YELLOW} place {rank}")] for rank in (1, 2)}) == 2
     n_interfaces = 2 * sum(candidate.label.startswith(YELLOW) for candidate in steps.candidates)
-    n_black = 2 * sum(f"{Part.INTERFACE} {c.label}" in state.records for c in steps.candidates if BLACK in c.label)
+    n_black = 2 * sum(steps.id_of(Part.INTERFACE, c.id) in state.records for c in steps.candidates if BLACK in c.label)
     assert len(records) == 6 + 2 * 6 + 2 + n_interfaces + n_black  # bulks, slabs, registry_scans
 
 
@@ -166,13 +180,16 @@ def test_an_interface_lies_where_its_screening_found_the_place() -> None:
     state = resolve(steps, records)
     for rank, point in enumerate(registry_scan_of(state).best, start=1):
         label = f"{YELLOW} place {rank}"
-        relaxed = [state.records[f"{part} {label}"].result.structure for part in (Part.DOT_SLAB, Part.FILM_SLAB)]
+        relaxed = [
+            state.records[find_step(state, f"{part} {label}")].result.structure
+            for part in (Part.DOT_SLAB, Part.FILM_SLAB)
+        ]
         dot, film = (find_ions(slab, {"Pb": 2, "Te": -2, "Cs": 1, "I": -1}) for slab in relaxed)
         turned = turn_film(film, point.turn)
         start_ang = max(0.0, point.gap_offset_ang - APPROACH_ANG)  # a little inside the best gap, never inside contact
         place = {"shift_ang": point.shift_ang, "gap_offset_ang": start_ang}
         expected = join_at_gap(dot, turned, **place, vacuum_ang=12.0)
-        built = state.tasks[f"{Part.INTERFACE} {label}"].structure
+        built = state.tasks[find_step(state, f"{Part.INTERFACE} {label}")].structure
         assert positions_ang(built) == pytest.approx(positions_ang(expected.to_record()), abs=1e-8)
 
 
@@ -204,14 +221,14 @@ def test_the_kept_places_are_distinct() -> None:
 
 def test_a_stored_screening_is_not_made_again() -> None:
     steps, records = finished()
-    flow = make_maker(steps).make(records.values())
+    flow = make_maker(steps).make(resolve(steps, records))
     assert [job.name for job in flow.jobs] == ["advance tiny"]
 
 
 def test_a_failed_bulk_blocks_the_screening_and_its_interface_with_the_reason() -> None:
     steps, records = with_film(), {}
     *_, state = stages(steps, records, spoil=lambda name, r: fail(r) if name == "bulk CsPbI3-delta" else r)
-    assert "the node went down" in state.blocked[SCREENING]
+    assert "the node went down" in state.blocked[find_step(state, SCREENING)]
     assert not state.unfinished
     assert not state.waiting
 
@@ -267,12 +284,12 @@ def test_a_failed_screening_is_tried_again_only_when_asked() -> None:
     assert plan.make_flow(records.get) is None
     again = plan.make_flow(records.get, is_retry=True)
     assert again is not None
-    assert {job.name for job in again.jobs} == {*state.registry_scans, "advance tiny"}
+    assert {job.name for job in again.jobs} == {*name_steps(state, state.registry_scans), "advance tiny"}
     assert {job.uuid for job in again.jobs}.isdisjoint(job_id(record.key) for record in state.stored)
 
 
 def test_turning_a_symmetric_film_changes_no_energy() -> None:
-    task = preview(with_film())[f"registry screening {BLACK}"]
+    task = preview(with_film())[f"registry scan {BLACK}"]
     assert HALF_TURN in task.turns
     dot, film = (find_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
     energies = [

@@ -17,8 +17,8 @@ from qdip_dft.model.term_names import TERM_NAMES
 from qdip_dft.model.terms import Terms
 from tests.unit.report_documents import FACET, make_terms
 
-BLACK = f"{FACET}//FAPbI3-alpha(100)"
-YELLOW = f"{FACET}//FAPbI3-delta(001)"
+BLACK = "FAPbI3-alpha(100)"
+YELLOW = "yellow FAPbI3-delta(001)"
 
 
 def say(terms: Terms, *, level: Level = Level.SCREENING, **changes: object) -> str:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from qdip_dft.engines import sevennet
 from qdip_dft.engines.evaluation import Evaluation
-from qdip_dft.engines.mlip import NETWORKS, weights_file
+from qdip_dft.engines.mlip import NETWORKS, choose_device, weights_file
+from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.sevennet import SevenNet, load_sevennet
+from qdip_dft.errors import EngineError
 from qdip_dft.library.crystals import load_crystal
+from qdip_dft.model.calculation import Freedom
+from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import Arrangement, StructureRecord
 
 ENERGY_EV = 1e-5
@@ -117,3 +123,79 @@ def _wigner(*angular_momenta: int) -> Any:
     from e3nn.o3 import wigner_3j
 
     return wigner_3j(*angular_momenta)
+
+
+# --- several relaxations at once ------------------------------------------------------------------------------------
+
+
+def displaced(crystal_id: str, seed: int) -> StructureRecord:
+    record = StructureRecord.from_pymatgen(load_crystal(crystal_id).structure)
+    noise = np.random.default_rng(seed).normal(scale=0.01, size=(record.n_atoms, 3))
+    coordinates = np.array(record.frac_coords) + noise
+    return record.model_copy(update={"frac_coords": tuple(map(tuple, coordinates.tolist()))})
+
+
+def crushed() -> StructureRecord:
+    record = displaced("PbS", 1)
+    return record.model_copy(update={"frac_coords": (record.frac_coords[0],) * record.n_atoms})
+
+
+def test_relaxations_side_by_side_are_those_one_by_one() -> None:
+    engine = engine_from_spec(EngineSpec(dispersion="none"))
+    structures = [displaced("CsPbI3-alpha", 1), displaced("PbS", 2), crushed(), displaced("CsPbI3-alpha", 3)]
+    together = engine.relax_many(structures, Freedom.POSITIONS)
+    for structure, found in zip(structures, together, strict=True):
+        if isinstance(found, EngineError):
+            assert structure == crushed()
+            assert "check the shortest distances of the structure" in found.remedy
+            continue
+        alone = engine.relax(structure, Freedom.POSITIONS)
+        assert (found.n_steps, found.is_converged) == (alone.n_steps, alone.is_converged)
+        assert found.energy_ev == pytest.approx(alone.energy_ev, abs=ENERGY_EV)
+    assert sum(isinstance(found, EngineError) for found in together) == 1
+
+
+def test_relaxations_side_by_side_repeat_nothing_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDIP_SCRATCH", str(tmp_path))
+    structures = [displaced("CsPbI3-alpha", 1), displaced("PbS", 2)]
+    engine = engine_from_spec(EngineSpec(name="testing"))
+    undisturbed = engine.relax_many(structures, Freedom.POSITIONS)
+    potential, evaluated = engine.load_potential(), []
+
+    def dies_once(arrangement: Arrangement) -> Evaluation:
+        evaluated.append(arrangement)
+        if len(evaluated) == 8:
+            raise KeyboardInterrupt
+        return potential(arrangement)
+
+    monkeypatch.setattr(type(engine), "load_potential", lambda _: dies_once)
+    with pytest.raises(KeyboardInterrupt):
+        engine.relax_many(structures, Freedom.POSITIONS)
+    resumed = engine.relax_many(structures, Freedom.POSITIONS)
+    assert [found.energy_ev for found in resumed] == [found.energy_ev for found in undisturbed]
+    n_points = sum(found.n_steps + 1 for found in undisturbed)
+    assert len(evaluated) <= n_points + len(structures)
+    assert not list(tmp_path.iterdir())
+
+
+# --- the device -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a graphics processor")
+def test_missing_graphics_processor_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError, match="write `device: auto`"):
+        engine_from_spec(EngineSpec(device="cuda")).load_potential()
+    monkeypatch.setenv("QDIP_DEVICE", "gpu")
+    with pytest.raises(EngineError, match="set QDIP_DEVICE to one of them"):
+        engine_from_spec(EngineSpec()).load_potential()
+    monkeypatch.setenv("QDIP_DEVICE", "cpu")
+    assert choose_device("cuda") == "cpu"
+
+
+def test_device_is_no_part_of_what_is_calculated() -> None:
+    specs = EngineSpec(device="cpu"), EngineSpec(device="auto")
+    engines = [engine_from_spec(spec) for spec in specs]
+    assert engines[0].theory() == engines[1].theory()
+    assert engines[0].relaxation_settings() == engines[1].relaxation_settings()
+    assert "device" not in specs[1].model_dump()
+    assert EngineSpec.model_validate(specs[0].model_dump()) == specs[0]

@@ -10,8 +10,8 @@ import pytest
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.errors import InterfaceError
-from qdip_dft.flows.resolution import preview_structures
-from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps, static_name
+from qdip_dft.flows.building import preview_structures
+from qdip_dft.flows.steps import CandidateGeometry, Part, Stage, StepId, StudySteps
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
@@ -35,7 +35,7 @@ def tiny() -> StudySteps:
 
 
 @cache
-def previews() -> dict[str, StructureRecord]:
+def previews() -> dict[StepId, StructureRecord]:
     return preview_structures(tiny())
 
 
@@ -52,15 +52,17 @@ def each_candidate(test):
 
 
 def test_parents_come_before_their_children():
-    known: set[str] = set()
+    known: set[StepId] = set()
     for step in tiny().steps:
-        assert known.issuperset(step.parents), step.name
-        known.add(step.name)
+        assert known.issuperset(step.parents), step.label
+        known.add(step.id)
 
 
 def test_every_step_has_a_name_of_its_own():
-    names = [step.name for step in tiny().steps]
-    assert len(set(names)) == len(names) == 2 * (3 + 4 * 2)  # bulks and, per candidate, four relaxations; all twice
+    names = [step.label for step in tiny().steps]
+    assert (
+        len(set(names)) == len({step.id for step in tiny().steps}) == len(names) == 2 * (3 + 4 * 2)
+    )  # bulks and, per candidate, four relaxations; all twice
 
 
 def test_every_relaxation_is_followed_by_a_static_calculation():
@@ -68,15 +70,16 @@ def test_every_relaxation_is_followed_by_a_static_calculation():
     for relaxation, static in zip(steps[::2], steps[1::2], strict=True):
         assert relaxation.freedom is FREEDOMS[relaxation.part]
         assert static.freedom is Freedom.NONE
-        assert static.name == static_name(relaxation.name)
-        assert static.parents == (relaxation.name,)
-        assert previews()[static.name] == previews()[relaxation.name]
+        assert static.id == relaxation.id.at(Stage.STATIC)
+        assert static.label == f"{relaxation.label} (static)"
+        assert static.parents == (relaxation.id,)
+        assert previews()[static.id] == previews()[relaxation.id]
 
 
 @each_candidate
 def test_every_part_of_a_candidate_is_a_step(candidate):
-    names = {step.name for step in tiny().steps}
-    assert names.issuperset(tiny().parts_of(candidate).values())
+    ids = {step.id for step in tiny().steps}
+    assert ids.issuperset(tiny().parts_of(candidate).values())
     assert set(tiny().parts_of(candidate)) == set(Part) - {Part.DOT_BULK}
 
 

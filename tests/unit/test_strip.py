@@ -8,8 +8,6 @@ import pytest
 
 from qdip_dft.analysis.strip import Strip, survey_strip
 from qdip_dft.errors import SlabError
-from qdip_dft.flows.assembly import assemble_documents
-from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import ChemicalPotentials, StabilizationDoc
 from qdip_dft.model.study import PhaseRole, StudySpec
 from qdip_dft.model.terms import Terms
@@ -18,6 +16,7 @@ from qdip_dft.report.strip_figure import describe_strip, draw_strip
 from qdip_dft.report.tables import list_tables, tabulate_strip
 from tests.unit import studies
 from tests.unit.report_documents import LOWEST_BULK_EV_PER_FU, make_black, make_document
+from tests.unit.studies import assemble
 
 WINDOW_EV = 0.4
 FRACTIONS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -82,13 +81,12 @@ def computed() -> StabilizationDoc:
     film = {"min_thickness_ang": 6, "registry_shifts": [[0, 0]], "reservoirs": {"ax": "CsI", "bx2": "PbI2"}}
     steps = studies.make_steps(phases=[black], film=film)
     *_, last = studies.stages(steps, {})
-    (doc,) = assemble_documents(steps, last, level=Level.TEST)
-    return doc
+    return assemble(steps, last)
 
 
 def test_further_terminations_are_candidates_with_names_of_their_own() -> None:
     doc = computed()
-    films = {result.candidate.label.rpartition("//")[2]: result.candidate.termination for result in doc.candidates}
+    films = {result.candidate.title.film_side: result.candidate.termination for result in doc.candidates}
     assert films == {
         "CsPbI3-alpha(100)": "PbI2|CsI",
         "CsPbI3-alpha(100) CsI|CsI": "CsI|CsI",

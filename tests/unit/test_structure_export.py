@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qdip_dft.builders.ions import find_ions, repeat_crystal
+from qdip_dft.builders.ions import find_ions, name_ions, repeat_crystal
 from qdip_dft.errors import ResultsError, StructureError
 from qdip_dft.library.reading import read_structure
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.results.structure_export import (
-    LabelledStructure,
     StructureFormat,
     choose_format,
     label_crystal,
+    label_sites,
     label_structure,
     read_labelled,
     render_structure,
@@ -27,7 +27,7 @@ PHASES = ("PbS", "CsPbI3-delta", "FAPbI3-alpha", "FAPbI3-delta", "MAPbI3-cubic")
 FORMATS = (".cif", ".vasp", ".extxyz")
 
 
-def two_parts(name: str = "FAPbI3-alpha") -> LabelledStructure:
+def two_parts(name: str = "FAPbI3-alpha") -> StructureRecord:
     """Return two cells of a crystal, one called dot and the other film."""
     crystal = load(name)
     record = repeat_crystal(find_ions(crystal.structure, crystal.formal_charges), np.diag([1, 1, 2])).to_record()
@@ -44,9 +44,9 @@ def wrapped(record: StructureRecord) -> StructureRecord:
 def test_a_written_structure_is_read_back(tmp_path: Path, name: str, suffix: str) -> None:
     labelled = label_structure(load(name).structure)
     read = read_structure(write_structure(labelled, tmp_path / f"file{suffix}", title=name))
-    expected = labelled.record.to_pymatgen()
+    expected = labelled.to_pymatgen()
     assert np.allclose(np.sort(read.lattice.abc), np.sort(expected.lattice.abc), atol=1e-6)
-    assert sorted(site.specie.symbol for site in read) == sorted(labelled.record.species)
+    assert sorted(site.specie.symbol for site in read) == sorted(labelled.species)
     for site in read:
         twins = [other for other in expected if other.specie == site.specie]
         distances = [read.lattice.get_distance_and_image(site.frac_coords, twin.frac_coords)[0] for twin in twins]
@@ -57,9 +57,9 @@ def test_a_written_structure_is_read_back(tmp_path: Path, name: str, suffix: str
 def test_parts_and_ions_survive_a_file(tmp_path: Path, suffix: str) -> None:
     labelled = two_parts()
     read = read_labelled(write_structure(labelled, tmp_path / f"file{suffix}", title="two parts"))
-    assert read.record.species == labelled.record.species
+    assert read.species == labelled.species
     assert read.parts == labelled.parts
-    assert [read.ion_labels[ion] for ion in read.ions] == [labelled.ion_labels[ion] for ion in labelled.ions]
+    assert [name_ions(read)[ion] for ion in read.ion] == [name_ions(labelled)[ion] for ion in labelled.ion]
 
 
 def test_a_poscar_groups_the_elements_and_keeps_the_labels() -> None:
@@ -67,8 +67,8 @@ def test_a_poscar_groups_the_elements_and_keeps_the_labels() -> None:
     lines = render_structure(labelled, StructureFormat.POSCAR, title="two parts").splitlines()
     elements, counts = lines[5].split(), [int(n) for n in lines[6].split()]
     assert len(set(elements)) == len(elements)
-    assert dict(zip(elements, counts, strict=True)) == {e: labelled.record.species.count(e) for e in elements}
-    assert sorted(line.split()[-1] for line in lines[8:]) == sorted(labelled.label_sites())
+    assert dict(zip(elements, counts, strict=True)) == {e: labelled.species.count(e) for e in elements}
+    assert sorted(line.split()[-1] for line in lines[8:]) == sorted(label_sites(labelled))
 
 
 def test_fixed_atoms_are_fixed_in_a_poscar_and_an_extended_xyz(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_fixed_atoms_are_fixed_in_a_poscar_and_an_extended_xyz(tmp_path: Path) -
 
     labelled = two_parts("PbS")
     is_fixed = tuple(part == "dot" for part in labelled.parts)
-    held = label_structure(labelled.record.model_copy(update={"is_fixed": is_fixed}), parts=labelled.parts)
+    held = label_structure(labelled.model_copy(update={"is_fixed": is_fixed}), parts=labelled.parts)
     for suffix in (".vasp", ".extxyz"):
         atoms = read(write_structure(held, tmp_path / f"file{suffix}", title="held"))
         (constraint,) = atoms.constraints
@@ -85,12 +85,12 @@ def test_fixed_atoms_are_fixed_in_a_poscar_and_an_extended_xyz(tmp_path: Path) -
 
 def test_labels_are_unique_and_name_element_part_and_ion() -> None:
     labelled = two_parts()
-    labels = labelled.label_sites()
+    labels = label_sites(labelled)
     assert len(set(labels)) == len(labels)
     for site, label in enumerate(labels):
         head, part, ion = label.split("_")
-        assert head == f"{labelled.record.species[site]}{site}"
-        assert (part, int(ion)) == (labelled.parts[site], labelled.ions[site])
+        assert head == f"{labelled.species[site]}{site}"
+        assert (part, int(ion)) == (labelled.parts[site], labelled.ion[site])
 
 
 @pytest.mark.parametrize("name", ["FAPbI3-alpha", "FAPbI3-delta", "MAPbI3-cubic"])
@@ -98,11 +98,11 @@ def test_molecules_are_made_whole(name: str) -> None:
     crystal = load(name)
     whole = label_structure(wrapped(crystal.structure))
     expected = find_ions(crystal.structure, crystal.formal_charges)
-    places = positions_ang(whole.record)
+    places = positions_ang(whole)
     cation = next(ion for ion in expected.ions if len(ion.species) > 1)
     sites = list(cation.site_indices)
-    assert len({whole.ions[site] for site in sites}) == 1
-    assert whole.ion_labels[whole.ions[sites[0]]] == cation.label
+    assert len({whole.ion[site] for site in sites}) == 1
+    assert name_ions(whole)[whole.ion[sites[0]]] == cation.label
     assert np.allclose(distances_of(places[sites]), distances_of(cation.offsets_ang), atol=1e-6)
 
 
@@ -112,14 +112,15 @@ def test_a_built_crystal_is_labelled_as_its_atoms_are(name: str) -> None:
     built = find_ions(crystal.structure, crystal.formal_charges)
     known = label_crystal(built, ion_parts=["film"] * len(built.ions))
     found = label_structure(built.to_record(), parts=["film"] * built.n_atoms)
-    assert (known.parts, known.ions, known.ion_labels) == (found.parts, found.ions, found.ion_labels)
-    assert np.allclose(positions_ang(known.record), positions_ang(found.record))
+    assert (known.parts, known.ion) == (found.parts, found.ion)
+    assert name_ions(known) == name_ions(found)
+    assert np.allclose(positions_ang(known), positions_ang(found))
 
 
 def test_an_extended_xyz_carries_its_title() -> None:
     text = render_structure(two_parts("PbS"), StructureFormat.EXTXYZ, title='a "quoted"\ntitle')
     assert "quoted" in text.splitlines()[1]
-    assert len(text.splitlines()) == 2 + two_parts("PbS").record.n_atoms
+    assert len(text.splitlines()) == 2 + two_parts("PbS").n_atoms
 
 
 @pytest.mark.parametrize("parts", [["dot"], ["two words"] * 8, ["under_score"] * 8, [""] * 8])

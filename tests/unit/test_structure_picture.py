@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 
 from qdip_dft.builders.dots import build_dot_slab, plan_dot_cut
 from qdip_dft.builders.films import in_vacuum
+from qdip_dft.model.structure import StructureRecord
 from qdip_dft.report.figure import FigureKind, render_figure
 from qdip_dft.report.structure_picture import draw_structure, spread_labels, typeset
-from qdip_dft.report.structure_scene import find_layers, name_composition, set_scene
-from qdip_dft.results.structure_export import LabelledStructure, label_structure
+from qdip_dft.report.structure_scene import find_layers, name_layer, set_scene
+from qdip_dft.results.structure_export import label_structure
 from tests.unit.crystals import load, load_face, make_record
 
 ROCK_SALT_SPACING_ANG = 5.9315 / np.sqrt(3) / 2
 
 
-def dot_slab() -> LabelledStructure:
+def dot_slab() -> StructureRecord:
     """Return the passivated PbS(111) slab."""
     oriented = load_face("PbS", "111").oriented
     cut = plan_dot_cut(oriented, min_thickness_ang=10.0, passivation="I", facet="PbS(111)")
@@ -60,7 +61,7 @@ def test_a_perovskite_has_its_two_layers() -> None:
     ],
 )
 def test_compositions_are_whole_and_start_with_the_electropositive(labels: list[str], expected: str) -> None:
-    assert name_composition(labels) == expected
+    assert name_layer(labels) == expected
 
 
 def test_a_slab_is_open_along_its_normal_only() -> None:
@@ -71,8 +72,8 @@ def test_a_slab_is_open_along_its_normal_only() -> None:
 
 def test_vacuum_is_found_wherever_it_lies() -> None:
     labelled = dot_slab()
-    shifted = np.add(labelled.record.frac_coords, (0.0, 0.0, 0.7))
-    record = labelled.record.model_copy(update={"frac_coords": tuple(map(tuple, (shifted % 1).tolist()))})
+    shifted = np.add(labelled.frac_coords, (0.0, 0.0, 0.7))
+    record = labelled.model_copy(update={"frac_coords": tuple(map(tuple, (shifted % 1).tolist()))})
     moved = set_scene(label_structure(record, parts=labelled.parts))
     assert moved.vacuum_ang == pytest.approx(15.0)
     assert np.ptp(moved.positions_ang[:, 2]) == pytest.approx(np.ptp(set_scene(labelled).positions_ang[:, 2]))

@@ -13,7 +13,7 @@ from qdip_dft.analysis.thickness import ThicknessLine
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level
 from qdip_dft.model.stabilization import CandidateResult, ChemicalPotentials, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import write_study
+from qdip_dft.planning.study_files import write_study
 from qdip_dft.report.citations import escape_latex, list_citations
 from qdip_dft.report.latex import write_latex
 from qdip_dft.report.page import read_asset

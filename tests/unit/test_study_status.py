@@ -29,7 +29,7 @@ from qdip_dft.planning.plan import StudyPlan, estimate_seconds, plan_study
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import qdip
 from tests.unit.report_documents import LOST_PHASE, make_black, make_document, make_yellow
-from tests.unit.studies import TINY_STUDY, Records, fail, leave_unconverged, make_steps, stages
+from tests.unit.studies import TINY_STUDY, Records, fail, find_step, leave_unconverged, make_steps, stages
 
 AS_PLANNED = Speed(ratios={}, overall=1.0, n_measured=0)
 FILM = "PbTe(100)//CsPbI3-delta(100)"
@@ -133,17 +133,17 @@ def test_the_speed_is_the_median_of_what_was_measured(
     plan: StudyPlan, rounds: list[tuple[Resolution, Records]]
 ) -> None:
     resolution, _ = rounds[1]
-    slowed = Resolution(tasks=resolution.tasks, keys=resolution.keys)
-    for number, (name, record) in enumerate(resolution.records.items()):
+    states = dict(resolution.states)
+    for number, (step, record) in enumerate(resolution.records.items()):
         freedom, n_atoms = record.task.freedom, record.task.structure.n_atoms
         factor = 1000.0 if number == 0 else 3.0  # one calculation waited for the machine
         assert record.result is not None
         time_s = factor * estimate_seconds(plan.engine, freedom, n_atoms)
         result = record.result.model_copy(update={"wall_time_s": time_s})
-        slowed.records[name] = record.model_copy(update={"result": result})
-    speed = measure_speed(plan, slowed, None)
+        states[step] = replace(states[step], record=record.model_copy(update={"result": result}))
+    speed = measure_speed(plan, Resolution(states), None)
     assert speed.ratios[Freedom.CELL] == pytest.approx(3.0)
-    assert speed.n_measured == len(slowed.records)
+    assert speed.n_measured == len(resolution.records)
 
 
 def test_a_study_without_measurements_asks_the_folder(
@@ -197,9 +197,9 @@ def test_an_unconverged_relaxation_needs_more_steps_and_no_mere_repetition(plan:
     ],
 )
 def test_the_advice_fits_the_failure(plan: StudyPlan, failed: Resolution, reason: str, expected: str) -> None:
-    name = f"film slab {FILM}"
-    record = failed.records[name].model_copy(update={"failure": f"{reason}; its files are in /scratch/qdip/run-7"})
-    changed = replace(failed, records={**failed.records, name: record})
+    step = find_step(failed, f"film slab {FILM}")
+    record = failed.records[step].model_copy(update={"failure": f"{reason}; its files are in /scratch/qdip/run-7"})
+    changed = replace(failed, states={**failed.states, step: replace(failed.states[step], record=record)})
     (failure,) = list_failures(plan, changed, where="results")
     assert expected in failure.remedy
     assert failure.where.endswith("ran in /scratch/qdip/run-7")

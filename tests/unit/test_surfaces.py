@@ -14,14 +14,12 @@ from qdip_dft.analysis.stability import IDENTITY_TOLERANCE_EV
 from qdip_dft.analysis.surfaces import bound_potentials, check_window, grand_potential_mev_per_ang2
 from qdip_dft.builders.candidates import find_candidates
 from qdip_dft.errors import ChargeBalanceError, SlabError, StudyError
-from qdip_dft.flows.assembly import assemble_documents
-from qdip_dft.flows.resolution import preview_structures
+from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part, StudySteps
-from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.report.tables import list_tables
-from tests.unit.studies import make_steps, stages, toy_engine
+from tests.unit.studies import assemble, make_steps, stages, toy_engine
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "data" / "cspbi3_surface_energies.csv"
 HOST_FORMATION_EV = -5.774
@@ -94,14 +92,13 @@ def answer(termination: str) -> StabilizationDoc:
     """Carry out a one-phase study with the toy potential."""
     steps = make_film_steps(termination)
     (last,) = list(stages(steps, {}))[-1:]
-    (doc,) = assemble_documents(steps, last, level=Level.TEST)
-    return doc
+    return assemble(steps, last)
 
 
 @pytest.mark.parametrize("pair", ["CsI|CsI", "PbI2|PbI2"])
 def test_doubling_the_cell_doubles_the_energy_of_a_film_with_an_excess(pair):
     steps = make_film_steps(pair)
-    film = preview_structures(steps)[f"{Part.FILM_SLAB} {steps.candidates[0].label}"].to_pymatgen()
+    film = preview_structures(steps)[steps.id_of(Part.FILM_SLAB, steps.candidates[0].id)].to_pymatgen()
     once, twice = (
         toy_engine().static(StructureRecord.from_pymatgen(cell)).energy_ev for cell in (film, film * (2, 1, 1))
     )
@@ -143,9 +140,9 @@ def test_the_terms_add_up_at_both_bounds(pair):
 def test_a_stoichiometric_study_computes_no_reservoirs():
     steps = make_film_steps("PbI2")
     assert steps.reservoirs == ()
-    assert not {f"{Part.BULK} CsI", f"{Part.BULK} PbI2"} & {step.name for step in steps.steps}
+    assert not {"CsI", "PbI2"} & {step.id.owner for step in steps.steps}
     (last,) = list(stages(steps, {}))[-1:]
-    (doc,) = assemble_documents(steps, last, level=Level.TEST)
+    doc = assemble(steps, last)
     assert doc.chemical_potentials is doc.bx2_rich is doc.candidates[0].bx2_rich is None
 
 
@@ -156,19 +153,19 @@ def test_a_film_with_an_excess_holds_its_formula_units_and_the_excess(pair, peri
     film = {**CELL_FILM, "reference_periods": periods}
     steps = make_steps(phases=[p.model_dump() for p in steps.study.phases], film=film)
     (candidate,) = steps.candidates
-    species = preview_structures(steps)[f"{Part.FILM_SLAB} {candidate.label}"].species
+    species = preview_structures(steps)[steps.id_of(Part.FILM_SLAB, candidate.id)].species
     n, excess = candidate.n_formula_units, candidate.excess
     assert species.count("Cs") == n + excess.get("CsI", 0)
     assert species.count("Pb") == n + excess.get("PbI2", 0)
     assert species.count("I") == 3 * n + excess.get("CsI", 0) + 2 * excess.get("PbI2", 0)
-    reference = preview_structures(steps)[f"{Part.STRAINED_BULK} {candidate.label}"].species
+    reference = preview_structures(steps)[steps.id_of(Part.STRAINED_BULK, candidate.id)].species
     assert n % reference.count("Pb") == 0
 
 
 def test_the_answer_names_both_bounds_where_they_differ():
     steps = make_film_steps("CsI|CsI", decomposition={"products": ["CsI", "PbI2"]})
     (last,) = list(stages(steps, {}))[-1:]
-    (doc,) = assemble_documents(steps, last, level=Level.TEST)
+    doc = assemble(steps, last)
     assert doc.stabilization.sentence.startswith("CsI-rich: ")
     assert f"PbI2-rich: {doc.bx2_rich.sentence}" in doc.stabilization.sentence
     assert doc.stabilization.competitor == doc.bx2_rich.competitor == "CsI + PbI2"

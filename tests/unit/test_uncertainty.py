@@ -44,6 +44,7 @@ def sample(base: CandidateResult, index: int, kind: VariationKind, *, layers: in
         index=index,
         tag=f"{kind.value} {index}",
         film=base.candidate.label,
+        film_id=base.candidate.id,
         role=base.candidate.role,
         **values,
         total_ev_per_fu=sum(terms.values()),

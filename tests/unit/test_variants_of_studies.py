@@ -8,7 +8,7 @@ import pytest
 
 from qdip_dft.errors import StudyError
 from qdip_dft.model.study import StudySpec
-from qdip_dft.planning.plan import use_engine
+from qdip_dft.planning.study_files import use_engine
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.unit.report_documents import make_document
 from tests.unit.studies import TINY_STUDY

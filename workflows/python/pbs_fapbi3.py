@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from qdip_dft.execution.local import run_study
-from qdip_dft.planning.plan import plan_study, read_study
+from qdip_dft.planning.plan import plan_study
+from qdip_dft.planning.study_files import read_study
 
 study = read_study("pbs-fapbi3")
 summary = run_study(plan_study(study), results=Path("qdip-results"))

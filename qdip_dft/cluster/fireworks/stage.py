@@ -101,7 +101,7 @@ def make_firework(job: Job, orders: Orders, make_task: MakeTask, *, is_standing_
         "job": job.uuid,
         "submission": orders.submission,
         "study": orders.study,
-        "term": ADVANCE if is_advance(job) else find_term(job.name),
+        "term": ADVANCE if is_advance(job) else find_term(job),
         "category": job_class.value,
         "n_atoms": n_atoms,
     }

@@ -57,7 +57,7 @@ class RemoteQueue:
         """Queue what a study needs now and nobody else makes; what is queued already is left as it is."""
         database = self.database
         jobs = {job.uuid: job for job, _ in flow.iterflow() if not is_advance(job)}
-        wanted = {f"jobs.{uuid}": find_term(job.name) for uuid, job in jobs.items()}
+        wanted = {f"jobs.{uuid}": find_term(job) for uuid, job in jobs.items()}
         database.submissions.update_one({"_id": orders.submission}, {"$set": wanted})
         stored = database.list_stored(jobs)
         missing = [uuid for uuid in jobs if uuid not in stored]

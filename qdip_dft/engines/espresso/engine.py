@@ -19,7 +19,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version as package_version
 from importlib.util import find_spec
@@ -31,6 +31,7 @@ import numpy as np
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.code_run import CodeRun, Setting, Vacuum
 from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
+from qdip_dft.engines.espresso.driver import Driver, DriverError
 from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.programs import find_command, require_same_atoms, run_command
@@ -260,11 +261,14 @@ class EspressoRun(HandledRun):
         Their folder; None in a draft.
     command
         The command as words.
+    driver
+        The program that is kept alive between the steps of a relaxation; None: there is none.
     """
 
     engine: EspressoEngine
     pseudopotentials: Path | None
     command: list[str]
+    driver: Driver | None = field(default=None, kw_only=True)
 
     restart_files: ClassVar[tuple[str, ...]] = ("out",)
     density_files: ClassVar[tuple[str, ...]] = ("out/*.save/charge-density.*",)
@@ -277,11 +281,58 @@ class EspressoRun(HandledRun):
         return "pw.x -in pw.in > pw.out"
 
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
-        """Return what ``pw.x`` says, run once."""
+        """Return what ``pw.x`` says, started for this step or kept alive since an earlier one."""
+        self.engine.require_elements(arrangement.species)
+        if self.setting.is_kept_alive:
+            return self._ask_driver(arrangement, numerics)
+        return self._run_once(arrangement, numerics)
+
+    def _ask_driver(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
+        driver = self._drive(arrangement, numerics)
+        try:
+            evaluation, n_iterations = driver.evaluate(arrangement)
+        except DriverError as error:
+            self.close()
+            return self._explain(driver.output, str(error))
+        self.n_iterations += n_iterations
+        if self.setting.vacuum is None:
+            return evaluation
+        return replace(evaluation, stress_ev_per_ang3=None)
+
+    def _drive(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Driver:
+        """Return the running program of these numerics; it is started with the first arrangement."""
+        if self.driver is not None and self.driver.numerics == dict(numerics):
+            return self.driver
+        self.close()
+        self.write_inputs(arrangement, numerics)
+        self.driver = Driver(self.command, self.setting.folder, dict(numerics))
+        return self.driver
+
+    def _explain(self, output: Path, reason: str) -> Failure:
+        """Return why a program that was kept alive gave nothing, in the words of its output.
+
+        Raises
+        ------
+        OutOfTime
+            If it stopped itself.
+        """
+        text = output.read_text(encoding="utf-8", errors="replace")
+        if "Maximum CPU time exceeded" in text:
+            self.has_restart = self.setting.has_fixed_cell
+            raise self.out_of_time()
+        return Failure(said=f"{text}\n{reason}", summary=f"{reason}; {_last_words(text)}", output=output)
+
+    def close(self) -> None:
+        """End a program that is kept alive; its density stays for the next run."""
+        if self.driver is not None:
+            self.driver.close()
+            self.has_restart = self.setting.has_fixed_cell
+            self.driver = None
+
+    def _run_once(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
         from ase.io import iread
 
         folder = self.setting.folder
-        self.engine.require_elements(arrangement.species)
         self.write_inputs(arrangement, numerics)
         output = folder / "pw.out"
         code = run_command(self.command, folder=folder, stdin=folder / "pw.in", stdout=output)
@@ -385,7 +436,11 @@ def read_evaluation(atoms: Atoms, arrangement: Arrangement, output: Path) -> Eva
 
 
 def _summary(text: str, code: int) -> str:
+    """Return why a run gave nothing."""
+    return f"exit code {code}: {UNCONVERGED if UNCONVERGED in text else _last_words(text)}"
+
+
+def _last_words(text: str) -> str:
     """Return the boxed message of an abort, or the last words."""
     boxed = re.findall(r"%{20,}\s*\n(.*?)\n\s*%{20,}", text, flags=re.DOTALL)
-    said = UNCONVERGED if UNCONVERGED in text else " ".join((boxed[0] if boxed else text[-300:]).split())
-    return f"exit code {code}: {said}"
+    return " ".join((boxed[0] if boxed else text[-300:]).split())

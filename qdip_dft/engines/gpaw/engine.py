@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -27,6 +27,7 @@ from qdip_dft.engines.base import Feature
 from qdip_dft.engines.code_run import CodeRun, Setting
 from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
 from qdip_dft.engines.evaluation import Evaluation
+from qdip_dft.engines.gpaw.server import ANSWER, QUESTION, Server
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.programs import find_command, run_command
 from qdip_dft.engines.pseudopotentials import describe_files
@@ -215,10 +216,13 @@ class GpawRun(HandledRun):
         The settings.
     command
         The Python that runs it, as words.
+    server
+        The process that is kept alive between the steps of a relaxation; None: there is none.
     """
 
     engine: GpawEngine
     command: list[str]
+    server: Server | None = field(default=None, kw_only=True)
 
     restart_files: ClassVar[tuple[str, ...]] = (WAVEFUNCTIONS,)
     code: ClassVar[str] = "GPAW"
@@ -230,16 +234,12 @@ class GpawRun(HandledRun):
         return f"gpaw python {WORKER.name} question.json answer.json"
 
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
-        """Return what GPAW says, run once."""
-        folder = self.setting.folder
-        answer, log = folder / "answer.json", folder / "run.out"
-        answer.unlink(missing_ok=True)
+        """Return what GPAW says, started for this step or kept alive since an earlier one."""
         self.write_inputs(arrangement, numerics)
-        words = [*self.command, WORKER.name, "question.json", answer.name]
-        code = run_command(words, folder=folder, stdin=None, stdout=log)
-        content = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
+        ask = self._ask_server if self.setting.is_kept_alive else self._run_once
+        content, code = ask(numerics)
         self.n_iterations += content.get("n_iterations", 0)
-        self.has_restart = self.setting.has_fixed_cell and "n_iterations" in content
+        log = self.log
         if content.get("is_out_of_time"):
             raise self.out_of_time()
         if "energy_ev" in content:
@@ -251,11 +251,48 @@ class GpawRun(HandledRun):
         said = content.get("failure") or log.read_text(encoding="utf-8", errors="replace")
         return Failure(said=said, summary=f"exit code {code}: {' '.join(said[-300:].split())}", output=log)
 
+    @property
+    def log(self) -> Path:
+        """What the process prints."""
+        return self.setting.folder / "run.out"
+
+    def _run_once(self, _: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        answer = self.setting.folder / ANSWER
+        answer.unlink(missing_ok=True)
+        words = [*self.command, WORKER.name, QUESTION, answer.name]
+        code = run_command(words, folder=self.setting.folder, stdin=None, stdout=self.log)
+        content = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
+        self.has_restart = self.setting.has_fixed_cell and "n_iterations" in content
+        return content, code
+
+    def _ask_server(self, numerics: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        """Return the answer of the running process of these numerics; it is started with the first question."""
+        if self.server is None or self.server.numerics != dict(numerics):
+            if self.server is not None:
+                self.server.close(None)
+            words = [*self.command, WORKER.name]
+            self.server = Server(words, self.setting.folder, self.log, dict(numerics))
+        content = self.server.ask()
+        if "energy_ev" in content:
+            return content, 0
+        is_saved = bool(content.get("is_out_of_time")) and self.setting.restart is not Restart.NONE
+        self.has_restart = self.setting.has_fixed_cell and is_saved
+        server, self.server = self.server, None
+        server.close(None)
+        return content, server.exit_code()
+
+    def close(self) -> None:
+        """End a process that is kept alive; its wavefunctions stay for the next run."""
+        if self.server is not None:
+            save_to = WAVEFUNCTIONS if self.setting.restart is not Restart.NONE else None
+            self.has_restart = self.server.close(save_to)
+            self.server = None
+
     def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
         """Write the question and the script that answers it."""
         folder = self.setting.folder
         question = json.dumps(self._question(arrangement, numerics))
-        (folder / "question.json").write_text(question, encoding="utf-8")
+        (folder / QUESTION).write_text(question, encoding="utf-8")
         shutil.copyfile(WORKER, folder / WORKER.name)
 
     def _question(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> dict[str, Any]:
@@ -267,6 +304,7 @@ class GpawRun(HandledRun):
             "vacuum_centre": None if self.setting.vacuum is None else self.setting.vacuum.centre,
             "restart_from": WAVEFUNCTIONS if self.is_restarted and not numerics else None,
             "save_to": WAVEFUNCTIONS if self.setting.restart is not Restart.NONE else None,
+            "is_kept": self.setting.is_kept_alive,
             "usable_s": self.usable_s,
             "parameters": {
                 "mode": {"name": "pw", "ecut": self.engine.cutoff_ev},

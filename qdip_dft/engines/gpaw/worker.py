@@ -1,11 +1,16 @@
-"""Evaluates one arrangement with GPAW; `qdip_dft.engines.gpaw.engine` starts it as a script, perhaps in parallel."""
+"""Evaluates arrangements with GPAW; `qdip_dft.engines.gpaw.engine` starts it as a script, perhaps in parallel.
+
+With the names of two files it answers one question and ends.  Without, it reads such pairs of names from its standard
+input, a line each, and keeps density and wavefunctions in memory from one question to the next: the steps of a
+relaxation in a fixed cell.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -14,33 +19,59 @@ SYMMETRY_TOLERANCE_ANG = 1e-4
 """Atoms that are this near to the image of another one are symmetric."""
 
 
-def answer_question(question: dict[str, Any]) -> dict[str, Any]:
-    """Return energy in eV, forces in eV/Å and stress in eV/Å³, or why there are none.
+def answer_question(question: dict[str, Any], kept: Any = None) -> tuple[dict[str, Any], Any]:
+    """Return energy in eV, forces in eV/Å and stress in eV/Å³, or why there are none; and the calculator to keep.
 
     Parameters
     ----------
     question
         Species, positions, lattice and GPAW's parameters.
+    kept
+        The calculator of the step before, which has the same atoms, cell and parameters; None: there is none.
     """
+    from gpaw.new.symmetry import SymmetryBrokenError
+
+    atoms = _arrange(question)
+    try:
+        atoms.calc = kept or _begin(question, atoms)
+        answer = _evaluate(question, atoms)
+    except SymmetryBrokenError:
+        if kept is None:
+            raise
+        return answer_question(question)  # the atoms have left the symmetry that the step before had
+    return answer, atoms.calc if "energy_ev" in answer else None
+
+
+def _arrange(question: dict[str, Any]) -> Any:
+    """Return the atoms as GPAW gets them."""
     from ase import Atoms
-    from gpaw import GPAW, KohnShamConvergenceError
 
     atoms = Atoms(question["species"], positions=question["positions_ang"], cell=question["lattice_ang"], pbc=True)
-    parameters = dict(question["parameters"])
-    functional = _functional_on(question["data_sets"])
-    parameters["xc"] = functional(parameters["xc"])
     if question["vacuum_centre"] is not None:
         # The dipole layer lies at the cell's edge: the slab is moved so that its vacuum is there.
         atoms.positions -= question["vacuum_centre"] * atoms.cell[2]
         atoms.wrap()
         atoms.pbc = (True, True, False)
-        parameters["poissonsolver"] = {"dipolelayer": "xy"}
-    parameters["symmetry"] = choose_symmetry(atoms)
+    return atoms
+
+
+def _begin(question: dict[str, Any], atoms: Any) -> Any:
+    """Return a calculator that begins anew, or with the wavefunctions of a file."""
+    from gpaw import GPAW
+
+    functional = _functional_on(question["data_sets"])
     if question["restart_from"] is not None:
         hooks = {"xc": lambda content: functional(**content)}
-        atoms.calc = GPAW(question["restart_from"], txt="gpaw.txt", legacy_gpaw=False, object_hooks=hooks)
-    else:
-        atoms.calc = GPAW(**parameters, txt="gpaw.txt", legacy_gpaw=False)
+        return GPAW(question["restart_from"], txt="gpaw.txt", legacy_gpaw=False, object_hooks=hooks)
+    parameters = question["parameters"] | {"xc": functional(question["parameters"]["xc"])}
+    if question["vacuum_centre"] is not None:
+        parameters["poissonsolver"] = {"dipolelayer": "xy"}
+    return GPAW(**parameters, symmetry=choose_symmetry(atoms), txt="gpaw.txt", legacy_gpaw=False)
+
+
+def _evaluate(question: dict[str, Any], atoms: Any) -> dict[str, Any]:
+    from gpaw import KohnShamConvergenceError
+
     atoms.calc.hooks["scf_step"] = _stop_after(question["usable_s"])
     try:
         energy_ev = atoms.get_potential_energy(force_consistent=True)
@@ -49,7 +80,8 @@ def answer_question(question: dict[str, Any]) -> dict[str, Any]:
     except _OutOfTimeError:
         _save(atoms.calc, question["save_to"])
         return {"is_out_of_time": True, "n_iterations": _iterations_of(atoms.calc)}
-    _save(atoms.calc, question["save_to"])
+    if not question["is_kept"]:
+        _save(atoms.calc, question["save_to"])
     return {
         "n_iterations": _iterations_of(atoms.calc),
         "energy_ev": float(energy_ev),
@@ -121,15 +153,49 @@ def _save(calculator: Any, path: str | None) -> None:
 
 
 def main(question_path: str, answer_path: str) -> None:
-    """Read the question, write the answer; only the first process writes, in one piece."""
+    """Read the question, write the answer."""
+    answer, _ = answer_question(_read(question_path))
+    _write(answer, answer_path)
+
+
+def serve() -> None:
+    """Answer one question after the other until the standard input ends."""
+    kept = None
+    for question_path, answer_path in _list_asked():
+        question = _read(question_path)
+        if "species" in question:
+            answer, kept = answer_question(question, kept)
+        else:
+            answer = {"is_saved": kept is not None}
+            _save(kept, question["save_to"] if kept is not None else None)
+        _write(answer, answer_path)
+
+
+def _list_asked() -> Iterator[tuple[str, str]]:
+    """Yield the names of question and answer on every process; the first one reads them."""
+    from gpaw.mpi import broadcast, world
+
+    while True:
+        line = broadcast(sys.stdin.readline() if world.rank == 0 else None)
+        if not line:
+            return
+        question_path, answer_path = line.split()
+        yield question_path, answer_path
+
+
+def _read(path: str) -> dict[str, Any]:
+    return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+def _write(answer: dict[str, Any], path: str) -> None:
+    """Write the answer, in one piece; only the first process does."""
     import gpaw.mpi
 
-    answer = answer_question(json.loads(Path(question_path).read_text(encoding="utf-8")))
     if gpaw.mpi.world.rank == 0:
-        unfinished = Path(f"{answer_path}.part")
+        unfinished = Path(f"{path}.part")
         unfinished.write_text(json.dumps(answer), encoding="utf-8")
-        unfinished.replace(answer_path)
+        unfinished.replace(path)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if sys.argv[1:] else serve()

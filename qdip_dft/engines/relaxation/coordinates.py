@@ -24,6 +24,7 @@ from qdip_dft.engines.evaluation import Evaluation, FloatArray, free_sites
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.structure import Arrangement, StructureRecord
+from qdip_dft.model.symmetry import find_operations
 
 PLANE_TOLERANCE_ANG = 1e-8
 """How far the first two lattice vectors may leave the xy-plane in an out-of-plane relaxation."""
@@ -198,15 +199,11 @@ def _invariant_strains(lattice_ang: FloatArray) -> FloatArray:
 
 def _lattice_rotations(lattice_ang: FloatArray) -> FloatArray:
     """Return the Cartesian rotations of the empty lattice, shape (rotations, 3, 3)."""
-    import spglib
-
-    one_atom = (lattice_ang.tolist(), [[0.0, 0.0, 0.0]], [1])
-    # The default angle tolerance of 5 degrees would call a slightly sheared lattice cubic; -1 leaves lengths to decide.
-    found = spglib.get_symmetry(one_atom, symprec=LATTICE_TOLERANCE_ANG, angle_tolerance=-1.0)
+    found = find_operations(lattice_ang, [[0.0, 0.0, 0.0]], [1], tolerance_ang=LATTICE_TOLERANCE_ANG)
     if found is None:
         raise _no_symmetry(lattice_ang)
     to_cartesian = lattice_ang.T
-    rotations: FloatArray = to_cartesian @ (found["rotations"] @ np.linalg.inv(to_cartesian))
+    rotations: FloatArray = to_cartesian @ (found.rotations @ np.linalg.inv(to_cartesian))
     return rotations
 
 

@@ -16,8 +16,10 @@ at both ends of the step say whether it led downwards: Hager and Zhang, SIAM J. 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 
@@ -34,7 +36,7 @@ from qdip_dft.engines.evaluation import (
 from qdip_dft.engines.relaxation.coordinates import Coordinates, coordinates_of
 from qdip_dft.engines.relaxation.model_hessian import ModelHessian, model_hessian
 from qdip_dft.model.calculation import EngineResult, Freedom
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 
 OPTIMISER = "model-hessian-lbfgs-1"
 """Name and version of the algorithm: another version may end in another minimum."""
@@ -84,6 +86,10 @@ class Point:
         return self.evaluation.energy_ev
 
 
+Steps = Generator[Arrangement, Evaluation, EngineResult]
+"""A relaxation that yields what it wants evaluated, is sent what the potential says, and returns its result."""
+
+
 def relax_structure(
     structure: StructureRecord,
     freedom: Freedom,
@@ -115,9 +121,32 @@ def relax_structure(
     EngineError
         If the potential has no finite energy for the starting structure, or the cell does not suit the freedom.
     """
+    steps = relaxation_steps(
+        structure, freedom, settings=settings, on_step=on_step, noise_ev_per_atom=noise_ev_per_atom
+    )
+    asked = next(steps)
+    while True:
+        try:
+            asked = steps.send(evaluate_apart(potential, asked))
+        except StopIteration as end:
+            return cast("EngineResult", end.value)
+
+
+def relaxation_steps(
+    structure: StructureRecord,
+    freedom: Freedom,
+    *,
+    settings: RelaxationSettings,
+    on_step: OnStep | None = None,
+    noise_ev_per_atom: float = 0.0,
+) -> Steps:
+    """Relax a structure whose evaluations somebody else makes: alone, or together with those of other relaxations.
+
+    The parameters and errors are those of `relax_structure`.
+    """
     start_s = perf_counter()
-    descent = _Descent(coordinates_of(structure, freedom), potential, settings, on_step, start_s, noise_ev_per_atom)
-    final = descent.run()
+    descent = _Descent(coordinates_of(structure, freedom), settings, on_step, start_s, noise_ev_per_atom)
+    final = yield from descent.run()
     return result_of(
         descent.coordinates.record(final.q),
         final.evaluation,
@@ -133,7 +162,6 @@ class _Descent:
     """The state of one relaxation."""
 
     coordinates: Coordinates
-    potential: Potential
     settings: RelaxationSettings
     on_step: OnStep | None
     start_s: float
@@ -144,15 +172,15 @@ class _Descent:
     warnings: list[str] = field(default_factory=list)
     past: deque[tuple[FloatArray, FloatArray]] = field(default_factory=lambda: deque(maxlen=MEMORY))
 
-    def run(self) -> Point:
+    def run(self) -> Generator[Arrangement, Evaluation, Point]:
         """Return the lowest point that is reached."""
-        here = self.evaluate(self.coordinates.start())
+        here = yield from self.evaluate(self.coordinates.start())
         require_finite(here.evaluation)
         model = None
         while not self.is_converged(here) and self.n_evaluations <= self.settings.max_steps:
             model = self.follow(model, here)
             step = self.limited(-self.inverse_hessian_times(here.gradient, model)) * self.step_scale
-            trial = self.evaluate(here.q + step)
+            trial = yield from self.evaluate(here.q + step)
             self.learn(here, trial)
             here = self.choose(here, trial)
             if self.n_refused > MOST_REFUSED_STEPS:
@@ -160,21 +188,26 @@ class _Descent:
                 break
         return here
 
-    def evaluate(self, q: FloatArray) -> Point:
+    def evaluate(self, q: FloatArray) -> Generator[Arrangement, Evaluation, Point]:
         """Return the point at q and report it."""
-        evaluation = evaluate_apart(self.potential, self.coordinates.arrangement(q))
+        evaluation = yield self.coordinates.arrangement(q)
         point = Point(q, evaluation, self.coordinates.gradient(q, evaluation))
-        if self.on_step is not None and evaluation.is_finite:
-            self.on_step(
-                RelaxationStep(
-                    step=self.n_evaluations,
-                    energy_ev=point.energy_ev,
-                    max_force_ev_per_ang=largest_force_ev_per_ang(evaluation, self.coordinates.is_free),
-                    elapsed_s=perf_counter() - self.start_s,
-                )
-            )
+        self.report(point)
         self.n_evaluations += 1
         return point
+
+    def report(self, point: Point) -> None:
+        """Tell the caller about a point."""
+        if self.on_step is None or not point.evaluation.is_finite:
+            return
+        self.on_step(
+            RelaxationStep(
+                step=self.n_evaluations,
+                energy_ev=point.energy_ev,
+                max_force_ev_per_ang=largest_force_ev_per_ang(point.evaluation, self.coordinates.is_free),
+                elapsed_s=perf_counter() - self.start_s,
+            )
+        )
 
     def is_converged(self, point: Point) -> bool:
         """Return whether every free atom and every stress that may relax is below its threshold."""

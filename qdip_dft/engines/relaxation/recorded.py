@@ -84,14 +84,28 @@ class RecordedPotential:
 
     def __call__(self, arrangement: Arrangement) -> Evaluation:
         """Return the evaluation, from the file if this arrangement was met before."""
+        known = self.recall(arrangement)
+        if known is not None:
+            return known
+        start_s = time.perf_counter()
+        evaluation = self.potential(arrangement)
+        self.keep(arrangement, evaluation, time.perf_counter() - start_s)
+        return evaluation
+
+    def recall(self, arrangement: Arrangement) -> Evaluation | None:
+        """Return what was evaluated before, None where nothing was."""
+        return None if self.path is None else self.known.get(_arrangement_key(arrangement))
+
+    def keep(self, arrangement: Arrangement, evaluation: Evaluation, duration_s: float) -> None:
+        """Remember an evaluation, and write it with those before it once they have taken long enough together."""
         if self.path is None:
-            return self.potential(arrangement)
+            return
         name = _arrangement_key(arrangement)
-        if name not in self.known:
-            start_s = time.perf_counter()
-            self.known[name] = self.potential(arrangement)
-            self._keep(name, self.known[name], time.perf_counter() - start_s)
-        return self.known[name]
+        self.known[name] = evaluation
+        self.unwritten.append((name, evaluation, duration_s))
+        self.unwritten_s += duration_s
+        if self.unwritten_s >= self.every_s:
+            self.write()
 
     def write(self) -> None:
         """Write what is not in the file yet."""
@@ -115,12 +129,6 @@ class RecordedPotential:
             return
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _keep(self, name: str, evaluation: Evaluation, duration_s: float) -> None:
-        self.unwritten.append((name, evaluation, duration_s))
-        self.unwritten_s += duration_s
-        if self.unwritten_s >= self.every_s:
-            self.write()
 
 
 def _numbers_of(evaluation: Evaluation) -> list[Any]:

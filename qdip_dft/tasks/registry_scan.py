@@ -31,6 +31,7 @@ from qdip_dft.builders.registry import (
 from qdip_dft.errors import OutOfTime, ScratchError
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask, ScannedRegistry
+from qdip_dft.model.snapping import least_first
 from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.runtime.journal import append_entry, read_entries, recordings
 
@@ -39,10 +40,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("qdip_dft.progress")
 
+EQUAL_ENERGY_EV = 1e-4
+"""Places whose energies are closer than this are equally good: single precision scatters by 3·10⁻⁵ eV."""
+
 
 def name_registry_scan(label: str) -> str:
     """Return what a screening is called in plans and messages."""
-    return f"registry screening {label}"
+    return f"registry scan {label}"
 
 
 def checkpoint_file(folder: str | Path, key: str) -> Path:
@@ -234,12 +238,13 @@ class _Screening:
             energy_ev = self._sample(place, minimum.offset_ang).energy_ev
             point = self.describe(place, minimum)
             best.append(point.model_copy(update={"energy_ev": energy_ev, "is_calculated": True}))
-        return sorted(best, key=lambda point: point.energy_ev)
+        return [best[index] for index in least_first([p.energy_ev for p in best], tolerance=EQUAL_ENERGY_EV)]
 
     def _choose_distinct(self, minima: _Minima) -> _Minima:
-        """Return the lowest places of which no two would relax into one."""
+        """Return the lowest places of which no two would relax into one; of equally good ones the first listed."""
+        energies_ev = [minimum.energy_ev for _, minimum in minima]
         chosen: _Minima = []
-        for found in sorted(minima, key=lambda found: found[1].energy_ev):
+        for found in (minima[index] for index in least_first(energies_ev, tolerance=EQUAL_ENERGY_EV)):
             if len(chosen) < self.task.n_kept and not any(are_one_basin(found[0], kept) for kept, _ in chosen):
                 chosen.append(found)
         return chosen

@@ -1,0 +1,130 @@
+"""Study files: reading, checking and writing them, and the crystals that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from qdip_dft.errors import StudyError
+from qdip_dft.library import find_study, load_crystal
+from qdip_dft.model.crystal import CrystalRecord
+from qdip_dft.model.engine import EngineSpec
+from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.study import StudySpec
+from qdip_dft.yaml_text import parse_yaml
+
+
+def read_study(name_or_path: str) -> StudySpec:
+    """Return the study of a YAML file or of a file in ``workflows/``.
+
+    Raises
+    ------
+    StudyError
+        If there is no such study, or it has unknown keys or impossible values.
+    """
+    path = find_study(name_or_path)
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(
+            f"{path.name} is not readable YAML ({str(error).splitlines()[0]})",
+            limit="a study is a YAML mapping",
+            why="nothing can be planned from it",
+            remedy="compare it with workflows/quickstart.yaml",
+        ) from error
+    return validate_study(content, source=path.name)
+
+
+def write_study(study: StudySpec) -> str:
+    """Return a study as YAML with every value written out: defaults of a later version cannot change what it asks."""
+    return str(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100))
+
+
+def validate_study(content: Any, *, source: str) -> StudySpec:
+    """Return the study of a parsed mapping.
+
+    Raises
+    ------
+    StudyError
+        With the place and the cure of the first mistakes.
+    """
+    try:
+        return StudySpec.model_validate(content)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc'])) or 'study'}: {e['msg']}" for e in error.errors()[:5]]
+        raise StudyError(
+            f"{source} is not a valid study ({'; '.join(problems)})",
+            limit=f"known keys are {', '.join(StudySpec.model_fields)}",
+            why="a misread key would silently change what is calculated",
+            remedy="correct the named keys; docs/study-file.md lists all of them with units",
+        ) from error
+
+
+def use_engine(study: StudySpec, *, engine: str | None = None, preset: str | None = None) -> StudySpec:
+    """Return the study with another engine or preset than its own, as a variant of it with results of its own.
+
+    Parameters
+    ----------
+    study
+        The study.
+    engine
+        Name of an engine, which starts from its own defaults; None: the study's.
+    preset
+        ``fast``, ``balanced`` or ``precise``; None: the study's, or the default of another engine.
+
+    Raises
+    ------
+    StudyError
+        If there is no such preset.
+    """
+    own = study.engine if engine in (None, study.engine.name) else EngineSpec(name=str(engine))
+    asked = {**own.model_dump(mode="json"), **({} if preset is None else {"preset": preset})}
+    changed = validate_study({**study.model_dump(mode="json"), "engine": asked}, source=f"{study.name}, engine changed")
+    words = [changed.engine.name] if changed.engine.name != study.engine.name else []
+    words += [changed.engine.preset.value] if changed.engine.preset != own.preset else []
+    return changed.model_copy(update={"variant": "-".join(filter(None, [study.variant, *words]))})
+
+
+def load_crystal_record(name_or_path: str) -> CrystalRecord:
+    """Return a crystal of the library or of a file as a calculation carries it."""
+    crystal = load_crystal(name_or_path)
+    return CrystalRecord(
+        id=crystal.id,
+        structure=StructureRecord.from_pymatgen(crystal.structure),
+        formula_units=crystal.formula_units,
+        formal_charges=dict(crystal.formal_charges),
+        bulk_modulus_gpa=crystal.entry.bulk_modulus_gpa if crystal.entry else None,
+    )
+
+
+def load_crystals(names: Iterable[str]) -> dict[str, CrystalRecord]:
+    """The crystals of a study by the names that it gives them.
+
+    A crystal is its content: two files of one name are two crystals, and people are told which is which.
+    """
+    crystals = {name: load_crystal_record(name) for name in names}
+    return {name: crystal.model_copy(update={"id": _name_apart(name, crystals)}) for name, crystal in crystals.items()}
+
+
+def _name_apart(name: str, crystals: Mapping[str, CrystalRecord]) -> str:
+    """The shortest of a crystal's names that no other crystal of the study has."""
+    own = crystals[name]
+    taken = {
+        choice
+        for other, crystal in crystals.items()
+        if other != name and crystal.structure != own.structure
+        for choice in _list_names(other, crystal)
+    }
+    return next((choice for choice in _list_names(name, own) if choice not in taken), own.id)
+
+
+def _list_names(name: str, crystal: CrystalRecord) -> tuple[str, ...]:
+    """What a crystal may be called, shortest first: its id, then its file with more and more folders."""
+    if name == crystal.id:
+        return (name,)
+    parts = Path(name).resolve().parts
+    return crystal.id, *("/".join(parts[-count:]) for count in range(1, len(parts)))
