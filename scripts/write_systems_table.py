@@ -13,7 +13,7 @@ import numpy as np
 
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.flows.building import preview_structures
-from qdip_dft.flows.steps import Part, StudySteps
+from qdip_dft.flows.steps import Part, Structures, StudySteps
 from qdip_dft.library import load_catalogue
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
@@ -87,7 +87,7 @@ def name_competitor(steps: StudySteps) -> str:
     return " and ".join(phases + products) or "none"
 
 
-def describe_candidate(steps: StudySteps, structures: dict[str, StructureRecord], candidate: Candidate) -> str:
+def describe_candidate(steps: StudySteps, structures: Structures, candidate: Candidate) -> str:
     """Return the row of a candidate."""
     interface = structures[steps.relaxations_of(candidate)[Part.INTERFACE]]
     sizes = [round(abs(np.linalg.det(matrix))) for matrix in (candidate.film_matrix, candidate.dot_matrix)]

@@ -18,14 +18,15 @@ from qdip_dft.builders.candidates import orient_face
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.placement import list_places
 from qdip_dft.builders.terminations import list_terminations
-from qdip_dft.flows.resolution import preview_registry_scans
+from qdip_dft.flows.building import preview_scans
 from qdip_dft.flows.steps import Stage
 from qdip_dft.library import list_studies
 from qdip_dft.model.calculation import CalculationTask
 from qdip_dft.model.keys import calculation_key, registry_scan_key
 from qdip_dft.model.registry import RegistryScanTask
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.plan import StudyPlan, plan_study, read_study
+from qdip_dft.planning.plan import StudyPlan, plan_study
+from qdip_dft.planning.study_files import read_study
 
 Decisions = dict[str, Any]
 
@@ -69,16 +70,19 @@ def decide(plan: StudyPlan) -> Decisions:
     for step in plan.steps.steps:
         if step.stage is Stage.STATIC:
             continue  # the same structure once more
-        structure, engine = plan.previews[step.name], plan.engines.of(step)
-        task = CalculationTask(label=step.name, freedom=step.freedom, structure=structure)
-        decisions[step.name] = {
+        structure, engine = plan.previews[step.id], plan.engines.of(step)
+        task = CalculationTask(label=step.label, freedom=step.freedom, structure=structure)
+        decisions[step.label] = {
             "structure": structure.model_dump(mode="json"),
             "key": calculation_key(task, engine.theory(), engine.relaxation_settings()),
             "layers": group_layers(structure, find_metals(structure)),
         }
-    for name, task in preview_registry_scans(plan.steps, plan.previews).items():
+    for scan, task in preview_scans(plan.steps, plan.previews).items():
         theory = plan.engines.registry_engine.theory()
-        decisions[name] = {"key": registry_scan_key(task, theory), "places": _list_places(task)}
+        decisions[f"registry of {scan.interface}"] = {
+            "key": registry_scan_key(task, theory),
+            "places": _list_places(task),
+        }
     return json.loads(json.dumps(decisions))
 
 

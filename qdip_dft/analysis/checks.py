@@ -18,9 +18,6 @@ from qdip_dft.units import EV_PER_ANG3_IN_GPA, MEV_PER_EV
 LARGE_STRAIN = 0.03
 """Above this strain (fraction) a real interface would rather form misfit dislocations."""
 
-LARGEST_COVERAGE_RATIO = 1.25
-"""Films whose formula units per area differ by more than this are of different thickness."""
-
 STRAIN_RESOLUTION_EV_PER_FU = 0.002
 """A strain term is zero to within this."""
 
@@ -295,32 +292,4 @@ def check_strain_term(strain_ev_per_fu: float) -> Check:
         is_decisive=False,
         finding=f"{MEV_PER_EV * strain_ev_per_fu:+.0f} meV per formula unit"
         + ("" if is_cost else "; in the larger cell tilting or turning gains more than the strain costs"),
-    )
-
-
-def check_coverage(*, own_fu_per_ang2: float, other_fu_per_ang2: float, other: str) -> Check:
-    """Return whether two films hold about the same amount of matter per area.
-
-    Surface and binding terms per formula unit fall as one over the film's thickness, so a thin film of one phase must
-    not be compared with a thick film of another.
-
-    Parameters
-    ----------
-    own_fu_per_ang2, other_fu_per_ang2
-        Formula units per Å² of interface of this film and of the one that it is compared with.
-    other
-        The other film.
-    """
-    ratio = own_fu_per_ang2 / other_fu_per_ang2
-    is_similar = max(ratio, 1.0 / ratio) <= LARGEST_COVERAGE_RATIO
-    return Check(
-        name="coverage",
-        is_passed=is_similar,
-        is_decisive=False,
-        finding=f"{own_fu_per_ang2:.3f} formula units per Å², {other_fu_per_ang2:.3f} in {other}"
-        + (
-            ""
-            if is_similar
-            else "; the films differ in thickness, and so do their surface and binding per formula unit"
-        ),
     )

@@ -82,7 +82,7 @@ def _different_formulae(first: int, other: int, names: tuple[str, str]) -> Resul
         f"{names[0]} follows version {first} of the definitions of the terms, {names[1]} version {other}",
         limit="differences are taken within one version",
         why="the same word would mean two quantities",
-        remedy="run the older study again: stored calculations are reused",
+        remedy="qdip db upgrade, or run the older study again: stored calculations are reused",
     )
 
 

@@ -10,6 +10,9 @@ of two hosts hold different atoms: such results are only shown side by side.  A 
 difference within its own level, so those of two levels may stand side by side, but are not subtracted either: what is
 left would be the disagreement of two methods, not an energy.
 
+Results that are subtracted from each other are evaluated at one coverage, the smallest n* of them; one that is only
+shown keeps its own, and one of formula version 1 its films' own terms.
+
 Bulk and total are counted from the most stable bulk of all results that may be subtracted from each other, so that each
 difference is that of the two numbers beside it.
 """
@@ -20,12 +23,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qdip_dft.analysis.comparability import HASH_DIGITS, find_obstacle, flatten
-from qdip_dft.analysis.sides import find_sides, name_side
+from qdip_dft.analysis.coverage import Side, evaluate_terms
+from qdip_dft.analysis.sides import find_sides, name_side, subtract_sides
 from qdip_dft.errors import QdipError, ResultsError
 from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.term_names import TERM_COLUMNS
+from qdip_dft.model.terms import Terms
 from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2, MEV_PER_EV
 
 PER_FU, PER_AREA_MEV, PER_AREA_J = "eV/f.u.", "meV/Å²", "J/m²"
@@ -36,14 +41,12 @@ _AREA_LINES = (
     ("binding", PER_AREA_MEV, "binding_mev_per_ang2"),
     ("binding", PER_AREA_J, "binding_j_per_m2"),
     ("work of separation", PER_AREA_J, "work_of_separation_j_per_m2"),
-    ("surface + binding", PER_AREA_MEV, "interface_mev_per_ang2"),
+    ("σ", PER_AREA_MEV, "interface_mev_per_ang2"),
 )
 _J_PER_M2_OF_MEV_PER_ANG2 = EV_PER_ANG2_IN_J_PER_M2 / MEV_PER_EV
 _PRINTED_MEV_PER_ANG2 = 0.1
 """Last printed digit of an energy per area; smaller differences do not show."""
 _UNCOMPARED = {"name", "question", "variant", "schema_version", "phases"}
-
-Side = CandidateResult | DecompositionResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,8 @@ class Comparison:
         Each phase; where the hosts differ, each side of the comparison.
     obstacles
         Why a further result is not subtracted from the first, one for each; None where it is.
+    coverages_fu_per_ang2
+        Where each result is evaluated; None in formula version 1.
     """
 
     documents: tuple[StabilizationDoc, ...]
@@ -137,6 +142,7 @@ class Comparison:
     stabilization: Section
     phases: tuple[Section, ...]
     obstacles: tuple[QdipError | None, ...]
+    coverages_fu_per_ang2: tuple[float | None, ...]
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -163,14 +169,26 @@ def compare_results(documents: Sequence[StabilizationDoc]) -> Comparison:
         for index, other in enumerate(documents[1:], start=1)
     )
     zeros = [_find_zero(documents, document) for document in documents]
-    sides = [_Results(documents, obstacles, zeros, title, found) for title, found in _list_phases(documents)]
+    coverages = _choose_coverages(documents, obstacles)
+    sides = [_Results(documents, obstacles, zeros, coverages, title, found) for title, found in _list_phases(documents)]
     return Comparison(
         documents=tuple(documents),
         settings=_list_settings(documents),
-        stabilization=_compare_stabilizations(documents, obstacles),
+        stabilization=_compare_stabilizations(documents, obstacles, coverages),
         phases=tuple(side.to_section() for side in sides),
         obstacles=obstacles,
+        coverages_fu_per_ang2=tuple(coverages),
     )
+
+
+def _choose_coverages(
+    documents: Sequence[StabilizationDoc], obstacles: Sequence[QdipError | None]
+) -> list[float | None]:
+    """Return the smallest n* for all results that are subtracted, and its own for every other one."""
+    own = [document.stabilization.coverage_fu_per_ang2 for document in documents]
+    is_subtracted = [any(obstacle is None for obstacle in obstacles), *(obstacle is None for obstacle in obstacles)]
+    shared = [n for n, is_in in zip(own, is_subtracted, strict=True) if is_in and n is not None]
+    return [min(shared) if is_in and n is not None else n for n, is_in in zip(own, is_subtracted, strict=True)]
 
 
 def name_result(index: int) -> str:
@@ -203,6 +221,7 @@ def _list_settings(documents: Sequence[StabilizationDoc]) -> tuple[Setting, ...]
 def _describe_main(document: StabilizationDoc) -> dict[str, str]:
     theory, sides = document.theory, find_sides(document)
     functional = "—" if theory is None else f"{theory.functional}, dispersion {theory.dispersion}"
+    coverage = document.stabilization.coverage_fu_per_ang2
     return {
         "dot": document.study.dot.material,
         "facet": document.dot_plane,
@@ -214,6 +233,8 @@ def _describe_main(document: StabilizationDoc) -> dict[str, str]:
         "functional": functional,
         "black": name_side(sides.black) or "—",
         "competitor": name_side(sides.competitor) or "—",
+        "n* (f.u./Å²)": "each film's own" if coverage is None else f"{coverage:.4f}",
+        "formula version": str(document.formula_version),
     }
 
 
@@ -261,12 +282,25 @@ def _find_compared(document: StabilizationDoc, role: PhaseRole) -> Side | None:
     return sides.black if role is PhaseRole.BLACK else sides.competitor
 
 
-def _compare_stabilizations(documents: Sequence[StabilizationDoc], obstacles: Sequence[QdipError | None]) -> Section:
+def _compare_stabilizations(
+    documents: Sequence[StabilizationDoc],
+    obstacles: Sequence[QdipError | None],
+    coverages: Sequence[float | None],
+) -> Section:
     resolution = RESOLUTION_EV_PER_FU[documents[0].level]
-    rows = [(name, tuple(d.stabilization[name] for d in documents)) for name in TERM_COLUMNS]
-    lines = tuple(_make_line(name, PER_FU, values, obstacles, threshold=resolution) for name, values in rows)
+    answers = [
+        d.stabilization if n is None else subtract_sides(find_sides(d), n)
+        for d, n in zip(documents, coverages, strict=True)
+    ]
+    rows = [(name, tuple(answer[name] for answer in answers)) for name in TERM_COLUMNS]
+    lines = [_make_line(name, PER_FU, values, obstacles, threshold=resolution) for name, values in rows]
+    for unit, field in ((PER_AREA_MEV, "interface_mev_per_ang2"), (PER_AREA_J, "interface_j_per_m2")):
+        sigma = tuple(None if a.interface is None else getattr(a.interface, field) for a in answers)
+        factor = 1.0 if unit == PER_AREA_MEV else _J_PER_M2_OF_MEV_PER_ANG2
+        threshold = factor * max(resolution * MEV_PER_EV * (coverages[0] or 0.0), _PRINTED_MEV_PER_ANG2)
+        lines.append(_make_line("σ", unit, sigma, obstacles, threshold=threshold))
     films = tuple(f"{name_side(s.black) or '—'} − {name_side(s.competitor) or '—'}" for s in map(find_sides, documents))
-    return Section("black − competitor", films, lines)
+    return Section("black − competitor", films, tuple(lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +310,7 @@ class _Results:
     documents: Sequence[StabilizationDoc]
     obstacles: Sequence[QdipError | None]
     zeros: Sequence[float]
+    coverages: Sequence[float | None]
     title: str
     sides: Sequence[Side | None]
 
@@ -286,8 +321,12 @@ class _Results:
 
     def _list_term_lines(self) -> Iterator[Line]:
         resolution = RESOLUTION_EV_PER_FU[self.documents[0].level]
+        terms = [
+            side if side is None or n is None else evaluate_terms(side, n)
+            for side, n in zip(self.sides, self.coverages, strict=True)
+        ]
         for name in TERM_COLUMNS:
-            values = tuple(_read_above(side, name, zero) for side, zero in zip(self.sides, self.zeros, strict=True))
+            values = tuple(_read_above(side, name, zero) for side, zero in zip(terms, self.zeros, strict=True))
             yield _make_line(name, PER_FU, values, self.obstacles, threshold=resolution)
 
     def _list_area_lines(self) -> Iterator[Line]:
@@ -295,21 +334,15 @@ class _Results:
         if not any(films):
             return
         resolution_ev_per_fu = RESOLUTION_EV_PER_FU[self.documents[0].level]
-        resolution_mev_per_ang2 = max(resolution_ev_per_fu * MEV_PER_EV * _find_density(films), _PRINTED_MEV_PER_ANG2)
+        largest = max((film.coverage_fu_per_ang2 or 0.0 for film in films if film is not None), default=0.0)
+        resolution_mev_per_ang2 = max(resolution_ev_per_fu * MEV_PER_EV * largest, _PRINTED_MEV_PER_ANG2)
         for name, unit, field in _AREA_LINES:
             values = tuple(None if film is None else getattr(film, field) for film in films)
             factor = 1.0 if unit == PER_AREA_MEV else _J_PER_M2_OF_MEV_PER_ANG2
             yield _make_line(name, unit, values, self.obstacles, threshold=factor * resolution_mev_per_ang2)
 
 
-def _find_density(films: Sequence[CandidateResult | None]) -> float:
-    """Return the largest number of formula units per Å² of interface."""
-    return max(
-        (film.n_formula_units / film.area_ang2 for film in films if film is not None and film.area_ang2), default=0.0
-    )
-
-
-def _read_above(side: Side | None, name: str, zero_ev_per_fu: float) -> float | None:
+def _read_above(side: Terms | None, name: str, zero_ev_per_fu: float) -> float | None:
     """Return a term; bulk and total counted from the common zero."""
     value = None if side is None else side[name]
     return value if value is None or name not in {"bulk", "total"} else value - zero_ev_per_fu

@@ -6,8 +6,8 @@ changes by less than a target in two successive steps; the value before these tw
 
 A thicker film is another question: its stabilization follows ΔE(n) = Δe_strained + Δσ / n however thick it is
 (`qdip_dft.analysis.thickness`).  What must not depend on the number of layers is the energy of its faces,
-N (surface + binding).  The terms of every thickness are therefore given for the film of the study: surface and binding
-times N / N₀.  Films whose two faces do not feel each other then agree.
+N (surface + binding).  The terms of every thickness are therefore evaluated at the coverage n* of the first one.  Films
+whose two faces do not feel each other then agree.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from qdip_dft.analysis.coverage import evaluate_terms
 from qdip_dft.analysis.sides import find_sides
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.terms import Terms
@@ -89,7 +90,7 @@ class Rung:
     value
         The value.
     terms
-        Black − competitor on each facet, in eV per formula unit of the study's own film; None where a side is missing
+        Black − competitor on each facet at n* of the first value, in eV per formula unit; None where a side is missing
         or another film is compared than at the first value.
     reasons
         Why something is missing, by facet.
@@ -158,7 +159,7 @@ class Ladder:
 
 
 def make_rung(value: float, documents: Sequence[StabilizationDoc], first: Sequence[StabilizationDoc]) -> Rung:
-    """Return what the results at one value say, in the terms of the films at the first value.
+    """Return what the results at one value say, at the coverage of the first value.
 
     Parameters
     ----------
@@ -181,15 +182,15 @@ def make_rung(value: float, documents: Sequence[StabilizationDoc], first: Sequen
 
 
 def express_for(document: StabilizationDoc, reference: StabilizationDoc) -> Terms | None:
-    """Return black − competitor with the face energies of a result and the formula units of another's films.
+    """Black − competitor of a result at the coverage n* of another one.
 
     None where the two do not compare the same films, or one is missing.
     """
-    now, before = find_sides(document), find_sides(reference)
+    now, before, coverage = find_sides(document), find_sides(reference), reference.stabilization.coverage_fu_per_ang2
     pairs = ((now.black, before.black), (now.competitor, before.competitor))
-    if not all(_are_alike(side, original) for side, original in pairs):
+    if coverage is None or not all(_are_alike(side, original) for side, original in pairs):
         return None
-    black, competitor = (_rescale(side, original) for side, original in pairs if side and original)
+    black, competitor = (evaluate_terms(side, coverage) for side, _ in pairs if side)
     return black - competitor
 
 
@@ -203,15 +204,6 @@ def _are_alike(side: CandidateResult | DecompositionResult | None, original: obj
 def _list_choices(film: CandidateResult) -> tuple[str | int, ...]:
     candidate = film.candidate
     return candidate.dot_plane, candidate.phase, candidate.film_plane, candidate.termination, candidate.place
-
-
-def _rescale(side: Terms, original: Terms) -> Terms:
-    """Return the terms with surface and binding shared by as many formula units as the original film has."""
-    if not isinstance(side, CandidateResult) or not isinstance(original, CandidateResult):
-        return side
-    factor = side.n_formula_units / original.n_formula_units
-    shared = (None if value is None else factor * value for value in (side.surface_ev_per_fu, side.binding_ev_per_fu))
-    return Terms.add_up(side.bulk_ev_per_fu, side.strain_ev_per_fu, *shared)
 
 
 def _say_other_films(document: StabilizationDoc, reference: StabilizationDoc) -> str:

@@ -5,25 +5,55 @@ Dots of radius R that fill the share x of the volume leave, for each area of the
     n = V_host / (v A_dot) = R (1 − x) / (3 x v f)
 
 formula units of host, each of volume v; f = 1 for a sphere, otherwise the surface of the dot over that of the sphere of
-equal volume.  With the line of the films, ΔE(n) = Δe + Δσ/n per formula unit, where Δσ leaves out the free face of the
-film: an embedded host has none.
+equal volume.  Per formula unit of host
 
-Assumptions: all of the host is strained as the film is; every facet binds like the computed one; edges, corners and
-the strain field's decay are left out; dots do not touch; the host between them is thick enough for the line to hold.
+    ΔE = Δe_bulk + s Δe_strain + Δσ / n,
+
+where Δσ leaves out the free face of a film (an embedded host has none) and s is the share of the host that is strained
+as the film is, so that ΔE tends to the bulk difference for x → 0.  With a range L, the thickness of the shell around a
+dot that holds the strain energy (`qdip_dft.analysis.strain_map`), s = (L A_dot/V_host) (1 + L/R + L²/3R²).  Without a
+strain map it follows from isotropic elasticity: around a misfitting sphere the strain falls as (R/r)³, so the energy
+density as (R/r)⁶, whose integral over the host is the density at the dot times the volume of the dot: s = x/(1 − x)
+(J. D. Eshelby, Proc. R. Soc. Lond. A 241, 376 (1957)).  s never exceeds 1.
+
+Assumptions: every facet binds like the computed one; edges and corners are left out; dots do not touch; the host
+between them is thick enough for σ to hold.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import product
 from math import sqrt
 
 import numpy as np
 
 from qdip_dft.errors import StudyError
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
-from qdip_dft.model.uncertainty import EmbeddedInterface
+from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
+from qdip_dft.model.uncertainty import EmbeddedInterface, TermErrors
+from qdip_dft.units import MEV_PER_EV
 
 Side = CandidateResult | DecompositionResult
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """Dots in a host.
+
+    Parameters
+    ----------
+    radius_ang
+        Radius R of a sphere of the dot's volume in Å.
+    loading
+        Volume fraction x of the dots, between 0 and 1.
+    shape
+        Surface of the dot over that of the sphere of equal volume, f ≥ 1.
+    """
+
+    radius_ang: float
+    loading: float
+    shape: float = 1.0
 
 
 def count_host_per_area(radius_ang: float, loading: float, *, volume_ang3_per_fu: float, shape: float = 1.0) -> float:
@@ -83,42 +113,131 @@ def _require_physical(*, radius_ang: float, loading: float) -> None:
     )
 
 
-def embedded_difference_ev_per_fu(
-    strained_ev_per_fu: float,
-    interface_ev_per_ang2: float,
-    *,
-    radius_ang: float,
-    loading: float,
-    volume_ang3_per_fu: float,
-    shape: float = 1.0,
-) -> float:
-    """Return black − competitor of a host with dots, in eV per formula unit of host; negative favours black."""
-    n = count_host_per_area(radius_ang, loading, volume_ang3_per_fu=volume_ang3_per_fu, shape=shape)
-    return strained_ev_per_fu + interface_ev_per_ang2 / n
-
-
-def find_critical_radius_ang(
-    critical_fu_per_ang2: float, loading: float, *, volume_ang3_per_fu: float, shape: float = 1.0
-) -> float:
-    """Return the radius in Å at which the preference changes at a loading.
+@dataclass(frozen=True, slots=True)
+class DotsInHost:
+    """Black − competitor of a host with dots, for any radius and loading.
 
     Parameters
     ----------
-    critical_fu_per_ang2
-        n*, the zero of the line.
-    loading, volume_ang3_per_fu, shape
-        As for `count_host_per_area`.
+    bulk_ev_per_fu, strain_ev_per_fu, interface_ev_per_ang2
+        Δe_bulk, Δe_strain and Δσ.
+    covariance
+        Of these three, as rows: what was sampled of their errors.
+    volume_ang3_per_fu
+        Volume v of a formula unit.
+    not_sampled
+        Sources of error that are in no covariance.
+    strain_range_ang
+        Range L of the strain; None: isotropic elasticity.
     """
-    _require_physical(radius_ang=1.0, loading=loading)
-    return 3.0 * loading * volume_ang3_per_fu * shape * critical_fu_per_ang2 / (1.0 - loading)
+
+    bulk_ev_per_fu: float
+    strain_ev_per_fu: float
+    interface_ev_per_ang2: float
+    covariance: tuple[tuple[float, float, float], ...]
+    volume_ang3_per_fu: float
+    not_sampled: tuple[str, ...] = ()
+    strain_range_ang: float | None = None
+
+    def share_strained(self, dots: Dots) -> float:
+        """s, the share of the host that is strained as the film is."""
+        if self.strain_range_ang is None:
+            return min(1.0, dots.loading / (1.0 - dots.loading))
+        reach, radius = self.strain_range_ang, dots.radius_ang
+        shell_fu_per_ang2 = reach * (1.0 + reach / radius + reach**2 / (3.0 * radius**2)) / self.volume_ang3_per_fu
+        return min(1.0, shell_fu_per_ang2 / self.count_host(dots))
+
+    def count_host(self, dots: Dots) -> float:
+        """n, the formula units of host per Å² of dot."""
+        return count_host_per_area(
+            dots.radius_ang, dots.loading, volume_ang3_per_fu=self.volume_ang3_per_fu, shape=dots.shape
+        )
+
+    def difference_ev_per_fu(self, dots: Dots) -> float:
+        """Black − competitor in eV per formula unit of host; negative: the black phase is favoured."""
+        strain = self.share_strained(dots) * self.strain_ev_per_fu
+        return self.bulk_ev_per_fu + strain + self.interface_ev_per_ang2 / self.count_host(dots)
+
+    def uncertainty_ev_per_fu(self, dots: Dots) -> float:
+        """Standard uncertainty of what was sampled, with that of s.
+
+        Without a strain map that is all of the strain's part; with one, what half the size of a formula unit more or
+        less does, which is the resolution of such a map.
+        """
+        slopes = np.array([1.0, self.share_strained(dots), 1.0 / self.count_host(dots)])
+        variance = float(slopes @ np.array(self.covariance) @ slopes)
+        return sqrt(max(variance, 0.0) + (self._error_of_share(dots) * self.strain_ev_per_fu) ** 2)
+
+    def _error_of_share(self, dots: Dots) -> float:
+        if self.strain_range_ang is None:
+            return self.share_strained(dots)
+        half_ang = self.volume_ang3_per_fu ** (1 / 3) / 2
+        ends = (max(self.strain_range_ang - half_ang, 0.0), self.strain_range_ang + half_ang)
+        low, high = (replace(self, strain_range_ang=end).share_strained(dots) for end in ends)
+        return (high - low) / 2
+
+    def find_critical_radius_ang(self, dots: Dots) -> float | None:
+        """The radius at which the preference changes at a loading; None within 1 Å to 10 µm."""
+        return _find_last_zero(lambda radius: self.difference_ev_per_fu(replace(dots, radius_ang=radius)), 1.0, 1e5)
+
+    def find_critical_loading(self, dots: Dots) -> float | None:
+        """The volume fraction at which the preference changes for a radius; None where there is none."""
+        odds = _find_last_zero(
+            lambda odds: self.difference_ev_per_fu(replace(dots, loading=1.0 / (1.0 + odds))), 1e-3, 1e9
+        )
+        return None if odds is None else 1.0 / (1.0 + odds)
 
 
-def find_critical_loading(
-    critical_fu_per_ang2: float, radius_ang: float, *, volume_ang3_per_fu: float, shape: float = 1.0
-) -> float:
-    """Return the volume fraction at which the preference changes for dots of a radius."""
-    _require_physical(radius_ang=radius_ang, loading=0.5)
-    return radius_ang / (radius_ang + 3.0 * volume_ang3_per_fu * shape * critical_fu_per_ang2)
+def _find_last_zero(function: Callable[[float], float], low: float, high: float) -> float | None:
+    """Return the largest zero of a function between two positive ends."""
+    from scipy.optimize import brentq
+
+    places = np.geomspace(low, high, 400)
+    signs = np.sign([function(place) for place in places])
+    changes = np.flatnonzero(signs[1:] != signs[:-1])
+    if not len(changes):
+        return None
+    return float(brentq(function, places[changes[-1]], places[changes[-1] + 1], xtol=1e-12, rtol=1e-12))
+
+
+def survey_dots(document: StabilizationDoc, *, strain_range_ang: float | None = None) -> DotsInHost | None:
+    """What the answer of a document says about dots in a host; None where a term, or how sure it is, is missing.
+
+    Parameters
+    ----------
+    document
+        A result of formula version 2.
+    strain_range_ang
+        Range L of the strain from a strain map; None: isotropic elasticity.
+    """
+    answer, stated = document.stabilization, document.uncertainty
+    if stated is None or stated.critical is None or stated.embedded is None or document.formula_version == 1:
+        return None
+    if answer.bulk_ev_per_fu is None or answer.strain_ev_per_fu is None:
+        return None
+    return DotsInHost(
+        bulk_ev_per_fu=answer.bulk_ev_per_fu,
+        strain_ev_per_fu=answer.strain_ev_per_fu,
+        interface_ev_per_ang2=stated.embedded.difference_mev_per_ang2 / MEV_PER_EV,
+        covariance=_collect_covariance(stated.difference, stated.embedded),
+        volume_ang3_per_fu=stated.critical.volume_ang3_per_fu,
+        not_sampled=stated.not_sampled,
+        strain_range_ang=strain_range_ang,
+    )
+
+
+def _collect_covariance(errors: TermErrors, embedded: EmbeddedInterface) -> tuple[tuple[float, float, float], ...]:
+    """Return the covariance of Δe_bulk, Δe_strain and Δσ; the split of a film's faces is an error of its own."""
+    bulk, strain = errors.bulk_ev_per_fu**2, errors.strain_ev_per_fu**2
+    interface = (embedded.uncertainty_mev_per_ang2 / MEV_PER_EV) ** 2
+    bulk_strain = errors.bulk_strain_covariance_ev2 or 0.0
+    bulk_interface = errors.bulk_interface_covariance_ev2_per_ang2 or 0.0
+    strain_interface = errors.strain_interface_covariance_ev2_per_ang2 or 0.0
+    return (
+        (bulk, bulk_strain, bulk_interface),
+        (bulk_strain, strain, strain_interface),
+        (bulk_interface, strain_interface, interface),
+    )
 
 
 def embed_interface(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU, do_models_disagree, find_limit_ev_per_fu
+from qdip_dft.model.stabilization import Stabilization
+from qdip_dft.model.study import StudySpec
 from qdip_dft.model.term_names import TERM_NAMES
 from qdip_dft.model.terms import Terms
+from qdip_dft.model.uncertainty import Uncertainty
 
 CANCELLATION_SHARE = 0.75
 """From this share on, the terms that disfavour the winner are said to cancel nearly what favours it."""
@@ -21,66 +25,122 @@ _LEVEL_WORDS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Wording:
+    """What every form of the answer says besides the difference."""
+
+    answer: Stabilization
+    films: tuple[str, str]
+    facet: str
+    environment: str
+    level: Level
+    stated: Uncertainty | None
+    is_upper_bound: bool
+
+    @property
+    def place(self) -> str:
+        """The coverage and what does not depend on it."""
+        interface, coverage = self.answer.interface, self.answer.coverage_fu_per_ang2
+        if coverage is None:
+            return ""
+        sigma = (
+            "" if interface is None else f", Δσ = {write_signed(interface.interface_mev_per_ang2, decimals=1)} meV/Å²"
+        )
+        return f" at n* = {coverage:.4f} f.u./Å²{sigma}"
+
+    @property
+    def basis(self) -> str:
+        """Environment, level, what is not in the error bar, and what the products leave out."""
+        parts = [self.environment, _LEVEL_WORDS[self.level]]
+        if self.stated is not None and self.stated.not_sampled:
+            parts.append(f"not sampled: {', '.join(self.stated.not_sampled)}")
+        if self.is_upper_bound:
+            parts.append("upper bound of what the dot gains: the products lie off the dot")
+        return "; ".join(parts)
+
+
 def answer_in_words(
-    difference: Terms,
+    answer: Stabilization,
     *,
-    facet: str,
     black: str | None,
     competitor: str | None,
+    facet: str,
+    environment: str,
     level: Level,
     missing: Sequence[str] = (),
     has_competitor: bool = True,
-    uncertainty_ev_per_fu: float | None = None,
-    models_ev_per_fu: Sequence[float] = (),
+    stated: Uncertainty | None = None,
+    is_upper_bound: bool = False,
 ) -> str:
-    """Return the answer in one sentence.
+    """The answer in one sentence, with its coverage, its environment and one ± or what was not sampled.
 
-    The winner is the phase with the lower total.  A difference within ``RESOLUTION_EV_PER_FU`` of the level, or within
-    twice its standard uncertainty, or whose sign depends on the model, is too close to call.
+    The winner is the phase with the lower total at n*.  A difference within ``RESOLUTION_EV_PER_FU`` of the level, or
+    within twice its standard uncertainty, or whose sign depends on the model, is too close to call.
     The deciding term is the largest one that has the sign of the total.
 
     Parameters
     ----------
-    difference
+    answer
         Black − competitor, term by term, in eV per formula unit; negative: the black phase is favoured.
-    facet
-        Dot and plane, such as ``PbS(111)``.
     black, competitor
         The two sides as `analysis.sides` names them, such as ``FAPbI3-alpha(100)`` and ``yellow FAPbI3-delta(001)``;
         None where a side has nothing valid.
+    facet
+        Dot and plane, such as ``PbS(111)``.
+    environment
+        What surrounds the film, such as ``capped film``.
     level
         How far the energies may be trusted.
     missing
         Why a side or a term is missing, one reason each.
     has_competitor
         Whether the study compares the black phase with anything.
-    uncertainty_ev_per_fu
-        Standard uncertainty of the total; None where nothing was varied to find it.
-    models_ev_per_fu
-        Totals that other models give.
+    stated
+        How sure the answer is; None where that is not known.
+    is_upper_bound
+        Whether the competitor lies off the dot, where it gains nothing by binding.
 
     Returns
     -------
     str
         One sentence with its full stop.
     """
-    total_ev_per_fu = difference.total_ev_per_fu
+    total_ev_per_fu = answer.total_ev_per_fu
     if not has_competitor and black is not None:
-        level_words = _LEVEL_WORDS[level]
-        return f"On {facet} the film {black} stands alone: the study names no competitor ({level_words})."
+        return (
+            f"On {facet} the film {black} stands alone: the study names no competitor "
+            f"({environment}; {_LEVEL_WORDS[level]})."
+        )
     if black is None or competitor is None or total_ev_per_fu is None:
         return _say_undecided(facet=facet, black=black, competitor=competitor, missing=missing)
-    films = f"black {black}", competitor
-    u, models = uncertainty_ev_per_fu, models_ev_per_fu
-    if abs(total_ev_per_fu) <= find_limit_ev_per_fu(level, u):
-        return _say_too_close(total_ev_per_fu, films=films, facet=facet, level=level, uncertainty_ev_per_fu=u)
+    wording = _Wording(answer, (f"black {black}", competitor), facet, environment, level, stated, is_upper_bound)
+    error_ev_per_fu = find_error_ev_per_fu(stated)
+    models = list_models_ev_per_fu(stated)
+    if abs(total_ev_per_fu) <= find_limit_ev_per_fu(level, error_ev_per_fu):
+        return _say_too_close(wording, total_ev_per_fu, error_ev_per_fu)
     if do_models_disagree(total_ev_per_fu, models):
-        return _say_models_disagree(total_ev_per_fu, models, films=films, facet=facet, uncertainty_ev_per_fu=u)
-    winner, loser = films if total_ev_per_fu < 0 else films[::-1]
+        return _say_models_disagree(wording, total_ev_per_fu, error_ev_per_fu, models)
+    winner, loser = wording.films if total_ev_per_fu < 0 else wording.films[::-1]
     return (
-        f"On {facet} the {winner} lies {_write_with_error(abs(total_ev_per_fu), u)} eV/f.u. below the {loser} "
-        f"({_LEVEL_WORDS[level]}); {_say_what_decides(difference, total_ev_per_fu)}."
+        f"On {facet} the {winner} lies {write_with_error(abs(total_ev_per_fu), error_ev_per_fu)} eV/f.u. below the "
+        f"{loser}{wording.place} ({wording.basis}); {_say_what_decides(answer, total_ev_per_fu)}."
     )
+
+
+def name_environment(study: StudySpec) -> str:
+    """What surrounds the film, in words."""
+    del study
+    return "capped film"
+
+
+def find_error_ev_per_fu(stated: Uncertainty | None) -> float | None:
+    """The one ± of the answer: its standard uncertainty at n*; None where nothing was varied to find it."""
+    return stated.difference.total_ev_per_fu if stated is not None and stated.is_asked else None
+
+
+def list_models_ev_per_fu(stated: Uncertainty | None) -> tuple[float, ...]:
+    """Black − competitor of other models at n*."""
+    return () if stated is None else tuple(model.total_ev_per_fu for model in stated.models)
 
 
 def join_bounds(ax_rich: str, bx2_rich: str, *, ax: str, bx2: str) -> str:
@@ -113,47 +173,32 @@ def _say_undecided(*, facet: str, black: str | None, competitor: str | None, mis
     return f"Undecided on {facet}: {lacking}{f' ({reasons})' if reasons else ''}."
 
 
-def _write_with_error(value: float, uncertainty_ev_per_fu: float | None, *, is_signed: bool = False) -> str:
+def write_with_error(value: float, uncertainty_ev_per_fu: float | None, *, is_signed: bool = False) -> str:
     """Return a number with its standard uncertainty, where there is one."""
     number = write_signed(value) if is_signed else f"{value:.3f}"
     return number if uncertainty_ev_per_fu is None else f"{number} ± {uncertainty_ev_per_fu:.3f}"
 
 
-def _say_too_close(
-    total_ev_per_fu: float,
-    *,
-    films: tuple[str, str],
-    facet: str,
-    level: Level,
-    uncertainty_ev_per_fu: float | None = None,
-) -> str:
-    resolution = RESOLUTION_EV_PER_FU[level]
-    limit = find_limit_ev_per_fu(level, uncertainty_ev_per_fu)
-    why = (
-        f"this level ({_LEVEL_WORDS[level]}) resolves {resolution} eV/f.u."
-        if limit == resolution
-        else f"that is less than twice the uncertainty ({_LEVEL_WORDS[level]})."
-    )
+def _say_too_close(wording: _Wording, total_ev_per_fu: float, error_ev_per_fu: float | None) -> str:
+    resolution = RESOLUTION_EV_PER_FU[wording.level]
+    limit = find_limit_ev_per_fu(wording.level, error_ev_per_fu)
+    is_level = limit == resolution
+    why = f"this level resolves {resolution} eV/f.u" if is_level else "that is less than twice the uncertainty"
     return (
-        f"On {facet} the {films[0]} and the {films[1]} are too close to call: they differ by "
-        f"{_write_with_error(total_ev_per_fu, uncertainty_ev_per_fu, is_signed=True)} eV/f.u. "
-        f"(black − competitor), and {why}"
+        f"On {wording.facet} the {wording.films[0]} and the {wording.films[1]} are too close to call: they differ by "
+        f"{write_with_error(total_ev_per_fu, error_ev_per_fu, is_signed=True)} eV/f.u. (black − competitor)"
+        f"{wording.place} ({wording.basis}), and {why}."
     )
 
 
 def _say_models_disagree(
-    total_ev_per_fu: float,
-    models_ev_per_fu: Sequence[float],
-    *,
-    films: tuple[str, str],
-    facet: str,
-    uncertainty_ev_per_fu: float | None,
+    wording: _Wording, total_ev_per_fu: float, error_ev_per_fu: float | None, models_ev_per_fu: Sequence[float]
 ) -> str:
     others = ", ".join(map(write_signed, models_ev_per_fu))
     return (
-        f"Undecided on {facet}: the {films[0]} and the {films[1]} differ by "
-        f"{_write_with_error(total_ev_per_fu, uncertainty_ev_per_fu, is_signed=True)} eV/f.u. (black − competitor), "
-        f"but other models give {others}."
+        f"Undecided on {wording.facet}: the {wording.films[0]} and the {wording.films[1]} differ by "
+        f"{write_with_error(total_ev_per_fu, error_ev_per_fu, is_signed=True)} eV/f.u. (black − competitor)"
+        f"{wording.place} ({wording.basis}), but other models give {others}."
     )
 
 

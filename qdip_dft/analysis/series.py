@@ -5,7 +5,7 @@ A film of n formula units per area of interface has, with e the energy of its st
     g(n) = [E(interface) − E(dot slab) − Σ Δn μ] / A = e·n + σ
 
 so three thicknesses give e, σ and their errors by least squares, and e is checked against the strained bulk itself.
-For two phases ΔE(n) = Δe + Δσ/n, with its zero at n* = −Δσ/Δe.  An interval for this ratio follows from Fieller's
+For two phases ΔE(n) = Δe + Δσ/n, with its zero at n = −Δσ/Δe.  An interval for this ratio follows from Fieller's
 theorem: all n with |Δσ + n Δe| ≤ k u(Δσ + n Δe) (E. C. Fieller, J. R. Stat. Soc. B 16, 175 (1954)).  It has no end
 where Δe is not significant, and none at all where neither is.
 """
@@ -112,10 +112,10 @@ def fit_thicknesses(base: CandidateResult, samples: Sequence[VariedFilm]) -> Lin
 
 def _point(film: CandidateResult | VariedFilm) -> tuple[float, float]:
     """Return n and g of a film, counted from its relaxed bulk."""
-    assert film.area_ang2 is not None
+    density = film.coverage_fu_per_ang2
+    assert density is not None
     assert film.total_ev_per_fu is not None
     assert film.bulk_ev_per_fu is not None
-    density = film.n_formula_units / film.area_ang2
     return density, density * (film.total_ev_per_fu - film.bulk_ev_per_fu)
 
 

@@ -130,6 +130,32 @@ def map_strain(
     return tuple(sorted(strains, key=lambda strain: (strain.distance_to_surface_ang, strain.site)))
 
 
+def find_strain_range_ang(strains: Sequence[OctahedronStrain], *, width_ang: float = 3.0) -> float | None:
+    """Range of the strain: thickness of the shell around the dot that holds its energy at the density of contact.
+
+    With w = Σ ε², the square of an octahedron's principal strains less its mean in the outermost shell, the shell holds
+    Σ w / w(contact) octahedra.  None where the strain does not fall off, or no octahedron has a strain.
+
+    Parameters
+    ----------
+    strains
+        The octahedra, nearest to the surface of the dot first.
+    width_ang
+        Width of the shells that stand for contact and for the far host, in Å.
+    """
+    if not strains:
+        return None
+    distances = np.array([strain.distance_to_surface_ang for strain in strains])
+    squares = np.array([sum(part**2 for part in strain.principal_strains) for strain in strains])
+    far = squares[distances >= distances[-1] - width_ang].mean()
+    contact = squares[distances <= distances[0] + width_ang].mean()
+    if contact <= far:
+        return None
+    n_equivalent = float((squares - far).sum() / (contact - far))
+    places = np.concatenate([[0.0], distances])
+    return float(np.interp(n_equivalent, np.arange(len(places)), places))
+
+
 def average_in_shells(strains: Iterable[OctahedronStrain], *, width_ang: float = 3.0) -> tuple[StrainShell, ...]:
     """Return means over shells of equal width around the dot; empty shells are left out.
 

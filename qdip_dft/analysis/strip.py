@@ -3,11 +3,11 @@
 Between the bounds of `qdip_dft.analysis.surfaces` the energy of a film is a straight line in the chemical potential
 of AX:
 
-    g(Δμ) = n e_strained + σ(Δμ),     Δμ = μ_AX − e(AX),     from −ΔH_window / a (BX2-rich) to 0 (AX-rich),
+    g(Δμ) = n* e_strained + σ(Δμ),     Δμ = μ_AX − e(AX),     from −ΔH_window / a (BX2-rich) to 0 (AX-rich),
 
 with slope −Δn_AX/A for a film with an excess of AX, a/b Δn_BX2/A for one of BX2, and 0 for a stoichiometric one.  All
-films of a phase are taken at the same n, as in a ranking (`qdip_dft.analysis.ranking`), so that g counts faces and
-strain only.  The lower envelope of the lines is what grows.
+films are taken at the coverage n* of the answer (`qdip_dft.analysis.sides`), so that g counts faces and strain only.
+The lower envelope of the lines is what grows.
 
 The dot's compound sets no further bound here.  A film holds no atoms of the dot, and the dot slab is the same with and
 without film, so its atoms cancel; only the exchange of elements between dot and host could narrow the strip.  With a
@@ -21,9 +21,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from qdip_dft.analysis.ranking import find_density_per_ang2, find_film_energy_ev_per_ang2
+from qdip_dft.analysis.coverage import evaluate_total
+from qdip_dft.analysis.sides import find_coverage
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
-from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.study import PhaseRole, PhaseSpec
 from qdip_dft.units import MEV_PER_EV
 
 SAME_POTENTIAL_EV = 1e-9
@@ -39,7 +40,7 @@ class FilmLine:
     result
         The candidate, with its terms at the AX-rich bound.
     bx2_rich_mev_per_ang2, ax_rich_mev_per_ang2
-        g above n times the most stable bulk, at both ends, in meV/Å².
+        g above n* times the most stable bulk, at both ends, in meV/Å².
     """
 
     result: CandidateResult
@@ -114,24 +115,26 @@ def survey_strip(doc: StabilizationDoc) -> Strip | None:
     if potentials is None or potentials.window_ev <= 0:
         return None
     width_ev = potentials.ax_rich_ev[potentials.ax] - potentials.bx2_rich_ev[potentials.ax]
-    phases = [_survey_phase(doc, spec.phase, spec.role, width_ev) for spec in doc.study.phases]
+    phases = [_survey_phase(doc, spec, width_ev) for spec in doc.study.phases]
     known = tuple(phase for phase in phases if phase is not None)
     return Strip(potentials.ax, potentials.bx2, width_ev, known) if known else None
 
 
-def _survey_phase(doc: StabilizationDoc, phase: str, role: PhaseRole, width_ev: float) -> PhaseStrip | None:
-    films = [result for result in doc.candidates if result.candidate.phase == phase and result.is_valid]
-    standing = next((film for film in films if film.is_selected), None)
-    density = None if standing is None else find_density_per_ang2(standing)
-    if density is None:
+def _survey_phase(doc: StabilizationDoc, spec: PhaseSpec, width_ev: float) -> PhaseStrip | None:
+    coverage = find_coverage(doc)
+    films = [result for result in doc.candidates if result.candidate.phase == spec.phase and result.is_valid]
+    if coverage is None or not any(film.is_selected for film in films):
         return None
-    lines = tuple(_draw_line(film, density) for film in films)
-    return PhaseStrip(phase, role, lines, _find_reigns(lines, width_ev))
+    lines = tuple(_draw_line(film, coverage) for film in films)
+    return PhaseStrip(spec.phase, spec.role, lines, _find_reigns(lines, width_ev))
 
 
-def _draw_line(film: CandidateResult, density: float) -> FilmLine:
-    zero = density * ((film.bulk_ev_per_fu or 0.0) - (film.bulk_above_lowest_ev_per_fu or 0.0))
-    ends = [MEV_PER_EV * (find_film_energy_ev_per_ang2(f, density) - zero) for f in (film.at_bx2_rich, film)]
+def _draw_line(film: CandidateResult, coverage_fu_per_ang2: float) -> FilmLine:
+    zero = (film.bulk_ev_per_fu or 0.0) - (film.bulk_above_lowest_ev_per_fu or 0.0)
+    ends = [
+        MEV_PER_EV * coverage_fu_per_ang2 * (evaluate_total(f, coverage_fu_per_ang2) - zero)
+        for f in (film.at_bx2_rich, film)
+    ]
     return FilmLine(film, *ends)
 
 

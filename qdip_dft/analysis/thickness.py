@@ -3,7 +3,7 @@
 A film of n formula units per area of interface costs e_strained + σ/n per formula unit: the bulk of the strained film
 plus what its faces cost per area, σ = N (surface + binding) / A, shared among its formula units.  For two phases
 
-    ΔE(n) = Δe_strained + Δσ / n,   n* = −Δσ / Δe_strained
+    ΔE(n) = Δe_strained + Δσ / n,   zero at n = −Δσ / Δe_strained
 
 is a straight line in 1/n, whose zero is the critical thickness: on one side the interfaces decide, on the other the
 bulk.  One thickness per phase gives the line, but neither its error nor a proof that σ no longer depends on n.
@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
+from qdip_dft.analysis.coverage import Side, find_own_coverage, subtract_interfaces
+from qdip_dft.model.stabilization import CandidateResult
+from qdip_dft.units import MEV_PER_EV
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,44 +53,25 @@ class ThicknessLine:
         return self.interface_ev_per_ang2 < 0
 
 
-def find_thickness_line(
-    black: CandidateResult, competitor: CandidateResult | DecompositionResult
-) -> ThicknessLine | None:
+def find_thickness_line(black: CandidateResult, competitor: Side) -> ThicknessLine | None:
     """Return the line through two results; None where a term is missing.
 
     Decomposition products are bulk: their Δσ is zero at any thickness.
     """
     strained = [_strained_ev_per_fu(side) for side in (black, competitor)]
-    interface = [_interface_ev_per_ang2(side) for side in (black, competitor)]
-    computed = [_density_per_ang2(side) for side in (black, competitor) if isinstance(side, CandidateResult)]
-    if None in strained or None in interface or None in computed:
+    interface = subtract_interfaces(black, competitor)
+    if None in strained or interface is None:
         return None
+    first, second = (value for value in strained if value is not None)
+    own = (find_own_coverage(side) for side in (black, competitor))
     return ThicknessLine(
-        strained_ev_per_fu=_subtract(strained),
-        interface_ev_per_ang2=_subtract(interface),
-        computed_per_ang2=tuple(n for n in computed if n is not None),
+        strained_ev_per_fu=first - second,
+        interface_ev_per_ang2=interface.interface_mev_per_ang2 / MEV_PER_EV,
+        computed_per_ang2=tuple(n for n in own if n is not None),
     )
 
 
-def _subtract(pair: list[float | None]) -> float:
-    black, competitor = (value for value in pair if value is not None)
-    return black - competitor
-
-
-def _strained_ev_per_fu(side: CandidateResult | DecompositionResult) -> float | None:
+def _strained_ev_per_fu(side: Side) -> float | None:
     if side.bulk_ev_per_fu is None or side.strain_ev_per_fu is None:
         return None
     return side.bulk_ev_per_fu + side.strain_ev_per_fu
-
-
-def _interface_ev_per_ang2(side: CandidateResult | DecompositionResult) -> float | None:
-    if isinstance(side, DecompositionResult):
-        return 0.0
-    density = _density_per_ang2(side)
-    if density is None or side.surface_ev_per_fu is None or side.binding_ev_per_fu is None:
-        return None
-    return density * (side.surface_ev_per_fu + side.binding_ev_per_fu)
-
-
-def _density_per_ang2(side: CandidateResult) -> float | None:
-    return None if side.area_ang2 is None else side.n_formula_units / side.area_ang2

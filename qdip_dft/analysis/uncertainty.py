@@ -7,18 +7,24 @@ the root mean square of the changes from that value.  Independent components add
 
 Errors of black and competitor are *correlated* where one change is made to both (one more layer, a finer preset,
 another model): the change of the *difference* is taken, so that what is common cancels.  Where the choices are made
-separately for each phase (orientation of its cations, its termination, its place on the dot) they are independent.
+separately for each phase (orientation of its cations, its termination, its registry on the dot) they are independent.
+
+Every film is evaluated at the coverage n* of the answer.  The terms of one change move together: the covariances of
+bulk, strain and σ are kept, and with them the uncertainty at any other coverage follows,
+
+    u²(n) = u²(e) + u²(σ)/n² + 2 u(e, σ)/n,     e = bulk + strain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import hypot, sqrt
+from math import sqrt
 
 import numpy as np
 
-from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
+from qdip_dft.analysis.coverage import Film, Side, evaluate_terms
+from qdip_dft.model.stabilization import CandidateResult
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.model.uncertainty import ErrorComponent, TermErrors, VariationKind, VariedFilm
@@ -27,14 +33,21 @@ from qdip_dft.units import MEV_PER_EV
 QUANTITIES = (*TERM_FIELDS, TOTAL_FIELD, "strained_ev_per_fu", "interface_mev_per_ang2")
 """What is evaluated for every change: the four terms, their sum, bulk + strain, and surface + binding per area."""
 
+COVARIANCES = {
+    "bulk_strain_covariance_ev2": (0, 1),
+    "bulk_interface_covariance_ev2_per_ang2": (0, 6),
+    "strain_interface_covariance_ev2_per_ang2": (1, 6),
+}
+"""Which of the quantities are kept together, σ in meV/Å² here and in eV/Å² in the covariance."""
+
 TOTAL = QUANTITIES.index(TOTAL_FIELD)
 
 SOFT_SPRING_EV_PER_ANG2 = 0.5
 """Force constant k of the estimate F²/(2k) of what a relaxation that ended with forces F leaves: soft for these solids,
 whose Pb–I bonds have 1 to 3 eV/Å² and whose tilts some tenths."""
 
-Side = CandidateResult | DecompositionResult
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
+Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +59,25 @@ class Compared:
     black, competitor
         The study's own results; the competitor may be made of bulk compounds, or be missing.
     samples
-        The samples that count.
+        The variations that count.
+    coverage_fu_per_ang2
+        n*.
     """
 
     black: CandidateResult
     competitor: Side | None
     samples: tuple[VariedFilm, ...]
+    coverage_fu_per_ang2: float
 
     def base(self, role: PhaseRole) -> Vector:
         """Return the terms of one side as the study has them."""
         side = self.black if role is PhaseRole.BLACK else self.competitor
-        return np.zeros(len(QUANTITIES)) if side is None else read_quantities(side)
+        return np.zeros(len(QUANTITIES)) if side is None else read_quantities(side, self.coverage_fu_per_ang2)
 
     def changed(self, role: PhaseRole, kind: VariationKind) -> dict[int, Vector]:
-        """Return the terms of one side with each change of a kind, by number, at the thickness of the study."""
-        side = self.black if role is PhaseRole.BLACK else self.competitor
+        """Return the terms of one side with each change of a kind, by number."""
         found = [sample for sample in self.samples if sample.role is role and sample.kind is kind]
-        return {s.index: scale_to(side, s) for s in found if isinstance(side, CandidateResult)}
+        return {sample.index: read_quantities(sample, self.coverage_fu_per_ang2) for sample in found}
 
     def differences(self, kind: VariationKind) -> list[Vector]:
         """Return black − competitor for each change that was made to both sides, the study's own first."""
@@ -74,31 +89,10 @@ class Compared:
         return [base[0] - base[1], *(black[index] - other[index] for index in both)]
 
 
-def read_quantities(side: Side) -> Vector:
-    """Return the quantities of a side; bulk compounds have no interface."""
-    return _complete([getattr(side, name) or 0.0 for name in TERM_FIELDS], density=measure_density(side))
-
-
-def scale_to(side: CandidateResult, sample: VariedFilm) -> Vector:
-    """Return the quantities of a sample as a film of the study's own thickness would have them.
-
-    Surface and binding belong to the area: per formula unit they are shared among the study's own number n of them.
-    """
-    bulk, strain, surface, binding = (getattr(sample, name) for name in TERM_FIELDS)
-    ratio = measure_density(sample) / measure_density(side)
-    return _complete([bulk, strain, ratio * surface, ratio * binding], density=measure_density(side))
-
-
-def measure_density(side: Side | VariedFilm) -> float:
-    """Return n, the formula units per Å² of interface; zero for bulk compounds."""
-    if isinstance(side, DecompositionResult) or side.area_ang2 is None:
-        return 0.0
-    return side.n_formula_units / side.area_ang2
-
-
-def _complete(terms: Sequence[float], *, density: float) -> Vector:
-    bulk, strain, surface, binding = terms
-    return np.array([*terms, sum(terms), bulk + strain, MEV_PER_EV * density * (surface + binding)])
+def read_quantities(film: Film, coverage_fu_per_ang2: float) -> Vector:
+    """Return the quantities of a film at n*; bulk compounds off the dot have no interface."""
+    terms = evaluate_terms(film, coverage_fu_per_ang2)
+    return _complete(np.array([getattr(terms, name) or 0.0 for name in TERM_FIELDS]), coverage_fu_per_ang2)
 
 
 def change_together(compared: Compared, kind: VariationKind, *, name: str, words: str) -> ErrorComponent:
@@ -170,7 +164,7 @@ def lower_choice(compared: Compared, kind: VariationKind, *, name: str, words: s
 
 def _excess_over(base: Vector, others: Sequence[Vector]) -> TermErrors:
     lowest = min((base, *others), key=lambda terms: float(terms[TOTAL]))
-    return _errors(np.abs(base - lowest))
+    return measure_changes([base, lowest])
 
 
 def _say_why(kind: VariationKind) -> str:
@@ -206,8 +200,14 @@ def estimate_residual_ev(forces_ev_per_ang: Iterable[Sequence[float]]) -> float:
     return squared / (2.0 * SOFT_SPRING_EV_PER_ANG2)
 
 
-def residual_errors(residuals_ev: Mapping[str, float], *, counts: Mapping[str, int], area_ang2: float) -> TermErrors:
-    """Return the errors of the terms from what each relaxation left, by the formulae of the terms.
+def residual_errors(
+    residuals_ev: Mapping[str, float],
+    *,
+    counts: Mapping[str, int],
+    own_coverage_fu_per_ang2: float,
+    coverage_fu_per_ang2: float,
+) -> TermErrors:
+    """Return the errors of the terms at n* from what each relaxation left, by the formulae of the terms.
 
     Parameters
     ----------
@@ -215,40 +215,50 @@ def residual_errors(residuals_ev: Mapping[str, float], *, counts: Mapping[str, i
         Of ``bulk``, ``strained bulk``, ``film slab``, ``dot slab`` and ``interface``.
     counts
         Formula units of ``bulk``, ``strained bulk`` and ``film``.
-    area_ang2
-        Area of the interface cell.
+    own_coverage_fu_per_ang2, coverage_fu_per_ang2
+        n of the film, and n*.
     """
-    bulk = residuals_ev["bulk"] / counts["bulk"]
-    strained = residuals_ev["strained bulk"] / counts["strained bulk"]
-    film, dot, interface = (residuals_ev[part] / counts["film"] for part in ("film slab", "dot slab", "interface"))
-    return TermErrors(
-        bulk_ev_per_fu=bulk,
-        strain_ev_per_fu=hypot(strained, bulk),
-        surface_ev_per_fu=hypot(film, strained),
-        binding_ev_per_fu=sqrt(interface**2 + film**2 + dot**2),
-        total_ev_per_fu=hypot(interface, dot),
-        strained_ev_per_fu=strained,
-        interface_mev_per_ang2=MEV_PER_EV * counts["film"] / area_ang2 * sqrt(interface**2 + dot**2 + strained**2),
-    )
+    ratio = own_coverage_fu_per_ang2 / coverage_fu_per_ang2
+    weights = {
+        "bulk": np.array([1, -1, 0, 0]) / counts["bulk"],
+        "strained bulk": np.array([0, 1, -ratio, 0]) / counts["strained bulk"],
+        "film slab": np.array([0, 0, ratio, -ratio]) / counts["film"],
+        "dot slab": np.array([0, 0, 0, -ratio]) / counts["film"],
+        "interface": np.array([0, 0, 0, ratio]) / counts["film"],
+    }
+    rows = [_complete(residuals_ev[part] * weight, coverage_fu_per_ang2) for part, weight in weights.items()]
+    changes = np.array(rows)
+    return _errors(changes.T @ changes)
+
+
+def registry_errors(error_ev: float, *, dot_area_ang2: float, coverage_fu_per_ang2: float) -> TermErrors:
+    """Return the errors of the terms at n* from an error of the binding of one cell, in eV."""
+    terms = np.array([0.0, 0.0, 0.0, error_ev / dot_area_ang2 / coverage_fu_per_ang2])
+    change = _complete(terms, coverage_fu_per_ang2)
+    return _errors(np.outer(change, change))
 
 
 def measure_changes(values: Sequence[Vector]) -> TermErrors:
     """Return the root mean square of the changes from the first value; zero for one value."""
-    if len(values) < 2:
-        return TermErrors()
-    changes = np.array(values[1:]) - values[0]
-    return _errors(np.sqrt((changes**2).mean(axis=0)))
+    changes = np.array(values[1:]).reshape(-1, len(QUANTITIES)) - values[0]
+    return _errors(changes.T @ changes / max(len(changes), 1))
 
 
 def deviate(values: Sequence[Vector]) -> TermErrors:
     """Return the sample standard deviation (n − 1) of each term; zero for one value."""
-    return _errors(np.std(np.array(values), axis=0, ddof=1) if len(values) > 1 else np.zeros(len(QUANTITIES)))
+    changes = np.array(values) - np.mean(values, axis=0)
+    return _errors(changes.T @ changes / max(len(values) - 1, 1))
 
 
 def combine(errors: Iterable[TermErrors]) -> TermErrors:
-    """Return independent errors added in quadrature, term by term."""
-    stacked = np.array([[getattr(error, name) for name in QUANTITIES] for error in errors]).reshape(-1, len(QUANTITIES))
-    return _errors(np.sqrt((stacked**2).sum(axis=0)))
+    """Return independent errors added in quadrature, term by term, and their covariances added up."""
+    found = list(errors)
+    squares = {name: sum(getattr(error, name) ** 2 for error in found) for name in QUANTITIES}
+    together = {name: [getattr(error, name) for error in found] for name in COVARIANCES}
+    return TermErrors(
+        **{name: sqrt(square) for name, square in squares.items()},
+        **{name: None if None in values else float(sum(values)) for name, values in together.items()},
+    )
 
 
 def combine_components(components: Iterable[ErrorComponent], side: str) -> TermErrors:
@@ -257,5 +267,21 @@ def combine_components(components: Iterable[ErrorComponent], side: str) -> TermE
     return combine(error for error in found if error is not None)
 
 
-def _errors(values: Vector) -> TermErrors:
-    return TermErrors(**dict(zip(QUANTITIES, map(float, values), strict=True)))
+def _complete(terms: Vector, coverage_fu_per_ang2: float) -> Vector:
+    """Return the quantities that follow from bulk, strain, surface and binding at n*."""
+    interface = MEV_PER_EV * coverage_fu_per_ang2 * (terms[2] + terms[3])
+    return np.array([*terms, terms.sum(), terms[0] + terms[1], interface])
+
+
+def _errors(covariance: Matrix) -> TermErrors:
+    """Return standard deviations and covariances from the matrix of the quantities."""
+    deviations = np.sqrt(np.diag(covariance))
+    together = {
+        name: float(covariance[i, j]) / (MEV_PER_EV if QUANTITIES[j] == "interface_mev_per_ang2" else 1.0)
+        for name, (i, j) in COVARIANCES.items()
+    }
+    return TermErrors(**dict(zip(QUANTITIES, map(float, deviations), strict=True)), **together)
+
+
+NO_ERRORS = _errors(np.zeros((len(QUANTITIES), len(QUANTITIES))))
+"""Of a side that takes no part in a choice, such as bulk compounds in the registry of a film."""

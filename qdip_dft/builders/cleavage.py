@@ -40,6 +40,9 @@ FRAMEWORK_WEIGHT = 1.5
 EQUAL_COST = 1e-3
 """Cuts whose costs are closer than this, in valence units, are equally good."""
 
+LAYER_THICKNESS_ANG = 1.5
+"""Depth of the outermost chemical layer of a non-polar face, counted from the outermost centre."""
+
 LAYER_TOLERANCE_ANG = 0.35
 """Centres closer in height than this belong to one layer."""
 
@@ -165,7 +168,9 @@ def _describe(oriented: IonicCrystal, network: BondNetwork, cut: Shifts) -> Term
     )
 
 
-def name_layer(oriented: IonicCrystal, heights: Array, *, is_bottom: bool, thickness_ang: float = 1.5) -> str:
+def name_layer(
+    oriented: IonicCrystal, heights: Array, *, is_bottom: bool, thickness_ang: float = LAYER_THICKNESS_ANG
+) -> str:
     """Return the composition of the outermost chemical layer, cations first, such as ``PbI2``.
 
     Parameters

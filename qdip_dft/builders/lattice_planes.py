@@ -13,7 +13,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.builders.cleavage import POLARITY_TOLERANCE_E, name_layer, unit_valences
+from qdip_dft.builders.cleavage import LAYER_THICKNESS_ANG, POLARITY_TOLERANCE_E, name_layer, unit_valences
 from qdip_dft.builders.ions import Array, IonicCrystal
 from qdip_dft.builders.minimum_cut import BondNetwork
 from qdip_dft.builders.orientation import plane_spacing_ang
@@ -22,9 +22,6 @@ from qdip_dft.model.symmetry import find_operations
 
 LAYER_GAP_ANG = 0.7
 """Chemical layers are further apart in height; tilted octahedra and off-centre cations corrugate them less."""
-
-LAYER_THICKNESS_ANG = 1.5
-"""Depth of the outermost chemical layer of a non-polar face, counted from the outermost centre."""
 
 SYMMETRY_TOLERANCE_ANG = 0.02
 """How far an operation may miss an ion."""

@@ -10,14 +10,14 @@ import typer
 from qdip_dft.cli.options import AsJson
 from qdip_dft.cli.output import console, write_json
 
-app = typer.Typer(no_args_is_help=True, help="Copy results between folders and databases.")
+app = typer.Typer(no_args_is_help=True, help="Copy results between folders and databases, and bring them up to date.")
 
 Place = "a results folder, or mongodb://HOST/NAME"
 
 
 @app.callback()
 def choose() -> None:
-    """Copy results between folders and databases.
+    """Copy results between folders and databases, and bring them up to date.
 
     Example: qdip db copy ./qdip-results mongodb://server.example.org/group
     """
@@ -51,3 +51,29 @@ def copy(
         console().print(f"{summary.collection}: {summary.n_documents} documents: {words}", markup=False)
         for key in summary.differing[:10]:
             console().print(f"  kept in the target: {key} (--replace takes that of the source)", markup=False)
+
+
+@app.command("upgrade")
+def upgrade(
+    results: Annotated[str, typer.Argument(help=f"Where the results are: {Place}.")] = "qdip-results",
+    as_json: AsJson = False,
+) -> None:
+    """Make results of an older formula anew from their stored calculations; nothing is calculated.
+
+    Formula version 1 took every film at its own coverage, version 2 compares at one. What cannot be made anew stays
+    as it is and is shown as version 1.
+
+    Example: qdip db upgrade ./qdip-results
+    """
+    from qdip_dft.execution.upgrade import upgrade_results
+    from qdip_dft.storage.location import open_results
+
+    upgrades = upgrade_results(open_results(results))
+    if as_json:
+        write_json([asdict(upgrade) for upgrade in upgrades])
+        return
+    for found in upgrades:
+        words = "made anew" if found.reason is None else f"stays as it is: {found.reason}"
+        console().print(f"{found.id}: {words}", markup=False)
+    if not upgrades:
+        console().print("Every result follows the present formula.", markup=False)

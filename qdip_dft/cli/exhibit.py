@@ -141,9 +141,10 @@ def describe_strains(strains: Sequence[OctahedronStrain]) -> dict[str, Any]:
     """Return a strain map and its means in shells around the dot; strains as fractions, distances in Å."""
     from dataclasses import asdict
 
-    from qdip_dft.analysis.strain_map import average_in_shells
+    from qdip_dft.analysis.strain_map import average_in_shells, find_strain_range_ang
 
     return {
+        "strain_range_ang": find_strain_range_ang(strains),
         "strain_shells": [asdict(shell) for shell in average_in_shells(strains)],
         "octahedra": [asdict(strain) for strain in strains],
     }

@@ -13,7 +13,7 @@ from qdip_dft.cli.options import AsJson, ResultsLocation
 from qdip_dft.cli.output import write_json, write_line, write_table
 from qdip_dft.errors import FilterError
 
-TOTAL = "total (eV/f.u.)"
+NUMBERS = ("total (eV/f.u.)", "n* (f.u./Å²)", "σ (meV/Å²)")
 
 Where = Annotated[
     str | None, typer.Option("--where", help="A filter, such as \"total < 0 and level = 'dft'\"; see docs/results.md.")
@@ -38,7 +38,7 @@ def query(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     as_table: Annotated[bool, typer.Option("--table", help="Print a table (the default).")] = False,
 ) -> None:
-    """Find stored results; totals in eV per formula unit of the host, negative: black favoured.
+    """Find stored results; totals at the coverage n* in eV per formula unit of the host, negative: black favoured.
 
     A filter compares fields with = != < <= > >= in, joined by and, or, not and parentheses.
 
@@ -80,16 +80,25 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         write_line("No such result is stored: make one with qdip run STUDY, or name another folder with --results.")
         return
     names = ("id", "dot", "facet", "host", "level")
-    totals = (row["stabilization_total_ev_per_fu"] for row in rows)
-    written = ["missing" if total is None else f"{total:+.3f}" for total in totals]
     write_table(
-        (*names, TOTAL),
-        [(*(str(row[name]) for name in names), total) for row, total in zip(rows, written, strict=True)],
-        numbers=(TOTAL,),
-        caption="stabilization = black - competitor; negative: the black phase is favoured",
+        (*names, *NUMBERS),
+        [(*(str(row[name]) for name in names), *_write_numbers(row)) for row in rows],
+        numbers=NUMBERS,
+        caption="stabilization = black - competitor at the coverage n*; negative: the black phase is favoured",
     )
     for row in rows:
         write_line(f"{row['id']}: {row['sentence']}")
+
+
+def _write_numbers(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Return total, coverage and σ; a result of formula version 1 took every film at its own n."""
+    total, coverage, sigma = (row[name] for name in ("stabilization_total_ev_per_fu", "coverage", "sigma"))
+    own = "own n (version 1)" if row["formula"] == 1 else "missing"
+    return (
+        "missing" if total is None else f"{total:+.3f}",
+        own if coverage is None else f"{coverage:.4f}",
+        "missing" if sigma is None else f"{sigma:+.1f}",
+    )
 
 
 def _print_columns(rows: list[dict[str, Any]], columns: list[str]) -> None:

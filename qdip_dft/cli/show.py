@@ -92,7 +92,7 @@ def _show_structure(what: str, strain_from: str | None) -> Exhibit:
 
 def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str) -> tuple[dict[str, Any], str]:
     from qdip_dft.analysis.strain_map import map_strain
-    from qdip_dft.planning.study_files import load_crystal_record
+    from qdip_dft.library import load_crystal_record
 
     if not dot_sites:
         raise StructureError(
@@ -110,11 +110,10 @@ def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str)
 def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Path) -> Exhibit:
     from qdip_dft.planning.plan import plan_study
     from qdip_dft.planning.study_files import read_study
-    from qdip_dft.report.structure_scene import faces_of
 
     plan = plan_study(read_study(study))
     candidate = _find_candidate(plan, wanted)
-    structures, relaxed = _gather_structures(plan, results)
+    structures, relaxed, candidate = _gather_structures(plan, candidate, results)
     step = _find_step(plan, candidate, part)
     record, state = structures[step], RELAXED if step in relaxed else PREVIEW
     mesh = _find_mesh(plan, candidate, structures)
@@ -124,7 +123,7 @@ def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Pa
         title=f"{part.value} {subject}",
         notes=(f"{state}, {record.n_atoms} atoms", *_write_strains(candidate, part, mesh)),
         part_names=_name_parts(candidate, part),
-        faces=faces_of(candidate) if part in {ShownPart.INTERFACE, ShownPart.FILM} else None,
+        faces=_find_faces(candidate, part),
         facts={
             "study": plan.study.name,
             "candidate": candidate.label,
@@ -156,16 +155,25 @@ def _find_candidate(plan: StudyPlan, wanted: str | None) -> Candidate:
     )
 
 
-def _gather_structures(plan: StudyPlan, results: Path) -> tuple[dict[StepId, StructureRecord], frozenset[StepId]]:
-    """Return the best known structure of every step and which of them are relaxed.
+def _find_faces(candidate: Candidate, part: ShownPart) -> tuple[str, str] | None:
+    """Return the layers that the film ends with; it is turned over, where it is, on the dot only."""
+    bottom, _, top = candidate.termination.partition("|")
+    return {ShownPart.INTERFACE: candidate.faces, ShownPart.FILM: (bottom, top)}.get(part)
+
+
+def _gather_structures(
+    plan: StudyPlan, candidate: Candidate, results: Path
+) -> tuple[dict[StepId, StructureRecord], frozenset[StepId], Candidate]:
+    """Return the best known structure of every step, which of them are relaxed, and the candidate as it was built.
 
     Parts that are not calculated yet are built on the relaxed ones where these exist.
     """
+    from qdip_dft.flows.assembly import place_built
     from qdip_dft.flows.building import build_structure, preview_structures
     from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
     if not results.exists():
-        return preview_structures(plan.steps), frozenset()
+        return preview_structures(plan.steps), frozenset(), candidate
     resolution = plan.resolve(open_archive(ResultsFolder(results)).find_record)
     structures: dict[StepId, StructureRecord] = {}
     relaxed = set()
@@ -176,7 +184,7 @@ def _gather_structures(plan: StudyPlan, results: Path) -> tuple[dict[StepId, Str
             relaxed.add(step.id)
         else:
             structures[step.id] = build_structure(plan.steps, step, structures)
-    return structures, frozenset(relaxed)
+    return structures, frozenset(relaxed), place_built(plan.steps, resolution, candidate)
 
 
 def _find_step(plan: StudyPlan, candidate: Candidate, part: ShownPart) -> StepId:

@@ -12,8 +12,8 @@ from qdip_dft.cli.stored import find_results, open_folder
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
+    from qdip_dft.analysis.dot_size import Dots, DotsInHost
     from qdip_dft.model.stabilization import StabilizationDoc
-    from qdip_dft.report.size_map import SizeMap
 
 
 def size(
@@ -24,21 +24,30 @@ def size(
         float | None,
         typer.Option("--ratio", help="Wulff shape of a rock-salt dot: γ(111)/γ(100); a sphere if not given."),
     ] = None,
+    strain_range: Annotated[
+        float | None,
+        typer.Option(
+            "--strain-range",
+            min=0.0,
+            help="How far the strain reaches into the host in Å (qdip show FILE --strain-from HOST); from isotropic "
+            "elasticity if not given.",
+        ),
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     as_json: AsJson = False,
 ) -> None:
     """Convert a film's result to dots in a host: black - competitor, critical radius and critical loading.
 
-    In eV per formula unit of the host, negative: black favoured. All of the host is assumed to be strained as the film
-    is, and every facet to bind like the computed one; the free face of the film is taken off.
+    In eV per formula unit of the host, negative: black favoured. Every facet is assumed to bind like the computed one;
+    the host is strained as the film within the range of the strain, and relaxed beyond it.
 
     Example: qdip size pbs-fapbi3 --radius 20 --loading 0.1 --ratio 1.0
     """
-    from qdip_dft.analysis.dot_size import measure_wulff_shape
+    from qdip_dft.analysis.dot_size import Dots, measure_wulff_shape
 
-    shape = 1.0 if ratio is None else measure_wulff_shape(ratio)
+    dots = Dots(radius, loading, 1.0 if ratio is None else measure_wulff_shape(ratio))
     documents = find_results(open_folder(results), result_id)
-    answers = [_answer(document, radius_ang=radius, loading=loading, shape=shape) for document in documents]
+    answers = [_answer(document, dots, strain_range_ang=strain_range) for document in documents]
     if as_json:
         write_json(answers)
         return
@@ -47,50 +56,58 @@ def size(
             console().print(line, markup=False)
 
 
-def _answer(document: StabilizationDoc, *, radius_ang: float, loading: float, shape: float) -> dict[str, object]:
-    from qdip_dft.report.error_tables import evaluate_dots, find_critical_dots
+def _answer(document: StabilizationDoc, dots: Dots, *, strain_range_ang: float | None) -> dict[str, object]:
+    from qdip_dft.report.error_tables import say_strain_range
 
-    view = _require_map(document)
-    critical, embedded = view.critical, view.embedded
-    difference, error = evaluate_dots(critical, embedded, radius_ang=radius_ang, loading=loading, shape=shape)
-    critical_radius_ang, critical_loading = find_critical_dots(
-        critical, embedded, radius_ang=radius_ang, loading=loading, shape=shape
-    )
+    line = _require_line(document, strain_range_ang)
+    stated = document.uncertainty
     return {
         "id": document.id,
-        "radius_ang": radius_ang,
-        "loading": loading,
-        "shape": shape,
-        "difference_ev_per_fu": difference,
-        "uncertainty_ev_per_fu": error,
-        "critical_radius_ang": critical_radius_ang,
-        "critical_loading": critical_loading,
-        "assumption": embedded.finding,
+        "radius_ang": dots.radius_ang,
+        "loading": dots.loading,
+        "shape": dots.shape,
+        "coverage_fu_per_ang2": line.count_host(dots),
+        "strained_share": line.share_strained(dots),
+        "difference_ev_per_fu": line.difference_ev_per_fu(dots),
+        "uncertainty_ev_per_fu": None if line.not_sampled else line.uncertainty_ev_per_fu(dots),
+        "not_sampled": list(line.not_sampled),
+        "critical_radius_ang": line.find_critical_radius_ang(dots),
+        "critical_loading": line.find_critical_loading(dots),
+        "assumptions": [say_strain_range(line), stated.embedded.finding if stated and stated.embedded else ""],
     }
 
 
-def _require_map(document: StabilizationDoc) -> SizeMap:
-    from qdip_dft.report.size_map import SizeMap
+def _require_line(document: StabilizationDoc, strain_range_ang: float | None) -> DotsInHost:
+    from qdip_dft.analysis.dot_size import survey_dots
 
-    stated = document.uncertainty
-    if stated is not None and stated.critical is not None and stated.embedded is not None:
-        return SizeMap(stated.critical, stated.embedded, "", "")
+    line = survey_dots(document, strain_range_ang=strain_range_ang)
+    if line is not None:
+        return line
     raise ResultsError(
-        f"{document.id} has no line against the thickness",
-        limit="both sides of the comparison must be complete, in a result of version 3",
+        f"{document.id} has no line against the coverage",
+        limit="both sides of the comparison must be complete, in a result of formula version 2",
         why="without them there is nothing to convert",
-        remedy=f"qdip run {document.study.name}; what is stored is not calculated again",
+        remedy=f"qdip db upgrade, or qdip run {document.study.name}; what is stored is not calculated again",
     )
 
 
 def _describe(answer: dict[str, object]) -> list[str]:
     radius, loading = f"{answer['radius_ang']:g} Å", f"{100 * float(str(answer['loading'])):g} %"
     limits = answer["critical_radius_ang"], answer["critical_loading"]
-    lead = f"{answer['id']}: dots of {radius} at {loading} of the volume: black − competitor "
-    lines = [f"{lead}{answer['difference_ev_per_fu']:+.3f} ± {answer['uncertainty_ev_per_fu']:.3f} eV/f.u."]
-    if limits[0] is None:
-        lines.append("  no radius and no loading changes the sign")
-    else:
-        lines.append(f"  critical radius at {loading}: {limits[0]:.1f} Å")
-        lines.append(f"  critical loading for {radius}: {100 * float(str(limits[1])):.1f} %")
-    return [*lines, f"  {answer['assumption']}"]
+    error, lacking = answer["uncertainty_ev_per_fu"], answer["not_sampled"]
+    sure = f" ± {error:.3f} eV/f.u." if error is not None else " eV/f.u."
+    if isinstance(lacking, list) and lacking:
+        sure += f" (not sampled: {', '.join(lacking)})"
+    place = f"n = {answer['coverage_fu_per_ang2']:.4f} f.u./Å²"
+    lead = f"{answer['id']}: dots of {radius} at {loading} of the volume ({place})"
+    lines = [f"{lead}: black − competitor {answer['difference_ev_per_fu']:+.3f}{sure}"]
+    lines.append(
+        "  no radius changes the sign" if limits[0] is None else f"  critical radius at {loading}: {limits[0]:.1f} Å"
+    )
+    lines.append(
+        "  no loading changes the sign"
+        if limits[1] is None
+        else f"  critical loading for {radius}: {100 * float(str(limits[1])):.1f} %"
+    )
+    assumptions = answer["assumptions"]
+    return [*lines, *(f"  {text}" for text in (assumptions if isinstance(assumptions, list) else ()) if text)]

@@ -253,20 +253,28 @@ def _show_all(results: Path, notes: RunNotes | None, *, as_json: bool) -> None:
     if as_json:
         write_json(rows)
         return
-    from qdip_dft.analysis.numbers import write_signed
 
     if not rows:
         write_line("No results yet.")
         return
+    numbers = ("total (eV/f.u.)", "n* (f.u./Å²)")
     names = ("id", "state", "level")
-    totals = (row["stabilization_total_ev_per_fu"] for row in rows)
-    written = ["" if total is None else write_signed(total) for total in totals]
     write_table(
-        (*names, "total (eV/f.u.)", "answer"),
-        [(*(row[name] for name in names), total, row["verdict"]) for row, total in zip(rows, written, strict=True)],
-        numbers=("total (eV/f.u.)",),
-        caption="stabilization = black - competitor; negative: the black phase is favoured",
+        (*names, *numbers, "answer"),
+        [(*(row[name] for name in names), *_write_numbers(row), row["verdict"]) for row in rows],
+        numbers=numbers,
+        caption="stabilization = black - competitor at the coverage n*; negative: the black phase is favoured",
     )
+
+
+def _write_numbers(row: dict[str, Any]) -> tuple[str, str]:
+    """Return total and coverage; a result of formula version 1 took every film at its own n."""
+    from qdip_dft.analysis.numbers import write_signed
+
+    total, coverage = row["stabilization_total_ev_per_fu"], row["coverage_fu_per_ang2"]
+    if total is None:
+        return "", ""
+    return write_signed(total), "own n (version 1)" if coverage is None else f"{coverage:.4f}"
 
 
 def _list_results(results: Path) -> list[ResultOverview]:
@@ -293,7 +301,13 @@ def _list_run(notes: RunNotes | None) -> list[dict[str, Any]]:
     state = (
         f"running since {notes.started_at}" if notes.is_alive else f"interrupted; qdip run {notes.study.name} goes on"
     )
-    empty = {"level": "", "stabilization_total_ev_per_fu": None, "verdict": "", "sentence": ""}
+    empty = {
+        "level": "",
+        "stabilization_total_ev_per_fu": None,
+        "coverage_fu_per_ang2": None,
+        "verdict": "",
+        "sentence": "",
+    }
     return [{"id": notes.study.id, "state": state, **empty}]
 
 
@@ -304,6 +318,7 @@ def _describe_result(result: ResultOverview) -> dict[str, Any]:
         "state": ", ".join(["finished", *(f"{count} {words}" for words, count in flaws.items() if count)]),
         "level": result.level,
         "stabilization_total_ev_per_fu": result.total_ev_per_fu,
+        "coverage_fu_per_ang2": result.coverage_fu_per_ang2,
         "verdict": result.verdict.value,
         "sentence": result.sentence,
     }

@@ -8,7 +8,7 @@ import numpy as np
 
 from qdip_dft.analysis import uncertainty as errors
 from qdip_dft.analysis.dot_size import embed_interface
-from qdip_dft.analysis.sentence import answer_in_words, join_bounds
+from qdip_dft.analysis.sentence import answer_in_words, join_bounds, name_environment
 from qdip_dft.analysis.series import find_critical_size, fit_thicknesses
 from qdip_dft.analysis.sides import find_sides, name_competitor, name_side
 from qdip_dft.builders.cation_orientations import has_molecules
@@ -78,11 +78,11 @@ def state_uncertainty(
 
 
 def _find_compared(document: StabilizationDoc, variations: Sequence[VariedFilm]) -> errors.Compared | None:
-    sides = find_sides(document)
-    if sides.black is None or not sides.black.is_valid or sides.black.area_ang2 is None:
+    sides, coverage = find_sides(document), document.stabilization.coverage_fu_per_ang2
+    if sides.black is None or not sides.black.is_valid or coverage is None:
         return None
     counted = tuple(variation for variation in variations if not variation.faults)
-    return errors.Compared(sides.black, sides.competitor, counted)
+    return errors.Compared(sides.black, sides.competitor, counted, coverage)
 
 
 class _Budget:
@@ -135,25 +135,23 @@ class _Budget:
         found = {film.candidate.role: self._error_of_place(film) for film in self.films}
         if all(error is None for error in found.values()):
             is_given = any(not _is_registry_passed(film) for film in self.films)
-            why = "not sampled: the place was given" if is_given else "one lateral position stands for all"
-            return errors.not_sampled("lateral position", why, is_applicable=is_given)
-        black, competitor = (found.get(role) or TermErrors() for role in PhaseRole)
+            why = "not sampled: the registry was given" if is_given else "one registry stands for all"
+            return errors.not_sampled("registry", why, is_applicable=is_given)
+        black, competitor = (found.get(role) or errors.NO_ERRORS for role in PhaseRole)
         finding = (
-            f"root mean square of the unrelaxed energies, above the best place, of places within {REACH_SHARE:.0%} "
+            f"root mean square of the unrelaxed energies, above the best registry, of those within {REACH_SHARE:.0%} "
             "of the range, which relaxation could reorder"
         )
-        return errors.bound_component("lateral position", black=black, competitor=competitor, finding=finding)
+        return errors.bound_component("registry", black=black, competitor=competitor, finding=finding)
 
     def _error_of_place(self, film: CandidateResult) -> TermErrors | None:
         scan = find_registry_scan(self.resolution, self.steps.find_candidate(film.candidate.id))
         if scan is None or not scan.points or film.area_ang2 is None:
             return None
-        error_ev = spread_of_places_ev(scan)
-        per_fu = error_ev / film.n_formula_units
-        return TermErrors(
-            binding_ev_per_fu=per_fu,
-            total_ev_per_fu=per_fu,
-            interface_mev_per_ang2=MEV_PER_EV * error_ev / film.area_ang2,
+        return errors.registry_errors(
+            spread_of_places_ev(scan),
+            dot_area_ang2=film.area_ang2,
+            coverage_fu_per_ang2=self.compared.coverage_fu_per_ang2,
         )
 
     def _numerics(self) -> tuple[ErrorComponent, ...]:
@@ -171,7 +169,7 @@ class _Budget:
 
     def _residual(self) -> ErrorComponent:
         found = {film.candidate.role: self._error_of_forces(film) for film in self.films}
-        black, competitor = (found.get(role, TermErrors()) for role in PhaseRole)
+        black, competitor = (found.get(role, errors.NO_ERRORS) for role in PhaseRole)
         finding = (
             "estimate F²/(2k) of what the forces left at each relaxed structure are worth, "
             f"k = {errors.SOFT_SPRING_EV_PER_ANG2} eV/Å²"
@@ -191,7 +189,13 @@ class _Budget:
             "strained bulk": geometry.n_reference_formula_units,
             "film": film.n_formula_units,
         }
-        return errors.residual_errors(residuals, counts=counts, area_ang2=film.area_ang2 or 1.0)
+        coverage = self.compared.coverage_fu_per_ang2
+        return errors.residual_errors(
+            residuals,
+            counts=counts,
+            own_coverage_fu_per_ang2=film.coverage_fu_per_ang2 or coverage,
+            coverage_fu_per_ang2=coverage,
+        )
 
     def _geometry(self, film: CandidateResult) -> CandidateGeometry:
         return self.steps.geometry_of(film.candidate)
@@ -202,21 +206,19 @@ class _Budget:
         return found.model_copy(update={"is_combined": False})
 
     def find_critical(self, difference: TermErrors) -> CriticalSize | None:
-        """Return the critical size, with the mean interface energy of all thicknesses; None without a competitor."""
-        compared = self.compared
-        volume_ang3 = self._volume_ang3_per_fu()
-        if compared.competitor is None or volume_ang3 is None:
+        """Return the critical size, on the line through the answer; None without a competitor."""
+        answer, volume_ang3 = self.document.stabilization, self._volume_ang3_per_fu()
+        if self.compared.competitor is None or volume_ang3 is None or answer.interface is None:
             return None
-        means = np.mean(np.array(compared.differences(VariationKind.FILM_THICKNESS)), axis=0)
-        named = dict(zip(errors.QUANTITIES, means.tolist(), strict=True))
         return find_critical_size(
-            strained_ev_per_fu=(named["strained_ev_per_fu"], difference.strained_ev_per_fu),
-            interface_ev_per_ang2=(
-                named["interface_mev_per_ang2"] / MEV_PER_EV,
-                difference.interface_mev_per_ang2 / MEV_PER_EV,
-            ),
+            strained_ev_per_fu=((answer.bulk_ev_per_fu or 0.0) + (answer.strain_ev_per_fu or 0.0),
+                                difference.strained_ev_per_fu),
+            interface_ev_per_ang2=(answer.interface.interface_mev_per_ang2 / MEV_PER_EV,
+                                   difference.interface_mev_per_ang2 / MEV_PER_EV),
             volume_ang3_per_fu=volume_ang3,
-        )
+            covariance=(difference.bulk_interface_covariance_ev2_per_ang2 or 0.0)
+            + (difference.strain_interface_covariance_ev2_per_ang2 or 0.0),
+        )  # fmt: skip
 
     def _volume_ang3_per_fu(self) -> float | None:
         black = self.compared.black
@@ -247,23 +249,12 @@ def spread_of_places_ev(scan: RegistryScan) -> float:
 
 
 def _add_one_layer(compared: errors.Compared) -> OneMoreLayer | None:
-    """Return what one more layer of both films does to the difference."""
-    kind = VariationKind.FILM_THICKNESS
-    thicker = {s.role: s for s in compared.samples if s.kind is kind and s.index == 1}
-    if PhaseRole.BLACK not in thicker or compared.competitor is None:
+    """Return what one more layer of both films does to the difference at n*."""
+    differences = compared.differences(VariationKind.FILM_THICKNESS)
+    if compared.competitor is None or len(differences) < 2:
         return None
-    if isinstance(compared.competitor, DecompositionResult):
-        other = compared.competitor.total_ev_per_fu
-    else:
-        other = thicker[PhaseRole.COMPETITOR].total_ev_per_fu if PhaseRole.COMPETITOR in thicker else None
-    black = thicker[PhaseRole.BLACK].total_ev_per_fu
-    if other is None or black is None:
-        return None
-    differences = compared.differences(kind)
-    base, scaled = (float(values[errors.TOTAL]) for values in differences[:2])
-    return OneMoreLayer(
-        total_ev_per_fu=black - other, at_base_thickness_ev_per_fu=scaled, change_ev_per_fu=scaled - base
-    )
+    base, thicker = (float(values[errors.TOTAL]) for values in differences[:2])
+    return OneMoreLayer(at_base_thickness_ev_per_fu=thicker, change_ev_per_fu=thicker - base)
 
 
 def _list_models(compared: errors.Compared) -> tuple[ModelAnswer, ...]:
@@ -288,7 +279,7 @@ def _add_to_answer(document: StabilizationDoc, stated: Uncertainty) -> Stabiliza
         for result in document.candidates
     )
     document = document.model_copy(update={"candidates": candidates})
-    if not stated.is_asked or document.stabilization.total_ev_per_fu is None:
+    if document.stabilization.total_ev_per_fu is None:
         return document
     answers = [_rewrite(document, answer, stated) for answer in (document.stabilization, document.bx2_rich) if answer]
     potentials = document.chemical_potentials
@@ -303,12 +294,13 @@ def _rewrite(document: StabilizationDoc, answer: Stabilization, stated: Uncertai
     sides = find_sides(document, answer)
     sentence = answer_in_words(
         answer,
-        facet=document.facet,
         black=name_side(sides.black),
         competitor=name_competitor(sides.competitor),
+        facet=document.facet,
+        environment=name_environment(document.study),
         level=document.level,
-        uncertainty_ev_per_fu=stated.difference.total_ev_per_fu,
-        models_ev_per_fu=[model.total_ev_per_fu for model in stated.models],
+        stated=stated,
+        is_upper_bound=isinstance(sides.competitor, DecompositionResult),
     )
     return answer.model_copy(update={"sentence": sentence})
 

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TypeVar
 
+import numpy as np
+
 from qdip_dft import __version__
 from qdip_dft.analysis.checks import (
     check_cations,
-    check_coverage,
     check_gap,
     check_phase,
     check_registry,
@@ -21,8 +22,16 @@ from qdip_dft.analysis.checks import (
 )
 from qdip_dft.analysis.hull import find_hull, place_above_hull
 from qdip_dft.analysis.phases import measure_connectivity
-from qdip_dft.analysis.sentence import answer_in_words, join_bounds
-from qdip_dft.analysis.sides import Sides, choose_sides, name_competitor, name_side, select_candidates
+from qdip_dft.analysis.sentence import answer_in_words, join_bounds, name_environment
+from qdip_dft.analysis.sides import (
+    Sides,
+    choose_coverage,
+    choose_sides,
+    name_competitor,
+    name_side,
+    select_candidates,
+    subtract_sides,
+)
 from qdip_dft.analysis.stability import (
     CandidateEnergies,
     balance_decomposition,
@@ -72,6 +81,8 @@ class FacetResults:
         The candidates, those that stand for their phase marked.
     decomposition
         The host as other compounds; None where the study asks for none.
+    coverage_fu_per_ang2
+        n*, at which they are selected and compared; None where no candidate is valid.
     reservoirs
         Where films take their excess from.
     hull
@@ -81,13 +92,14 @@ class FacetResults:
     facet: str
     candidates: tuple[CandidateResult, ...]
     decomposition: DecompositionResult | None
+    coverage_fu_per_ang2: float | None
     reservoirs: Reservoirs
     hull: Hull | None
 
     @property
     def sides(self) -> Sides:
         """The two sides that are compared."""
-        return choose_sides(self.candidates, self.decomposition)
+        return choose_sides(self.candidates, self.decomposition, self.coverage_fu_per_ang2)
 
 
 def describe_facets(steps: StudySteps, resolution: Resolution) -> tuple[FacetResults, ...]:
@@ -103,10 +115,12 @@ def _describe_facet(steps: StudySteps, resolution: Resolution, facet: str) -> Fa
     lowest = _lowest_bulk(decomposition, results)
     hull = _find_hull(steps, results, decomposition, reservoirs)
     placed = [place_above_hull(_above(result, lowest), hull) for result in results]
+    coverage = choose_coverage(steps.study, placed, decomposition)
     return FacetResults(
         facet=facet,
-        candidates=tuple(_check_coverages(select_candidates(steps.study, placed))),
+        candidates=tuple(select_candidates(steps.study, placed, coverage)),
         decomposition=None if decomposition is None else _above(decomposition, lowest),
+        coverage_fu_per_ang2=coverage,
         reservoirs=reservoirs,
         hull=hull,
     )
@@ -242,7 +256,16 @@ def describe_candidate(
         calculations={part.value: resolution.keys[step] for part, step in steps.parts_of(candidate).items()
                       if step in resolution.keys},
         bx2_rich=_compute_checked_terms(at_bounds[1]) if candidate.excess else None,
+        volume_ang3_per_fu=_volume_ang3_per_fu(steps, resolution, candidate),
     )  # fmt: skip
+
+
+def _volume_ang3_per_fu(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> float | None:
+    """Return the volume of a formula unit of the relaxed bulk."""
+    bulk = _relaxed(resolution, steps.id_of(Part.BULK, candidate.phase))
+    if bulk is None:
+        return None
+    return abs(float(np.linalg.det(np.array(bulk.lattice_ang)))) / steps.crystals[candidate.phase].formula_units
 
 
 def _compute_checked_terms(energies: CandidateEnergies) -> Terms:
@@ -448,78 +471,36 @@ def _above(result: Described, lowest: float | None) -> Described:
     return result.model_copy(update={"bulk_above_lowest_ev_per_fu": result.bulk_ev_per_fu - lowest})
 
 
-def _check_coverages(results: list[CandidateResult]) -> list[CandidateResult]:
-    """Add to each side of the comparison whether the other film holds as much matter per area."""
-    sides = choose_sides(results, None)
-    black, competitor = sides.black, sides.competitor
-    if black is None or not isinstance(competitor, CandidateResult):
-        return results
-    if black.area_ang2 is None or competitor.area_ang2 is None:
-        return results
-    found = check_coverage(
-        own_fu_per_ang2=black.n_formula_units / black.area_ang2,
-        other_fu_per_ang2=competitor.n_formula_units / competitor.area_ang2,
-        other=competitor.candidate.title.film_side,
-    )
-    return [r.model_copy(update={"checks": (*r.checks, found)}) if r is black else r for r in results]
-
-
 def _answer_at_bounds(
     study: StudySpec, found: FacetResults, *, dot: str, level: Level
 ) -> tuple[Stabilization, Stabilization | None]:
     """Return the answer at the AX-rich bound and, if a film has an excess, at the BX2-rich one: like with like."""
-    answer = _compare(study, found.candidates, found.decomposition, dot=dot, level=level)
+    answer = _compare(study, found, dot=dot, level=level)
     potentials = found.reservoirs.potentials
     if potentials is None or all(result.bx2_rich is None for result in found.candidates):
         return answer, None
-    moved = select_candidates(study, [result.at_bx2_rich for result in found.candidates])
-    other = _compare(study, moved, found.decomposition, dot=dot, level=level)
+    at_bx2_rich = [result.at_bx2_rich for result in found.candidates]
+    moved = tuple(select_candidates(study, at_bx2_rich, found.coverage_fu_per_ang2))
+    other = _compare(study, replace(found, candidates=moved), dot=dot, level=level)
     sentence = join_bounds(answer.sentence, other.sentence, ax=potentials.ax, bx2=potentials.bx2)
     return answer.model_copy(update={"sentence": sentence}), other
 
 
-def _compare(
-    study: StudySpec,
-    results: Sequence[CandidateResult],
-    decomposition: DecompositionResult | None,
-    *,
-    dot: str,
-    level: Level,
-) -> Stabilization:
-    sides = choose_sides(results, decomposition)
-    black, competitor = sides.black, sides.competitor
-    terms = _NOTHING if black is None or competitor is None else black - competitor
-    return Stabilization(
-        **terms.model_dump(),
-        black=_label_of(black),
-        competitor=_label_of(competitor),
-        black_id=None if black is None else black.candidate.id,
-        competitor_id=competitor.candidate.id if isinstance(competitor, CandidateResult) else None,
-        sentence=answer_in_words(
-            terms,
-            facet=dot,
-            black=name_side(black),
-            competitor=name_competitor(competitor),
-            level=level,
-            missing=_reasons_of_absence(results, decomposition, sides),
-            has_competitor=study.has_competitor,
-        ),
+def _compare(study: StudySpec, found: FacetResults, *, dot: str, level: Level) -> Stabilization:
+    sides = found.sides
+    answer = subtract_sides(sides, found.coverage_fu_per_ang2)
+    sentence = answer_in_words(
+        answer,
+        black=name_side(sides.black),
+        competitor=name_competitor(sides.competitor),
+        facet=dot,
+        environment=name_environment(study),
+        level=level,
+        missing=_reasons_of_absence(found.candidates, found.decomposition, sides),
+        has_competitor=study.has_competitor,
+        is_upper_bound=isinstance(sides.competitor, DecompositionResult),
     )
-
-
-_NOTHING = Terms(
-    bulk_ev_per_fu=None,
-    strain_ev_per_fu=None,
-    surface_ev_per_fu=None,
-    binding_ev_per_fu=None,
-    total_ev_per_fu=None,
-)
-
-
-def _label_of(side: CandidateResult | DecompositionResult | None) -> str | None:
-    if isinstance(side, CandidateResult):
-        return side.candidate.label
-    return None if side is None else side.label
+    return answer.model_copy(update={"sentence": sentence})
 
 
 def _reasons_of_absence(

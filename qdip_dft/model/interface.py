@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import model_validator
+from pydantic import Field
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.orientation import AS_CUT, FilmTurn, IntegerMatrix2
@@ -54,14 +52,7 @@ class _Titled(Record):
     """A record with a title for people, stored as text as well, so that it can be read without this package."""
 
     title: InterfaceLabel
-    label: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _write_label(cls, content: Any) -> Any:
-        if not isinstance(content, dict) or "label" in content or "title" not in content:
-            return content
-        return {**content, "label": str(InterfaceLabel.model_validate(content["title"]))}
+    label: str = Field(default_factory=lambda given: str(given.get("title", "")))
 
 
 class Candidate(_Titled):
@@ -141,6 +132,12 @@ class Candidate(_Titled):
     excess: dict[str, int] = {}
     n_added_dot_planes: int = 0
     n_added_film_planes: int = 0
+
+    @property
+    def faces(self) -> tuple[str, str]:
+        """The film's chemical layers towards the dot and away from it, as built: a film may lie upside down."""
+        bottom, _, top = self.termination.partition("|")
+        return (top, bottom) if self.turn.is_flipped else (bottom, top)
 
 
 class DroppedCandidate(_Titled):

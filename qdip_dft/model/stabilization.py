@@ -1,6 +1,6 @@
-"""The result of a study: the four terms of every phase and their difference.
+"""The result of a study: the four terms of every phase, and their difference at one coverage.
 
-Definitions (DESIGN of the package, docs/theory.md).  For a film of N formula units on a dot, in a cell of area A:
+Definitions (section 4 of the design, docs/index.md).  For a film of N formula units on the dot area A, n = N/A:
 
     bulk    = E(bulk, fully relaxed) / Z
     strain  = E(strained bulk) / N_ref − bulk
@@ -8,10 +8,16 @@ Definitions (DESIGN of the package, docs/theory.md).  For a film of N formula un
     binding = [E(interface) − E(film slab) − E(dot slab)] / N
     total   = bulk + strain + surface + binding = [E(interface) − E(dot slab) − Σ Δn μ] / N
 
+These are the candidate's own terms, per formula unit of this very film.  Surface and binding belong to the area,
+σ = n (surface + binding): two films of different n are compared at one coverage n*, where
+
+    total(n*) = bulk + strain + σ/n*        stabilization = total(n*, black) − total(n*, competitor)
+
+term by term; negative means that the black phase is favoured.  Formula version 1 subtracted the own totals, each at the
+n of its film.
+
 Δn formula units of AX or BX2 beyond the N of the host, with chemical potentials μ, belong to non-stoichiometric films
 only.  Their terms are given at the AX-rich bound of μ, and at the BX2-rich bound besides.
-
-Stabilization = total(black) − total(competitor), term by term: negative means that the black phase is favoured.
 """
 
 from __future__ import annotations
@@ -29,18 +35,19 @@ from qdip_dft.model.terms import Terms
 from qdip_dft.model.uncertainty import Uncertainty
 from qdip_dft.model.versions import STABILIZATION_SCHEMA_VERSION
 
-FORMULA_VERSION: Final = 1
-"""Raised whenever the definition of a term changes."""
+FORMULA_VERSION: Final = 2
+"""Raised whenever the definition of a number changes.  1: every film at its own n; 2: all at one coverage n*."""
 
 UNITS = {
     "_ev_per_fu": "eV per formula unit of the host",
     "_mev_per_ang2": "meV per square angstrom of interface",
     "_j_per_m2": "J per square metre of interface",
+    "_fu_per_ang2": "formula units of the host per square angstrom of dot",
     "_ang2": "square angstrom",
     "_ang": "angstrom",
     "strains": "fraction; negative: compressed",
 }
-SIGN_CONVENTION = "stabilization = black - competitor; negative: the black phase is favoured"
+SIGN_CONVENTION = "stabilization = black - competitor at one coverage; negative: the black phase is favoured"
 
 
 class ChemicalPotentials(Record):
@@ -88,7 +95,7 @@ class Check(Record):
 
 
 class CandidateResult(Terms):
-    """The terms of one candidate.
+    """The terms of one candidate, per formula unit of its own film: at its own coverage n = N/A.
 
     Parameters
     ----------
@@ -98,7 +105,7 @@ class CandidateResult(Terms):
         What the screening of lateral position, gap and orientation found; None where the place was given or did not
         matter, and in results made before there were registry_scans.
     is_selected
-        Whether it stands for its phase: the lowest total among the valid candidates of the phase.
+        Whether it stands for its phase: the lowest at n* among the valid candidates of the phase.
     missing
         Why a term is missing, one sentence each; empty when complete.
     bulk_above_lowest_ev_per_fu
@@ -122,6 +129,8 @@ class CandidateResult(Terms):
     bx2_rich
         The terms at the BX2-rich bound of the chemical potentials; all other numbers are at the AX-rich bound.  None
         for a stoichiometric film, which does not depend on them.
+    volume_ang3_per_fu
+        Volume of a formula unit of the relaxed bulk; None where that is missing, and in documents before version 4.
     strained_above_hull_ev_per_fu, strained_above_hull_mev_per_atom
         Strained bulk above the hull of the document: what the host in the film could gain by falling apart or turning
         into another phase, were it not for the dot.
@@ -147,8 +156,14 @@ class CandidateResult(Terms):
     checks: tuple[Check, ...]
     calculations: dict[str, str]
     bx2_rich: Terms | None = None
+    volume_ang3_per_fu: float | None = None
     strained_above_hull_ev_per_fu: float | None = None
     strained_above_hull_mev_per_atom: float | None = None
+
+    @property
+    def coverage_fu_per_ang2(self) -> float | None:
+        """The film's own n: formula units of the host per Å² of dot; None where the area is not known."""
+        return None if self.area_ang2 is None else self.n_formula_units / self.area_ang2
 
     @property
     def is_valid(self) -> bool:
@@ -219,8 +234,29 @@ class Hull(Record):
     above_ev_per_fu: dict[str, float]
 
 
+class InterfaceEnergies(Record):
+    """Energies per area of dot, σ_surf, σ_bind and their sum: what does not depend on the thickness of the film.
+
+    Parameters
+    ----------
+    surface_mev_per_ang2, surface_j_per_m2
+        σ_surf, what the faces of the film cost.
+    binding_mev_per_ang2, binding_j_per_m2
+        σ_bind, negative when bound.
+    interface_mev_per_ang2, interface_j_per_m2
+        σ = σ_surf + σ_bind.
+    """
+
+    surface_mev_per_ang2: float
+    surface_j_per_m2: float
+    binding_mev_per_ang2: float
+    binding_j_per_m2: float
+    interface_mev_per_ang2: float
+    interface_j_per_m2: float
+
+
 class Stabilization(Terms):
-    """Black − competitor, term by term; negative: the black phase is favoured.
+    """Black − competitor at one coverage, term by term; negative: the black phase is favoured.
 
     Parameters
     ----------
@@ -228,6 +264,13 @@ class Stabilization(Terms):
         Labels of the two sides: a candidate, or the products of a decomposition; None where a side has nothing valid.
     black_id, competitor_id
         Ids of the candidates; None also for the products of a decomposition.
+    coverage_fu_per_ang2
+        n*, at which both sides are evaluated; None where no film is valid, and in formula version 1, which took every
+        film at its own n.
+    black_terms, competitor_terms
+        The two sides at n*; None where one is missing, and in formula version 1.
+    interface
+        Black − competitor per area of dot, which does not depend on n*; None likewise.
     sentence
         The answer in one sentence.
     """
@@ -236,6 +279,10 @@ class Stabilization(Terms):
     competitor: str | None
     black_id: str | None = None
     competitor_id: str | None = None
+    coverage_fu_per_ang2: float | None = None
+    black_terms: Terms | None = None
+    competitor_terms: Terms | None = None
+    interface: InterfaceEnergies | None = None
     sentence: str
 
 
@@ -249,6 +296,8 @@ class StabilizationDoc(Record):
         another engine or preset than its file names.
     study
         The study as it was asked.
+    formula_version
+        Which definition its stabilization follows; numbers of two versions are never subtracted.
     dot_plane
         Facet of the dot.
     level
@@ -269,7 +318,7 @@ class StabilizationDoc(Record):
     chemical_potentials
         The bounds, if a film has an excess.
     bx2_rich
-        The difference at the BX2-rich bound, where another candidate may stand for a phase.
+        The difference at the BX2-rich bound and the same n*, where another candidate may stand for a phase.
     uncertainty
         How sure the answer is, with the critical size; None where a side is missing, and in documents before version 3.
     hull
@@ -286,7 +335,7 @@ class StabilizationDoc(Record):
     """
 
     schema_version: Literal[4] = STABILIZATION_SCHEMA_VERSION
-    formula_version: Literal[1] = FORMULA_VERSION
+    formula_version: Literal[1, 2] = FORMULA_VERSION
     id: str
     study: StudySpec
     dot_plane: str

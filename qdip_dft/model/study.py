@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -289,6 +289,27 @@ class EnsembleSpec(Record):
     patch_area_ang2: float = Field(default=400.0, gt=0, le=1e6)
 
 
+class DotCoverage(Record):
+    """The host per dot area of spherical dots that fill a share of the volume: n* = R (1 − x) / (3 x v).
+
+    Parameters
+    ----------
+    dot_radius_ang
+        Radius R in Å.
+    loading
+        Volume fraction x of the dots.
+    """
+
+    dot_radius_ang: float = Field(gt=0, le=1000)
+    loading: float = Field(gt=0, lt=1)
+
+
+THINNER_FILM: Final = "thinner-film"
+
+Coverage = Literal["thinner-film"] | Annotated[float, Field(gt=0, le=10)] | DotCoverage
+"""At which n* both sides are compared; see docs/decisions/0034."""
+
+
 class StudySpec(Record):
     """A study: which phase wins on this dot, by how much, and why.
 
@@ -314,6 +335,9 @@ class StudySpec(Record):
         What is varied to say how sure the answer is.
     ensemble
         How the candidates of a phase are weighed against each other.
+    coverage
+        n*, the formula units of host per Å² of dot at which everything is compared: that of the thinner of the two
+        films, a number, or what dots of a radius leave at a loading.
     vacuum_ang
         Vacuum above each slab in Å.
     seed
@@ -334,6 +358,7 @@ class StudySpec(Record):
     film: FilmSpec = FilmSpec()
     uncertainty: UncertaintySpec = UncertaintySpec()
     ensemble: EnsembleSpec = EnsembleSpec()
+    coverage: Coverage = THINNER_FILM
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
     geometry: EngineSpec | None = None

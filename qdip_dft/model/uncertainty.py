@@ -69,6 +69,11 @@ class VariedFilm(Record):
     theory: LevelOfTheory | None
     calculations: dict[str, str]
 
+    @property
+    def coverage_fu_per_ang2(self) -> float | None:
+        """Its own n: formula units of the host per Å² of dot; None where the area is not known."""
+        return None if self.area_ang2 is None else self.n_formula_units / self.area_ang2
+
 
 class LineFit(Record):
     """The straight line g(n) = e·n + σ through the energies per area of one film of several thicknesses.
@@ -113,9 +118,10 @@ class LineFit(Record):
 
 
 class TermErrors(Record):
-    """Standard uncertainty of each term, of the total and of its two parts: bulk + strain, and surface + binding.
+    """Standard uncertainty of each term at n*, of the total and of its two parts: bulk + strain, and σ.
 
-    Errors of terms are not independent of each other: what one term gains the next may lose.
+    Errors of terms are not independent of each other: what one term gains the next may lose.  With the covariances of
+    bulk, strain and σ the uncertainty follows at any other coverage.
 
     Parameters
     ----------
@@ -125,6 +131,8 @@ class TermErrors(Record):
         Of bulk + strain, which is left of a thick film.
     interface_mev_per_ang2
         Of surface + binding per area.
+    bulk_strain_covariance_ev2, bulk_interface_covariance_ev2_per_ang2, strain_interface_covariance_ev2_per_ang2
+        Covariances of bulk and strain, per formula unit squared, and of each with σ, per formula unit; None: not known.
     """
 
     bulk_ev_per_fu: float = 0.0
@@ -134,6 +142,9 @@ class TermErrors(Record):
     total_ev_per_fu: float = 0.0
     strained_ev_per_fu: float = 0.0
     interface_mev_per_ang2: float = 0.0
+    bulk_strain_covariance_ev2: float | None = None
+    bulk_interface_covariance_ev2_per_ang2: float | None = None
+    strain_interface_covariance_ev2_per_ang2: float | None = None
 
 
 class ErrorComponent(Record):
@@ -170,7 +181,7 @@ class ErrorComponent(Record):
 
 
 class ModelAnswer(Record):
-    """Black − competitor of the same two films with another engine, potential or preset, in eV per formula unit."""
+    """Black − competitor of the same two films at n* with another engine, potential or preset, in eV/f.u."""
 
     name: str
     total_ev_per_fu: float
@@ -182,20 +193,20 @@ class OneMoreLayer(Record):
     Parameters
     ----------
     total_ev_per_fu
-        Of the thicker films as they are.
+        Formula version 1 only: of the thicker films, each at its own n.
     at_base_thickness_ev_per_fu
-        With the interface energies of the thicker films, shared among the formula units of the study's own.
+        With the interface energies of the thicker films, at n*.
     change_ev_per_fu
         The latter less the study's own result: zero where the interface energy does not depend on the thickness.
     """
 
-    total_ev_per_fu: float
+    total_ev_per_fu: float | None = None
     at_base_thickness_ev_per_fu: float
     change_ev_per_fu: float
 
 
 class CriticalSize(Record):
-    """Where the preference changes with size: n* = −Δσ/Δe, with Fieller's interval.
+    """Where the preference changes with size: n = −Δσ/Δe, with Fieller's interval.
 
     Parameters
     ----------
@@ -206,9 +217,9 @@ class CriticalSize(Record):
     covariance_ev2_per_ang2
         Covariance of the two errors, in eV²/(f.u. Å²).
     critical_fu_per_ang2
-        n* in formula units per Å² of interface; None where one phase wins at any thickness.
+        That n in formula units per Å² of dot; None where one phase wins at any thickness.
     interval_fu_per_ang2
-        Ends of the interval of about 95 % for n*; an upper end of None: there is none.  (0, None): any thickness may be
+        Ends of the interval of about 95 % for it; an upper end of None: there is none.  (0, None): any thickness may be
         critical; None: no thickness can be.
     is_bounded
         Whether the interval has two ends.
@@ -288,6 +299,11 @@ class Uncertainty(Record):
     models: tuple[ModelAnswer, ...] = ()
     critical: CriticalSize | None = None
     embedded: EmbeddedInterface | None = None
+
+    @property
+    def not_sampled(self) -> tuple[str, ...]:
+        """Sources of error that exist for this study and that nobody looked at."""
+        return tuple(c.name for c in self.components if c.is_applicable and not c.is_sampled)
 
     @property
     def is_asked(self) -> bool:

@@ -20,7 +20,7 @@ from qdip_dft.report.tables import Cell, write_numbers
 from qdip_dft.results.overview import ResultOverview
 
 ATLAS_SCRIPT = "atlas.js"
-FILTERS = ("dot", "host", "facet", "engine", "level", "answer")
+FILTERS = ("dot", "host", "facet", "engine", "level", "formula", "answer")
 """By what the results can be filtered."""
 
 WORDS = {
@@ -45,12 +45,15 @@ class Entry:
     ----------
     id
         Id of the result.
-    dot, host, facet, engine, level, answer
-        What it is filtered by; the answer is a word of `WORDS`.
+    dot, host, facet, engine, level, formula, answer
+        What it is filtered by: the version of its formula, whose numbers stand beside those of another one but are
+        never subtracted; the answer is a word of `WORDS`.
     black, competitor
         The two films; ``—`` where there is none.
     terms
         Bulk, strain, surface, binding and total of black − competitor in eV per formula unit.
+    coverage, sigma
+        n* in formula units per Å² of dot, and σ of black − competitor in meV/Å²; missing in formula version 1.
     link
         Where its report lies, seen from the atlas; None without a report.
     background, ink
@@ -63,10 +66,13 @@ class Entry:
     facet: str
     engine: str
     level: str
+    formula: str
     answer: str
     black: str
     competitor: str
     terms: tuple[Cell, ...]
+    coverage: Cell
+    sigma: Cell
     link: str | None
     background: str
     ink: str
@@ -113,7 +119,14 @@ def summarise_atlas(results: Sequence[ResultOverview]) -> list[dict[str, JsonVal
         entry = _describe(result, None)
         named: dict[str, JsonValue] = {name: getattr(entry, name) for name in ("id", *FILTERS, "black", "competitor")}
         terms = {f"{name}_ev_per_fu": cell.value for name, cell in zip(TERM_COLUMNS, entry.terms, strict=True)}
-        rows.append({**named, **terms})
+        rows.append(
+            {
+                **named,
+                **terms,
+                "coverage_fu_per_ang2": entry.coverage.value,
+                "interface_mev_per_ang2": entry.sigma.value,
+            }
+        )
     return rows
 
 
@@ -149,10 +162,16 @@ def _describe(result: ResultOverview, link: str | None) -> Entry:
         facet=result.facet,
         engine=result.engine,
         level=result.level,
+        formula=f"version {result.formula_version}",
         answer=WORDS[result.verdict],
         black=_leave_out_facet(result, result.black),
         competitor=_leave_out_facet(result, result.competitor),
         terms=write_numbers(result.terms_ev_per_fu),
+        coverage=Cell(
+            "own n" if result.coverage_fu_per_ang2 is None else f"{result.coverage_fu_per_ang2:.4f}",
+            result.coverage_fu_per_ang2,
+        ),
+        sigma=write_numbers((result.interface_mev_per_ang2,), decimals=1)[0],
         link=link,
         background=background,
         ink=ink,

@@ -64,6 +64,11 @@ def explain_differences(comparison: Comparison) -> str:
     """Say what the columns of differences hold, what is marked, and what bulk and total are counted from."""
     sign = "black − competitor is negative where the black phase is favoured"
     zero = "bulk and total of a phase: above the most stable bulk of the results that may be subtracted"
+    coverages = ", ".join(
+        f"{letter} {'as computed' if n is None else f'{n:.4f}'}"
+        for letter, n in zip(comparison.letters, comparison.coverages_fu_per_ang2, strict=True)
+    )
+    zero = f"terms at the coverage n* (f.u./Å²): {coverages}; {zero}"
     if all(obstacle is not None for obstacle in comparison.obstacles):
         return f"{sign}; {zero}."
     return f"{sign}; {zero}; {MARK}: the difference is larger than this level of theory resolves."
@@ -98,8 +103,10 @@ def summarise_comparison(comparison: Comparison) -> dict[str, JsonValue]:
     return {
         "results": [
             {"letter": letter, "id": document.id, "level": document.level.value,
+             "formula_version": document.formula_version, "coverage_fu_per_ang2": coverage,
              "verdict": judge(document).value, "sentence": document.stabilization.sentence}
-            for letter, document in zip(comparison.letters, comparison.documents, strict=True)
+            for letter, document, coverage in zip(
+                comparison.letters, comparison.documents, comparison.coverages_fu_per_ang2, strict=True)
         ],
         "agreement": say_agreement(comparison),
         "sign_convention": SIGN_CONVENTION,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from math import hypot
-
-from qdip_dft.analysis.dot_size import count_host_per_area, find_critical_loading, find_critical_radius_ang
+from qdip_dft.analysis.coverage import interface_ev_per_ang2
+from qdip_dft.analysis.dot_size import Dots, DotsInHost, survey_dots
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.sides import find_sides
-from qdip_dft.analysis.uncertainty import measure_density
+from qdip_dft.model.resolution import COVERAGE_FACTOR
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.term_names import TERM_COLUMNS
 from qdip_dft.model.uncertainty import (
-    CriticalSize,
-    EmbeddedInterface,
     ErrorComponent,
     TermErrors,
     Uncertainty,
@@ -32,8 +29,8 @@ LOADINGS = (0.02, 0.05, 0.1, 0.2, 0.3)
 
 def list_report_tables(doc: StabilizationDoc) -> tuple[Table, ...]:
     """Return all tables of a report: the terms, how sure they are, energies per area and cells."""
-    terms, *others = list_tables(doc)
-    return terms, *list_error_tables(doc), *others
+    tables = list_tables(doc)
+    return *tables[:2], *list_error_tables(doc), *tables[2:]
 
 
 def list_error_tables(doc: StabilizationDoc) -> tuple[Table, ...]:
@@ -44,8 +41,9 @@ def list_error_tables(doc: StabilizationDoc) -> tuple[Table, ...]:
     tables = [tabulate_errors(stated)]
     tables += [tabulate_budget(stated)] if doc.stabilization.total_ev_per_fu is not None else []
     tables += [tabulate_series(doc, stated)] if _list_series(stated) else []
-    if stated.critical is not None and stated.embedded is not None:
-        tables.append(tabulate_dots(stated.critical, stated.embedded))
+    dots = survey_dots(doc)
+    if dots is not None and stated.embedded is not None:
+        tables.append(tabulate_dots(dots, stated.embedded.finding))
     return tuple(tables)
 
 
@@ -57,7 +55,7 @@ def tabulate_errors(stated: Uncertainty) -> Table:
         heading="±",
         columns=tuple(Column(name, "eV/f.u.") for name in TERM_COLUMNS),
         rows=tuple(Row(name, _write_errors(errors)) for name, errors in sides),
-        note="one standard uncertainty of what was sampled; what both sides share cancels in the difference.",
+        note="one standard uncertainty of what was sampled, at n*; what both sides share cancels in the difference.",
     )
 
 
@@ -122,17 +120,15 @@ def tabulate_series(doc: StabilizationDoc, stated: Uncertainty) -> Table:
 
 def _describe_thickness(film: CandidateResult | VariedFilm, *, name: str) -> Row:
     """Return a row of a computed film: the study's own or a thicker one."""
-    density = measure_density(film)
-    surface, binding = (
-        MEV_PER_EV * density * (term or 0.0) for term in (film.surface_ev_per_fu, film.binding_ev_per_fu)
-    )
+    own = film.coverage_fu_per_ang2 or 0.0
+    surface, binding = (MEV_PER_EV * part for part in interface_ev_per_ang2(film) or (0.0, 0.0))
     planes = film.n_film_planes if isinstance(film, VariedFilm) else film.candidate.n_film_planes
     return Row(
         name,
         (
             Cell(str(planes), planes),
             Cell(str(film.n_formula_units), film.n_formula_units),
-            Cell(f"{density:.4f}", density),
+            Cell(f"{own:.4f}", own),
             *(Cell(write_signed(energy, decimals=1), energy) for energy in (surface, binding, surface + binding)),
         ),
     )
@@ -143,8 +139,17 @@ def _write_value(value: float, error: float | None, decimals: int) -> str:
     return number if error is None else f"{number} ± {error:.{decimals}f}"
 
 
-def tabulate_dots(critical: CriticalSize, embedded: EmbeddedInterface) -> Table:
-    """Return black − competitor of a host with spherical dots for some radii and loadings, and the critical radius."""
+def tabulate_dots(dots: DotsInHost, split: str) -> Table:
+    """Return black − competitor of a host with spherical dots for some radii and loadings, and where it changes sign.
+
+    Parameters
+    ----------
+    dots
+        The line of the films with its errors.
+    split
+        How the free faces of the films were left out.
+    """
+    lacking = f" (not sampled: {', '.join(dots.not_sampled)})" if dots.not_sampled else ""
     return Table(
         title="Spherical dots in a host: black − competitor",
         heading="loading",
@@ -153,61 +158,39 @@ def tabulate_dots(critical: CriticalSize, embedded: EmbeddedInterface) -> Table:
             Row(
                 f"{loading:.0%}",
                 (
-                    *(_write_dot(critical, embedded, radius_ang=radius, loading=loading) for radius in RADII_ANG),
-                    _write_critical_radius(critical, embedded, loading),
+                    *(_write_dot(dots, Dots(radius, loading)) for radius in RADII_ANG),
+                    _write_critical_radius(dots, loading),
                 ),
             )
             for loading in LOADINGS
         ),
-        note="loading: volume fraction of the dots; negative: black phase favoured; *: above twice its error;\n"
-        f"critical: where the sign changes.\n{embedded.finding}.",
-        result=Row("critical", (*(_write_critical_loading(critical, embedded, r) for r in RADII_ANG), Cell(""))),
+        note="loading: volume fraction of the dots; negative: black phase favoured;\n"
+        f"*: above twice its error{lacking};\n"
+        f"critical: where the sign changes. {say_strain_range(dots)}.\n{split}.",
+        result=Row("critical", (*(_write_critical_loading(dots, radius) for radius in RADII_ANG), Cell(""))),
     )
 
 
-def evaluate_dots(
-    critical: CriticalSize, embedded: EmbeddedInterface, *, radius_ang: float, loading: float, shape: float = 1.0
-) -> tuple[float, float]:
-    """Return black − competitor of a host with dots and its standard uncertainty, in eV per formula unit.
-
-    Parameters
-    ----------
-    critical, embedded
-        The line and the interface energy of embedded dots.
-    radius_ang, loading, shape
-        As for `count_host_per_area`.
-    """
-    n = count_host_per_area(radius_ang, loading, volume_ang3_per_fu=critical.volume_ang3_per_fu, shape=shape)
-    difference = critical.strained_ev_per_fu + embedded.difference_mev_per_ang2 / MEV_PER_EV / n
-    error = hypot(critical.strained_uncertainty_ev_per_fu, embedded.uncertainty_mev_per_ang2 / MEV_PER_EV / n)
-    return difference, error
+def say_strain_range(dots: DotsInHost) -> str:
+    """Say how far from the dot the host is strained, and where that comes from."""
+    if dots.strain_range_ang is None:
+        return (
+            "Strain decays as isotropic elasticity gives it: its energy is that of a volume of host equal to the dot's"
+        )
+    return f"Strain reaches {dots.strain_range_ang:.1f} Å from the dot, as given"
 
 
-def find_critical_dots(
-    critical: CriticalSize, embedded: EmbeddedInterface, *, radius_ang: float, loading: float, shape: float = 1.0
-) -> tuple[float | None, float | None]:
-    """Return the critical radius in Å at a loading and the critical loading for a radius; None where there is none."""
-    e, sigma = critical.strained_ev_per_fu, embedded.difference_mev_per_ang2 / MEV_PER_EV
-    if e * sigma >= 0:
-        return None, None
-    volume = critical.volume_ang3_per_fu
-    return (
-        find_critical_radius_ang(-sigma / e, loading, volume_ang3_per_fu=volume, shape=shape),
-        find_critical_loading(-sigma / e, radius_ang, volume_ang3_per_fu=volume, shape=shape),
-    )
-
-
-def _write_dot(critical: CriticalSize, embedded: EmbeddedInterface, *, radius_ang: float, loading: float) -> Cell:
-    difference, error = evaluate_dots(critical, embedded, radius_ang=radius_ang, loading=loading)
-    is_decided = abs(difference) > 2 * error
+def _write_dot(dots: DotsInHost, case: Dots) -> Cell:
+    difference = dots.difference_ev_per_fu(case)
+    is_decided = abs(difference) > COVERAGE_FACTOR * dots.uncertainty_ev_per_fu(case)
     return Cell(f"{write_signed(difference)}{'*' if is_decided else ''}", difference, is_marked=is_decided)
 
 
-def _write_critical_loading(critical: CriticalSize, embedded: EmbeddedInterface, radius_ang: float) -> Cell:
-    _, loading = find_critical_dots(critical, embedded, radius_ang=radius_ang, loading=LOADINGS[0])
+def _write_critical_loading(dots: DotsInHost, radius_ang: float) -> Cell:
+    loading = dots.find_critical_loading(Dots(radius_ang, LOADINGS[0]))
     return Cell("none") if loading is None else Cell(f"{loading:.0%}", loading)
 
 
-def _write_critical_radius(critical: CriticalSize, embedded: EmbeddedInterface, loading: float) -> Cell:
-    radius_ang, _ = find_critical_dots(critical, embedded, radius_ang=RADII_ANG[0], loading=loading)
+def _write_critical_radius(dots: DotsInHost, loading: float) -> Cell:
+    radius_ang = dots.find_critical_radius_ang(Dots(RADII_ANG[0], loading))
     return Cell("none") if radius_ang is None else Cell(f"{radius_ang:.1f}", radius_ang)

@@ -18,8 +18,18 @@ from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.terms import Terms
 from qdip_dft.report.summary import count_surface_cells
-from qdip_dft.report.words import ROLE_WORDS, find_compared, list_selected, name_facet, name_film, write_strains
+from qdip_dft.report.words import (
+    ROLE_WORDS,
+    count_from_lowest,
+    describe_coverage,
+    find_compared,
+    list_selected,
+    name_facet,
+    name_film,
+    write_strains,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -219,20 +229,20 @@ def list_series(doc: StabilizationDoc) -> tuple[LevelSeries, ...]:
             name=typeset_film(name_film(result)),
             cell=_describe_cell(result),
             role=result.candidate.role,
-            levels_ev_per_fu=stack_levels(result),
+            levels_ev_per_fu=stack_levels(count_from_lowest(doc, result)),
             rank=rank,
         )
         for result, rank in (*((side, 0) for side in compared), *zip(others, ranks, strict=True))
     )
 
 
-def stack_levels(result: CandidateResult) -> tuple[float, ...]:
-    """Return the running sum of the terms above the most stable bulk, up to the first missing term."""
+def stack_levels(counted: Terms) -> tuple[float, ...]:
+    """Return the running sum of the four terms, up to the first missing one."""
     terms = (
-        result.bulk_above_lowest_ev_per_fu,
-        result.strain_ev_per_fu,
-        result.surface_ev_per_fu,
-        result.binding_ev_per_fu,
+        counted.bulk_ev_per_fu,
+        counted.strain_ev_per_fu,
+        counted.surface_ev_per_fu,
+        counted.binding_ev_per_fu,
     )
     known = takewhile(lambda term: term is not None, terms)
     return tuple(accumulate(term for term in known if term is not None))
@@ -336,7 +346,10 @@ def _label_axes(axes: Axes, *, doc: StabilizationDoc, series: Sequence[LevelSeri
     """Write the axes, the difference at each stage and the legend."""
     axes.set_ylabel("energy above the most stable bulk (eV/f.u.)")
     axes.set_xticks(range(len(STAGES)), _label_stages(series), fontsize=8 if shape is WIDE else 7)
-    meaning = f"Δ = black − competitor on {name_facet(doc)} (eV/f.u.); negative favours the black phase"
+    meaning = (
+        f"Δ = black − competitor on {name_facet(doc)} (eV/f.u.) at {describe_coverage(doc)}; "
+        "negative favours the black phase"
+    )
     axes.set_xlabel(fill(meaning, shape.line_length), fontsize=7)
     axes.tick_params(axis="x", length=0)
     axes.spines[["top", "right"]].set_visible(False)

@@ -43,6 +43,8 @@ TABLE_COLUMNS = (
     "surface_ev_per_fu",
     "binding_ev_per_fu",
     "total_ev_per_fu",
+    "coverage_fu_per_ang2",
+    "total_at_coverage_ev_per_fu",
     "bulk_above_lowest_ev_per_fu",
     "surface_mev_per_ang2",
     "surface_j_per_m2",
@@ -62,7 +64,10 @@ TABLE_COLUMNS = (
     "n_formula_units",
     "n_atoms",
 )
-"""Columns of ``table.csv``: one row per candidate, the difference as the last row; an empty field is missing."""
+"""Columns of ``table.csv``: one row per candidate with its own terms at its own coverage n, and its total at n*.
+
+The last row is the difference at n*, which stands in its column of the coverage.  An empty field is missing.
+"""
 
 
 PAGE, JSON, CSV, LATEX = "report.html", "report.json", "table.csv", "tables.tex"
@@ -162,8 +167,11 @@ def tabulate(doc: StabilizationDoc) -> str:
     for candidate in candidates if isinstance(candidates, list) else ():
         if isinstance(candidate, dict):
             table.writerow({**candidate, **_split_strains(candidate, "film"), **_split_strains(candidate, "dot")})
-    difference = doc.stabilization.model_dump(include=set(Terms.model_fields))
-    table.writerow({"candidate": DIFFERENCE_LABEL, "dot_plane": doc.dot_plane, **difference})
+    answer = doc.stabilization
+    difference = answer.model_dump(include={*Terms.model_fields, "coverage_fu_per_ang2"})
+    interface = {} if answer.interface is None else answer.interface.model_dump()
+    total = {} if doc.formula_version == 1 else {"total_at_coverage_ev_per_fu": answer.total_ev_per_fu}
+    table.writerow({"candidate": DIFFERENCE_LABEL, "dot_plane": doc.dot_plane, **difference, **interface, **total})
     return text.getvalue()
 
 

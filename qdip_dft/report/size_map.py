@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qdip_dft.analysis.dot_size import Dots, DotsInHost, survey_dots
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.model.uncertainty import CriticalSize, EmbeddedInterface
-from qdip_dft.report.error_tables import evaluate_dots
 from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
 from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.words import find_compared, name_facet, name_film
@@ -35,34 +34,30 @@ class SizeMap:
 
     Parameters
     ----------
-    critical, embedded
-        The line and the interface energy of embedded dots.
+    dots
+        The line of the films with its errors.
     black, facet
         The black film; dot and facet.
     """
 
-    critical: CriticalSize
-    embedded: EmbeddedInterface
+    dots: DotsInHost
     black: str
     facet: str
 
     def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
         """Return difference and standard uncertainty, rows: loadings, columns: radii, in eV per formula unit."""
-        values = np.array(
-            [
-                [evaluate_dots(self.critical, self.embedded, radius_ang=r, loading=x) for r in _RADII_ANG]
-                for x in _LOADINGS
-            ]
-        )
-        return values[..., 0], values[..., 1]
+        cases = [[Dots(radius, loading) for radius in _RADII_ANG] for loading in _LOADINGS]
+        differences = np.array([[self.dots.difference_ev_per_fu(case) for case in row] for row in cases])
+        errors = np.array([[self.dots.uncertainty_ev_per_fu(case) for case in row] for row in cases])
+        return differences, errors
 
 
 def view_size_map(doc: StabilizationDoc) -> SizeMap | None:
     """Return the map of a result whose study asked how sure it is; None otherwise."""
-    stated = doc.uncertainty
-    if stated is None or not stated.is_asked or stated.critical is None or stated.embedded is None:
+    stated, dots = doc.uncertainty, survey_dots(doc)
+    if stated is None or not stated.is_asked or dots is None:
         return None
-    return SizeMap(stated.critical, stated.embedded, name_film(find_compared(doc)[0]), name_facet(doc))
+    return SizeMap(dots, name_film(find_compared(doc)[0]), name_facet(doc))
 
 
 def draw_size_map(view: SizeMap, *, shape: FigureShape = WIDE) -> Figure:
@@ -84,7 +79,7 @@ def draw_size_map(view: SizeMap, *, shape: FigureShape = WIDE) -> Figure:
         axes.set_xlabel("radius of the dots (nm)")
         axes.set_ylabel("loading (volume %)")
         favoured = f"{view.facet} in a host, below 0: {typeset_film(view.black)}"
-        heading = f"{favoured}; solid: 0, dashed: beyond it twice the standard uncertainty is exceeded"
+        heading = f"{favoured}; solid: 0, dashed: beyond it twice the sampled standard uncertainty is exceeded"
         axes.set_title(fill(heading, shape.line_length - 12), fontsize=7, color="#555555", loc="left")
     return figure
 
@@ -113,10 +108,10 @@ def _outline(axes: Axes, grid: tuple[np.ndarray, np.ndarray], values: np.ndarray
 
 def describe_size_map(view: SizeMap) -> str:
     """Say in words what the map shows."""
-    corners = [(10.0, 0.3), (50.0, 0.02)]
-    values = [evaluate_dots(view.critical, view.embedded, radius_ang=r, loading=x) for r, x in corners]
+    corners = [Dots(10.0, 0.3), Dots(50.0, 0.02)]
     spoken = " and ".join(
-        f"{write_signed(value)} ± {error:.3f} for dots of {radius / ANG_PER_NM:.0f} nm at {loading:.0%}"
-        for (radius, loading), (value, error) in zip(corners, values, strict=True)
+        f"{write_signed(view.dots.difference_ev_per_fu(case))} for dots of {case.radius_ang / ANG_PER_NM:.0f} nm at "
+        f"{case.loading:.0%}"
+        for case in corners
     )
     return f"Map of black minus competitor over radius and loading of the dots, in eV per formula unit: {spoken}."

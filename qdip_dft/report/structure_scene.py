@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from qdip_dft.builders.ions import name_composition, name_ions
 from qdip_dft.model.elements import ALKALI_METALS, ANIONS, BOND_RATIO, ORGANIC_ELEMENTS, covalent_radii_ang
-from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import FILM_PART, NO_PART, StructureRecord
 
 Array = NDArray[np.float64]
@@ -140,12 +139,6 @@ def set_scene(structure: StructureRecord, *, faces: tuple[str, str] | None = Non
 def find_layers(structure: StructureRecord, *, faces: tuple[str, str] | None = None) -> tuple[Layer, ...]:
     """Return the chemical layers of a slab or crystal from bottom to top; parameters as of `set_scene`."""
     return set_scene(structure, faces=faces).layers
-
-
-def faces_of(candidate: Candidate) -> tuple[str, str]:
-    """Return the layers that a candidate's film shows to the dot and to the other side."""
-    lower, _, upper = candidate.termination.partition("|")
-    return (upper, lower) if candidate.turn.is_flipped else (lower, upper)
 
 
 def _standard_cell(lattice: Array) -> Array:

@@ -20,7 +20,7 @@ from qdip_dft.report.structure_picture import (
     draw_structure,
     find_drawn_radius_ang,
 )
-from qdip_dft.report.structure_scene import Scene, faces_of, set_scene
+from qdip_dft.report.structure_scene import Scene, set_scene
 from qdip_dft.report.words import find_compared, name_facet, name_film, write_strains
 from qdip_dft.results.structure_export import StructureFormat, label_slab, render_structure
 
@@ -94,7 +94,7 @@ def view_interface(
     if structure is None:
         return None
     candidate = result.candidate
-    scene = set_scene(structure, faces=faces_of(candidate))
+    scene = set_scene(structure, faces=candidate.faces)
     species = sorted(set(scene.species))
     cif = render_structure(structure, StructureFormat.CIF, title=candidate.label)
     return InterfaceView(
@@ -160,7 +160,7 @@ def _list_scene(scene: Scene) -> dict[str, JsonValue]:
 def _draw_picture(doc: StabilizationDoc, result: CandidateResult, structure: StructureRecord) -> str:
     part_names = {DOT_PART: name_facet(doc), FILM_PART: name_film(result)}
     figure = draw_structure(
-        structure, title=result.candidate.label, part_names=part_names, faces=faces_of(result.candidate)
+        structure, title=result.candidate.label, part_names=part_names, faces=result.candidate.faces
     )
     return _address("image/png", _render_small(figure))
 

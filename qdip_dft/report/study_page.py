@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from qdip_dft.analysis.numbers import write_signed
-from qdip_dft.analysis.sentence import find_deciding_term
+from qdip_dft.analysis.sentence import find_deciding_term, find_error_ev_per_fu, write_with_error
 from qdip_dft.analysis.strip import survey_strip
 from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.calculation import CalculationRecord, Freedom
@@ -30,6 +30,7 @@ from qdip_dft.report.thickness_figure import ThicknessView, describe_thickness, 
 from qdip_dft.report.words import (
     LEVEL_NOTICES,
     describe,
+    describe_coverage,
     find_compared,
     find_relative_total,
     list_remarks,
@@ -128,10 +129,13 @@ def list_facts(doc: StabilizationDoc, thickness: ThicknessView | None) -> list[F
     facts = []
     difference = doc.stabilization
     if difference.total_ev_per_fu is not None:
-        stated = doc.uncertainty
-        error = f" ± {stated.difference.total_ev_per_fu:.3f}" if stated is not None and stated.is_asked else ""
-        value = f"{write_signed(difference.total_ev_per_fu)}{error} eV/f.u."
-        facts.append(Fact(value, "black − competitor; negative favours black"))
+        error_ev_per_fu = find_error_ev_per_fu(doc.uncertainty)
+        value = f"{write_with_error(difference.total_ev_per_fu, error_ev_per_fu, is_signed=True)} eV/f.u."
+        facts.append(Fact(value, f"black − competitor at {describe_coverage(doc)}; negative favours black"))
+    if difference.interface is not None:
+        value = f"{write_signed(difference.interface.interface_mev_per_ang2, decimals=1)} meV/Å²"
+        joule = write_signed(difference.interface.interface_j_per_m2)
+        facts.append(Fact(value, f"Δσ per area of dot at any coverage ({joule} J/m²)"))
     deciding = find_deciding_term(difference)
     if deciding is not None and not _is_too_close(doc):
         term_ev_per_fu = getattr(difference, f"{deciding}_ev_per_fu")
@@ -155,7 +159,7 @@ def tabulate_candidates(doc: StabilizationDoc) -> Table:
             name_film(result),
             (
                 Cell(result.candidate.role.value),
-                *write_numbers((find_relative_total(result),)),
+                *write_numbers((find_relative_total(doc, result),)),
                 Cell(_say_outcome(doc, result)),
             ),
         )
@@ -173,7 +177,8 @@ def tabulate_candidates(doc: StabilizationDoc) -> Table:
         heading="film",
         columns=(Column("role", ""), Column("total", "eV/f.u."), Column("outcome", "")),
         rows=(*rows, *dropped),
-        note="total: above the most stable bulk. Each phase takes its lowest total; everything tried stays visible.",
+        note=f"total at {describe_coverage(doc)}, above the most stable bulk. Each phase takes its lowest total there; "
+        "everything tried stays visible.",
     )
 
 

@@ -7,25 +7,30 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
+from qdip_dft.analysis.coverage import compared_terms
 from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseSpec
 from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2, MEV_PER_EV
 
 FORMULAE = {
+    "n": "N / A, formula units of the host per area of dot; the film's own",
+    "n*": "coverage at which black and competitor are compared: stabilization.coverage_fu_per_ang2",
     "bulk": "E(bulk, fully relaxed) / Z",
     "strain": "E(strained bulk) / N_ref - bulk; strained bulk: the interface's own in-plane cell, "
     "out-of-plane axis and atoms relaxed",
     "surface": "[E(film slab) - N (bulk + strain) - excess] / N; both faces of the film",
     "binding": "[E(interface) - E(film slab) - E(dot slab)] / N",
-    "total": "bulk + strain + surface + binding = [E(interface) - E(dot slab) - excess] / N",
+    "total": "bulk + strain + surface + binding = [E(interface) - E(dot slab) - excess] / N, at the film's own n",
+    "total_at_coverage": "bulk + strain + interface_per_area / n*",
     "excess": "sum of formula units x chemical potential of what a film has beyond N; zero if stoichiometric",
     "bulk_above_lowest": "bulk - bulk of the most stable phase of the study",
     "surface_per_area": "N surface / A",
     "binding_per_area": "N binding / A; negative: bound",
     "work_of_separation": "-N binding / A; positive: bound",
     "interface_per_area": "N (surface + binding) / A",
-    "stabilization": "total(black) - total(competitor), term by term",
+    "stabilization": "total_at_coverage(black) - total_at_coverage(competitor), term by term; "
+    "formula version 1: the films' own totals instead",
     "N": "formula units of the host in the film of the interface cell",
     "A": "area of the interface cell",
 }
@@ -66,7 +71,7 @@ def summarise(doc: StabilizationDoc) -> Json:
         "bx2_rich": doc.bx2_rich.model_dump(mode="json") if doc.bx2_rich else None,
         "uncertainty": doc.uncertainty.model_dump(mode="json") if doc.uncertainty else None,
         "phases": {phase.phase: _summarise_phase(doc, phase) for phase in doc.study.phases},
-        "candidates": [_summarise_candidate(result) for result in doc.candidates],
+        "candidates": [_summarise_candidate(doc, result) for result in doc.candidates],
         "decomposition": doc.decomposition.model_dump(mode="json") if doc.decomposition else None,
         "dropped": [dropped.model_dump(mode="json") for dropped in doc.dropped],
         "theory": doc.theory.model_dump(mode="json") if doc.theory else None,
@@ -112,14 +117,14 @@ def _summarise_phase(doc: StabilizationDoc, phase: PhaseSpec) -> Json:
     """Return the candidate that stands for a phase, or the same keys with nulls and the reasons."""
     selected = find_selected(doc, phase.phase)
     if selected is not None:
-        return _summarise_candidate(selected)
+        return _summarise_candidate(doc, selected)
     nulls: Json = dict.fromkeys((*_CHOICES, *_NUMBERS))
     given: Json = {"role": phase.role.value, "phase": phase.phase, "dot_plane": doc.dot_plane}
     left_open: Json = {"is_selected": False, "is_valid": False, "checks": [], "calculations": {}}
     return {**nulls, **given, **left_open, "missing": list(list_reasons(doc, phase))}
 
 
-def _summarise_candidate(result: CandidateResult) -> Json:
+def _summarise_candidate(doc: StabilizationDoc, result: CandidateResult) -> Json:
     candidate = result.candidate
     return {
         "role": candidate.role.value,
@@ -127,13 +132,15 @@ def _summarise_candidate(result: CandidateResult) -> Json:
         "plane": candidate.film_plane,
         "dot_plane": candidate.dot_plane,
         "candidate": candidate.label,
-        "termination": candidate.termination,
+        "termination": "|".join(candidate.faces),
         "n_dot_planes": candidate.dot_cut.n_planes,
         "n_film": count_surface_cells(candidate.film_matrix),
         "n_dot": count_surface_cells(candidate.dot_matrix),
         **candidate.model_dump(mode="json", include=_COPIED_CHOICES),
         **result.model_dump(mode="json", include=_COPIED_RESULTS),
         **{name: _convert(getattr(result, source), factor) for name, (source, factor) in _CONVERTED.items()},
+        "coverage_fu_per_ang2": result.coverage_fu_per_ang2,
+        "total_at_coverage_ev_per_fu": compared_terms(doc, result).total_ev_per_fu,
         "is_valid": result.is_valid,
     }
 
@@ -166,4 +173,9 @@ _CONVERTED = {
 """Energies per area that the record holds in the other unit only: source and factor."""
 
 _CHOICES = ("plane", "candidate", "termination", "n_dot_planes", "n_film", "n_dot", *sorted(_COPIED_CHOICES))
-_NUMBERS = (*(name for name in CandidateResult.model_fields if name in _COPIED_RESULTS), *_CONVERTED)
+_NUMBERS = (
+    *(name for name in CandidateResult.model_fields if name in _COPIED_RESULTS),
+    *_CONVERTED,
+    "coverage_fu_per_ang2",
+    "total_at_coverage_ev_per_fu",
+)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qdip_dft.analysis.coverage import interface_energies
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.ranking import PhaseRanking, average_stabilization_ev_per_fu, rank_candidates
 from qdip_dft.analysis.sides import find_sides, name_side
 from qdip_dft.analysis.strip import PhaseStrip, Strip, survey_strip
 from qdip_dft.model.stabilization import (
     CandidateResult,
-    DecompositionResult,
     Hull,
+    InterfaceEnergies,
     Stabilization,
     StabilizationDoc,
 )
@@ -22,8 +23,9 @@ from qdip_dft.model.terms import Terms
 from qdip_dft.report.summary import count_surface_cells, find_selected
 from qdip_dft.report.words import (
     ROLE_WORDS,
+    count_from_lowest,
+    describe_coverage,
     find_lowest_bulk,
-    find_relative_total,
     list_selected,
     name_facet,
     name_film,
@@ -122,17 +124,17 @@ def list_tables(doc: StabilizationDoc) -> tuple[Table, ...]:
     has_choice = any(len(ranking.candidates) > 1 for ranking in rankings)
     ranked = (tabulate_ranking(doc, rankings),) if has_choice else ()
     hull = () if doc.hull is None else (tabulate_hull(doc, doc.hull),)
-    return tabulate_terms(doc), *bound, *reigns, *ranked, *hull, tabulate_areas(doc), tabulate_cells(doc)
+    return tabulate_terms(doc), tabulate_areas(doc), *bound, *reigns, *ranked, *hull, tabulate_cells(doc)
 
 
 def tabulate_terms(doc: StabilizationDoc) -> Table:
-    """Return phases × four terms and total in eV per formula unit, with the difference as the result."""
+    """Return phases × four terms and total at n* in eV per formula unit, with the difference as the result."""
     rows = [_make_phase_row(doc, phase.phase, ROLE_WORDS[phase.role]) for phase in doc.study.phases]
     if doc.decomposition is not None:
-        rows.append(Row(doc.decomposition.label, write_numbers(_list_relative_terms(doc.decomposition))))
+        rows.append(Row(doc.decomposition.label, write_numbers(_list_terms(count_from_lowest(doc, doc.decomposition)))))
     difference = Row("black − competitor", write_numbers(_list_terms(doc.stabilization)))
     return Table(
-        title="The four terms",
+        title=f"The four terms at {describe_coverage(doc)}" if doc.formula_version > 1 else "The four terms",
         heading="phase",
         columns=tuple(Column(name, "eV/f.u.") for name in TERM_COLUMNS),
         rows=tuple(rows),
@@ -152,7 +154,9 @@ def tabulate_bx2_rich(doc: StabilizationDoc, answer: Stabilization) -> Table:
         title=f"The four terms, {bx2}-rich",
         heading="phase",
         columns=tuple(Column(name, "eV/f.u.") for name in TERM_COLUMNS),
-        rows=tuple(Row(name_film(film), write_numbers(_list_relative_terms(film.at_bx2_rich))) for film in films),
+        rows=tuple(
+            Row(name_film(film), write_numbers(_list_terms(count_from_lowest(doc, film.at_bx2_rich)))) for film in films
+        ),
         note=f"Films with an excess of {ax} or {bx2} at the {bx2}-rich bound; all other numbers are {ax}-rich.\n"
         f"{ax} + {bx2} lie {write_signed(potentials.window_ev)} eV/f.u. above the most stable bulk of the host.",
         result=difference if doc.study.has_competitor else None,
@@ -195,7 +199,7 @@ def tabulate_ranking(doc: StabilizationDoc, rankings: Sequence[PhaseRanking]) ->
     pinned = [r.phase for r in rankings if r.policy is OrientationPolicy.PINNED]
     note = (
         f"weight: of patches of {ensemble.patch_area_ang2:g} Å² at {ensemble.temperature_k:g} K; "
-        "all films of a phase for the formula units per area of the one that stands for it."
+        f"all films at one coverage, n* = {rankings[0].coverage_fu_per_ang2:.4f} f.u./Å²."
     )
     note += f"\nPinned to the first plane named: {', '.join(pinned)}." if pinned else ""
     note += "" if mean is None else f"\nblack − competitor of the weighted means: {write_signed(mean)} eV/f.u."
@@ -224,14 +228,34 @@ def _list_ranked(ranking: PhaseRanking) -> list[Row]:
 
 
 def tabulate_areas(doc: StabilizationDoc) -> Table:
-    """Return the energies per area of interface in both units."""
-    names = ("surface", "binding", "separation")
+    """Return the energies per area of dot in both units, which do not depend on the coverage, and their difference."""
+    names = ("σ surface", "σ binding", "σ")
+    answer = doc.stabilization.interface
+    own = "; ".join(
+        f"{name_film(result)}: {result.coverage_fu_per_ang2:.4f}"
+        for result in list_selected(doc)
+        if result.coverage_fu_per_ang2 is not None
+    )
     return Table(
-        title="Per area of interface",
+        title="Interface energies per area of dot",
         heading="phase",
         columns=tuple(Column(name, unit) for name in names for unit in ("meV/Å²", "J/m²")),
-        rows=tuple(Row(name_film(result), _write_areas(result)) for result in list_selected(doc)),
-        note="surface: both faces of the film; separation: work of separation, positive when bound.",
+        rows=tuple(Row(name_film(result), _write_areas(interface_energies(result))) for result in list_selected(doc)),
+        note="σ surface: both faces of the film; σ binding: negative when bound, minus the work of separation; "
+        f"σ: their sum.\nEach film's own n (f.u./Å²): {own}.",
+        result=None if answer is None else Row("black − competitor", _write_areas(answer)),
+    )
+
+
+def _write_areas(energies: InterfaceEnergies | None) -> tuple[Cell, ...]:
+    names = ("surface", "binding", "interface")
+    return tuple(
+        cell
+        for name in names
+        for unit, decimals in (("mev_per_ang2", 1), ("j_per_m2", 3))
+        for cell in write_numbers(
+            (None if energies is None else getattr(energies, f"{name}_{unit}"),), decimals=decimals
+        )
     )
 
 
@@ -292,17 +316,7 @@ def _make_phase_row(doc: StabilizationDoc, phase: str, role: str) -> Row:
     result = find_selected(doc, phase)
     if result is None:
         return Row(f"{role} {phase}", write_numbers((None,) * len(TERM_COLUMNS)))
-    return Row(f"{role} {name_film(result)}", write_numbers(_list_relative_terms(result)))
-
-
-def _write_areas(result: CandidateResult) -> tuple[Cell, ...]:
-    work_mev_per_ang2 = None if result.binding_mev_per_ang2 is None else -result.binding_mev_per_ang2
-    pairs = (
-        (result.surface_mev_per_ang2, result.surface_j_per_m2),
-        (result.binding_mev_per_ang2, result.binding_j_per_m2),
-        (work_mev_per_ang2, result.work_of_separation_j_per_m2),
-    )
-    return tuple(cell for mev, j in pairs for cell in (*write_numbers((mev,), decimals=1), *write_numbers((j,))))
+    return Row(f"{role} {name_film(result)}", write_numbers(_list_terms(count_from_lowest(doc, result))))
 
 
 def _write_cell(result: CandidateResult) -> tuple[Cell, ...]:
@@ -329,6 +343,8 @@ def _explain_zero(doc: StabilizationDoc) -> str:
     films = [name for name in (name_side(sides.black), name_side(sides.competitor)) if name is not None]
     subject = f"black − competitor is {' − '.join(films)}" if len(films) == 2 else "black − competitor"
     sign = f"{subject}; negative favours the black phase."
+    if doc.formula_version == 1:
+        sign = f"{sign}\n{describe_coverage(doc).capitalize()} (qdip db upgrade, or qdip run)."
     lowest = find_lowest_bulk(doc)
     if lowest is None:
         return sign
@@ -344,9 +360,3 @@ def _list_terms(terms: Terms) -> tuple[float | None, ...]:
         terms.binding_ev_per_fu,
         terms.total_ev_per_fu,
     )
-
-
-def _list_relative_terms(result: CandidateResult | DecompositionResult) -> tuple[float | None, ...]:
-    """Return the terms with bulk and total counted from the most stable bulk."""
-    _, strain, surface, binding, _ = _list_terms(result)
-    return result.bulk_above_lowest_ev_per_fu, strain, surface, binding, find_relative_total(result)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import hypot
+from math import sqrt
 from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qdip_dft.analysis.coverage import interface_ev_per_ang2
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.thickness import ThicknessLine, find_thickness_line
-from qdip_dft.analysis.uncertainty import measure_density
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
@@ -50,7 +50,7 @@ class ThicknessView:
     facet
         Dot and facet.
     errors
-        Standard uncertainties of both ends of the line: in eV per formula unit and in eV/Å²; None: not known.
+        Standard uncertainties of Δe in eV per formula unit and of Δσ in eV/Å², and their covariance; None: not known.
     points
         Formula units per Å² and difference in eV per formula unit of every thickness that was computed for both films.
     critical_words
@@ -62,7 +62,7 @@ class ThicknessView:
     black: str
     competitor: str
     facet: str
-    errors: tuple[float, float] | None = None
+    errors: tuple[float, float, float] | None = None
     points: tuple[tuple[float, float], ...] = ()
     critical_words: str = ""
 
@@ -93,8 +93,9 @@ class ThicknessView:
 
     def error_ev_per_fu(self, inverse_per_nm: float) -> float:
         """Return the standard uncertainty of the line at one over a thickness; zero where it is not known."""
-        strained, interface = self.errors or (0.0, 0.0)
-        return hypot(strained, interface * inverse_per_nm * self.volume_ang3_per_fu / ANG_PER_NM)
+        strained, interface, covariance = self.errors or (0.0, 0.0, 0.0)
+        inverse = inverse_per_nm * self.volume_ang3_per_fu / ANG_PER_NM
+        return sqrt(max(strained**2 + (interface * inverse) ** 2 + 2.0 * covariance * inverse, 0.0))
 
     @property
     def caption(self) -> str:
@@ -105,8 +106,8 @@ class ThicknessView:
                 f"{lead} Circles: the films that were computed. One thickness of each phase, so there is no error bar."
             )
         return (
-            f"{lead} Line: strained bulks and mean interface energy. Circles: each computed thickness. Band: twice the "
-            "standard uncertainty of what was sampled."
+            f"{lead} Line: strained bulks and interface energies of the answer. Circles: each computed thickness. "
+            "Band: twice the standard uncertainty of what was sampled."
         )
 
     def sentence(self) -> str:
@@ -157,34 +158,29 @@ def view_thickness(doc: StabilizationDoc, calculations: Mapping[str, Calculation
 
 
 def _add_errors(view: ThicknessView, stated: Uncertainty, critical: CriticalSize) -> ThicknessView:
-    """Return the view with the line through all thicknesses, its error and its points."""
-    line = replace(
-        view.line,
-        strained_ev_per_fu=critical.strained_ev_per_fu,
-        interface_ev_per_ang2=critical.interface_mev_per_ang2 / MEV_PER_EV,
+    """Return the view with the error of its line and a point for every thickness."""
+    errors = (
+        critical.strained_uncertainty_ev_per_fu,
+        critical.interface_uncertainty_mev_per_ang2 / MEV_PER_EV,
+        critical.covariance_ev2_per_ang2,
     )
-    errors = critical.strained_uncertainty_ev_per_fu, critical.interface_uncertainty_mev_per_ang2 / MEV_PER_EV
-    points = _list_points(stated, critical.strained_ev_per_fu, view.line.interface_ev_per_ang2, view)
-    return replace(view, line=line, errors=errors, points=points, critical_words=critical.finding)
+    return replace(view, errors=errors, points=_list_points(stated, view), critical_words=critical.finding)
 
 
-def _list_points(
-    stated: Uncertainty, strained_ev_per_fu: float, base_ev_per_ang2: float, view: ThicknessView
-) -> tuple[tuple[float, float], ...]:
+def _list_points(stated: Uncertainty, view: ThicknessView) -> tuple[tuple[float, float], ...]:
     """Return Δe + Δσ/n with the interface energies of each thickness, at that of its black film."""
     films = [s for s in stated.samples if s.kind is VariationKind.FILM_THICKNESS and not s.faults]
     sigma: dict[PhaseRole, dict[int, float]] = {role: {} for role in PhaseRole}
     density: dict[int, float] = {}
     for film in films:
-        n = measure_density(film)
-        sigma[film.role][film.index] = n * ((film.surface_ev_per_fu or 0.0) + (film.binding_ev_per_fu or 0.0))
-        if film.role is PhaseRole.BLACK:
-            density[film.index] = n
+        sigma[film.role][film.index] = sum(interface_ev_per_ang2(film) or ())
+        if film.role is PhaseRole.BLACK and film.coverage_fu_per_ang2 is not None:
+            density[film.index] = film.coverage_fu_per_ang2
     has_film = any(film.role is PhaseRole.COMPETITOR for film in films)
     others = sigma[PhaseRole.COMPETITOR] if has_film else dict.fromkeys(density, 0.0)
-    points = [(view.line.computed_per_ang2[0], base_ev_per_ang2)]
+    points = [(view.line.computed_per_ang2[0], view.line.interface_ev_per_ang2)]
     points += [(n, sigma[PhaseRole.BLACK][i] - others[i]) for i, n in density.items() if i in others]
-    return tuple((n, strained_ev_per_fu + interface / n) for n, interface in points)
+    return tuple((n, view.line.strained_ev_per_fu + interface / n) for n, interface in points)
 
 
 def _find_volume_ang3_per_fu(result: CandidateResult, calculations: Mapping[str, CalculationRecord]) -> float | None:

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qdip_dft.analysis.checks import describe_place
+from qdip_dft.analysis.coverage import compared_terms
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.sides import find_sides
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.terms import Terms
 from qdip_dft.report.summary import find_selected
 
 ROLE_WORDS = {PhaseRole.BLACK: "black", PhaseRole.COMPETITOR: "yellow"}
@@ -78,7 +80,7 @@ def name_film(result: CandidateResult) -> str:
 
 def name_film_and_termination(result: CandidateResult) -> str:
     """Return the film with its termination, such as ``CsPbI3-alpha(100), PbI2|CsI``; once where the label has it."""
-    film, termination = name_film(result), result.candidate.termination
+    film, termination = name_film(result), "|".join(result.candidate.faces)
     return film if termination in film else f"{film}, {termination}"
 
 
@@ -108,10 +110,26 @@ def find_lowest_bulk(doc: StabilizationDoc) -> tuple[str, float] | None:
     return phase, energy_ev_per_fu
 
 
-def find_relative_total(result: CandidateResult | DecompositionResult) -> float | None:
-    """Return the total counted from the most stable bulk, in eV per formula unit."""
-    bulk, total, above = result.bulk_ev_per_fu, result.total_ev_per_fu, result.bulk_above_lowest_ev_per_fu
-    return None if bulk is None or total is None or above is None else total - bulk + above
+def count_from_lowest(doc: StabilizationDoc, result: CandidateResult | DecompositionResult) -> Terms:
+    """Return the compared terms of a side with bulk and total counted from the most stable bulk."""
+    terms, above = compared_terms(doc, result), result.bulk_above_lowest_ev_per_fu
+    bulk, total = terms.bulk_ev_per_fu, terms.total_ev_per_fu
+    is_known = bulk is not None and total is not None and above is not None
+    moved = total - bulk + above if is_known else None  # type: ignore[operator]
+    return terms.model_copy(update={"bulk_ev_per_fu": above, "total_ev_per_fu": moved})
+
+
+def find_relative_total(doc: StabilizationDoc, result: CandidateResult | DecompositionResult) -> float | None:
+    """Return the compared total counted from the most stable bulk, in eV per formula unit."""
+    return count_from_lowest(doc, result).total_ev_per_fu
+
+
+def describe_coverage(doc: StabilizationDoc) -> str:
+    """Return at which coverage the terms of a result are, such as ``n* = 0.0505 f.u./Å²``."""
+    if doc.formula_version == 1:
+        return "formula version 1: every film at its own n; not comparable with version 2"
+    coverage = doc.stabilization.coverage_fu_per_ang2
+    return "no coverage: nothing is valid" if coverage is None else f"n* = {coverage:.4f} f.u./Å²"
 
 
 def list_remarks(doc: StabilizationDoc) -> tuple[Remark, ...]:
@@ -132,14 +150,12 @@ def say_how_sure(doc: StabilizationDoc) -> Iterator[str]:
     stated = doc.uncertainty
     if stated is None:
         return
-    missing = [
-        component.name for component in stated.components if not component.is_sampled and component.is_applicable
-    ]
+    missing = ", ".join(stated.not_sampled)
     if not stated.is_asked:
-        yield f"no error bar: not sampled are {', '.join(missing)} (film.thicknesses and uncertainty of the study)"
+        yield f"no error bar: not sampled are {missing} (film.thicknesses and uncertainty of the study)"
         return
     if missing:
-        yield f"not sampled, and so not in the error bar: {', '.join(missing)}"
+        yield f"not sampled, and so not in the error bar: {missing}"
     for film in stated.samples:
         varied = doc.find_candidate(film.film_id)
         if film.faults and varied is not None:
@@ -148,8 +164,7 @@ def say_how_sure(doc: StabilizationDoc) -> Iterator[str]:
     if layer is not None:
         yield (
             f"one more layer changes black − competitor by {write_signed(layer.change_ev_per_fu)} eV/f.u. at the "
-            f"study's thickness; the error bar is {stated.difference.total_ev_per_fu:.3f}. The thicker films "
-            f"themselves differ by {write_signed(layer.total_ev_per_fu)}, as more formula units share their faces"
+            f"same coverage; the error bar is {stated.difference.total_ev_per_fu:.3f}"
         )
     yield from (
         f"{model.name}: black − competitor {write_signed(model.total_ev_per_fu)} eV/f.u." for model in stated.models
@@ -177,11 +192,13 @@ def say_why_lost(doc: StabilizationDoc, result: CandidateResult) -> str:
     """Say how far a candidate lies above the selected one of its phase, or why it is left out."""
     if not result.is_valid:
         return f"left out: {'; '.join(result.faults)}"
-    total_ev_per_fu = f"total {write_signed(find_relative_total(result))} eV/f.u."
+    total_ev_per_fu = f"total {write_signed(find_relative_total(doc, result))} eV/f.u."
     winner = find_selected(doc, result.candidate.phase)
-    if winner is None or winner.total_ev_per_fu is None or result.total_ev_per_fu is None:
+    own = compared_terms(doc, result).total_ev_per_fu
+    lowest = None if winner is None else compared_terms(doc, winner).total_ev_per_fu
+    if winner is None or lowest is None or own is None:
         return total_ev_per_fu
-    above_ev_per_fu = result.total_ev_per_fu - winner.total_ev_per_fu
+    above_ev_per_fu = own - lowest
     is_pinned = doc.study.find_pinned_plane(result.candidate.phase) not in {None, result.candidate.film_plane}
     pinned = ", whose plane the study pins" if is_pinned else ""
     return f"{total_ev_per_fu}, {write_signed(above_ev_per_fu)} against {name_film(winner)}{pinned}"

@@ -64,18 +64,18 @@ class Archive:
         return max(found, key=lambda record: (record.is_usable, record.attempt), default=None)
 
     def list_calculations(self) -> Iterator[CalculationRecord]:
-        """Return all stored calculations; registry registry_scans are not among them."""
+        """Return all stored calculations; registry scans are not among them."""
         for document in self.calculations.query({"output.key": {"$exists": True}, "output.kind": {"$exists": False}}):
             yield _read_job(document)
 
     def save_records(self, records: Sequence[StoredRecord]) -> None:
-        """Keep calculations and registry_scans made elsewhere, as their jobs would have stored them; all or none."""
+        """Keep calculations and registry scans made elsewhere, as their jobs would have stored them; all or none."""
         documents = [_describe_job(record) for record in records]
         if documents:
             self.calculations.update(documents, key=["uuid", "index"])
 
     def list_registry_scans(self) -> Iterator[RegistryScan]:
-        """Return all stored registry registry_scans."""
+        """Return all stored registry scans."""
         for document in self.calculations.query({"output.kind": "registry screening"}):
             yield read_registry_scan(document["output"])
 

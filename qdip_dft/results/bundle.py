@@ -9,7 +9,7 @@
     inputs/ID.settings.json         level of theory and thresholds
     documents/stabilizations/ID.json
     documents/calculations/KEY.json
-    documents/registry_scans/KEY.json   registry registry_scans, where there are any
+    documents/screenings/KEY.json        registry scans, where there are any
     structures/PART-KEY/            CIF and extended XYZ, initial and relaxed
 
 The same content gives the same bytes: members are in a fixed order, dated 1980-01-01 and not compressed, because two
@@ -50,7 +50,7 @@ MAX_TOTAL_BYTES = 1_000_000_000
 
 MANIFEST = "manifest.json"
 CALCULATIONS = "documents/calculations/"
-REGISTRY_SCANS = "documents/registry_scans/"
+REGISTRY_SCANS = "documents/screenings/"
 STABILIZATIONS = "documents/stabilizations/"
 
 _DATE = (1980, 1, 1, 0, 0, 0)

@@ -23,7 +23,7 @@ number means that the black phase is favoured. `units` and `sign_convention` in 
 |---|---|
 | `documents/stabilizations/` | the results: four terms of every candidate, checks, keys of the calculations |
 | `documents/calculations/` | every calculation: structures, level of theory, energy, forces, stress |
-| `documents/registry_scans/` | registry registry_scans: energies of lateral positions, gaps and orientations |
+| `documents/screenings/` | registry scans: energies of lateral positions, gaps and orientations |
 | `structures/` | the structures as CIF and extended XYZ, initial and relaxed; each atom with its part and ion |
 | `inputs/` | the study as it was asked, and the settings that it was resolved to |
 | `environment.json` | codes, SHA-256 of their weights, packages |

@@ -53,7 +53,7 @@ class Evidence:
 
     @property
     def records(self) -> tuple[StoredRecord, ...]:
-        """Return calculations and registry_scans."""
+        """Return calculations and registry scans."""
         return (*self.calculations, *self.registry_scans)
 
 
@@ -99,7 +99,7 @@ def list_keys(document: StabilizationDoc) -> set[str]:
 
 
 def list_registry_scan_keys(document: StabilizationDoc) -> set[str]:
-    """Return the keys of the registry registry_scans that a result names."""
+    """Return the keys of the registry scans that a result names."""
     return {result.registry.key for result in document.candidates if result.registry is not None}
 
 

@@ -61,14 +61,15 @@ def _leave_sampling_out(document: Document) -> Document:
 
 
 def _name_candidates(document: Document) -> Document:
-    """Version 4 of a result knows its candidates by ids, and has their labels in parts.
+    """Version 4 of a result knows its candidates by ids, has their labels in parts, and may name its coverage.
 
-    Before, a label was the id.
+    Before, a label was the id, and every film stood at its own coverage: formula version 1.
     """
     candidates = [{**each, "candidate": _name_candidate(each["candidate"])} for each in document["candidates"]]
     named = {
         **document,
         "schema_version": 4,
+        "formula_version": document.get("formula_version", 1),
         "candidates": candidates,
         "dropped": [_name_dropped(each) for each in document["dropped"]],
         "stabilization": _name_sides(document["stabilization"], candidates),
@@ -164,15 +165,18 @@ def migrate(kind: type[Record], document: Mapping[str, Any]) -> Document:
     Raises
     ------
     ResultsError
-        If it has no version, or one that this version of the package does not know.
+        If it has no version, one that this version of the package does not know, or lacks what its version has.
     """
     steps = STEPS[kind]
     version = document.get("schema_version")
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= len(steps) + 1:
         raise unknown_version(f"a {kind.__name__}", version, newest=len(steps) + 1)
     migrated = dict(document)
-    for step in steps[version - 1 :]:
-        migrated = step(migrated)
+    try:
+        for step in steps[version - 1 :]:
+            migrated = step(migrated)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise _unreadable(f"a {kind.__name__}", f"{type(error).__name__}: {show_value(error)}") from error
     return migrated
 
 
@@ -184,19 +188,11 @@ def newest_version(kind: type[Record]) -> int:
 def _read(kind: type[AnyRecord], document: Mapping[str, Any], *, name: str) -> AnyRecord:
     fields = {field: value for field, value in document.items() if field not in _ADDED_BY_STORES}
     try:
-        return kind.model_validate(_migrate_whole(kind, fields, name=name))
+        return kind.model_validate(migrate(kind, fields))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise _unreadable(name, f"{show_value(where)}: {show_value(first['msg'])}") from error
-
-
-def _migrate_whole(kind: type[Record], document: Document, *, name: str) -> Document:
-    """Return the document in present words; one that lacks what its version must have is refused by name."""
-    try:
-        return migrate(kind, document)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise _unreadable(name, f"{type(error).__name__}: {show_value(error)}") from error
 
 
 def _unreadable(what: str, finding: str) -> ResultsError:

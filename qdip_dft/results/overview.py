@@ -52,6 +52,10 @@ class ResultOverview:
         Labels of the two sides; None where a side has nothing valid.
     terms_ev_per_fu
         Bulk, strain, surface, binding and total of black − competitor; negative: black favoured.
+    coverage_fu_per_ang2, interface_mev_per_ang2
+        n* at which they are, and Δσ, which does not depend on it; None in formula version 1.
+    formula_version
+        Which definition the numbers follow; those of two versions are never subtracted.
     films
         Films with flaws, and variations.
     verdict
@@ -69,6 +73,9 @@ class ResultOverview:
     black: str | None
     competitor: str | None
     terms_ev_per_fu: tuple[float | None, ...]
+    coverage_fu_per_ang2: float | None
+    interface_mev_per_ang2: float | None
+    formula_version: int
     films: FilmCounts
     verdict: Verdict
 
@@ -153,6 +160,9 @@ def _describe(document: Document, films: FilmCounts) -> ResultOverview:
         black=answer["black"],
         competitor=answer["competitor"],
         terms_ev_per_fu=tuple(answer[f"{name}_ev_per_fu"] for name in TERM_COLUMNS),
+        coverage_fu_per_ang2=answer.get("coverage_fu_per_ang2"),
+        interface_mev_per_ang2=(answer.get("interface") or {}).get("interface_mev_per_ang2"),
+        formula_version=document.get("formula_version", 1),
         films=films,
         verdict=_judge(document, films),
     )

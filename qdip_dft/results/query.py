@@ -34,6 +34,9 @@ DEFAULT_COLUMNS: Final = (
     "black",
     "competitor",
     "stabilization_total_ev_per_fu",
+    "coverage",
+    "sigma",
+    "formula",
     "sentence",
 )
 
@@ -49,7 +52,9 @@ def query_results(
 ) -> DataFrame:
     """Return the results that pass a filter as a table, one row per result.
 
-    Energies are in eV per formula unit of the host; stabilization = black - competitor, negative: black favoured.
+    Energies are in eV per formula unit of the host; stabilization = black - competitor at the coverage n*, negative:
+    black favoured; ``sigma`` is its interface energy in meV/Å².  Totals of two coverages or two versions of the formula
+    must not be subtracted.
 
     Parameters
     ----------

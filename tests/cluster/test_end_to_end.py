@@ -95,7 +95,7 @@ def test_every_job_may_have_a_batch_job_of_its_own(mongod, mongo_uri, slurm, toy
         wait_for(cluster, lambda status: "strain" in status["counts"])
     archive = open_results(mongo_uri)
     stored = {record.task.label: record for record in archive.list_calculations()}
-    for name, task in toy_plan.resolve(lambda _: None).ready.items():
+    for task in toy_plan.resolve(lambda _: None).ready.values():
         expected = toy_plan.engine.relax(task.structure, task.freedom)
-        assert stored[name].result.energy_ev == pytest.approx(expected.energy_ev, abs=1e-9)
+        assert stored[task.label].result.energy_ev == pytest.approx(expected.energy_ev, abs=1e-9)
     assert {"n1", "n2"} <= set(slurm.list_node_sets())

@@ -25,7 +25,7 @@ from qdip_dft.planning.campaign import plan_all
 from qdip_dft.planning.plan import StudyPlan, plan_study
 from tests.cluster.conftest import TOY_CAMPAIGN
 
-N_CALCULATIONS = 24  # 22 of the terms and two registry registry_scans
+N_CALCULATIONS = 24  # 22 of the terms and two registry scans
 N_STAGES = 5
 
 

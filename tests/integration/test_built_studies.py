@@ -12,14 +12,12 @@ from qdip_dft.analysis.phases import is_same_phase, measure_connectivity
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal, find_ions
 from qdip_dft.flows.building import preview_structures
-from qdip_dft.flows.steps import Part, Step, StudySteps
+from qdip_dft.flows.steps import Part, Step, StepId, StudySteps
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import plan_study
 from qdip_dft.planning.study_files import read_study
-from qdip_dft.report.structure_scene import faces_of, find_layers
-from qdip_dft.results.structure_export import label_slab
 from tests.unit.crystals import distances_of
 
 STUDIES = sorted((Path(__file__).parents[2] / "workflows").glob("*.yaml"))
@@ -36,7 +34,7 @@ def steps_of(path: Path) -> StudySteps:
 
 
 @cache
-def structures_of(path: Path) -> dict[str, StructureRecord]:
+def structures_of(path: Path) -> dict[StepId, StructureRecord]:
     return preview_structures(steps_of(path))
 
 
@@ -131,21 +129,6 @@ def test_every_film_is_built_of_its_phase(path):
         for part in FILMS:
             found = measure_connectivity(structures_of(path)[steps.relaxations_of(candidate)[part]])
             assert is_same_phase(found, expected), (candidate.label, part, found.describe())
-
-
-@each_study
-def test_pictures_name_the_layers_as_the_table_of_terminations_does(path):
-    steps = steps_of(path)
-    for candidate in steps.candidates:
-        dot, film, interface = (structures_of(path)[steps.relaxations_of(candidate)[part]] for part in SLABS)
-        faces = tuple(candidate.termination.split("|"))
-        assert faces_of(candidate) == (faces[::-1] if candidate.turn.is_flipped else faces)
-        layers = find_layers(label_slab(film, n_dot=0, passivation=None), faces=faces)
-        assert (layers[0].composition, layers[-1].composition) == faces, candidate.label
-        labelled = label_slab(interface, n_dot=dot.n_atoms, passivation=candidate.passivation)
-        shown = [layer.composition for layer in find_layers(labelled, faces=faces_of(candidate))]
-        assert shown[-1] == faces_of(candidate)[1], candidate.label
-        assert faces_of(candidate)[0] in shown, candidate.label
 
 
 def polar_candidates(path: Path) -> list[tuple[Candidate, StructureRecord]]:

@@ -20,7 +20,7 @@ from tests.command_line import QDIP, Outcome, assert_four_parts, qdip
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
-N_CALCULATIONS = 24  # 22 of the terms and two registry registry_scans
+N_CALCULATIONS = 24  # 22 of the terms and two registry scans
 
 
 @pytest.fixture(scope="module")

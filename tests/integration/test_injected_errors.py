@@ -21,6 +21,7 @@ from qdip_dft.planning.plan import StudyPlan, plan_study
 from qdip_dft.planning.study_files import read_study
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import qdip
+from tests.unit.studies import find_step
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 BLACK = "PbTe(100)//CsPbI3-alpha(100)"
@@ -124,7 +125,8 @@ def spoil(results: Path, name: str, tamper: Tamper) -> StudyPlan:
     """Change a stored record and keep it under its key."""
     plan = plan_study(read_study(str(TOY_STUDY)))
     archive = open_archive(ResultsFolder(results))
-    record = plan.resolve(archive.find_record).records[name]
+    state = plan.resolve(archive.find_record)
+    record = state.records[find_step(state, name)]
     archive.save_records([tamper(record)])
     return plan
 

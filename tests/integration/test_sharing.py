@@ -160,7 +160,7 @@ def test_a_bundle_holds_every_calculation_and_its_structures(shared: Shared) -> 
     keys = {name.split("/")[-1].removesuffix(".json") for name in members if name.startswith("documents/calculations/")}
     assert keys == set(shared.records())
     assert len(keys) == N_CALCULATIONS
-    assert sum(name.startswith("documents/registry_scans/") for name in members) == N_REGISTRY_SCANS
+    assert sum(name.startswith("documents/screenings/") for name in members) == N_REGISTRY_SCANS
     relaxed = [name for name in members if name.endswith("relaxed.cif")]
     assert len(relaxed) == sum(record.task.freedom is not Freedom.NONE for record in shared.records().values())
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
+from qdip_dft.analysis.sides import find_sides
+from qdip_dft.model.stabilization import Stabilization
+from qdip_dft.storage.location import make_results, open_results
 from tests.command_line import assert_four_parts, qdip
 
 STUDY = """
@@ -57,11 +61,66 @@ def test_the_plan_lists_the_thicker_films(results: Path) -> None:
 def test_a_faceted_dot_has_less_host_per_area_than_a_sphere(results: Path) -> None:
     sphere, faceted = size(results), size(results, "--ratio", 1.0)
     assert faceted["shape"] > sphere["shape"] == 1.0
-    assert abs(faceted["difference_ev_per_fu"]) >= abs(sphere["difference_ev_per_fu"])
+    assert faceted["coverage_fu_per_ang2"] == pytest.approx(sphere["coverage_fu_per_ang2"] / faceted["shape"])
+    assert faceted["strained_share"] == sphere["strained_share"]
 
 
 def test_the_answer_says_what_it_assumes(results: Path) -> None:
     assert "free face" in qdip("size", "toy-sizes", "--results", results).stdout
+
+
+def test_an_error_bar_needs_all_its_parts(results: Path) -> None:
+    answer = size(results)
+    assert answer["uncertainty_ev_per_fu"] is None
+    assert "termination" in answer["not_sampled"]
+    said = qdip("size", "toy-sizes", "--results", results).stdout
+    assert "±" not in said.splitlines()[0]
+    assert "not sampled: " in said
+
+
+def test_vanishing_loading_leaves_the_bulk_whatever_the_range_of_the_strain(results: Path) -> None:
+    doc = json.loads(qdip("report", "toy-sizes", "--results", results, "--json").stdout)
+    bulk = doc["stabilization"]["bulk_ev_per_fu"]
+    for options in ((), ("--strain-range", 15)):
+        thin = size(results, "--loading", 1e-9, *options)
+        assert thin["difference_ev_per_fu"] == pytest.approx(bulk, abs=1e-6)
+    assert size(results, "--strain-range", 1000)["strained_share"] == 1.0
+
+
+def test_a_result_of_the_old_formula_is_shown_as_such_and_made_anew_from_its_calculations(
+    results: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "old"
+    copytree(results, folder)
+    archive = open_results(folder)
+    (doc,) = archive.list_stabilizations()
+    sides = find_sides(doc)
+    own = (sides.black - sides.competitor).model_dump()
+    old = Stabilization(
+        **own, black=doc.stabilization.black, competitor=doc.stabilization.competitor, sentence="As it was."
+    )
+    archive.save_stabilization(doc.model_copy(update={"formula_version": 1, "stabilization": old}))
+    archive.close()
+    assert "own n (version 1)" in " ".join(qdip("query", "--results", folder).stdout.replace("│", " ").split())
+    refused = qdip("size", "toy-sizes", "--results", folder, check=False)
+    assert_four_parts(refused, "qdip db upgrade")
+    assert json.loads(qdip("db", "upgrade", folder, "--json").stdout) == [{"id": "toy-sizes", "reason": None}]
+    (anew,) = open_results(folder).list_stabilizations()
+    assert anew.stabilization == doc.stabilization
+    assert anew.uncertainty == doc.uncertainty
+    assert "follows the present formula" in qdip("db", "upgrade", folder).stdout
+
+
+def test_a_result_whose_calculations_are_not_stored_keeps_its_version(results: Path, tmp_path: Path) -> None:
+    target = make_results(tmp_path / "alone")
+    (doc,) = open_results(results).list_stabilizations()
+    target.save_stabilization(doc.model_copy(update={"formula_version": 1}))
+    target.close()
+    (upgrade,) = json.loads(qdip("db", "upgrade", tmp_path / "alone", "--json").stdout)
+    assert "are not stored" in upgrade["reason"]
+    assert "qdip run toy-sizes" in upgrade["reason"]
+    (kept,) = open_results(tmp_path / "alone").list_stabilizations()
+    assert kept.formula_version == 1
 
 
 def test_an_impossible_loading_is_refused(results: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal, find_ions
 from qdip_dft.flows.building import preview_structures
-from qdip_dft.flows.steps import Part, StudySteps
+from qdip_dft.flows.steps import Part, StepId, StudySteps
 from qdip_dft.library import load_catalogue
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
@@ -66,7 +66,7 @@ def steps_of(study: str) -> StudySteps:
 
 
 @cache
-def structures_of(study: str) -> dict[str, StructureRecord]:
+def structures_of(study: str) -> dict[StepId, StructureRecord]:
     return preview_structures(steps_of(study))
 
 

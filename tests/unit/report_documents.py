@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from qdip_dft.analysis.sides import Sides, choose_coverage, subtract_sides
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate, DroppedCandidate, InterfaceLabel
 from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.slab import DotCut
-from qdip_dft.model.stabilization import CandidateResult, Check, Stabilization, StabilizationDoc
+from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
 from qdip_dft.model.study import DotSpec, PhaseRole, PhaseSpec, StudySpec
 from qdip_dft.model.terms import Terms
 from qdip_dft.units import ev_per_ang2_to_j_per_m2, ev_per_ang2_to_mev_per_ang2
@@ -106,14 +107,14 @@ def make_black(**changes: object) -> CandidateResult:
 
 
 def make_yellow(**changes: object) -> CandidateResult:
-    """Return a yellow candidate with a total of 0.06 eV/f.u. above the lowest bulk."""
+    """Return a yellow candidate of the black one's coverage, with a total of 0.06 eV/f.u. above the lowest bulk."""
     yellow = {
         "phase": "FAPbI3-delta",
         "role": PhaseRole.COMPETITOR,
         "plane": "001",
         "terms_ev_per_fu": (0.0, 0.06, 0.15, -0.15),
-        "n_formula_units": 16,
-        "area_ang2": 244.0,
+        "n_formula_units": 36,
+        "area_ang2": 460.0,
     }
     return make_result(**{**yellow, **changes})  # type: ignore[arg-type]
 
@@ -131,22 +132,17 @@ def make_document(
     """
     candidates = results or (make_black(), make_yellow())
     black, competitor = compared or (_first(candidates, PhaseRole.BLACK), _first(candidates, PhaseRole.COMPETITOR))
+    study = _make_study(candidates)
+    answer = subtract_sides(Sides(black, competitor), choose_coverage(study, candidates, None))
     return StabilizationDoc(
         id="synthetic-study",
-        study=_make_study(candidates),
+        study=study,
         dot_plane="111",
         level=level,
         theory=_make_theory(level),
         candidates=candidates,
         dropped=dropped,
-        stabilization=Stabilization(
-            **_subtract(black, competitor),
-            black=black.candidate.label if black else None,
-            competitor=competitor.candidate.label if competitor else None,
-            black_id=black.candidate.id if black else None,
-            competitor_id=competitor.candidate.id if competitor else None,
-            sentence=sentence,
-        ),
+        stabilization=answer.model_copy(update={"sentence": sentence}),
         versions={"qdip_dft": "0.0.0-synthetic"},
         created_at="2000-01-01T00:00:00+00:00",
     )
@@ -181,13 +177,6 @@ def _make_theory(level: Level) -> LevelOfTheory:
 
 def _first(candidates: tuple[CandidateResult, ...], role: PhaseRole) -> CandidateResult | None:
     return next((result for result in candidates if result.is_selected and result.candidate.role is role), None)
-
-
-def _subtract(black: CandidateResult | None, competitor: CandidateResult | None) -> dict[str, float | None]:
-    names = (*TERMS, "total_ev_per_fu")
-    if black is None or competitor is None:
-        return dict.fromkeys(names)
-    return {name: getattr(black, name) - getattr(competitor, name) for name in names}
 
 
 def _to_mev(energy_ev_per_ang2: float | None) -> float | None:

@@ -12,7 +12,6 @@ from qdip_dft.analysis.checks import (
     ONE_REGISTRY_IS_ENOUGH_ANG2,
     RELAXED_LATTICE_ALLOWANCE,
     check_cations,
-    check_coverage,
     check_gap,
     check_phase,
     check_registry,
@@ -168,11 +167,3 @@ def test_a_negative_strain_term_is_explained_and_not_decisive() -> None:
     assert not found.is_decisive
     assert "-13 meV" in found.finding
     assert check_strain_term(0.0).is_passed
-
-
-def test_films_of_different_thickness_are_not_compared_without_a_word() -> None:
-    found = check_coverage(own_fu_per_ang2=0.024, other_fu_per_ang2=0.048, other="CsPbI3-delta(100)")
-    assert not found.is_passed
-    assert not found.is_decisive
-    assert "0.024" in found.finding
-    assert check_coverage(own_fu_per_ang2=0.052, other_fu_per_ang2=0.061, other="FAPbI3-delta(100)").is_passed

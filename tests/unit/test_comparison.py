@@ -10,6 +10,7 @@ import pytest
 
 from qdip_dft.analysis.comparability import find_obstacle
 from qdip_dft.analysis.comparison import Comparison, Line, Section, compare_results
+from qdip_dft.analysis.sides import Sides, subtract_sides
 from qdip_dft.errors import LevelOfTheoryError, ResultsError
 from qdip_dft.model.base import Record
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
@@ -127,7 +128,9 @@ def test_stabilizations_of_two_levels_stand_side_by_side() -> None:
     comparison = compare_results([make_result("a"), make_result("b", STRONGER, make_yellow(), code="chgnet")])
     table = tabulate_section(comparison, comparison.stabilization)
     assert [column.name for column in table.columns] == ["A", "B"]
-    assert [cell.text for cell in table.rows[-1].cells] == ["−0.180", "−0.280"]
+    rows = {row.name: [cell.text for cell in row.cells] for row in table.rows}
+    assert rows["total, eV/f.u."] == ["−0.180", "−0.280"]
+    assert rows["σ, meV/Å²"] == ["−15.7", "−23.5"]
 
 
 def test_two_hosts_are_shown_by_their_sides_and_not_subtracted() -> None:
@@ -160,8 +163,8 @@ def test_a_level_of_theory_keeps_its_own_zero() -> None:
 
 
 def test_another_definition_of_the_terms_is_not_subtracted() -> None:
-    first, second = make_result("a"), make_result("b", formula_version=2)
-    with pytest.raises(ResultsError, match="run the older study again"):
+    first, second = make_result("a"), make_result("b", formula_version=1)
+    with pytest.raises(ResultsError, match="qdip db upgrade, or run the older study again"):
         raise find_obstacle(first, second) or AssertionError
 
 
@@ -211,3 +214,20 @@ def test_the_page_shows_hostile_text_as_text() -> None:
     assert "&lt;script&gt;alert(1)" in page
     assert "http://" not in page
     assert "https://" not in page
+
+
+def test_results_of_two_coverages_are_subtracted_at_the_smaller_one() -> None:
+    """The same two films, asked for at two coverages: nothing is left of the difference."""
+    films = [make_black(), make_yellow()]
+    answers = []
+    for name, coverage in (("a", 0.05), ("b", 0.02)):
+        doc = make_result(name)
+        answer = subtract_sides(Sides(films[0], films[1]), coverage)
+        answers.append(doc.model_copy(update={"stabilization": answer}))
+    comparison = compare_results(answers)
+    assert comparison.coverages_fu_per_ang2 == (0.02, 0.02)
+    for section in (comparison.stabilization, *comparison.phases):
+        for line in section.lines:
+            assert line.differences == (pytest.approx(0.0, abs=1e-9),)
+    total = next(line for line in comparison.stabilization.lines if line.name == "total")
+    assert total.values[0] == pytest.approx(answers[1].stabilization.total_ev_per_fu)

@@ -70,7 +70,7 @@ def test_a_thicker_film_with_the_same_faces_changes_nothing() -> None:
     thin = make_document(make_black(), make_yellow())
     thick = make_document(
         make_black(terms_ev_per_fu=(0.05, 0.03, 0.1, -0.2), n_formula_units=36),
-        make_yellow(terms_ev_per_fu=(0.0, 0.06, 0.075, -0.075), n_formula_units=32),
+        make_yellow(terms_ev_per_fu=(0.0, 0.06, 0.075, -0.075), n_formula_units=72),
     )
     expressed = express_for(thick, thin)
     assert isinstance(expressed, Terms)

@@ -50,7 +50,7 @@ def test_the_ranking_is_by_energy_for_the_same_amount_of_host() -> None:
     (black, yellow) = rank_candidates(make_document(*TWO_PLANES))
     assert [ranked.result.candidate.film_plane for ranked in black.candidates] == ["100", "110"]
     assert black.candidates[1].above_ev_per_fu == pytest.approx(0.03)
-    density = black.formula_units_per_ang2
+    density = black.coverage_fu_per_ang2
     assert black.candidates[1].above_mev_per_ang2 == pytest.approx(1000 * 0.03 * density)
     (alone,) = yellow.candidates
     assert (alone.weight, alone.above_ev_per_fu) == (1.0, 0.0)

@@ -13,17 +13,56 @@ from qdip_dft.analysis.sentence import (
 )
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
+from qdip_dft.model.stabilization import InterfaceEnergies, Stabilization
 from qdip_dft.model.term_names import TERM_NAMES
 from qdip_dft.model.terms import Terms
-from tests.unit.report_documents import FACET, make_terms
+from qdip_dft.model.uncertainty import ErrorComponent, ModelAnswer, TermErrors, Uncertainty, VariationKind
+from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2
+from tests.unit.report_documents import FACET, make_black, make_terms
+from tests.unit.test_uncertainty import sample
 
 BLACK = "FAPbI3-alpha(100)"
 YELLOW = "yellow FAPbI3-delta(001)"
+COVERAGE = 0.05
+
+
+def answer(terms: Terms) -> Stabilization:
+    known = [terms.surface_ev_per_fu, terms.binding_ev_per_fu]
+    surface, binding = (COVERAGE * (value or 0.0) for value in known)
+    return Stabilization(
+        **terms.model_dump(),
+        black=BLACK,
+        competitor=YELLOW,
+        coverage_fu_per_ang2=COVERAGE,
+        interface=InterfaceEnergies(
+            surface_mev_per_ang2=1000 * surface,
+            surface_j_per_m2=EV_PER_ANG2_IN_J_PER_M2 * surface,
+            binding_mev_per_ang2=1000 * binding,
+            binding_j_per_m2=EV_PER_ANG2_IN_J_PER_M2 * binding,
+            interface_mev_per_ang2=1000 * (surface + binding),
+            interface_j_per_m2=EV_PER_ANG2_IN_J_PER_M2 * (surface + binding),
+        ),
+        sentence="",
+    )
+
+
+def sure(
+    error_ev_per_fu: float = 0.01, *, models: tuple[float, ...] = (), lacking: tuple[str, ...] = ()
+) -> Uncertainty:
+    """How sure an answer is, with something varied."""
+    return Uncertainty(
+        components=tuple(ErrorComponent(name=name, is_sampled=False, finding="not sampled") for name in lacking),
+        black=TermErrors(),
+        competitor=TermErrors(),
+        difference=TermErrors(total_ev_per_fu=error_ev_per_fu),
+        samples=(sample(make_black(), 1, VariationKind.FILM_THICKNESS),),
+        models=tuple(ModelAnswer(name="other", total_ev_per_fu=value) for value in models),
+    )
 
 
 def say(terms: Terms, *, level: Level = Level.SCREENING, **changes: object) -> str:
-    sides = {"black": BLACK, "competitor": YELLOW, "missing": ()}
-    return answer_in_words(terms, facet=FACET, level=level, **{**sides, **changes})  # type: ignore[arg-type]
+    given = {"black": BLACK, "competitor": YELLOW, "missing": (), "environment": "capped film"}
+    return answer_in_words(answer(terms), facet=FACET, level=level, **{**given, **changes})  # type: ignore[arg-type]
 
 
 def negate(terms: Terms) -> Terms:
@@ -32,15 +71,15 @@ def negate(terms: Terms) -> Terms:
 
 def test_a_negative_total_puts_black_below_yellow() -> None:
     assert say(make_terms(0.05, 0.03, 0.0, -0.2)) == (
-        "On PbS(111) the black FAPbI3-alpha(100) lies 0.120 eV/f.u. below the yellow FAPbI3-delta(001) (screening); "
-        "binding decides (−0.200 eV/f.u.)."
+        "On PbS(111) the black FAPbI3-alpha(100) lies 0.120 eV/f.u. below the yellow FAPbI3-delta(001) at "
+        "n* = 0.0500 f.u./Å², Δσ = −10.0 meV/Å² (capped film; screening); binding decides (−0.200 eV/f.u.)."
     )
 
 
 def test_a_positive_total_puts_yellow_below_black() -> None:
     assert say(make_terms(0.05, 0.2, 0.0, -0.05)) == (
-        "On PbS(111) the yellow FAPbI3-delta(001) lies 0.200 eV/f.u. below the black FAPbI3-alpha(100) (screening); "
-        "strain decides (+0.200 eV/f.u.)."
+        "On PbS(111) the yellow FAPbI3-delta(001) lies 0.200 eV/f.u. below the black FAPbI3-alpha(100) at "
+        "n* = 0.0500 f.u./Å², Δσ = −2.5 meV/Å² (capped film; screening); strain decides (+0.200 eV/f.u.)."
     )
 
 
@@ -74,14 +113,14 @@ def test_a_difference_within_the_resolution_is_too_close_to_call(level: Level) -
 
 def test_too_close_to_call_states_the_difference_and_the_rule() -> None:
     sentence = say(make_terms(0.1, 0.0, 0.0, -0.112))
-    assert "−0.012 eV/f.u. (black − competitor)" in sentence
-    assert "(screening) resolves 0.03 eV/f.u." in sentence
+    assert "−0.012 eV/f.u. (black − competitor) at n* = 0.0500 f.u./Å²" in sentence
+    assert sentence.endswith("(capped film; screening), and this level resolves 0.03 eV/f.u.")
 
 
 def test_dft_resolves_what_screening_does_not() -> None:
     terms = make_terms(0.0, 0.0, 0.0, -0.02)
     assert "too close to call" in say(terms)
-    assert "(DFT); binding decides" in say(terms, level=Level.DFT)
+    assert "; DFT); binding decides" in say(terms, level=Level.DFT)
 
 
 def test_a_toy_potential_never_claims_physics() -> None:
@@ -120,3 +159,34 @@ def test_numbers_carry_a_true_minus_and_zero_carries_no_sign() -> None:
     values = (-0.2, 0.2, -0.0001, 0.0, None)
     assert [write_signed(value) for value in values] == ["−0.200", "+0.200", "0.000", "0.000", "—"]
     assert write_signed(-4.77, decimals=1) == "−4.8"
+
+
+TERMS = [(0.05, 0.03, 0.0, -0.2), (0.05, 0.2, 0.0, -0.05), (0.1, 0.0, 0.0, -0.112)]
+
+
+@pytest.mark.parametrize("values", TERMS, ids=["black wins", "yellow wins", "too close"])
+def test_every_answer_has_one_error_bar_or_says_what_was_not_sampled(values: tuple[float, ...]) -> None:
+    terms = make_terms(*values)
+    varied = say(terms, stated=sure(lacking=("termination",)))
+    assert varied.count("±") == 1
+    assert "± 0.010 eV/f.u." in varied
+    assert "not sampled: termination" in varied
+    plain = say(terms, stated=sure(lacking=("film thickness", "model")).model_copy(update={"samples": ()}))
+    assert "±" not in plain
+    assert "not sampled: film thickness, model" in plain
+    assert "not sampled" not in say(terms, stated=sure())
+    assert "capped film" in varied
+
+
+def test_models_that_disagree_leave_the_answer_open_with_one_error_bar() -> None:
+    sentence = say(make_terms(0.05, 0.03, 0.0, -0.2), stated=sure(models=(0.05,)))
+    assert sentence.startswith("Undecided on PbS(111)")
+    assert sentence.count("±") == 1
+    assert sentence.endswith("but other models give +0.050.")
+
+
+def test_products_off_the_dot_give_an_upper_bound_and_the_sentence_says_so() -> None:
+    sentence = say(make_terms(0.05, 0.03, 0.0, -0.2), competitor="decomposition into MAI + PbI2", is_upper_bound=True)
+    assert "below the decomposition into MAI + PbI2" in sentence
+    assert "upper bound of what the dot gains" in sentence
+    assert "upper bound" not in say(make_terms(0.05, 0.03, 0.0, -0.2))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, sqrt
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +12,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from qdip_dft.analysis.dot_size import (
+    Dots,
+    DotsInHost,
     count_host_per_area,
     embed_interface,
-    embedded_difference_ev_per_fu,
-    find_critical_loading,
-    find_critical_radius_ang,
     measure_wulff_shape,
 )
 from qdip_dft.analysis.series import find_critical_size, find_fieller_interval, fit_line, fit_thicknesses
@@ -127,25 +128,79 @@ def test_significant_energies_of_one_sign_have_no_critical_thickness() -> None:
     assert "no critical thickness" in found.finding
 
 
-@given(radius=st.floats(5, 100), loading=st.floats(0.01, 0.9), e=ENERGY, sigma=ENERGY)
+def dots_in_host(**changes: Any) -> DotsInHost:
+    """A line with round made-up numbers and no errors."""
+    given = {
+        "bulk_ev_per_fu": 0.1,
+        "strain_ev_per_fu": 0.02,
+        "interface_ev_per_ang2": -0.05,
+        "covariance": ((0.0,) * 3,) * 3,
+        "volume_ang3_per_fu": VOLUME_ANG3,
+    }
+    return DotsInHost(**{**given, **changes})
+
+
+@given(loading=st.floats(0.02, 0.3), bulk=ENERGY, strain=st.floats(-0.001, 0.001), sigma=st.floats(0.01, 1.0))
 def test_the_map_changes_sign_at_the_critical_radius_and_loading(
-    radius: float, loading: float, e: float, sigma: float
+    loading: float, bulk: float, strain: float, sigma: float
 ) -> None:
-    shape = {"volume_ang3_per_fu": VOLUME_ANG3}
-    critical = find_critical_radius_ang(sigma / e, loading, **shape)
-    assume(1e-3 < critical < 1e6)
-    zero = embedded_difference_ev_per_fu(e, -sigma, radius_ang=critical, loading=loading, **shape)
-    assert zero == pytest.approx(0.0, abs=1e-9)
-    assert find_critical_loading(sigma / e, critical, **shape) == pytest.approx(loading)
-    found = embedded_difference_ev_per_fu(e, -sigma, radius_ang=radius, loading=loading, **shape)
-    assert (found < 0) is (radius < critical)
+    line = dots_in_host(bulk_ev_per_fu=bulk + 0.01, strain_ev_per_fu=strain, interface_ev_per_ang2=-sigma)
+    radius_ang = line.find_critical_radius_ang(Dots(20.0, loading))
+    assume(radius_ang is not None)
+    assert radius_ang is not None
+    assert line.difference_ev_per_fu(Dots(radius_ang, loading)) == pytest.approx(0.0, abs=1e-9)
+    assert line.difference_ev_per_fu(Dots(0.9 * radius_ang, loading)) < 0
+    assert line.difference_ev_per_fu(Dots(1.1 * radius_ang, loading)) > 0
+    assert line.find_critical_loading(Dots(radius_ang, 0.5)) == pytest.approx(loading, rel=1e-6)
 
 
-def test_dots_of_any_size_at_vanishing_loading_leave_the_bulk() -> None:
-    found = embedded_difference_ev_per_fu(0.1, -0.05, radius_ang=1e9, loading=0.1, volume_ang3_per_fu=VOLUME_ANG3)
-    assert found == pytest.approx(0.1, abs=1e-6)
-    thin = embedded_difference_ev_per_fu(0.1, -0.05, radius_ang=20.0, loading=1e-9, volume_ang3_per_fu=VOLUME_ANG3)
-    assert thin == pytest.approx(0.1, abs=1e-6)
+@pytest.mark.parametrize("strain_range_ang", [None, 3.0, 30.0])
+@given(radius_ang=st.floats(8, 100), strain=st.floats(-0.5, 0.5), sigma=st.floats(-0.1, 0.1))
+def test_vanishing_loading_leaves_the_difference_of_the_bulks_not_of_the_strained_ones(
+    strain_range_ang: float | None, radius_ang: float, strain: float, sigma: float
+) -> None:
+    line = dots_in_host(strain_ev_per_fu=strain, interface_ev_per_ang2=sigma, strain_range_ang=strain_range_ang)
+    assert line.difference_ev_per_fu(Dots(radius_ang, 1e-9)) == pytest.approx(0.1, abs=1e-6)
+
+
+def test_large_dots_at_a_fixed_range_leave_the_bulk_too() -> None:
+    assert dots_in_host(strain_range_ang=10.0).difference_ev_per_fu(Dots(1e9, 0.1)) == pytest.approx(0.1, abs=1e-6)
+
+
+def test_a_range_beyond_the_host_strains_all_of_it() -> None:
+    line = dots_in_host(strain_range_ang=100.0)
+    assert line.share_strained(Dots(10.0, 0.3)) == 1.0
+    assert line.difference_ev_per_fu(Dots(10.0, 0.3)) == pytest.approx(
+        0.12 - 0.05 / count_host_per_area(10.0, 0.3, volume_ang3_per_fu=VOLUME_ANG3)
+    )
+
+
+def test_isotropic_elasticity_strains_as_much_host_as_there_is_dot() -> None:
+    """The integral of (R/r)^6 from R on is the volume of the sphere; a shell of 2^(1/3) − 1 radii holds as much."""
+    radii = np.linspace(20.0, 20000.0, 2_000_001)
+    integral = np.trapezoid(4 * np.pi * radii**2 * (20.0 / radii) ** 6, radii)
+    assert integral == pytest.approx(4 / 3 * np.pi * 20.0**3, rel=1e-4)
+    elastic = dots_in_host().share_strained(Dots(20.0, 0.1))
+    shell = dots_in_host(strain_range_ang=20.0 * (2 ** (1 / 3) - 1)).share_strained(Dots(20.0, 0.1))
+    assert elastic == pytest.approx(shell) == pytest.approx(0.1 / 0.9)
+
+
+def test_covariances_enter_the_uncertainty_of_the_map() -> None:
+    """Errors of strain and σ that cancel at one coverage leave nothing of it there, and more elsewhere."""
+    far = Dots(1e4, 0.1)
+    n = count_host_per_area(10.0, 0.3, volume_ang3_per_fu=VOLUME_ANG3)
+    together = ((0.0, 0.0, 0.0), (0.0, 1e-4, -1e-4 * n), (0.0, -1e-4 * n, 1e-4 * n**2))
+    line = dots_in_host(covariance=together, strain_ev_per_fu=0.0, strain_range_ang=100.0)
+    assert line.uncertainty_ev_per_fu(Dots(10.0, 0.3)) == pytest.approx(0.0, abs=1e-9)
+    apart = ((0.0, 0.0, 0.0), (0.0, 1e-4, 0.0), (0.0, 0.0, 1e-4 * n**2))
+    assert replace(line, covariance=apart).uncertainty_ev_per_fu(Dots(10.0, 0.3)) == pytest.approx(0.01 * sqrt(2))
+    assert line.uncertainty_ev_per_fu(far) < 1e-4
+
+
+def test_an_estimated_range_counts_with_all_that_it_does() -> None:
+    line, case = dots_in_host(strain_ev_per_fu=0.09), Dots(20.0, 0.1)
+    assert line.uncertainty_ev_per_fu(case) == pytest.approx(0.09 * 0.1 / 0.9)
+    assert 0 < replace(line, strain_range_ang=5.2).uncertainty_ev_per_fu(case) < line.uncertainty_ev_per_fu(case)
 
 
 def test_the_host_around_one_dot_is_what_the_loading_leaves() -> None:

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from qdip_dft.analysis.strain_map import average_in_shells, map_strain
+from qdip_dft.analysis.strain_map import OctahedronStrain, average_in_shells, find_strain_range_ang, map_strain
 from qdip_dft.builders.embedding import embed_dot
 from qdip_dft.builders.finite_dots import DotPart, build_finite_dot
 from qdip_dft.builders.ions import find_ions, repeat_crystal
@@ -160,3 +160,39 @@ def test_sites_that_are_not_there_are_refused(sites: list[int]) -> None:
     record, _ = host_with_marker()
     with pytest.raises(StructureError, match="give the sites of the dot"):
         map_strain(record, reference=load("CsPbI3-alpha").structure, dot_sites=sites)
+
+
+def decaying(radius_ang: float, power: float, *, n_shells: int = 400) -> list[OctahedronStrain]:
+    """Octahedra around a sphere whose strain falls as a power of the distance from its centre."""
+    found = []
+    for shell in range(n_shells):
+        distance_ang = 0.25 * (shell + 0.5)
+        strain = 0.02 * (radius_ang / (radius_ang + distance_ang)) ** power
+        n_octahedra = max(1, round((radius_ang + distance_ang) ** 2 / 100.0))
+        found += n_octahedra * [
+            OctahedronStrain(
+                site=0,
+                volume_strain=0.0,
+                von_mises_strain=strain,
+                principal_strains=(-strain, 0.0, strain),
+                off_centre_ang=0.0,
+                distance_to_surface_ang=distance_ang,
+                distance_to_centre_ang=radius_ang + distance_ang,
+            )
+        ]
+    return found
+
+
+def test_the_range_of_elastic_strain_is_a_quarter_of_the_radius() -> None:
+    """A strain of (R/r)^3 holds its energy in a shell of 2^(1/3) − 1 radii, less what the width of contact blurs."""
+    found = find_strain_range_ang(decaying(20.0, 3.0), width_ang=0.3)
+    assert found == pytest.approx(20.0 * (2 ** (1 / 3) - 1), rel=0.1)
+
+
+def test_a_faster_decay_has_a_shorter_range_and_none_has_none() -> None:
+    slow, fast = (find_strain_range_ang(decaying(20.0, power)) for power in (2.0, 6.0))
+    assert slow is not None
+    assert fast is not None
+    assert fast < slow
+    assert find_strain_range_ang(decaying(20.0, 0.0)) is None
+    assert find_strain_range_ang([]) is None

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdip_dft.analysis.uncertainty import (
+    NO_ERRORS,
     QUANTITIES,
     Compared,
     change_together,
@@ -29,6 +30,8 @@ from qdip_dft.model.uncertainty import TermErrors, VariationKind, VariedFilm
 from tests.unit.report_documents import make_black, make_yellow
 
 CHANGE = st.floats(-0.5, 0.5)
+COVERAGE = 18 / 230
+"""Coverage of both synthetic films."""
 TERM_NAMES = ("bulk", "strain", "surface", "binding")
 
 
@@ -59,7 +62,7 @@ def sample(base: CandidateResult, index: int, kind: VariationKind, *, layers: in
 
 
 def compare(*samples: VariedFilm) -> Compared:
-    return Compared(make_black(), make_yellow(), samples)
+    return Compared(make_black(), make_yellow(), samples, COVERAGE)
 
 
 @given(shifts=st.lists(CHANGE, min_size=1, max_size=5))
@@ -120,7 +123,8 @@ def test_doubling_the_cell_changes_no_error() -> None:
     for size in (1, 2):
         black = make_black(n_formula_units=18 * size, area_ang2=230.0 * size)
         yellow = make_yellow(n_formula_units=16 * size, area_ang2=244.0 * size)
-        films = Compared(black, yellow, (sample(black, 1, kind, binding=0.01), sample(yellow, 1, kind, surface=0.02)))
+        changes = (sample(black, 1, kind, binding=0.01), sample(yellow, 1, kind, surface=0.02))
+        films = Compared(black, yellow, changes, 0.05)
         found.append(change_together(films, kind, name="", words="").difference)
     assert found[0] is not None
     assert found[1] is not None
@@ -132,7 +136,7 @@ def test_a_termination_that_costs_more_is_no_error_and_a_cheaper_one_is() -> Non
     kind = VariationKind.TERMINATION
     dearer = lower_choice(compare(sample(make_black(), 1, kind, surface=0.2)), kind, name="", words="")
     cheaper = lower_choice(compare(sample(make_black(), 1, kind, surface=-0.2)), kind, name="", words="")
-    assert dearer.difference == TermErrors()
+    assert dearer.difference == NO_ERRORS
     assert cheaper.difference is not None
     assert cheaper.difference.total_ev_per_fu == pytest.approx(0.2)
 
@@ -157,7 +161,7 @@ def test_the_spread_between_models_stays_out_of_the_error_bar() -> None:
     models = change_together(compare(*(sample(film, 1, kind, bulk=shift) for film, shift in (
         (make_black(), 0.3), (make_yellow(), 0.0)))), kind, name="model", words="")  # fmt: skip
     kept_out = models.model_copy(update={"is_combined": False})
-    assert combine_components([kept_out, not_sampled("termination", "nobody looked")], "difference") == TermErrors()
+    assert combine_components([kept_out, not_sampled("termination", "nobody looked")], "difference") == NO_ERRORS
     assert combine_components([models], "difference").total_ev_per_fu > 0.1
 
 
@@ -175,7 +179,7 @@ def test_bulk_compounds_have_the_errors_of_nobody() -> None:
         calculations={},
     )  # fmt: skip
     kind = VariationKind.FILM_THICKNESS
-    films = Compared(make_black(), products, (sample(make_black(), 1, kind, layers=1, binding=0.02),))
+    films = Compared(make_black(), products, (sample(make_black(), 1, kind, layers=1, binding=0.02),), COVERAGE)
     found = change_together(films, kind, name="film thickness", words="")
     assert found.difference is not None
     assert found.black is not None
@@ -186,11 +190,52 @@ def test_forces_cost_what_a_spring_says() -> None:
     k, stretch_ang = 0.5, 0.1
     assert estimate_residual_ev([(k * stretch_ang, 0.0, 0.0)]) == pytest.approx(0.5 * k * stretch_ang**2)
     left = dict.fromkeys(("bulk", "strained bulk", "film slab", "dot slab"), 0.0) | {"interface": 0.12}
-    errors = residual_errors(left, counts={"bulk": 1, "strained bulk": 6, "film": 12}, area_ang2=200.0)
-    assert errors.total_ev_per_fu == errors.binding_ev_per_fu == pytest.approx(0.01)
-    assert errors.interface_mev_per_ang2 == pytest.approx(1000 * 0.12 / 200.0)
+    counts = {"bulk": 1, "strained bulk": 6, "film": 12}
+    own, thinner = (
+        residual_errors(left, counts=counts, own_coverage_fu_per_ang2=0.06, coverage_fu_per_ang2=n)
+        for n in (0.06, 0.03)
+    )
+    assert own.total_ev_per_fu == own.binding_ev_per_fu == pytest.approx(0.01)
+    assert thinner.total_ev_per_fu == pytest.approx(0.02)
+    assert own.interface_mev_per_ang2 == thinner.interface_mev_per_ang2 == pytest.approx(1000 * 0.12 / 200.0)
 
 
 def test_both_roles_are_told_apart() -> None:
     found = compare(sample(make_black(), 1, VariationKind.MODEL)).changed(PhaseRole.COMPETITOR, VariationKind.MODEL)
     assert found == {}
+
+
+@given(
+    changes=st.lists(st.tuples(CHANGE, CHANGE, CHANGE, CHANGE), min_size=1, max_size=4),
+    coverage=st.floats(0.005, 0.5),
+)
+def test_the_covariances_give_the_uncertainty_at_any_coverage(
+    changes: list[tuple[float, ...]], coverage: float
+) -> None:
+    """u²(n) = u²(e) + u²(σ)/n² + 2 u(e, σ)/n is the very error that is found when all is evaluated at n."""
+    kind = VariationKind.PRESET
+    films = [sample(make_black(), i, kind, **dict(zip(TERM_NAMES, c, strict=True))) for i, c in enumerate(changes, 1)]
+    films += [sample(make_yellow(), i, kind) for i in range(1, len(changes) + 1)]
+    known, asked = (
+        change_together(Compared(make_black(), make_yellow(), tuple(films), n), kind, name="", words="").difference
+        for n in (COVERAGE, coverage)
+    )
+    assert known is not None
+    assert asked is not None
+    strained, interface = known.strained_ev_per_fu, known.interface_mev_per_ang2 / 1000
+    covariance = known.bulk_interface_covariance_ev2_per_ang2 + known.strain_interface_covariance_ev2_per_ang2
+    variance = strained**2 + (interface / coverage) ** 2 + 2 * covariance / coverage
+    assert asked.total_ev_per_fu**2 == pytest.approx(variance, rel=1e-6, abs=1e-12)
+
+
+def test_what_a_reference_leaves_moves_strain_and_faces_against_each_other() -> None:
+    """The strained bulk stands in both: too high, it makes the strain too large and the faces too cheap."""
+    left = dict.fromkeys(("bulk", "film slab", "dot slab", "interface"), 0.0) | {"strained bulk": 0.06}
+    errors = residual_errors(
+        left,
+        counts={"bulk": 1, "strained bulk": 6, "film": 12},
+        own_coverage_fu_per_ang2=0.06,
+        coverage_fu_per_ang2=0.06,
+    )
+    assert errors.total_ev_per_fu == pytest.approx(0.0, abs=1e-12)
+    assert errors.strain_interface_covariance_ev2_per_ang2 == pytest.approx(-0.06 * 0.01**2)
