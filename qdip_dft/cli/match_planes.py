@@ -111,7 +111,7 @@ def list_phases(host: str) -> tuple[str, ...]:
 def _load_lattice(name: str) -> CrystalLattice:
     from qdip_dft.builders.ions import find_ions
     from qdip_dft.builders.orientation import find_lattice
-    from qdip_dft.planning.study_files import load_crystal_record
+    from qdip_dft.library import load_crystal_record
 
     crystal = load_crystal_record(name)
     return find_lattice(find_ions(crystal.structure, crystal.formal_charges))
