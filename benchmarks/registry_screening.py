@@ -25,11 +25,11 @@ from qdip_dft.builders.registry import find_displacement_cell, join_at_gap
 from qdip_dft.builders.variants import list_half_turns
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.library import load_crystal_record
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.keys import registry_scan_key
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.study_files import load_crystal_record
 from qdip_dft.tasks.registry_scan import Checkpoint, screen
 
 VACUUM_ANG = 15.0

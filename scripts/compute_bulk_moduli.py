@@ -17,10 +17,10 @@ import numpy as np
 
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.library import load_crystal_record
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.study_files import load_crystal_record
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
 
 RESULTS = Path(__file__).resolve().parent / "bulk_moduli.json"

@@ -1,7 +1,8 @@
-"""The house: how large its folders are, and what must not come back."""
+"""The house: how large its folders are, what must not come back, and that pages name what is there."""
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 COUNTING = runpy.run_path(str(ROOT / "scripts" / "count_code.py"))
 MODULES = sorted((ROOT / "qdip_dft").rglob("*.py"))
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "structures").glob("*.md")])
 
 
 EXAMPLE = '''
@@ -42,3 +44,24 @@ def test_thermodynamic_integration_is_gone(gone: str) -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (ROOT / "qdip_dft" / "py.typed").is_file()
+
+
+def is_there(name: str) -> bool:
+    """Return whether a dotted name leads to a module, or to a word in one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:length])
+        module = next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+        if module is not None:
+            rest = parts[length : length + 1]
+            return not rest or re.search(rf"\b{rest[0]}\b", module.read_text(encoding="utf-8")) is not None
+    return False
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_modules_and_files_that_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    names = re.findall(r"\bqdip_dft(?:\.[A-Za-z_]\w*)+", text)
+    files = re.findall(r"\b(?:qdip_dft|scripts|tests|benchmarks)/[\w/]+\.\w+", text)
+    assert [name for name in names if not is_there(name)] == []
+    assert [name for name in files if not (ROOT / name).exists()] == []

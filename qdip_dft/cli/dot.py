@@ -55,7 +55,7 @@ def dot(
 
 def _load_ions(name: str) -> IonicCrystal:
     from qdip_dft.builders.ions import view_ions
-    from qdip_dft.planning.study_files import load_crystal_record
+    from qdip_dft.library import load_crystal_record
 
     crystal = load_crystal_record(name)
     return view_ions(crystal.structure, crystal.formal_charges)

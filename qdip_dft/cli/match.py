@@ -43,7 +43,7 @@ def match(
     from qdip_dft.builders.candidates import orient_face
     from qdip_dft.builders.matching import require_matches
     from qdip_dft.builders.orientation import in_plane_vectors
-    from qdip_dft.planning.study_files import load_crystal_record
+    from qdip_dft.library import load_crystal_record
 
     dot_face = orient_face(load_crystal_record(dot), dot_plane)
     film_face = orient_face(load_crystal_record(phase), film_plane)

@@ -92,7 +92,7 @@ def _show_structure(what: str, strain_from: str | None) -> Exhibit:
 
 def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str) -> tuple[dict[str, Any], str]:
     from qdip_dft.analysis.strain_map import map_strain
-    from qdip_dft.planning.study_files import load_crystal_record
+    from qdip_dft.library import load_crystal_record
 
     if not dot_sites:
         raise StructureError(

@@ -139,7 +139,7 @@ def terminations(
     from qdip_dft.builders.candidates import orient_face
     from qdip_dft.builders.completion import list_completions
     from qdip_dft.builders.terminations import list_terminations
-    from qdip_dft.planning.study_files import load_crystal_record
+    from qdip_dft.library import load_crystal_record
 
     face = orient_face(load_crystal_record(name), plane)
     found = list_terminations(face.oriented)

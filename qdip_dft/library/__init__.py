@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         load_catalogue,
         load_molecule,
     )
-    from qdip_dft.library.crystals import COMMON_CHARGES, load_crystal
+    from qdip_dft.library.crystals import COMMON_CHARGES, load_crystal, load_crystal_record
     from qdip_dft.library.reading import read_structure
     from qdip_dft.model.material import Catalogue, CatalogueEntry, Crystal
 
@@ -35,6 +35,7 @@ __all__ = [
     "list_studies",
     "load_catalogue",
     "load_crystal",
+    "load_crystal_record",
     "load_molecule",
     "read_structure",
 ]
@@ -49,7 +50,7 @@ _MODULES = {
         "load_catalogue",
         "load_molecule",
     ),
-    "qdip_dft.library.crystals": ("COMMON_CHARGES", "load_crystal"),
+    "qdip_dft.library.crystals": ("COMMON_CHARGES", "load_crystal", "load_crystal_record"),
     "qdip_dft.library.reading": ("read_structure",),
     "qdip_dft.model.material": ("Catalogue", "CatalogueEntry", "Crystal"),
 }

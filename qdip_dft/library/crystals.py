@@ -11,8 +11,10 @@ from qdip_dft.errors import StructureError
 from qdip_dft.library.collections import find_structure, load_catalogue
 from qdip_dft.library.contacts import find_molecules, name_atoms
 from qdip_dft.library.reading import read_structure
+from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.elements import CHALCOGENIDES, HALIDES
 from qdip_dft.model.material import CatalogueEntry, Crystal
+from qdip_dft.model.structure import StructureRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,13 +52,19 @@ def load_crystal(id_or_path: str | Path, *, formal_charges: Mapping[str, int] | 
     ions = count_ions(structure, path.name)
     charges = _choose_charges(ions, entry, formal_charges or {}, path.name)
     _require_neutral(ions, charges, path.name)
-    return Crystal(
+    record = CrystalRecord(
         id=path.stem if entry is None else entry.id,
-        structure=structure,
+        structure=StructureRecord.from_pymatgen(structure),
         formula_units=math.gcd(*ions.values()) if entry is None else entry.formula_units,
         formal_charges=charges,
-        entry=entry,
+        bulk_modulus_gpa=None if entry is None else entry.bulk_modulus_gpa,
     )
+    return Crystal(record, entry)
+
+
+def load_crystal_record(id_or_path: str | Path) -> CrystalRecord:
+    """Return a crystal of the library or of a file as a calculation carries it; errors as of `load_crystal`."""
+    return load_crystal(id_or_path).record
 
 
 def count_ions(structure: Structure, name: str) -> dict[str, int]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from qdip_dft.model.base import Record
+from qdip_dft.model.crystal import CrystalRecord
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -197,29 +199,40 @@ class Catalogue(Record):
         return tuple(entry for entry in self.phases if entry.material == material)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Crystal:
-    """A crystal ready to be cut: its conventional cell, formula units and formal charges.
+    """A crystal that was read, with what the library says about it.
 
     Parameters
     ----------
-    id
-        Catalogue id, or the stem of the user's file.
-    structure
-        The cell in the axes of the file; Miller indices refer to it.  Treat it as read-only.
-    formula_units
-        Formula units Z in the cell.
-    formal_charges
-        Formal charge in e of each element or molecular cation.
+    record
+        The crystal as calculations carry it.
     entry
         The catalogue entry, or None for a user's file.
     """
 
-    id: str
-    structure: Structure
-    formula_units: int
-    formal_charges: dict[str, int]
+    record: CrystalRecord
     entry: CatalogueEntry | None = None
+
+    @property
+    def id(self) -> str:
+        """Catalogue id, or the stem of the user's file."""
+        return self.record.id
+
+    @property
+    def formula_units(self) -> int:
+        """Formula units Z in the cell."""
+        return self.record.formula_units
+
+    @property
+    def formal_charges(self) -> dict[str, int]:
+        """Formal charge in e of each element or molecular cation."""
+        return self.record.formal_charges
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The cell in the axes of the file for pymatgen; Miller indices refer to it.  Treat it as read-only."""
+        return self.record.structure.to_pymatgen()
 
 
 def count_formula(formula: str, ions: tuple[str, ...]) -> dict[str, int]:

@@ -10,10 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from qdip_dft.errors import StudyError
-from qdip_dft.library import find_study, load_crystal
+from qdip_dft.library import find_study, load_crystal_record
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.engine import EngineSpec
-from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
 from qdip_dft.yaml_text import parse_yaml
 
@@ -87,18 +86,6 @@ def use_engine(study: StudySpec, *, engine: str | None = None, preset: str | Non
     words = [changed.engine.name] if changed.engine.name != study.engine.name else []
     words += [changed.engine.preset.value] if changed.engine.preset != own.preset else []
     return changed.model_copy(update={"variant": "-".join(filter(None, [study.variant, *words]))})
-
-
-def load_crystal_record(name_or_path: str) -> CrystalRecord:
-    """Return a crystal of the library or of a file as a calculation carries it."""
-    crystal = load_crystal(name_or_path)
-    return CrystalRecord(
-        id=crystal.id,
-        structure=StructureRecord.from_pymatgen(crystal.structure),
-        formula_units=crystal.formula_units,
-        formal_charges=dict(crystal.formal_charges),
-        bulk_modulus_gpa=crystal.entry.bulk_modulus_gpa if crystal.entry else None,
-    )
 
 
 def load_crystals(names: Iterable[str]) -> dict[str, CrystalRecord]:

@@ -13,10 +13,10 @@ from qdip_dft.analysis.octahedra import CrossBond, Shape, find_cross_bonds, meas
 from qdip_dft.analysis.sentence import find_deciding_term
 from qdip_dft.builders.ions import view_ions
 from qdip_dft.errors import QdipError
+from qdip_dft.library import load_crystal_record
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.study_files import load_crystal_record
 from qdip_dft.report.tables import Cell, Column, Row, Table, write_numbers
 from qdip_dft.report.words import find_compared, name_film
 from qdip_dft.units import ANG_PER_NM, MEV_PER_EV

@@ -8,9 +8,9 @@ import numpy as np
 
 from qdip_dft.builders.candidates import OrientedFace, orient_face
 from qdip_dft.builders.ions import IonicCrystal, find_ions
+from qdip_dft.library import load_crystal_record
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.study_files import load_crystal_record
 
 TEST_CHARGES = {"FA": 1, "MA": 1, "PEA": 1, "Pb": 2, "Cs": 1, "I": -1, "Br": -1, "S": -2, "X": 0, "CHNO": 1}
 """Formal charges of everything that the tests build."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from qdip_dft import library
 from qdip_dft.errors import StructureError, StudyError
 from qdip_dft.library import check_crystal, load_catalogue, load_crystal, load_molecule
 from qdip_dft.model.material import Catalogue, CatalogueEntry, Crystal, count_formula
+from qdip_dft.model.structure import StructureRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = json.loads((ROOT / "scripts" / "crystal_data.json").read_text(encoding="utf-8"))
@@ -466,8 +468,8 @@ def test_a_damaged_file_ends_in_a_crystal_or_a_clear_error(tmp_path_factory, dat
 
 
 def failed_checks(crystal: Crystal, **changes: object) -> set[str]:
-    fields = {name: getattr(crystal, name) for name in Crystal.__slots__}
-    return {finding.check for finding in check_crystal(Crystal(**fields | changes)) if not finding.is_passed}
+    changed = replace(crystal, record=crystal.record.model_copy(update=changes))
+    return {finding.check for finding in check_crystal(changed) if not finding.is_passed}
 
 
 def test_the_checks_see_a_wrong_formula_unit():
@@ -480,7 +482,8 @@ def test_the_checks_see_a_wrong_charge():
 
 def test_the_checks_see_a_distortion():
     crystal = load_crystal("PbS")
-    assert failed_checks(crystal, structure=crystal.structure.apply_strain([0.02, 0, 0], inplace=False)) == {
+    strained = StructureRecord.from_pymatgen(crystal.structure.apply_strain([0.02, 0, 0], inplace=False))
+    assert failed_checks(crystal, structure=strained) == {
         "space group",
         "volume",
     }
@@ -491,7 +494,7 @@ def test_the_checks_see_a_stretched_bond():
     structure = crystal.structure.copy()
     carbon = next(i for i, site in enumerate(structure) if site.specie.symbol == "C")
     structure.translate_sites([carbon], [0, 0, 0.1], frac_coords=False)
-    assert failed_checks(crystal, structure=structure) == {"molecules"}
+    assert failed_checks(crystal, structure=StructureRecord.from_pymatgen(structure)) == {"molecules"}
 
 
 def test_the_checks_see_a_hydrogen_on_a_halide():
@@ -499,7 +502,7 @@ def test_the_checks_see_a_hydrogen_on_a_halide():
     structure = crystal.structure.copy()
     organic = [i for i, site in enumerate(structure) if site.specie.symbol in "CHN"]
     structure.translate_sites(organic, [0.12, 0.12, 0])
-    assert "H···X" in failed_checks(crystal, structure=structure)
+    assert "H···X" in failed_checks(crystal, structure=StructureRecord.from_pymatgen(structure))
 
 
 # ── the catalogue's own rules ────────────────────────────────────────────────────────────────────────────────────────

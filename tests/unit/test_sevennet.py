@@ -55,7 +55,7 @@ def evaluate_as_the_package_does(arrangement: Arrangement) -> Evaluation:
 
 def rattled(crystal_id: str, *, repeats: tuple[int, int, int] = (1, 1, 1)) -> Arrangement:
     """Atoms of a library crystal, moved at random by 0.1 Å and not wrapped."""
-    cell = StructureRecord.from_pymatgen(load_crystal(crystal_id).structure).arrangement
+    cell = load_crystal(crystal_id).record.structure.arrangement
     shifts = np.array([[i, j, k] for i in range(repeats[0]) for j in range(repeats[1]) for k in range(repeats[2])])
     positions = (cell.positions_ang[None] + (shifts @ cell.lattice_ang)[:, None]).reshape(-1, 3)
     noise = np.random.default_rng(5).normal(scale=0.1, size=positions.shape)
@@ -129,7 +129,7 @@ def _wigner(*angular_momenta: int) -> Any:
 
 
 def displaced(crystal_id: str, seed: int) -> StructureRecord:
-    record = StructureRecord.from_pymatgen(load_crystal(crystal_id).structure)
+    record = load_crystal(crystal_id).record.structure
     noise = np.random.default_rng(seed).normal(scale=0.01, size=(record.n_atoms, 3))
     coordinates = np.array(record.frac_coords) + noise
     return record.model_copy(update={"frac_coords": tuple(map(tuple, coordinates.tolist()))})
