@@ -135,8 +135,8 @@ class TermErrors(Record):
     interface_mev_per_ang2
         Of surface + binding, and the strain of the dot, per area.
     bulk_strain_covariance_ev2, bulk_interface_covariance_ev2_per_ang2, strain_interface_covariance_ev2_per_ang2
-        Covariances of bulk and strain of the film, per formula unit squared, and of each with σ, per formula unit; None:
-        not known.
+        Covariances of bulk and strain of the film, per formula unit squared, and of each with σ, per formula unit;
+        None: not known.
     """
 
     bulk_ev_per_fu: float = 0.0
