@@ -1,4 +1,4 @@
-"""The house: how large its folders are, what must not come back, and that pages name what is there."""
+"""The house: the size of its folders, no import in a circle, what must not come back, pages that name what is there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import re
 import runpy
 from pathlib import Path
 
+import grimp
+import numpy as np
 import pytest
+from scipy.sparse.csgraph import connected_components
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNTING = runpy.run_path(str(ROOT / "scripts" / "count_code.py"))
@@ -35,6 +38,24 @@ def test_only_code_counts_as_code() -> None:
 @pytest.mark.parametrize(("folder", "count"), sorted(COUNTING["count_folders"]().items()))
 def test_no_folder_is_too_large_to_know(folder: str, count: int) -> None:
     assert count <= {"execution": 2000}.get(folder, 4500)
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports in functions and for annotations count as well."""
+    graph = grimp.build_graph("qdip_dft", exclude_type_checking_imports=False)
+    names = sorted(graph.modules)
+    imports = np.array([[graph.direct_import_exists(importer=one, imported=other) for other in names] for one in names])
+    _, groups = connected_components(imports, connection="strong")
+    together = [[name for name, group in zip(names, groups, strict=True) if group == one] for one in set(groups)]
+    assert [circle for circle in together if len(circle) > 1] == []
+
+
+def test_nothing_is_recovered_from_a_display_name() -> None:
+    """But from documents of earlier versions, which held nothing else."""
+    cuts = ('partition("//")', 'split("//")')
+    texts = {path: path.read_text(encoding="utf-8").replace("'", '"') for path in MODULES}
+    found = {str(path.relative_to(ROOT)) for path, text in texts.items() if any(cut in text for cut in cuts)}
+    assert found <= {"qdip_dft/results/migrations.py"}
 
 
 @pytest.mark.parametrize("gone", ["integration", "reference_crystal", "sampled_crystals", "trajectories"])
