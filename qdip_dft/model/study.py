@@ -392,7 +392,7 @@ class StudySpec(Record):
         Standard deviation of these displacements in Å; 0 switches them off.
     """
 
-    schema_version: Literal[2] = STUDY_SCHEMA_VERSION
+    schema_version: Literal[1, 2] = STUDY_SCHEMA_VERSION
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
     variant: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]{0,31})?$")
     question: str = ""
@@ -422,7 +422,7 @@ class StudySpec(Record):
         if not isinstance(content, dict) or content.get("schema_version") != 1:
             return content
         missing = {"environment": Environment.CAPPED, "check_minima": False, "terms_only": True}
-        return {**missing, **content, "schema_version": STUDY_SCHEMA_VERSION}
+        return {**missing, **content}
 
     @model_validator(mode="after")
     def _phases_are_distinct(self) -> StudySpec:
