@@ -9,7 +9,7 @@ l₁ = 1, with one or two terms each.  Sums may be taken in another order (``rea
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -18,7 +18,11 @@ Array = Any
 """An array of NumPy outside of the loops and of numba inside."""
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
-compiled: Callable[[Loop], Loop] = njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+
+
+def compiled(loop: Loop) -> Loop:
+    """Compile a loop on first use; what it is called with and what it returns stay."""
+    return cast("Loop", njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc"})(loop))
 
 
 class Neighbours(NamedTuple):
