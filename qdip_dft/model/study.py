@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import EngineSpec, PresetName
+
+STUDY_SCHEMA_VERSION: Final = 2
 
 
 class PhaseRole(StrEnum):
@@ -28,6 +30,15 @@ class Completion(StrEnum):
     """Halides on the sites where the crystal would continue."""
     A_VACANCY = "a-vacancy"
     """Vacancies of the monovalent cations nearest to the face."""
+
+
+class Environment(StrEnum):
+    """What surrounds a film."""
+
+    EMBEDDED = "embedded"
+    """The dot on both sides, repeated without vacuum: a host between quantum dots."""
+    CAPPED = "capped"
+    """The dot below, vacuum above: a core-shell object or a thin coating."""
 
 
 class CellChoice(StrEnum):
@@ -137,16 +148,44 @@ class PhaseSpec(Record):
         return self
 
 
+class ProductOnDot(Record):
+    """The product of a decomposition that stays on the dot as a film, such as the metal halide.
+
+    Parameters
+    ----------
+    phase
+        One of the products.
+    planes
+        Film planes that may lie on the dot; that of lowest energy counts, all stay visible.
+    termination
+        As for a phase of the host.
+    """
+
+    phase: str
+    planes: tuple[Plane, ...] = Field(min_length=1)
+    termination: str | None = None
+
+
 class DecompositionSpec(Record):
-    """Compounds that the host may fall apart into, as bulk solids away from the dot.
+    """Compounds that the host may fall apart into.
 
     Parameters
     ----------
     products
         Catalogue ids or structure files, such as ``MAI`` and ``PbI2``; their amounts follow from the compositions.
+    on_dot
+        The product that covers the dot as the host did; the others are bulk solids away from it.  None: all are, and
+        the answer is an upper bound of what the dot gains.
     """
 
     products: tuple[str, ...] = Field(min_length=1)
+    on_dot: ProductOnDot | None = None
+
+    @model_validator(mode="after")
+    def _is_a_product(self) -> DecompositionSpec:
+        if self.on_dot is not None and self.on_dot.phase not in self.products:
+            raise ValueError(f"on_dot must be one of the products {', '.join(self.products)}")
+        return self
 
 
 class MatchingSpec(Record):
@@ -313,6 +352,8 @@ Coverage = Literal["thinner-film"] | Annotated[float, Field(gt=0, le=10)] | DotC
 class StudySpec(Record):
     """A study: which phase wins on this dot, by how much, and why.
 
+    One of schema version 1 that says nothing else has films under vacuum, unchecked bulks, and need not compare.
+
     Parameters
     ----------
     name
@@ -329,12 +370,17 @@ class StudySpec(Record):
     prerelaxation
         Engine that relaxes every structure first; the relaxation starts from there.  None: there is none.
     decomposition
-        Competitor made of bulk compounds instead of, or besides, another phase.  A study without any competitor reports
-        the terms of its films only.
+        Competitor made of other compounds instead of, or besides, another phase.
     uncertainty
         What is varied to say how sure the answer is.
     ensemble
         How the candidates of a phase are weighed against each other.
+    environment
+        Whether the film lies between two dots or under vacuum.
+    check_minima
+        Whether every bulk is relaxed once more where its octahedra may tilt: a phase that gains is no minimum.
+    terms_only
+        Whether a study without any competitor may report the terms of its films, as for an inert matrix.
     coverage
         n*, the formula units of host per Å² of dot at which everything is compared: that of the thinner of the two
         films, a number, or what dots of a radius leave at a loading.
@@ -346,7 +392,7 @@ class StudySpec(Record):
         Standard deviation of these displacements in Å; 0 switches them off.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = STUDY_SCHEMA_VERSION
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
     variant: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]{0,31})?$")
     question: str = ""
@@ -358,6 +404,9 @@ class StudySpec(Record):
     film: FilmSpec = FilmSpec()
     uncertainty: UncertaintySpec = UncertaintySpec()
     ensemble: EnsembleSpec = EnsembleSpec()
+    environment: Environment = Environment.EMBEDDED
+    check_minima: bool = True
+    terms_only: bool = False
     coverage: Coverage = THINNER_FILM
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
@@ -365,6 +414,15 @@ class StudySpec(Record):
     prerelaxation: EngineSpec | None = None
     seed: int = 0
     symmetry_breaking_ang: float = Field(default=0.02, ge=0, le=0.2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_1(cls, content: Any) -> Any:
+        """A study of version 1 knew films under vacuum only, took bulks for minima, and needed no competitor."""
+        if not isinstance(content, dict) or content.get("schema_version") != 1:
+            return content
+        missing = {"environment": Environment.CAPPED, "check_minima": False, "terms_only": True}
+        return {**missing, **content}
 
     @model_validator(mode="after")
     def _phases_are_distinct(self) -> StudySpec:
@@ -396,6 +454,23 @@ class StudySpec(Record):
     def result_id(self, facet: str) -> str:
         """Return the id of the result on a facet, such as ``pbs-fapbi3@111``; the facet is left out if it is alone."""
         return _join_variant(self.name if len(self.dot.facets) == 1 else f"{self.name}@{facet}", self.variant)
+
+    @property
+    def films(self) -> tuple[PhaseSpec, ...]:
+        """What may cover the dot: the phases of the host, and the product of its decomposition that stays there."""
+        product = None if self.decomposition is None else self.decomposition.on_dot
+        if product is None:
+            return self.phases
+        film = PhaseSpec(
+            phase=product.phase, role=PhaseRole.COMPETITOR, planes=product.planes, termination=product.termination
+        )
+        return (*self.phases, film)
+
+    def list_apart(self, film: str) -> tuple[str, ...]:
+        """The products of the decomposition that lie off the dot where another of them covers it."""
+        if self.decomposition is None or self.decomposition.on_dot is None or film != self.decomposition.on_dot.phase:
+            return ()
+        return tuple(product for product in self.decomposition.products if product != film)
 
     def find_pinned_plane(self, phase: str) -> str | None:
         """Return the plane that stands for a phase whatever its total, or None."""

@@ -33,6 +33,7 @@ STIFFENING = 1.5
 """Factor on the energies of the stiff toy potential."""
 
 TINY_STUDY: dict[str, Any] = {
+    "schema_version": 1,
     "name": "tiny",
     "dot": {"material": "PbTe", "facets": ["100"], "min_thickness_ang": 6},
     "host": "CsPbI3",
