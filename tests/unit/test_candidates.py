@@ -126,7 +126,7 @@ def test_a_dot_from_a_file_keeps_its_facet():
 
 
 def test_each_registry_shift_is_a_candidate_of_its_own():
-    study = make_study(film={"min_thickness_ang": 12, "registry_shifts": [[0, 0], [0.5, 0.5]]})
+    study = make_study(film={"min_thickness_ang": 12, "registries": [[0, 0], [0.5, 0.5]]})
     shifts = [c.shift for c in find(study) if c.film_plane == "001"]
     assert shifts == [(0.0, 0.0), (0.5, 0.5)]
     assert len({c.label for c in find(study)}) == 6

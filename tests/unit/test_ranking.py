@@ -93,7 +93,7 @@ PLANES = {"phase": "CsPbI3-alpha", "role": "black", "planes": ["100", "210"]}
 def answer(**phase: object) -> StabilizationDoc:
     """Carry out a study of two planes with the toy potential."""
     steps = studies.make_steps(
-        phases=[{**PLANES, **phase}], film={"min_thickness_ang": 6, "registry_shifts": [[0, 0]]},
+        phases=[{**PLANES, **phase}], film={"min_thickness_ang": 6, "registries": [[0, 0]]},
         matching={"max_area_ang2": 300, "max_strain": 0.08},
     )  # fmt: skip
     *_, last = studies.stages(steps, RECORDS)

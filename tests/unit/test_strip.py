@@ -78,7 +78,7 @@ def computed() -> StabilizationDoc:
         "phase": "CsPbI3-alpha", "role": "black", "planes": ["100"], "termination": "PbI2",
         "further_terminations": FURTHER,
     }  # fmt: skip
-    film = {"min_thickness_ang": 6, "registry_shifts": [[0, 0]], "reservoirs": {"ax": "CsI", "bx2": "PbI2"}}
+    film = {"min_thickness_ang": 6, "registries": [[0, 0]], "reservoirs": {"ax": "CsI", "bx2": "PbI2"}}
     steps = studies.make_steps(phases=[black], film=film)
     *_, last = studies.stages(steps, {})
     return assemble(steps, last)
