@@ -113,9 +113,9 @@ def measure(
     print(f"\n{name}: {rate:.0f} documents stored per second (at least {LEAST_INSERTS_PER_S})")
     is_fast = rate >= LEAST_INSERTS_PER_S
     for title, question in QUESTIONS.items():
-        ours_ms = time_median_ms(lambda question=question: list_rows(archive, **question), samples=7)
+        ours_ms = time_median_ms(lambda question=question: list_rows(archive.stabilizations, **question), samples=7)
         plain_ms = time_median_ms(lambda question=question: ask_plain(question), samples=plain_samples)
-        n_rows = len(list_rows(archive, **question))
+        n_rows = len(list_rows(archive.stabilizations, **question))
         print(
             f"  {title:<40} {n_rows:>6} rows {ours_ms:8.1f} ms (at most {LIMITS_MS[name]}), plain {plain_ms:8.1f} ms",
             flush=True,

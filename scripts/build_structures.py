@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pymatgen.core import Lattice, Structure
-
-from qdip_dft.builders.graphene import build_graphene
-from qdip_dft.builders.layered import LayeredCell, build_layered_host, place_along
-from qdip_dft.builders.mixed import arrange_quasirandom, mix_lattices
-from qdip_dft.builders.molecules import (
+from crystal_builders.graphene import build_graphene
+from crystal_builders.layered import LayeredCell, build_layered_host, place_along
+from crystal_builders.mixed import arrange_quasirandom, mix_lattices
+from crystal_builders.molecules import (
     OrganicCation,
     build_formamidinium,
     build_methylammonium,
@@ -27,6 +25,7 @@ from qdip_dft.builders.molecules import (
     place_cation,
     place_cations,
 )
+from pymatgen.core import Lattice, Structure
 
 HERE = Path(__file__).resolve().parent
 CATIONS = {cation.name: cation for cation in (build_formamidinium(), build_methylammonium(), build_phenethylammonium())}

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from equation_of_state import fit_birch_murnaghan
+from surface_energy import grand_potential_mev_per_ang2
 
-from qdip_dft.analysis.equation_of_state import fit_birch_murnaghan
-from qdip_dft.analysis.surfaces import grand_potential_mev_per_ang2
 from qdip_dft.library import load_crystal
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ settings.register_profile("qdip", deadline=None, derandomize=True, print_blob=Tr
 settings.load_profile("qdip")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))  # what writes the crystal library is tested, too
 
 
 FIRST = ("integration/test_dft_study", "integration/test_dft_", "cluster/", "integration/", "browser/", "test_")

@@ -68,7 +68,7 @@ class Answer:
 
     @property
     def has_own_dispersion(self) -> bool:
-        """Return whether the code itself added the dispersion that the study asks for; relaxations only."""
+        """Whether the code itself added the dispersion that the study asks for; relaxations only."""
         return (
             self.task.freedom is not Freedom.NONE
             and self.engine.dispersion == Dispersion.D3BJ.value

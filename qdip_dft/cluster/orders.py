@@ -46,7 +46,7 @@ def is_advance(job: Job) -> bool:
 
 
 def count_atoms(job: Job) -> int:
-    """Return the number of atoms of a calculation or screening: all sites in its task."""
+    """Return the number of atoms of a calculation or registry scan: all sites in its task."""
     return _count_sites(job.function_args[0])
 
 
@@ -57,7 +57,7 @@ def _count_sites(task: Any) -> int:
 
 
 def classify_job(job: Job, resources: Resources) -> JobClass:
-    """Return the class of a calculation or screening."""
+    """Return the class of a calculation or registry scan."""
     return resources.classify(n_atoms=count_atoms(job), level=job.function_args[1].theory().level)
 
 

@@ -67,7 +67,7 @@ class StudyStatus:
 
     @property
     def totals(self) -> dict[str, int]:
-        """Return the number of calculations by state."""
+        """The number of calculations by state."""
         totals: dict[str, int] = {}
         for states in self.counts.values():
             for state, count in states.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
 
 from qdip_dft.cluster.resources import Scheduler
 from qdip_dft.errors import ResultsError
@@ -36,13 +35,6 @@ def list_live_jobs(scheduler: Scheduler) -> frozenset[str]:
     if scheduler is Scheduler.SLURM:
         command[-1] = f"--states={ALIVE_IN_SLURM}"
     return frozenset(JOB_NUMBER.findall(_run(command)))
-
-
-def cancel_jobs(scheduler: Scheduler, numbers: Iterable[str]) -> None:
-    """Cancel batch jobs; those that have ended meanwhile do no harm."""
-    chosen = list(numbers)
-    if chosen:
-        subprocess.run([CANCEL_COMMANDS[scheduler], *chosen], check=False, capture_output=True, timeout=TIMEOUT_S)
 
 
 def _run(command: list[str]) -> str:

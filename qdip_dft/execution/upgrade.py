@@ -12,13 +12,12 @@ from math import isclose
 
 from qdip_dft.errors import QdipError
 from qdip_dft.model.stabilization import FORMULA_VERSION, StabilizationDoc
+from qdip_dft.model.term_names import TERM_FIELDS
 from qdip_dft.planning.plan import plan_study
 from qdip_dft.results.archive import Archive
 
 SAME_TERM_EV_PER_FU = 1e-9
 """Own terms that are made anew from the same energies differ by rounding alone."""
-
-_TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def _has_same_terms(old: StabilizationDoc, new: StabilizationDoc) -> bool:
     films = {result.candidate.label: result for result in new.candidates}
     pairs = [(result, films.get(result.candidate.label)) for result in old.candidates]
     return all(
-        other is not None and all(_agree(getattr(result, name), getattr(other, name)) for name in _TERMS)
+        other is not None and all(_agree(getattr(result, name), getattr(other, name)) for name in TERM_FIELDS)
         for result, other in pairs
     )
 

@@ -69,7 +69,7 @@ class Archive:
             yield _read_job(document)
 
     def save_records(self, records: Sequence[StoredRecord]) -> None:
-        """Keep calculations and registry_scans made elsewhere, as their jobs would have stored them; all or none."""
+        """Keep calculations and registry scans made elsewhere, as their jobs would have stored them; all or none."""
         documents = [_describe_job(record) for record in records]
         if documents:
             self.calculations.update(documents, key=["uuid", "index"])

@@ -53,7 +53,7 @@ class Evidence:
 
     @property
     def records(self) -> tuple[StoredRecord, ...]:
-        """Return calculations and registry_scans."""
+        """Return calculations and registry scans."""
         return (*self.calculations, *self.registry_scans)
 
 

@@ -43,7 +43,7 @@ class MongoAddress:
 
     @property
     def shown(self) -> str:
-        """Return the address as it may be shown: without user, password and options."""
+        """The address as it may be shown: without user, password and options."""
         return self.uri.partition("?")[0]
 
 

@@ -49,7 +49,7 @@ class MongoResultsStore(MongoStore):
 
     @property
     def name(self) -> str:
-        """Return server, database and collection, without user and password."""
+        """Server, database and collection, without user and password."""
         return f"{self._address.shown}/{self.collection_name}"
 
     def connect(self, force_reset: bool = False) -> None:  # noqa: FBT001, FBT002 (maggma's signature)
@@ -73,7 +73,7 @@ class MongoResultsStore(MongoStore):
 
     @property
     def _collection(self) -> Any:
-        """Return the collection, connected when needed."""
+        """The collection, connected when needed."""
         self.connect()
         return self._coll
 

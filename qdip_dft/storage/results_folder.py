@@ -6,7 +6,7 @@
       qdip.sqlite      all documents (`qdip_dft.storage.sqlite_collection`)
       run.lock         held by the kernel for a running study; its text says who
       run.json         what the running study is at (`qdip_dft.execution.run_notes`); left behind by a killed run
-      checkpoints/     energies of registry_scans and relaxations that are not finished
+      checkpoints/     energies of registry scans and relaxations that are not finished
       reports/NAME/    figures and tables, drawn from the documents
 
 Reading never needs the lock.  The folder should be on a disk of this machine: on network drives (NFS, Lustre) file
@@ -90,12 +90,12 @@ class ResultsFolder:
 
     @property
     def database(self) -> Path:
-        """Return the path of the SQLite file."""
+        """The path of the SQLite file."""
         return self.path / "qdip.sqlite"
 
     @property
     def checkpoints(self) -> Path:
-        """Return the folder for what unfinished calculations have found so far; created when it is needed."""
+        """The folder for what unfinished calculations have found so far; created when it is needed."""
         return self.path / "checkpoints"
 
     def collection(self, name: str) -> SQLiteCollection:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 60.0
 """How long a writer waits for another one before it gives up, in s."""
 
+Tree = dict[str, Any]
+
 _DOCUMENTS_AT_A_TIME = 64
 _DIRECTIONS = {1: "ASC", -1: "DESC"}
 _INHERITED: list[sqlite3.Connection] = []
@@ -79,12 +81,12 @@ class SQLiteCollection:
 
     @property
     def name(self) -> str:
-        """Return the file and the collection."""
+        """The file and the collection."""
         return f"sqlite://{self.path}/{self.collection_name}"
 
     @property
     def _collection(self) -> sqlite3.Connection:
-        """Return the connection of this process, opened when needed."""
+        """The connection of this process, opened when needed."""
         if self._connection is None or self._process_id != os.getpid():
             self.connect()
         assert self._connection is not None
@@ -282,10 +284,11 @@ class SQLiteCollection:
         table = self._table if wanted is None else self._find_table(map(split_field, wanted))
         marks = ", ".join("?" * len(rows))
         texts = dict(self._fetch(f"SELECT id, doc FROM {table} WHERE id IN ({marks})", tuple(rows)))
+        tree = None if wanted is None else grow_tree(wanted)
         for row in rows:
             if row in texts:
                 document = decode_value(texts[row])
-                yield document if wanted is None else keep_fields(document, wanted)
+                yield document if tree is None else keep_fields(document, tree)
 
 
 def read_direction(direction: Sort | int) -> int:
@@ -316,20 +319,25 @@ def list_wanted(properties: Document | list[str] | tuple[str, ...] | None) -> li
     )
 
 
-def keep_fields(value: Any, names: list[str]) -> Any:
-    """Return the part of a document, or of each member of a list, that has the named fields."""
+def grow_tree(names: Iterable[str]) -> Tree:
+    """Return the names of fields as a tree; an empty branch stands for the whole field."""
+    tree: Tree = {}
+    for field in sorted(map(split_field, names), key=len, reverse=True):
+        branch = tree
+        for part in field[:-1]:
+            branch = branch.setdefault(part, {})
+        branch[field[-1]] = {}
+    return tree
+
+
+def keep_fields(value: Any, tree: Tree) -> Any:
+    """Return the part of a document, or of each member of a list, that has the fields of a tree."""
     if isinstance(value, list):
-        return [keep_fields(member, names) for member in value if isinstance(member, dict | list)]
-    inside: dict[str, list[str]] = {}
-    for name in names:
-        first, _, rest = name.partition(".")
-        inside.setdefault(first, []).append(rest)
-    kept = {name: part for name, part in value.items() if name in inside}
-    whole = {name for name, rests in inside.items() if "" in rests}
+        return [keep_fields(member, tree) for member in value if isinstance(member, dict | list)]
     return {
-        name: part if name in whole else keep_fields(part, inside[name])
-        for name, part in kept.items()
-        if name in whole or isinstance(part, dict | list)
+        name: keep_fields(value[name], branch) if branch else value[name]
+        for name, branch in tree.items()
+        if name in value and (not branch or isinstance(value[name], dict | list))
     }
 
 

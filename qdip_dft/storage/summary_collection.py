@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from qdip_dft.storage.codec import Document, decode_value
 from qdip_dft.storage.filters import Field, crosses_list_sql, index_sql, json_path_sql, split_field, type_sql
-from qdip_dft.storage.sqlite_collection import SQLiteCollection, has_table, keep_fields, transaction
+from qdip_dft.storage.sqlite_collection import SQLiteCollection, grow_tree, has_table, keep_fields, transaction
 
 if TYPE_CHECKING:
     from maggma.core import Sort
@@ -66,10 +66,11 @@ class SummaryCollection(SQLiteCollection):
         sort
             Indexed fields to sort by.
         """
+        tree = grow_tree(fields)
         order = {row: place for place, row in enumerate(self._choose({}, sort))}
         found = self._fetch(f"SELECT id, doc, counts FROM {self._summary_table}", ())
         for _, text, counts in sorted((row for row in found if row[0] in order), key=lambda row: order[row[0]]):
-            yield keep_fields(decode_value(text), fields), decode_value(counts)
+            yield keep_fields(decode_value(text), tree), decode_value(counts)
 
     @property
     def _summary_table(self) -> str:

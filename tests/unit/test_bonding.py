@@ -8,11 +8,11 @@ from time import process_time
 
 import numpy as np
 import pytest
+from crystal_builders.graphene import build_graphene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdip_dft.analysis.checks import check_cations
-from qdip_dft.builders.graphene import build_graphene
 from qdip_dft.builders.ions import find_ions, name_ions
 from qdip_dft.engines.relaxation.model_hessian import _molecule_motions
 from qdip_dft.library.contacts import find_molecules as find_molecules_of_file

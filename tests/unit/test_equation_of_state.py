@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from equation_of_state import fit_birch_murnaghan
 
-from qdip_dft.analysis.equation_of_state import fit_birch_murnaghan
 from qdip_dft.errors import EngineError
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
 

@@ -7,13 +7,13 @@ from functools import cache
 
 import numpy as np
 import pytest
+from crystal_builders.graphene import build_graphene
+from crystal_builders.layered import LayeredCell, build_layered_host, place_along
+from crystal_builders.molecules import build_methylammonium, build_phenethylammonium
 from pymatgen.core import Structure
 
 from qdip_dft.builders.cleavage import find_terminations
-from qdip_dft.builders.graphene import build_graphene
 from qdip_dft.builders.ions import IonicCrystal, find_ions
-from qdip_dft.builders.layered import LayeredCell, build_layered_host, place_along
-from qdip_dft.builders.molecules import build_methylammonium, build_phenethylammonium
 from qdip_dft.errors import StructureError
 from qdip_dft.library import load_crystal
 from qdip_dft.model.structure import StructureRecord

@@ -7,11 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from qdip_dft.analysis.phases import is_same_phase, measure_connectivity
-from qdip_dft.builders.mixed import (
+from crystal_builders.mixed import (
     MAX_COMPARED,
     _list_arrangements,
     _shell_weights,
@@ -19,6 +15,10 @@ from qdip_dft.builders.mixed import (
     measure_deviations,
     mix_lattices,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qdip_dft.analysis.phases import is_same_phase, measure_connectivity
 from qdip_dft.errors import StructureError
 from qdip_dft.library import load_catalogue, load_crystal
 from tests.unit.crystals import load

@@ -6,14 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pymatgen.core import Lattice, Structure
-from pymatgen.symmetry.analyzer import PointGroupAnalyzer
-
-from qdip_dft.builders.molecules import (
-    MIN_HYDROGEN_HALIDE_ANG,
-    MIN_HYDROGEN_HYDROGEN_ANG,
+from crystal_builders.molecules import (
     OrganicCation,
     build_formamidinium,
     build_methylammonium,
@@ -21,7 +14,14 @@ from qdip_dft.builders.molecules import (
     place_cation,
     place_cations,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.core import Lattice, Structure
+from pymatgen.symmetry.analyzer import PointGroupAnalyzer
+
+from qdip_dft.builders.cation_orientations import MIN_HYDROGEN_HYDROGEN_ANG
 from qdip_dft.errors import StructureError
+from qdip_dft.model.elements import MIN_HYDROGEN_HALIDE_ANG
 
 BUILDERS = (build_formamidinium, build_methylammonium, build_phenethylammonium)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from surface_energy import grand_potential_mev_per_ang2
 
 from qdip_dft.analysis.stability import IDENTITY_TOLERANCE_EV
-from qdip_dft.analysis.surfaces import bound_potentials, check_window, grand_potential_mev_per_ang2
+from qdip_dft.analysis.surfaces import bound_potentials, check_window
 from qdip_dft.builders.candidates import find_candidates
 from qdip_dft.errors import ChargeBalanceError, SlabError, StudyError
 from qdip_dft.flows.building import preview_structures

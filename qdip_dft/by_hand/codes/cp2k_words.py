@@ -38,7 +38,7 @@ class Line:
 
     @property
     def number(self) -> float:
-        """Return the one number of a keyword, in Rydberg, K or Å where a unit is written before it."""
+        """The one number of a keyword, in Rydberg, K or Å where a unit is written before it."""
         unit = next((word[1:-1].lower() for word in self.words if word[0] == "["), None)
         value = next(word for word in self.words if word[0] != "[")
         return float(value.lower().replace("d", "e")) * (1.0 if unit is None else UNITS[unit])

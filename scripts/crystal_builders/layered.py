@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qdip_dft.builders.molecules import OrganicCation, build_phenethylammonium
+from crystal_builders.molecules import OrganicCation, build_phenethylammonium
 from qdip_dft.errors import StructureError
 from qdip_dft.model.elements import MIN_HYDROGEN_HALIDE_ANG
 from qdip_dft.model.snapping import first_least
