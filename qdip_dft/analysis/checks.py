@@ -77,16 +77,14 @@ def check_cations(before: StructureRecord, after: StructureRecord, *, part: str)
 
 
 def _organic_bonds(structure: StructureRecord) -> frozenset[tuple[int, int]]:
-    lattice = np.array(structure.lattice_ang)
-    bonds = find_bonds(structure.species, np.array(structure.frac_coords) @ lattice, lattice)
+    bonds = find_bonds(structure.arrangement)
     return frozenset(zip(bonds.first.tolist(), bonds.second.tolist(), strict=True))
 
 
 def check_distances(structure: StructureRecord, *, part: str) -> Check:
     """Return whether no two atoms overlap; covalent bonds are longer than the limit as well."""
-    lattice = np.array(structure.lattice_ang)
-    positions = np.array(structure.frac_coords) @ lattice
-    pairs = find_close_pairs(structure.species, positions, lattice, ratio=CLOSEST_COVALENT_RATIO)
+    atoms = structure.arrangement
+    pairs = find_close_pairs(atoms.species, atoms.positions_ang, atoms.lattice_ang, ratio=CLOSEST_COVALENT_RATIO)
     shares = pairs.distances_ang / pairs.covalent_sums_ang(structure.species)
     closest = float(shares.min(initial=np.inf))
     return Check(

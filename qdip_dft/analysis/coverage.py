@@ -33,6 +33,8 @@ def find_own_coverage(film: Film) -> float | None:
 def evaluate_terms(film: Film, coverage_fu_per_ang2: float) -> Terms:
     """Terms of a film as one of n* formula units per dot area would have them; missing ones stay missing.
 
+    What the strain of the dot costs belongs to the dot area, like σ, and is shared by as many formula units.
+
     Parameters
     ----------
     film
@@ -45,7 +47,14 @@ def evaluate_terms(film: Film, coverage_fu_per_ang2: float) -> Terms:
         None if term is None or own is None else own / coverage_fu_per_ang2 * term
         for term in (film.surface_ev_per_fu, film.binding_ev_per_fu)
     )
-    return Terms.add_up(film.bulk_ev_per_fu, film.strain_ev_per_fu, surface, binding)
+    return Terms.add_up(film.bulk_ev_per_fu, _strain_at(film, own, coverage_fu_per_ang2), surface, binding)
+
+
+def _strain_at(film: Film, own_fu_per_ang2: float | None, coverage_fu_per_ang2: float) -> float | None:
+    strain, of_dot = film.strain_ev_per_fu, None if isinstance(film, DecompositionResult) else film.dot_strain_ev_per_fu
+    if strain is None or own_fu_per_ang2 is None or not of_dot:
+        return strain
+    return strain + (own_fu_per_ang2 / coverage_fu_per_ang2 - 1.0) * of_dot
 
 
 def evaluate_total(film: Film, coverage_fu_per_ang2: float) -> float:

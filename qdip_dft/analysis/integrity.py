@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qdip_dft.analysis.comparability import list_theory_differences
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, LevelOfTheory
@@ -112,12 +111,8 @@ def _find_movement(task: CalculationTask, found: StructureRecord) -> str | None:
         return f"changed lattice vectors that are held by {stretched:.3f} Å"
     if task.freedom is not Freedom.NONE:
         return None
-    moved = float(np.abs(_positions_ang(found) - _positions_ang(task.structure)).max(initial=0.0))
+    moved = float(np.abs(found.arrangement.positions_ang - task.structure.arrangement.positions_ang).max(initial=0.0))
     return f"is static, yet atoms moved by {moved:.3f} Å" if moved > HELD_TOLERANCE_ANG else None
-
-
-def _positions_ang(structure: StructureRecord) -> NDArray[np.float64]:
-    return np.asarray(np.array(structure.frac_coords) @ np.array(structure.lattice_ang))
 
 
 def _find_force(task: CalculationTask, result: EngineResult, threshold: float | None) -> str | None:

@@ -154,7 +154,7 @@ def find_metals(structure: StructureRecord) -> list[int]:
 
 def group_layers(structure: StructureRecord, sites: Iterable[int]) -> list[list[int]]:
     """Return sites in layers, lowest first, each in ascending order: a gap in their heights begins a new one."""
-    ordered, heights = sorted(sites), _positions_ang(structure)[:, 2]
+    ordered, heights = sorted(sites), structure.arrangement.positions_ang[:, 2]
     layers: dict[int, list[int]] = defaultdict(list)
     for site, layer in zip(ordered, rank(heights[ordered], tolerance=SHEET_SPACING_ANG), strict=True):
         layers[layer].append(site)
@@ -252,7 +252,9 @@ def _halide_bonds(structure: StructureRecord) -> _Bonds:
 
 def _find_bonds(structure: StructureRecord) -> _Bonds:
     """Return the contacts that bond valences describe; those of halides with organic ions are none of them."""
-    pairs = find_pairs(_positions_ang(structure), np.array(structure.lattice_ang), cutoff_ang=LONGEST_CONTACT_ANG)
+    pairs = find_pairs(
+        structure.arrangement.positions_ang, structure.arrangement.lattice_ang, cutoff_ang=LONGEST_CONTACT_ANG
+    )
     is_anion = np.array([symbol in ANIONS for symbol in structure.species])
     is_cation = np.array([symbol not in ANIONS | ORGANIC_ELEMENTS for symbol in structure.species])
     forward = is_cation[pairs.first] & is_anion[pairs.second]
@@ -265,10 +267,6 @@ def _find_bonds(structure: StructureRecord) -> _Bonds:
     species = structure.species
     radii = np.array([bond_valence_radius_ang(species[c], species[a]) for c, a in zip(cations, anions, strict=True)])
     return _Bonds(cations, anions, images, vectors, distances, np.exp((radii - distances) / SOFTNESS_ANG))
-
-
-def _positions_ang(structure: StructureRecord) -> Array:
-    return np.asarray(np.array(structure.frac_coords) @ np.array(structure.lattice_ang))
 
 
 def _angle_deg(one: Array, other: Array) -> float:

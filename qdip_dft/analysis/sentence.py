@@ -9,7 +9,7 @@ from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU, do_models_disagree, find_limit_ev_per_fu
 from qdip_dft.model.stabilization import Stabilization
-from qdip_dft.model.study import StudySpec
+from qdip_dft.model.study import Environment, StudySpec
 from qdip_dft.model.term_names import TERM_NAMES
 from qdip_dft.model.terms import Terms
 from qdip_dft.model.uncertainty import Uncertainty
@@ -36,6 +36,7 @@ class _Wording:
     level: Level
     stated: Uncertainty | None
     is_upper_bound: bool
+    saddles: Sequence[str]
 
     @property
     def place(self) -> str:
@@ -56,6 +57,8 @@ class _Wording:
             parts.append(f"not sampled: {', '.join(self.stated.not_sampled)}")
         if self.is_upper_bound:
             parts.append("upper bound of what the dot gains: the products lie off the dot")
+        if self.saddles:
+            parts.append(f"no minimum: {' and '.join(self.saddles)}")
         return "; ".join(parts)
 
 
@@ -71,6 +74,7 @@ def answer_in_words(
     has_competitor: bool = True,
     stated: Uncertainty | None = None,
     is_upper_bound: bool = False,
+    saddles: Sequence[str] = (),
 ) -> str:
     """The answer in one sentence, with its coverage, its environment and one ± or what was not sampled.
 
@@ -99,6 +103,8 @@ def answer_in_words(
         How sure the answer is; None where that is not known.
     is_upper_bound
         Whether the competitor lies off the dot, where it gains nothing by binding.
+    saddles
+        Bulks that are no minima, with their tilt gain.
 
     Returns
     -------
@@ -113,7 +119,8 @@ def answer_in_words(
         )
     if black is None or competitor is None or total_ev_per_fu is None:
         return _say_undecided(facet=facet, black=black, competitor=competitor, missing=missing)
-    wording = _Wording(answer, (f"black {black}", competitor), facet, environment, level, stated, is_upper_bound)
+    films = (f"black {black}", competitor)
+    wording = _Wording(answer, films, facet, environment, level, stated, is_upper_bound, saddles)
     error_ev_per_fu = find_error_ev_per_fu(stated)
     models = list_models_ev_per_fu(stated)
     if abs(total_ev_per_fu) <= find_limit_ev_per_fu(level, error_ev_per_fu):
@@ -129,8 +136,7 @@ def answer_in_words(
 
 def name_environment(study: StudySpec) -> str:
     """What surrounds the film, in words."""
-    del study
-    return "capped film"
+    return "film between two dots" if study.environment is Environment.EMBEDDED else "capped film"
 
 
 def find_error_ev_per_fu(stated: Uncertainty | None) -> float | None:

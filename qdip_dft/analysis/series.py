@@ -90,7 +90,8 @@ def fit_thicknesses(base: CandidateResult, samples: Sequence[VariedFilm]) -> Lin
         return None
     n, g = (list(values) for values in zip(*(_point(film) for film in films), strict=True))
     line = fit_line(n, g)
-    deviation = line.slope - base.strain_ev_per_fu
+    reference = base.strain_ev_per_fu - (base.dot_strain_ev_per_fu or 0.0)  # the dot's share belongs to the area
+    deviation = line.slope - reference
     is_consistent = abs(deviation) <= SLOPE_TOLERANCE_EV_PER_FU
     return LineFit(
         film=base.candidate.label,
@@ -103,7 +104,7 @@ def fit_thicknesses(base: CandidateResult, samples: Sequence[VariedFilm]) -> Lin
         slope_uncertainty_ev_per_fu=line.slope_error,
         intercept_mev_per_ang2=MEV_PER_EV * line.intercept,
         intercept_uncertainty_mev_per_ang2=None if line.intercept_error is None else MEV_PER_EV * line.intercept_error,
-        reference_ev_per_fu=base.strain_ev_per_fu,
+        reference_ev_per_fu=reference,
         slope_deviation_ev_per_fu=deviation,
         is_consistent=is_consistent,
         finding=_say_slope(deviation, is_consistent=is_consistent, n_points=len(n)),

@@ -159,7 +159,8 @@ def _pick_sides(
 
 
 def _require_complete(decomposition: DecompositionResult | None) -> DecompositionResult | None:
-    return None if decomposition is None or decomposition.missing else decomposition
+    is_compared = decomposition is not None and decomposition.is_compared and not decomposition.missing
+    return decomposition if is_compared else None
 
 
 def subtract_sides(sides: Sides, coverage_fu_per_ang2: float | None) -> Stabilization:
@@ -223,5 +224,6 @@ def name_competitor(side: Side | None) -> str | None:
     """A competitor as sentences call it, such as ``yellow FAPbI3-delta(001)``."""
     if side is None:
         return None
-    role = "yellow" if isinstance(side, CandidateResult) else "decomposition into"
+    is_phase = isinstance(side, CandidateResult) and not side.candidate.apart
+    role = "yellow" if is_phase else "decomposition into"
     return f"{role} {name_side(side)}"

@@ -3,12 +3,16 @@
 For a film of N formula units in an interface cell of area A (all energies in eV, terms in eV per formula unit):
 
     bulk    = E(bulk, fully relaxed) / Z
-    strain  = E(strained bulk) / N_ref − bulk
+    strain  = E(strained bulk) / N_ref − bulk + [E(dot slab) − E(unstrained dot slab)] / N
     surface = [E(film slab) − N · E(strained bulk) / N_ref − Σ Δn μ] / N
     binding = [E(interface) − E(film slab) − E(dot slab)] / N
 
-Their sum is [E(interface) − E(dot slab) − Σ Δn μ] / N, whatever the reference states: the identity is checked for
-every result.  Σ Δn μ is the energy of the film's excess in its reservoirs (`surfaces`); zero for stoichiometric films.
+The dot slab is that on the interface cell; where it is strained there, what that costs is part of the strain.  The sum
+is [E(interface) − E(unstrained dot slab) − Σ Δn μ] / N, whatever the reference states: the identity is checked for
+every result.  A film between two dots has twice the area of the cell in contact, and its interface holds one dot slab
+for the two: surface pays both faces of the film, binding joins both.  Of a decomposition product on the dot, N counts
+formula units of the host, and the bulk holds the products off the dot besides.  Σ Δn μ is the energy of the film's
+excess in its reservoirs (`surfaces`); zero for stoichiometric films.
 """
 
 from __future__ import annotations
@@ -43,6 +47,10 @@ class CandidateEnergies:
         Formula units N of the film.
     excess_ev
         Σ Δn μ, the energy of the film's excess in its reservoirs.
+    dot_strain_ev
+        E(dot slab) − E(the same slab on its own lattice); zero if the dot takes no strain.
+    apart_ev_per_fu
+        Bulk energy of the decomposition products that lie off the dot, per formula unit of the host.
     """
 
     bulk_ev: float | None
@@ -54,35 +62,58 @@ class CandidateEnergies:
     interface_ev: float | None
     n_film: int
     excess_ev: float | None = 0.0
+    dot_strain_ev: float | None = 0.0
+    apart_ev_per_fu: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StrainShares:
+    """What film and dot pay for their strain, in eV per formula unit of the film; None where it is missing."""
+
+    film_ev_per_fu: float | None
+    dot_ev_per_fu: float | None
+
+
+def share_strain(energies: CandidateEnergies) -> StrainShares:
+    """Film: E(strained bulk)/N_ref − bulk.  Dot: [E(dot slab) − E(the same slab on its own lattice)]/N."""
+    strained = _divide(energies.strained_bulk_ev, energies.n_strained_bulk)
+    return StrainShares(
+        film_ev_per_fu=_subtract(strained, _divide(energies.bulk_ev, energies.n_bulk)),
+        dot_ev_per_fu=_divide(energies.dot_strain_ev, energies.n_film),
+    )
 
 
 def compute_terms(energies: CandidateEnergies) -> Terms:
     """Return the four terms and their sum; a term whose energies are missing is None."""
-    bulk = _divide(energies.bulk_ev, energies.n_bulk)
+    bulk = _add(_divide(energies.bulk_ev, energies.n_bulk), energies.apart_ev_per_fu)
     strained = _divide(energies.strained_bulk_ev, energies.n_strained_bulk)
     film = _divide(energies.film_slab_ev, energies.n_film)
     excess = _divide(energies.excess_ev, energies.n_film)
     dot = _divide(energies.dot_slab_ev, energies.n_film)
     interface = _divide(energies.interface_ev, energies.n_film)
-    strain = _subtract(strained, bulk)
+    shares = share_strain(energies)
+    strain = _add(shares.film_ev_per_fu, shares.dot_ev_per_fu)
     surface = _subtract(_subtract(film, strained), excess)
     binding = _subtract(_subtract(interface, film), dot)
     return Terms.add_up(bulk, strain, surface, binding)
 
 
 def identity_residual_ev(terms: Terms, energies: CandidateEnergies) -> float | None:
-    """Return N·total − [E(interface) − E(dot slab) − Σ Δn μ] in eV, zero up to rounding; None where a term is missing.
+    """Return N·total − [E(interface) − E(unstrained dot slab) − Σ Δn μ] in eV, zero up to rounding.
+
+    None where a term is missing.
 
     Raises
     ------
     ArithmeticError
         If the four terms do not add up to 1e-9 eV per formula unit: a defect of this package, never of the input.
     """
-    parts = (terms.total_ev_per_fu, energies.interface_ev, energies.dot_slab_ev, energies.excess_ev)
-    total, interface_ev, dot_slab_ev, excess_ev = parts
-    if total is None or interface_ev is None or dot_slab_ev is None or excess_ev is None:
+    dot_ev = _subtract(energies.dot_slab_ev, energies.dot_strain_ev)
+    parts = (energies.interface_ev, dot_ev, energies.excess_ev, energies.apart_ev_per_fu, terms.total_ev_per_fu)
+    if any(part is None for part in parts):
         return None
-    residual_ev = energies.n_film * total - (interface_ev - dot_slab_ev - excess_ev)
+    interface_ev, dot_ev, excess_ev, apart, total = (float(part) for part in parts if part is not None)
+    residual_ev = energies.n_film * (total - apart) - (interface_ev - dot_ev - excess_ev)
     if abs(residual_ev) > IDENTITY_TOLERANCE_EV * energies.n_film:
         raise ArithmeticError(f"the four terms miss the total by {residual_ev:.3g} eV")
     return residual_ev
@@ -153,6 +184,10 @@ def _refuse_mixture(first: LevelOfTheory, second: LevelOfTheory) -> None:
         why="the difference of two zero points would be booked as physics",
         remedy="rerun the older part of the study with the present engine",
     )
+
+
+def _add(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first + second
 
 
 def _divide(energy_ev: float | None, count: int) -> float | None:

@@ -136,7 +136,7 @@ def find_candidates(
             passivation=study.dot.passivation,
             facet=dot_face.name,
         )
-        for phase in study.phases:
+        for phase in study.films:
             found, left_out = _candidates_of_phase(study, phase, crystals, dot_face, dot_cut)
             candidates += found
             dropped += left_out
@@ -156,7 +156,10 @@ def _candidates_of_phase(
     refusal: MatchError | None = None
     for plane in phase.planes:
         film_face = orient_face(crystal, plane)
-        title = name_interface(crystals[study.dot.material], dot_face, crystal, film_face)
+        apart = study.list_apart(phase.phase)
+        title = name_interface(crystals[study.dot.material], dot_face, crystal, film_face).model_copy(
+            update={"apart": " + ".join(crystals[name].id for name in apart)}
+        )
         films = _choose_films(study, phase, film_face, crystals)
         try:
             cells = require_matches(
@@ -462,6 +465,8 @@ def _describe(
             study.matching.strain_partition, (film_face, n_planes), (dot_face, dot_cut.n_planes)
         ),
         shift=placing.shift,
+        environment=study.environment,
+        apart=study.list_apart(phase.phase),
         place=placing.rank,
         n_formula_units=match.n_film
         * (n_planes * formula_units_per_cell(film_face, crystal) + termination.n_closing_formula_units),

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.builders.films import in_vacuum
 from qdip_dft.builders.ions import Array, Ion, IonicCrystal
 from qdip_dft.errors import InterfaceError
 
@@ -83,22 +82,20 @@ def continue_interface(
     relaxed: IonicCrystal,
     dot: Counterparts,
     film: Counterparts,
-    vacuum_ang: float,
 ) -> IonicCrystal:
     """Return a thicker interface at the place and with the distortions of the relaxed thinner one.
 
-    Molecules are turned as their counterparts were.
+    Molecules are turned as their counterparts were.  The third vector, which relaxes where the film is embedded,
+    changes as that of the thinner interface did.
 
     Parameters
     ----------
     joined
         The thicker interface as joined from its relaxed slabs, ions of the dot first.
     thin, relaxed
-        The thinner interface as joined, and relaxed, in one cell.
+        The thinner interface as joined, and relaxed, on one in-plane cell.
     dot, film
         The counterparts of the ions of either slab.
-    vacuum_ang
-        Vacuum above the film in Å.
 
     Raises
     ------
@@ -116,15 +113,15 @@ def continue_interface(
         for ion, source in zip(joined.ions, sources, strict=True)
     )
     centres = joined.centres_ang + displacements
-    return in_vacuum(
-        IonicCrystal(joined.lattice_ang, ions, np.asarray(centres @ np.linalg.inv(joined.lattice_ang))), vacuum_ang
-    )
+    lattice = joined.lattice_ang + relaxed.lattice_ang - thin.lattice_ang
+    return IonicCrystal(lattice, ions, np.asarray(centres @ np.linalg.inv(lattice)))
 
 
 def _displacements_ang(thin: IonicCrystal, relaxed: IonicCrystal) -> Array:
     """Return how far each ion moved, to its nearest image."""
     moved = relaxed.frac_centres - thin.frac_centres
-    return np.asarray((moved - np.round(moved)) @ thin.lattice_ang)
+    unwrapped = thin.frac_centres + moved - np.round(moved)
+    return np.asarray(unwrapped @ relaxed.lattice_ang - thin.centres_ang)
 
 
 def _continue(moved_ang: Array, part: Counterparts) -> Array:

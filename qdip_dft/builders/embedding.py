@@ -14,7 +14,7 @@ from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import Array, Ion, IonicCrystal, repeat_crystal
 from qdip_dft.errors import ChargeBalanceError, InterfaceError
 from qdip_dft.model.elements import contact_radii_ang
-from qdip_dft.model.snapping import ceil_whole, first_least, rank, wrap
+from qdip_dft.model.snapping import TOLERANCE, ceil_whole, first_least, rank, wrap
 
 LEAST_HOST_ANG = 10.0
 """Least host between a dot and its images: half of it must exceed the longest contact."""
@@ -172,7 +172,8 @@ def _find_room(supercell: IonicCrystal, dot: FiniteDot, dot_centres: Array, clea
         has_room[owners[near[distances < radii[near] + radius + clearance_ang]]] = False
     sites = (supercell.centres_ang - dot_centres[: dot.count(DotPart.CORE)].mean(axis=0)) * 2 / dot.lattice_constant_ang
     distance = np.abs(sites)
-    inside = (distance.max(axis=1) <= dot.shape.n_100) & (distance.sum(axis=1) <= dot.shape.n_111)
+    limits = dot.shape.n_100 + TOLERANCE, dot.shape.n_111 + TOLERANCE  # ions on a facet plane lie inside
+    inside = (distance.max(axis=1) <= limits[0]) & (distance.sum(axis=1) <= limits[1])
     return np.asarray(has_room & ~inside)
 
 

@@ -44,7 +44,7 @@ def join_slabs(dot: IonicCrystal, film: IonicCrystal, *, shift_ang: Array, vacuu
     """
     _require_same_cell(dot, film)
     displacement = np.array([shift_ang[0], shift_ang[1], 0.0])
-    displacement[2] = _contact_height(dot, film, displacement)
+    displacement[2] = contact_height_ang(dot, film, displacement)
     joined = IonicCrystal(
         lattice_ang=dot.lattice_ang,
         ions=(*dot.ions, *film.ions),
@@ -64,7 +64,7 @@ def _require_same_cell(dot: IonicCrystal, film: IonicCrystal) -> None:
         )
 
 
-def _contact_height(dot: IonicCrystal, film: IonicCrystal, displacement: Array, *, depth_ang: float = 6.0) -> float:
+def contact_height_ang(dot: IonicCrystal, film: IonicCrystal, displacement: Array, *, depth_ang: float = 6.0) -> float:
     """Return how far the film must be raised so that no pair is closer than its contact distance.
 
     Where no ion of the film lies above one of the dot, the film stands level with the dot's top instead of sinking.
@@ -123,27 +123,60 @@ def check_built(crystal: IonicCrystal, *, name: str) -> IonicCrystal:
     InterfaceError
         If the cell is left-handed or not normal to the plane, or two ions overlap.
     """
-    if crystal.formal_charge != 0:
-        raise ChargeBalanceError(
-            f"{name} carries {crystal.formal_charge:+d} e",
-            limit="the formal charges must sum to zero",
-            why="a charged periodic cell has no defined energy",
-            remedy=f"add {abs(crystal.formal_charge)} monovalent ion(s) of the opposite sign per cell,"
-            " or choose another termination",
-        )
-    _check_cell(crystal, name)
+    _check_charge(crystal, name)
+    _check_plane(crystal, name)
+    if not np.allclose(crystal.lattice_ang[2, :2], 0.0, atol=1e-8):
+        raise _unsound_cell(name, "not normal to the plane", wanted="the third vector along the normal")
     _check_distances(crystal, name)
     return crystal
 
 
-def _check_cell(crystal: IonicCrystal, name: str) -> None:
-    is_right_handed = np.linalg.det(crystal.lattice_ang) > 0
-    is_normal = np.allclose(crystal.lattice_ang[2, :2], 0.0, atol=1e-8) and np.allclose(crystal.lattice_ang[:2, 2], 0.0)
-    if is_right_handed and is_normal:
+def check_closed(crystal: IonicCrystal, *, name: str) -> IonicCrystal:
+    """Return dot | film | dot if it is sound: as `check_built`, but the third vector may have lateral components.
+
+    Parameters
+    ----------
+    crystal
+        A film between two dots.
+    name
+        What it is, for messages.
+
+    Raises
+    ------
+    ChargeBalanceError
+        If the formal charges do not sum to zero.
+    InterfaceError
+        If the cell is left-handed or its first two vectors leave the plane, or two ions overlap.
+    """
+    _check_charge(crystal, name)
+    _check_plane(crystal, name)
+    _check_distances(crystal, name)
+    return crystal
+
+
+def _check_charge(crystal: IonicCrystal, name: str) -> None:
+    if crystal.formal_charge == 0:
         return
-    raise InterfaceError(
-        f"the cell of {name} is {'not normal to the plane' if is_right_handed else 'left-handed'}",
-        limit="slabs need a right-handed cell with the third vector along the normal",
+    raise ChargeBalanceError(
+        f"{name} carries {crystal.formal_charge:+d} e",
+        limit="the formal charges must sum to zero",
+        why="a charged periodic cell has no defined energy",
+        remedy=f"add {abs(crystal.formal_charge)} monovalent ion(s) of the opposite sign per cell,"
+        " or choose another termination",
+    )
+
+
+def _check_plane(crystal: IonicCrystal, name: str) -> None:
+    if np.linalg.det(crystal.lattice_ang) <= 0:
+        raise _unsound_cell(name, "left-handed", wanted="a right-handed cell")
+    if not np.allclose(crystal.lattice_ang[:2, 2], 0.0):
+        raise _unsound_cell(name, "not normal to the plane", wanted="the first two vectors in the plane")
+
+
+def _unsound_cell(name: str, fault: str, *, wanted: str) -> InterfaceError:
+    return InterfaceError(
+        f"the cell of {name} is {fault}",
+        limit=f"slabs and interfaces need {wanted}",
         why="the vacuum and the handedness of the film would be wrong",
         remedy="report this as a defect of the builder, with the study file",
     )

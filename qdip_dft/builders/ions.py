@@ -168,9 +168,9 @@ def find_ions(structure: StructureRecord, formal_charges: Mapping[str, int]) -> 
 
 def group_ions(structure: StructureRecord) -> StructureRecord:
     """Return a structure with the ion of every site found anew and its molecules made whole."""
-    view, frac_coords = structure.arrangement, np.array(structure.frac_coords)
+    frac_coords = np.array(structure.frac_coords)
     owners = list(range(structure.n_atoms))
-    for molecule in find_molecules(view.species, view.positions_ang, view.lattice_ang):
+    for molecule in find_molecules(structure.arrangement):
         for site in molecule.sites:
             owners[site] = molecule.sites[0]
         frac_coords[list(molecule.sites)] += molecule.cells

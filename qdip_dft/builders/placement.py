@@ -160,9 +160,26 @@ def place_candidate(candidate: Candidate, screening: RegistryScan | None) -> Can
             return candidate
         raise _too_few_places(candidate, screening)
     unit = np.linalg.inv(candidate.film_matrix) @ np.array(screening.task.film.lattice_ang)[:2, :2]
-    x, y = (np.array(point.shift_ang) @ np.linalg.inv(unit)).tolist()
-    start_ang = max(0.0, point.gap_offset_ang - APPROACH_ANG)
-    return candidate.model_copy(update={"turn": point.turn, "shift": (x, y), "gap_offset_ang": start_ang})
+    placed = {
+        "turn": point.turn,
+        "shift": _in_units(point.shift_ang, unit),
+        "gap_offset_ang": _approach(point.gap_offset_ang),
+    }
+    if point.outer is not None:
+        placed["outer_shift"] = _in_units(point.outer.shift_ang, unit)
+        placed["outer_gap_offset_ang"] = _approach(point.outer.gap_offset_ang)
+    return candidate.model_copy(update=placed)
+
+
+def _in_units(shift_ang: tuple[float, float], unit: Array) -> tuple[float, float]:
+    """Return a displacement in units of a 1 × 1 cell."""
+    x, y = (np.array(shift_ang) @ np.linalg.inv(unit)).tolist()
+    return x, y
+
+
+def _approach(gap_offset_ang: float) -> float:
+    """Return the height above contact where a relaxation starts, a little inside the best gap."""
+    return max(0.0, gap_offset_ang - APPROACH_ANG)
 
 
 def find_point(candidate: Candidate, screening: RegistryScan) -> ScannedRegistry | None:

@@ -43,6 +43,9 @@ SYMMETRY_TOLERANCE_ANG = 0.02
 FRACTION_TOLERANCE = 1e-3
 """Fractional coordinates that agree to this are equal; spglib averages them far better."""
 
+HEXAGONAL_TOLERANCE = 0.01
+"""Squared lengths and twice the scalar product of two vectors that agree to this share span a hexagonal lattice."""
+
 LARGEST_GAP_STEP_ANG = 0.4
 """Longest step of the search for the best gap: beyond it neither forces nor stiffness foretell the energy."""
 
@@ -275,9 +278,25 @@ class Displacement:
 
 
 def count_grid_points(cell: DisplacementCell, spacing_ang: float) -> GridSize:
-    """Return how many grid points along each vector of the cell keep neighbours within a distance in Å."""
-    along, across = (max(1, int(ceil_whole(n / spacing_ang))) for n in np.linalg.norm(cell.vectors_ang, axis=1))
+    """Return how many grid points along each vector of the cell keep neighbours within a distance in Å.
+
+    Energies are stationary at symmetric displacements, and the best ones are among them, so all of them lie on the
+    grid: of a hexagonal cell 0 and the thirds of its long diagonal, of any other 0 and the halves of its vectors.  The
+    counts are therefore multiples of 3 or of 2; a lattice constant below the distance needs one point.
+    """
+    multiple = 3 if _is_hexagonal(cell.vectors_ang) else 2
+    along, across = (
+        1 if length <= spacing_ang * (1 + 1e-6) else multiple * int(ceil_whole(length / (multiple * spacing_ang)))
+        for length in np.linalg.norm(cell.vectors_ang, axis=1)
+    )
     return along, across
+
+
+def _is_hexagonal(vectors_ang: Array) -> bool:
+    """Return whether two vectors of a reduced cell are equally long and enclose 60° or 120°."""
+    first, second = vectors_ang
+    products = np.array([first @ first, second @ second, 2 * abs(first @ second)])
+    return bool(np.ptp(products) <= HEXAGONAL_TOLERANCE * products[0])
 
 
 def list_displacements(cell: DisplacementCell, grid: GridSize) -> tuple[Displacement, ...]:

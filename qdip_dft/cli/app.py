@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from qdip_dft.cli.output import write_error
 from qdip_dft.errors import QdipError
+from qdip_dft.runtime.threads import state_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,6 +132,7 @@ def make_app() -> SectionedGroup:
 
 def main() -> None:
     """Run the command line; errors that a user can cure leave with exit code 2 and no traceback."""
+    state_threads()
     try:
         make_app()()
     except QdipError as error:

@@ -14,6 +14,7 @@ import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
 from qdip_dft.cli.output import console, write_json
+from qdip_dft.runtime.threads import threads_per_calculation
 
 BASE_PACKAGES = ("ase", "pymatgen", "atomate2", "jobflow", "maggma", "monty", "pydantic")
 MLIP_PACKAGES = ("torch", "sevenn", "chgnet", "dftd3")
@@ -90,7 +91,23 @@ def _check_engines() -> list[dict[str, Any]]:
             found.append(_finding(f"engine mlip {potential}", is_ok=True, finding=words))
         except EngineError as error:
             found.append(_finding(f"engine mlip {potential}", is_ok=False, finding=f"{error.what}; {error.remedy}"))
-    return found
+    return [*found, _check_device()]
+
+
+def _check_device() -> dict[str, Any]:
+    """Where networks run: a graphics processor is never needed, but one that is asked for must be there."""
+    from importlib.util import find_spec
+
+    from qdip_dft.engines.mlip import choose_device
+    from qdip_dft.errors import EngineError
+    from qdip_dft.model.engine import Device
+
+    if find_spec("torch") is None:
+        return _finding("device of networks", is_ok=False, finding="PyTorch is not installed", is_needed=False)
+    try:
+        return _finding("device of networks", is_ok=True, finding=choose_device(Device.AUTO).value)
+    except EngineError as error:
+        return _finding("device of networks", is_ok=False, finding=f"{error.what}; {error.remedy}")
 
 
 def _check_codes() -> list[dict[str, Any]]:
@@ -135,5 +152,6 @@ def _check_results(results: Path) -> list[dict[str, Any]]:
             finding=f"{results} ({'exists' if results.exists() else 'new'})",
         ),
         _finding("free disk space", is_ok=free_gib > 1.0, finding=f"{free_gib:.1f} GiB"),
-        _finding("processor threads", is_ok=True, finding=str(len(os.sched_getaffinity(0)))),
+        _finding("processor cores", is_ok=True, finding=str(len(os.sched_getaffinity(0)))),
+        _finding("threads of a calculation", is_ok=True, finding=str(threads_per_calculation())),
     ]

@@ -29,6 +29,7 @@ from qdip_dft.cluster.batch_job import BATCH_VARIABLE
 from qdip_dft.cluster.resources import JobClass, Request, Resources, Scheduler, read_resources
 from qdip_dft.errors import ResultsError
 from qdip_dft.library.collections import find_collection
+from qdip_dft.runtime.threads import THREADS_VARIABLE
 from qdip_dft.storage.sqlite_errors import explain_file_errors
 from qdip_dft.units import SECONDS_PER_HOUR
 from qdip_dft.yaml_text import parse_yaml
@@ -208,7 +209,9 @@ def _write_worker(
         "job_class": job_class.value,
         "nodes": nodes,
         "ranks": ranks,
-        "ranks_per_node": -(-ranks // nodes),
+        "cores": ranks * request.threads,
+        "cores_per_node": -(-ranks // nodes) * request.threads,
+        "threads": request.threads,
         "memory_mb": round(memory_gb * 1000),
         "walltime": f"{seconds // SECONDS_PER_HOUR}:{seconds // 60 % 60:02}:00",
         "pre_rocket": f"export FW_CONFIG_FILE={worker}/FW_config.yaml; {settings.pre_rocket}".rstrip("; "),
@@ -230,6 +233,7 @@ def _batch_script(templates: Path, scheduler: Scheduler) -> str:
     packaged = Path(fireworks.__file__).parent / "user_objects" / "queue_adapters" / name
     text = (templates / name if (templates / name).exists() else packaged).read_text(encoding="utf-8")
     announcement = f'export {BATCH_VARIABLE}="{scheduler} $${{walltime}} $(date +%s)"\n'
+    announcement += f"export {THREADS_VARIABLE}=$${{cpus_per_task}}\n"
     return text.replace("$${pre_rocket}", f"{announcement}$${{pre_rocket}}", 1)
 
 
@@ -243,9 +247,11 @@ def _rocket_launch(folder: ClusterFolder, job_class: JobClass, settings: Cluster
     if settings.packed_ranks == 1:
         return packed
     # Started on other nodes by these two a process has neither the script's environment nor its working directory.
-    kept = " ".join(f'"{name}=${name}"' for name in (BATCH_VARIABLE, "FW_CONFIG_FILE", "LD_LIBRARY_PATH", "PATH"))
+    kept = " ".join(
+        f'"{name}=${name}"' for name in (BATCH_VARIABLE, THREADS_VARIABLE, "FW_CONFIG_FILE", "LD_LIBRARY_PATH", "PATH")
+    )
     start = {
-        Scheduler.SLURM: f"srun --ntasks={settings.packed_ranks}",
+        Scheduler.SLURM: f"srun --ntasks={settings.packed_ranks} --cpus-per-task=${THREADS_VARIABLE}",
         Scheduler.PBS: f"pbsdsh -- env {kept}",
         Scheduler.SGE: f"mpirun -np {settings.packed_ranks} env {kept}",
     }

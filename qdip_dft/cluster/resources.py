@@ -45,6 +45,8 @@ class Request(Record):
         Number of nodes.
     ranks
         Number of processes over all nodes.
+    threads
+        Number of threads of each process.
     walltime_h
         Wall time in hours with the ``fast`` preset.
     memory_gb
@@ -53,8 +55,14 @@ class Request(Record):
 
     nodes: int = Field(default=1, ge=1)
     ranks: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1)
     walltime_h: float = Field(gt=0)
     memory_gb: float = Field(gt=0)
+
+    @property
+    def cores_per_node(self) -> int:
+        """Number of cores on each node."""
+        return -(-self.ranks // self.nodes) * self.threads
 
 
 class Resources(Record):
@@ -103,15 +111,13 @@ class Resources(Record):
         request = self.classes[job_class]
         seconds = self.walltime_s(job_class, preset=preset)
         walltime = f"{seconds // SECONDS_PER_HOUR}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-        per_node = -(-request.ranks // request.nodes)
+        asked = {"walltime": walltime, "cpus_per_task": request.threads}
+        memory_mb, per_core_mb = (round(request.memory_gb * 1000 / n) for n in (1, request.cores_per_node))
         if self.scheduler is Scheduler.SLURM:
-            memory_mb = round(request.memory_gb * 1000)
-            return {"nodes": request.nodes, "ntasks": request.ranks, "walltime": walltime, "mem": f"{memory_mb}M"}
+            return {**asked, "nodes": request.nodes, "ntasks": request.ranks, "mem": f"{memory_mb}M"}
         if self.scheduler is Scheduler.PBS:
-            memory_mb = round(request.memory_gb * 1000 / per_node)
-            return {"nnodes": request.nodes, "ppnode": per_node, "walltime": walltime, "pmem": f"{memory_mb}mb"}
-        memory_mb = round(request.memory_gb * 1000 / per_node)
-        return {"ntasks": request.ranks, "walltime": walltime, "mem_per_slot": f"{memory_mb}M"}
+            return {**asked, "nnodes": request.nodes, "ppnode": request.cores_per_node, "pmem": f"{per_core_mb}mb"}
+        return {**asked, "ntasks": request.ranks * request.threads, "mem_per_slot": f"{per_core_mb}M"}
 
 
 def read_resources(path: Path) -> Resources:

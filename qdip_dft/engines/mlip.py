@@ -42,6 +42,7 @@ from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.engine import Device, Dispersion, EngineSpec
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.runtime.quiet import third_parties_silent
+from qdip_dft.runtime.threads import limit_torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,7 @@ class ForKnownElements:
 @cache
 def load_network(name: str, device: Device = Device.CPU) -> Potential:
     """Return a network as a potential, loaded from the very file whose hash is in the level of theory."""
+    limit_torch()
     load = {"sevennet-0": _load_sevennet, "chgnet": _load_chgnet}[name]
     return load(weights_file(_network_called(name)), device)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from qdip_dft.errors import EngineError
 from qdip_dft.model.structure import Arrangement
+from qdip_dft.runtime.threads import thread_settings
 
 
 def unusable_output(output: Path, reason: str) -> EngineError:
@@ -102,7 +103,7 @@ def start_command(
     words, folder, stdin, stdout
         As in `run_command`; ``subprocess.PIPE`` for the input of a code that is kept alive.
     """
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    environment = {**os.environ, **thread_settings()}
     with ExitStack() as files:
         source = stdin if isinstance(stdin, int) else files.enter_context((stdin or Path(os.devnull)).open("rb"))
         sink = files.enter_context(stdout.open("wb"))

@@ -26,8 +26,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from e3nn.o3 import wigner_3j
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ class Path:
     output: slice
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InputGroup:
     """All paths that start from the same block of features.
 
@@ -68,6 +70,16 @@ class InputGroup:
     n_components: int
     coupling: Tensor
     paths: tuple[Path, ...]
+
+    @cached_property
+    def elements(self) -> Any:
+        """The same couplings as the compiled loops want them."""
+        from qdip_dft.engines.sevennet_kernels import list_coupling
+
+        weight_of_row = np.zeros(self.n_rows, dtype=np.int64)
+        for path in self.paths:
+            weight_of_row[path.rows] = path.weights.start
+        return list_coupling(self.coupling.view(-1, self.n_rows, self.n_components).numpy(), weight_of_row)
 
     @property
     def n_rows(self) -> int:
@@ -222,6 +234,55 @@ class _Convolve(torch.autograd.Function):
         return by_features, by_harmonics, by_weights, None, None
 
 
+class _ConvolveCompiled(torch.autograd.Function):
+    """The same with compiled loops, about four times faster."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917 (autograd hands its arguments over by position)
+        context: Any, features: Tensor, harmonics: Tensor, weights: Tensor, pairs: Tensor, paths: Paths
+    ) -> Tensor:
+        """The convolved features, shape (atoms, outputs)."""
+        from qdip_dft.engines.sevennet_kernels import collect, sort_neighbours
+
+        neighbours = sort_neighbours(pairs.numpy(), paths.parity.numpy(), n_atoms=len(features))
+        context.save_for_backward(features, harmonics, weights)
+        context.paths, context.neighbours = paths, neighbours
+        output = features.new_empty(len(features), paths.n_outputs)
+        for group in paths.groups:
+            incoming = group.channels_last(features)
+            collected = features.new_zeros(len(features), group.n_rows, group.n_channels)
+            arrays = (incoming.numpy(), harmonics.numpy(), weights.numpy())
+            collect(*arrays, neighbours, group.elements, collected.numpy())
+            for path in group.paths:
+                output[:, path.output] = collected[:, path.rows].transpose(1, 2).flatten(1)
+        return output
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The derivatives by features, harmonics and weights."""
+        from qdip_dft.engines.sevennet_kernels import distribute
+
+        features, harmonics, weights = context.saved_tensors
+        by_features, by_harmonics, by_weights = map(torch.zeros_like, (features, harmonics, weights))
+        for group in context.paths.groups:
+            incoming, outgoing = group.channels_last(features), group.rows_of_output(gradient)
+            by_incoming = torch.zeros_like(incoming)
+            arrays = (incoming.numpy(), harmonics.numpy(), weights.numpy())
+            derivatives = (by_incoming.numpy(), by_harmonics.numpy(), by_weights.numpy())
+            distribute(*arrays, context.neighbours, group.elements, outgoing.numpy(), *derivatives)
+            by_features[:, group.features] = by_incoming.transpose(1, 2).flatten(1)
+        return by_features, by_harmonics, by_weights, None, None
+
+
+def _can_compile() -> bool:
+    """Whether the loops can be compiled: numba is there and may keep what it compiles."""
+    try:
+        import qdip_dft.engines.sevennet_kernels  # noqa: F401
+    except (ImportError, RuntimeError):
+        return False
+    return True
+
+
 class PairConvolution(nn.Module):
     """A convolution of SevenNet over pairs that stand once in the graph, with the weights of the original."""
 
@@ -229,12 +290,13 @@ class PairConvolution(nn.Module):
         super().__init__()
         self.original = original
         self.paths = paths_of(original.convolution)
+        self.convolve: Any = _ConvolveCompiled if _can_compile() else _Convolve
 
     def forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
         """Replace the node features by those that arrive from the neighbours."""
         original = self.original
         weights = original.weight_nn(data[original.key_weight_input])
-        collected = _Convolve.apply(  # type: ignore[no-untyped-call]
+        collected = self.convolve.apply(
             data[original.key_x], data[original.key_filter], weights, data[original.key_edge_idx], self.paths
         )
         data[original.key_x] = collected / original.denominator

@@ -8,6 +8,7 @@ import numpy as np
 
 from qdip_dft.analysis import uncertainty as errors
 from qdip_dft.analysis.dot_size import embed_interface
+from qdip_dft.analysis.minima import list_saddles
 from qdip_dft.analysis.sentence import answer_in_words, join_bounds, name_environment
 from qdip_dft.analysis.series import find_critical_size, fit_thicknesses
 from qdip_dft.analysis.sides import find_sides, name_competitor, name_side
@@ -301,6 +302,7 @@ def _rewrite(document: StabilizationDoc, answer: Stabilization, stated: Uncertai
         level=document.level,
         stated=stated,
         is_upper_bound=isinstance(sides.competitor, DecompositionResult),
+        saddles=list_saddles(sides.films),
     )
     return answer.model_copy(update={"sentence": sentence})
 

@@ -21,6 +21,7 @@ from qdip_dft.analysis.checks import (
     check_strain_term,
 )
 from qdip_dft.analysis.hull import find_hull, place_above_hull
+from qdip_dft.analysis.minima import list_saddles
 from qdip_dft.analysis.phases import measure_connectivity
 from qdip_dft.analysis.sentence import answer_in_words, join_bounds, name_environment
 from qdip_dft.analysis.sides import (
@@ -39,11 +40,12 @@ from qdip_dft.analysis.stability import (
     identity_residual_ev,
     per_area,
     require_one_theory,
+    share_strain,
 )
 from qdip_dft.analysis.surfaces import check_window
 from qdip_dft.builders.placement import displacement_area_ang2, place_candidate
 from qdip_dft.builders.strain import InterfaceCell
-from qdip_dft.flows.geometry_checks import check_lattices, check_slabs, check_starts
+from qdip_dft.flows.geometry_checks import check_lattices, check_minima, check_slabs, check_starts
 from qdip_dft.flows.registry_findings import describe_registry, find_registry_scan
 from qdip_dft.flows.reservoirs import Reservoirs, survey_reservoirs
 from qdip_dft.flows.resolution import Resolution
@@ -215,8 +217,8 @@ def describe_candidate(
     at_bounds = _collect_energies(steps, resolution, candidate, geometry, reservoirs, spoilt=frozenset(spoilt))
     energies, terms = at_bounds[0], compute_terms(at_bounds[0])
     mesh = _mesh(steps, resolution, candidate, geometry)
-    area = None if mesh is None else mesh.area_ang2
-    n = candidate.n_formula_units
+    area = None if mesh is None else candidate.n_dot_faces * mesh.area_ang2
+    n, shares = candidate.n_formula_units, share_strain(energies)
     surface, binding = terms.surface_ev_per_fu, terms.binding_ev_per_fu
     surface_mev, surface_j = per_area(surface, n_film=n, area_ang2=area)
     binding_mev, binding_j = per_area(binding, n_film=n, area_ang2=area)
@@ -249,6 +251,7 @@ def describe_candidate(
             *_check_interface(steps, resolution, candidate, mesh),
             *check_starts(steps, resolution, candidate),
             *check_lattices(steps, resolution, (candidate.dot, candidate.phase)),
+            *check_minima(steps, resolution, (candidate.dot, candidate.phase)),
             *check_slabs(steps, resolution, candidate),
             *_check_terms(terms),
             *_check_potentials(candidate, reservoirs),
@@ -256,6 +259,8 @@ def describe_candidate(
         calculations={part.value: resolution.keys[step] for part, step in steps.parts_of(candidate).items()
                       if step in resolution.keys},
         bx2_rich=_compute_checked_terms(at_bounds[1]) if candidate.excess else None,
+        film_strain_ev_per_fu=shares.film_ev_per_fu,
+        dot_strain_ev_per_fu=shares.dot_ev_per_fu,
         volume_ang3_per_fu=_volume_ang3_per_fu(steps, resolution, candidate),
     )  # fmt: skip
 
@@ -304,9 +309,38 @@ def _collect_energies(
         dot_slab_ev=energy[Part.DOT_SLAB],
         interface_ev=energy[Part.INTERFACE],
         n_film=candidate.n_formula_units,
+        dot_strain_ev=_dot_strain_ev(energy),
+        apart_ev_per_fu=_apart_ev_per_fu(steps, resolution, candidate),
     )
     ax_rich_ev, bx2_rich_ev = reservoirs.excess_ev(candidate)
     return replace(stoichiometric, excess_ev=ax_rich_ev), replace(stoichiometric, excess_ev=bx2_rich_ev)
+
+
+def _dot_strain_ev(energy: Mapping[Part, float | None]) -> float | None:
+    """What the strain of the dot slab costs; zero where it takes none."""
+    if Part.UNSTRAINED_DOT_SLAB not in energy:
+        return 0.0
+    strained, unstrained = energy[Part.DOT_SLAB], energy[Part.UNSTRAINED_DOT_SLAB]
+    return None if strained is None or unstrained is None else strained - unstrained
+
+
+def _apart_ev_per_fu(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> float | None:
+    """Bulk energy of the products off the dot, per formula unit of the host; zero for a film of the host itself."""
+    if not candidate.apart:
+        return 0.0
+    amounts = balance_products(steps)
+    energies = {name: _energy_ev(resolution, steps.static_of(Part.BULK, name)) for name in candidate.apart}
+    known = {name: energy for name, energy in energies.items() if energy is not None}
+    if len(known) < len(energies):
+        return None
+    return sum(amounts[name] * energy / steps.crystals[name].formula_units for name, energy in known.items())
+
+
+def balance_products(steps: StudySteps) -> dict[str, float]:
+    """Formula units of each product per formula unit of the host."""
+    host = steps.crystals[steps.study.phases[0].phase]
+    compositions = {name: steps.crystals[name].composition_per_fu for name in steps.products}
+    return balance_decomposition(host.composition_per_fu, compositions)
 
 
 def _energy_ev(resolution: Resolution, step: StepId) -> float | None:
@@ -315,12 +349,13 @@ def _energy_ev(resolution: Resolution, step: StepId) -> float | None:
 
 
 def _missing_terms(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> tuple[str, ...]:
-    missing = [
-        f"{part.value} energy missing because {resolution.explain_failure(step)}"
-        for part, step in steps.parts_of(candidate).items()
+    needed = [(part.value, step) for part, step in steps.parts_of(candidate).items()]
+    needed += [(f"bulk of {steps.crystals[name].id}", steps.static_of(Part.BULK, name)) for name in candidate.apart]
+    return tuple(
+        f"{what} energy missing because {resolution.explain_failure(step)}"
+        for what, step in needed
         if resolution.usable(step) is None
-    ]
-    return tuple(missing)
+    )
 
 
 def _relaxed(resolution: Resolution, step: StepId) -> StructureRecord | None:
@@ -343,7 +378,7 @@ def _check_parts(steps: StudySteps, resolution: Resolution, candidate: Candidate
     expected = measure_connectivity(steps.crystals[candidate.phase].structure)
     for part, step in steps.relaxations_of(candidate).items():
         relaxed = _relaxed(resolution, step)
-        if relaxed is None or part is Part.DOT_SLAB:
+        if relaxed is None or part in (Part.DOT_SLAB, Part.UNSTRAINED_DOT_SLAB):
             continue
         checks[part] = (
             check_phase(relaxed, expected=expected, sites=_film_sites(steps, resolution, candidate, part), part=part),
@@ -416,10 +451,7 @@ def describe_decomposition(steps: StudySteps, resolution: Resolution) -> Decompo
     """Return the energy of the host as bulk compounds, per formula unit of the host."""
     if not steps.products:
         return None
-    host = steps.crystals[steps.study.phases[0].phase]
-    products = {name: steps.crystals[name] for name in steps.products}
-    compositions = {name: crystal.composition_per_fu for name, crystal in products.items()}
-    amounts = balance_decomposition(host.composition_per_fu, compositions)
+    products, amounts = {name: steps.crystals[name] for name in steps.products}, balance_products(steps)
     statics = {name: steps.static_of(Part.BULK, name) for name in products}
     energies = {name: _energy_ev(resolution, static) for name, static in statics.items()}
     missing = [name for name, energy in energies.items() if energy is None]
@@ -436,7 +468,11 @@ def describe_decomposition(steps: StudySteps, resolution: Resolution) -> Decompo
         missing=tuple(f"energy missing because {resolution.explain_failure(statics[name])}" for name in missing),
         bulk_above_lowest_ev_per_fu=None,
         calculations={name: resolution.keys[static] for name, static in statics.items() if static in resolution.keys},
-        checks=check_lattices(steps, resolution, steps.products),
+        checks=(
+            *check_lattices(steps, resolution, steps.products),
+            *check_minima(steps, resolution, steps.products),
+        ),
+        is_compared=all(not candidate.apart for candidate in steps.candidates),
     )
 
 
@@ -447,7 +483,7 @@ def _find_hull(
     reservoirs: Reservoirs,
 ) -> Hull | None:
     """Return the most stable way to be the host: a phase, the products of a decomposition, or the reservoirs."""
-    bulks = {result.candidate.phase: result.bulk_ev_per_fu for result in results}
+    bulks = {result.candidate.phase: result.bulk_ev_per_fu for result in results if not result.candidate.apart}
     if decomposition is not None:
         bulks[decomposition.label] = decomposition.bulk_ev_per_fu
     potentials = reservoirs.potentials
@@ -499,6 +535,7 @@ def _compare(study: StudySpec, found: FacetResults, *, dot: str, level: Level) -
         missing=_reasons_of_absence(found.candidates, found.decomposition, sides),
         has_competitor=study.has_competitor,
         is_upper_bound=isinstance(sides.competitor, DecompositionResult),
+        saddles=list_saddles(sides.films),
     )
     return answer.model_copy(update={"sentence": sentence})
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
+from qdip_dft.builders.ions import view_ions
+from qdip_dft.builders.minima import build_tilting_cell
 from qdip_dft.flows.registry_scans import make_task
-from qdip_dft.flows.steps import Part, RegistryScanId, Step, StepId, Structures, StudySteps
+from qdip_dft.flows.steps import (
+    BULKS,
+    CandidateGeometry,
+    InterfaceParts,
+    Part,
+    RegistryScanId,
+    Step,
+    StepId,
+    Structures,
+    StudySteps,
+)
+from qdip_dft.model.interface import Candidate
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.study import Environment
 
 
 def build_structure(
@@ -26,22 +41,31 @@ def build_structure(
     scan
         The registry scan that says where the film lies; None: as given.
     """
+    if step.part is Part.TILTING_BULK:
+        return _build_tilting_bulk(steps, step, structures)
     if step.stage is not steps.first_stage:
         return structures[step.parents[0]]
-    match step.part:
-        case Part.DOT_BULK | Part.BULK:
-            return steps.crystals[step.id.owner].structure
-        case Part.INTERFACE:
-            return _build_interface(steps, step, structures, scan)
+    if step.part in BULKS:
+        return steps.crystals[step.id.owner].structure
+    if step.part is Part.INTERFACE:
+        return _build_interface(steps, step, structures, scan)
     geometry = steps.geometry_of(steps.find_candidate(step.id.owner))
-    parents = [structures[parent] for parent in step.parents]
-    match step.part:
-        case Part.STRAINED_BULK:
-            return geometry.strained_bulk(*parents)
-        case Part.DOT_SLAB:
-            return geometry.dot_slab(*parents)
-        case Part.FILM_SLAB:
-            return geometry.film_slab(*parents)
+    return _build_part(geometry, step.part, [structures[parent] for parent in step.parents])
+
+
+def _build_part(geometry: CandidateGeometry, part: Part, parents: list[StructureRecord]) -> StructureRecord:
+    if part is Part.STRAINED_BULK:
+        return geometry.strained_bulk(*parents)
+    if part is Part.DOT_SLAB:
+        return geometry.dot_slab(*parents)
+    if part is Part.UNSTRAINED_DOT_SLAB:
+        return geometry.unstrained_dot_slab(*parents)
+    return geometry.film_slab(*parents)
+
+
+def _build_tilting_bulk(steps: StudySteps, step: Step, structures: Structures) -> StructureRecord:
+    bulk = view_ions(structures[step.parents[0]], steps.crystals[step.id.owner].formal_charges)
+    return build_tilting_cell(bulk, seed=steps.study.seed).to_record()
 
 
 def _build_interface(
@@ -49,11 +73,25 @@ def _build_interface(
 ) -> StructureRecord:
     candidate = steps.find_candidate(step.id.owner)
     geometry = steps.geometry_of(candidate)
-    slabs = [structures[slab] for slab in (steps.id_of(part, candidate.id) for part in (Part.DOT_SLAB, Part.FILM_SLAB))]
+    parts = _list_interface_parts(steps, candidate, structures)
     if steps.thin is None:
-        return geometry.at_place(scan).interface(*slabs)
-    thin = [structures[part] for part in steps.list_thin()]
-    return geometry.continued_interface(*slabs, thin=steps.geometry_of(steps.thin), of_thin=thin)
+        return geometry.at_place(scan).interface(parts)
+    thin_dot, thin_film, relaxed = (structures[part] for part in steps.list_thin())
+    return geometry.continued_interface(
+        parts,
+        thin=steps.geometry_of(steps.thin),
+        of_thin=replace(parts, dot_slab=thin_dot, film_slab=thin_film),
+        relaxed=relaxed,
+    )
+
+
+def _list_interface_parts(steps: StudySteps, candidate: Candidate, structures: Structures) -> InterfaceParts:
+    ids = steps.relaxations_of(candidate)
+    dot_slab, film_slab = (structures[ids[part]] for part in (Part.DOT_SLAB, Part.FILM_SLAB))
+    if candidate.environment is Environment.CAPPED:
+        return InterfaceParts(dot_slab, film_slab)
+    bulks = structures[steps.id_of(Part.DOT_BULK, candidate.dot)], structures[ids[Part.BULK]]
+    return InterfaceParts(dot_slab, film_slab, structures[ids[Part.STRAINED_BULK]], bulks)
 
 
 def build_scan_task(steps: StudySteps, scan: RegistryScanId, structures: Structures) -> RegistryScanTask:

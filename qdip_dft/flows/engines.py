@@ -50,6 +50,11 @@ class StudyEngines(MSONable):
         return self.registry or self.energy
 
     @property
+    def can_check_minima(self) -> bool:
+        """Whether relaxations are cheap enough to see whether each bulk is a minimum: those of a potential."""
+        return self.relaxing.theory().level in (Level.TEST, Level.SCREENING)
+
+    @property
     def level(self) -> Level:
         """Return how far the study's numbers may be trusted."""
         return combine_levels(self.energy.theory().level, self.relaxing.theory().level)

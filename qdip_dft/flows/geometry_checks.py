@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from qdip_dft.analysis.checks import check_prerelaxation, check_residual_forces, check_residual_pressure
+from qdip_dft.analysis.minima import check_minimum, skip_minimum_check
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Part, Stage, StudySteps
 from qdip_dft.model.interface import Candidate
@@ -58,3 +59,24 @@ def _check_lattice(steps: StudySteps, resolution: Resolution, crystal: str) -> C
         bulk_modulus_gpa=record.bulk_modulus_gpa,
         part=f"{part} {record.id}",
     )
+
+
+def check_minima(steps: StudySteps, resolution: Resolution, crystals: Iterable[str]) -> tuple[Check, ...]:
+    """Whether bulks are minima: what each gains where its octahedra may tilt."""
+    if steps.study.check_minima and not steps.can_check_minima and not steps.tag:
+        return (skip_minimum_check("the engine relaxes by density-functional theory, for which it is too costly"),)
+    found = (_check_minimum(steps, resolution, crystal) for crystal in crystals)
+    return tuple(check for check in found if check is not None)
+
+
+def _check_minimum(steps: StudySteps, resolution: Resolution, crystal: str) -> Check | None:
+    part = steps.checked_bulks.get(crystal)
+    if part is None:
+        return None
+    bulk, tilting = (resolution.usable(steps.id_of(each, crystal)) for each in (part, Part.TILTING_BULK))
+    name = steps.crystals[crystal].id
+    if bulk is None or bulk.result is None or tilting is None or tilting.result is None:
+        return skip_minimum_check(f"{name} has no relaxed tilting cell")
+    n_cells = tilting.result.structure.n_atoms // bulk.result.structure.n_atoms
+    gain_ev = bulk.result.energy_ev - tilting.result.energy_ev / n_cells
+    return check_minimum(gain_ev / steps.crystals[crystal].formula_units, crystal=name)

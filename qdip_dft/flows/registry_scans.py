@@ -4,6 +4,9 @@ These are *unrelaxed* slabs, cut from the relaxed bulks on the interface's own m
 crystals, so that few positions are distinct, and the displacement cell is that of the ideal surfaces.  The film is that
 of the study.  Of the dot only `SCANNED_DOT_ANG` are taken: the part of the energy that depends on the displacement
 decays into a slab as exp(−2πz/d), with d of a few Å the period of the displacement cell.
+
+A film between two dots is laid on the lower one, then the upper one on the film as turned there: the lower face of the
+dot's slab lies where that of the study's thicker slab does, its upper one where that one's does under the film.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from qdip_dft.model.registry import RegistryScanTask
 from qdip_dft.model.snapping import ceil_whole
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.model.study import StudySpec, TurnChoice
+from qdip_dft.model.study import Environment, StudySpec, TurnChoice
 
 SCANNED_DOT_ANG = 6.0
 """Least distance of the outermost planes of a dot's slab in a scan.  PbSe(100) under CsPbBr3(100), SevenNet-0:
@@ -54,7 +57,8 @@ def make_task(
     dot_cut = candidate.dot_cut.model_copy(update={"n_planes": n_planes})
     geometry = CandidateGeometry(flat, candidate.model_copy(update={"dot_cut": dot_cut}), *crystals)
     n_omitted = candidate.dot_cut.n_planes - n_planes
-    dot_slab = _move_in_plane(geometry.dot_slab(dot, film), n_omitted * geometry.dot_stacking_ang(dot, film))
+    as_built = geometry.dot_slab(dot, film)
+    dot_slab = _move_in_plane(as_built, n_omitted * geometry.dot_stacking_ang(dot, film))
     return RegistryScanTask(
         label=str(candidate.title.interface),
         dot=dot_slab,
@@ -64,6 +68,7 @@ def make_task(
         grid_spacing_ang=study.film.registry_scan.grid_spacing_ang,
         vacuum_ang=study.vacuum_ang,
         n_kept=study.film.registry_scan.n_kept,
+        outer_dot=as_built if candidate.environment is Environment.EMBEDDED else None,
     )
 
 
@@ -84,7 +89,7 @@ def _choose_turns(study: StudySpec, candidate: Candidate, dot_slab: StructureRec
     """Return the orientations to try; upside down only where that keeps the termination that the study names."""
     if study.film.registry_scan.turns is TurnChoice.NONE:
         return (AS_CUT,)
-    (phase,) = (phase for phase in study.phases if phase.phase == candidate.phase)
+    (phase,) = (phase for phase in study.films if phase.phase == candidate.phase)
     bottom, _, top = candidate.termination.partition("|")
     if phase.termination is not None and bottom != top:
         return AS_CUT, HALF_TURN

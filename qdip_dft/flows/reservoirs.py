@@ -45,7 +45,7 @@ def survey_reservoirs(steps: StudySteps, resolution: Resolution) -> Reservoirs:
     if not steps.reservoirs:
         return Reservoirs()
     ax, bx2 = steps.reservoirs
-    phases = tuple(dict.fromkeys(candidate.phase for candidate in steps.candidates))
+    phases = tuple(dict.fromkeys(candidate.phase for candidate in steps.candidates if not candidate.apart))
     energies = {name: _bulk_ev_per_fu(steps, resolution, name) for name in (ax, bx2, *phases)}
     lacking = [steps.static_of(Part.BULK, name) for name, energy in energies.items() if energy is None]
     if lacking:

@@ -83,7 +83,13 @@ class StabilizationMaker(Maker):
     @property
     def steps(self) -> StudySteps:
         """Return the steps of the study."""
-        return StudySteps(self.study, self.crystals, tuple(self.candidates), tuple(self.dropped))
+        return StudySteps(
+            self.study,
+            self.crystals,
+            tuple(self.candidates),
+            tuple(self.dropped),
+            can_check_minima=self.engines.can_check_minima,
+        )
 
     def _stage(self, resolution: Resolution, known: Mapping[str, StoredRecord]) -> Flow:
         jobs = self._calculation_jobs(resolution) | self._registry_scan_jobs(resolution)

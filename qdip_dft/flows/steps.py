@@ -13,7 +13,7 @@ ask for a pre-relaxation of every structure, of the same freedom; the relaxation
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -24,6 +24,7 @@ import numpy as np
 from qdip_dft.builders.candidates import OrientedFace, formula_units_per_cell, orient_face, orient_relaxed
 from qdip_dft.builders.continuation import continue_interface, match_dot, match_film
 from qdip_dft.builders.dots import build_dot_slab
+from qdip_dft.builders.embedded import close_cell
 from qdip_dft.builders.films import (
     build_strained_bulk,
     count_images,
@@ -33,7 +34,7 @@ from qdip_dft.builders.films import (
     stack_closed_film,
     stack_film,
 )
-from qdip_dft.builders.interfaces import check_built
+from qdip_dft.builders.interfaces import check_built, check_closed
 from qdip_dft.builders.ions import Array, IonicCrystal, transform_crystal, view_ions
 from qdip_dft.builders.orientation import in_plane_vectors
 from qdip_dft.builders.placement import place_candidate
@@ -46,7 +47,7 @@ from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.orientation import AS_CUT
 from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.structure import FILM_PART, StructureRecord
-from qdip_dft.model.study import StudySpec
+from qdip_dft.model.study import Environment, StudySpec
 from qdip_dft.tasks.registry_scan import name_registry_scan
 
 
@@ -59,9 +60,13 @@ class Part(StrEnum):
     DOT_SLAB = "dot slab"
     FILM_SLAB = "film slab"
     INTERFACE = "interface"
+    UNSTRAINED_DOT_SLAB = "unstrained dot slab"
+    """The dot slab on its own lattice; only where the dot takes strain."""
+    TILTING_BULK = "tilting bulk"
+    """A bulk that is relaxed once more where its octahedra may tilt: it gains nothing if it is a minimum."""
 
 
-BULKS = frozenset({Part.DOT_BULK, Part.BULK})
+BULKS = frozenset({Part.DOT_BULK, Part.BULK, Part.TILTING_BULK})
 """The parts that belong to a crystal; all others belong to a candidate."""
 
 
@@ -204,6 +209,8 @@ class StudySteps:
     thin
         The film of the study whose relaxed interface those of the (thicker) candidates start from; None: they start
         from slabs joined at their registry.
+    can_check_minima
+        Whether bulks may be relaxed once more to see whether they are minima, which is cheap with a potential.
     """
 
     study: StudySpec
@@ -213,6 +220,7 @@ class StudySteps:
     tag: str = ""
     own: frozenset[Part] = frozenset(Part)
     thin: Candidate | None = None
+    can_check_minima: bool = True
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -223,7 +231,22 @@ class StudySteps:
         for candidate in self.candidates:
             firsts += self._candidate_steps(candidate)
         own = [first for first in firsts if first.part in self.own]
-        return tuple(step for first in own for step in self._stages_of(first))
+        return *(step for first in own for step in self._stages_of(first)), *self._tilting_steps
+
+    @property
+    def checked_bulks(self) -> dict[str, Part]:
+        """The bulks that are checked for being minima, those of the study itself, with their parts."""
+        if self.tag or not (self.study.check_minima and self.can_check_minima):
+            return {}
+        bulks = dict.fromkeys([*(c.phase for c in self.candidates), *self.products, *self.reservoirs], Part.BULK)
+        return {self.study.dot.material: Part.DOT_BULK, **bulks}
+
+    @property
+    def _tilting_steps(self) -> tuple[Step, ...]:
+        return tuple(
+            Step(StepId(Part.TILTING_BULK, name), self.crystals[name].id, Freedom.CELL, (self.id_of(part, name),))
+            for name, part in self.checked_bulks.items()
+        )
 
     @cached_property
     def scans(self) -> Mapping[RegistryScanId, RegistryScanStep]:
@@ -268,7 +291,7 @@ class StudySteps:
 
     def relaxations_of(self, candidate: Candidate) -> dict[Part, StepId]:
         """The relaxation of each part of a candidate."""
-        owners = {part: candidate.id for part in Part if part not in BULKS}
+        owners = dict.fromkeys(_list_parts(candidate), candidate.id)
         return {part: self.id_of(part, owner) for part, owner in {Part.BULK: candidate.phase, **owners}.items()}
 
     def find_candidate(self, candidate_id: str) -> Candidate:
@@ -310,20 +333,28 @@ class StudySteps:
 
     def _candidate_steps(self, candidate: Candidate) -> list[Step]:
         ids, bulks = self.relaxations_of(candidate), self._bulks_of(candidate)
-        slabs = (ids[Part.DOT_SLAB], ids[Part.FILM_SLAB])
         needed = {
             Part.STRAINED_BULK: (Freedom.OUT_OF_PLANE, bulks, None),
+            Part.UNSTRAINED_DOT_SLAB: (Freedom.POSITIONS, bulks, None),
             Part.DOT_SLAB: (Freedom.POSITIONS, bulks, None),
             Part.FILM_SLAB: (Freedom.POSITIONS, (ids[Part.STRAINED_BULK],), None),
-            Part.INTERFACE: (Freedom.POSITIONS, self._before_interface(slabs), self._scan_of(candidate)),
-        }
+            Part.INTERFACE: (
+                _INTERFACE_FREEDOM[candidate.environment], self._before_interface(candidate), self._scan_of(candidate)
+            ),
+        }  # fmt: skip
         return [
             self._first_step(part, candidate.id, subject=candidate.label, freedom=freedom, parents=parents, scan=scan)
             for part, (freedom, parents, scan) in needed.items()
+            if part in ids
         ]
 
-    def _before_interface(self, slabs: tuple[StepId, ...]) -> tuple[StepId, ...]:
-        return slabs if self.thin is None else tuple(dict.fromkeys([*slabs, *self.list_thin()]))
+    def _before_interface(self, candidate: Candidate) -> tuple[StepId, ...]:
+        """The slabs; of an embedded film what the place of the next dot follows from; what a thick film continues."""
+        ids = self.relaxations_of(candidate)
+        needed = [ids[Part.DOT_SLAB], ids[Part.FILM_SLAB]]
+        if candidate.environment is Environment.EMBEDDED:
+            needed += [ids[Part.STRAINED_BULK], *self._bulks_of(candidate)]
+        return tuple(dict.fromkeys([*needed, *self.list_thin()]))
 
     def list_thin(self) -> tuple[StepId, ...]:
         """Dot slab, film slab and interface that the interfaces of thicker candidates continue; empty without any."""
@@ -339,6 +370,17 @@ class StudySteps:
     def _scan_step(self, scan: RegistryScanId, candidate_id: str) -> RegistryScanStep:
         candidate = self.find_candidate(candidate_id)
         return RegistryScanStep(scan, str(candidate.title.interface), candidate_id, self._bulks_of(candidate))
+
+
+_INTERFACE_FREEDOM = {Environment.EMBEDDED: Freedom.OUT_OF_PLANE, Environment.CAPPED: Freedom.POSITIONS}
+"""What may move in an interface: between two dots also the third vector, whose length sets the two gaps and whose
+lateral components let the upper interface glide as the film glides on the lower one."""
+
+
+def _list_parts(candidate: Candidate) -> tuple[Part, ...]:
+    """The parts of a candidate besides its bulks."""
+    own = (Part.STRAINED_BULK, Part.DOT_SLAB, Part.FILM_SLAB, Part.INTERFACE)
+    return (*own, Part.UNSTRAINED_DOT_SLAB) if candidate.strain_partition > 0 else own
 
 
 @dataclass(frozen=True)
@@ -432,6 +474,11 @@ class CandidateGeometry:
         )
         return check_built(kept, name=f"dot slab {self.candidate.label}").to_record()
 
+    def unstrained_dot_slab(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> StructureRecord:
+        """The same dot slab on its own lattice."""
+        unstrained = replace(self, candidate=self.candidate.model_copy(update={"strain_partition": 0.0}))
+        return unstrained.dot_slab(dot_bulk, film_bulk)
+
     def dot_stacking_ang(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> Array:
         """Return how far each lattice plane of the dot is displaced against the one below it, in the plane, in Å."""
         return (
@@ -463,13 +510,54 @@ class CandidateGeometry:
             n_periods=self.study.film.reference_periods,
         )
 
-    def interface(self, dot_slab: StructureRecord, film_slab: StructureRecord) -> StructureRecord:
-        """Return the relaxed film on the relaxed dot, turned, shifted and raised; the dot's sites come first."""
-        joined = self.join(dot_slab, film_slab)
-        return check_built(joined, name=f"interface {self.candidate.label}").to_record()
+    def interface(self, parts: InterfaceParts) -> StructureRecord:
+        """The relaxed film on the relaxed dot, turned, shifted and raised; the dot's sites come first."""
+        return self._check(self.join(parts)).to_record()
 
-    def join(self, dot_slab: StructureRecord, film_slab: StructureRecord) -> IonicCrystal:
-        """Return the interface as it is joined from its slabs, sound or not."""
+    def _check(self, interface: IonicCrystal) -> IonicCrystal:
+        check = check_closed if self.candidate.environment is Environment.EMBEDDED else check_built
+        return check(interface, name=f"interface {self.candidate.label}")
+
+    def join(self, parts: InterfaceParts) -> IonicCrystal:
+        """The interface as joined from its slabs, sound or not: under vacuum, or with the next dot on the film."""
+        joined = self._join_lower(parts.dot_slab, parts.film_slab)
+        if self.candidate.environment is Environment.CAPPED:
+            return joined
+        return close_cell(
+            joined,
+            n_dot_ions=len(view_ions(parts.dot_slab, self.formal_charges).ions),
+            shift_ang=self._next_dot_ang(parts),
+            gap_offset_ang=self.candidate.outer_gap_offset_ang,
+        )
+
+    def _next_dot_ang(self, parts: InterfaceParts) -> tuple[float, float]:
+        """Where the next dot lies, in the plane, against the one below the film.
+
+        The registry of the upper interface was found for slabs of their own: the film cut from the unrelaxed strained
+        bulk, with its lowest plane where that of the film is, and a dot without added planes.
+        """
+        if self.candidate.outer_shift is None or parts.bulks is None or parts.strained_bulk is None:
+            return 0.0, 0.0
+        unit = np.linalg.inv(np.array(self.candidate.film_matrix)) @ np.array(parts.dot_slab.lattice_ang)[:2, :2]
+        shifts = (np.array(self.candidate.shift) + np.array(self.candidate.outer_shift)) @ unit
+        dot = self.candidate.n_added_dot_planes * self.dot_stacking_ang(*parts.bulks)
+        film = self._upper_face_moved_ang(relaxed=parts.strained_bulk, built=self.strained_bulk(*parts.bulks))
+        x, y = (shifts + dot + film).tolist()
+        return x, y
+
+    def _upper_face_moved_ang(self, *, relaxed: StructureRecord, built: StructureRecord) -> Array:
+        """How far the upper face of the film lies, in the plane, from where it was when its registry was found."""
+        candidate, mesh = self.candidate, np.array(relaxed.lattice_ang)[:2, :2]
+        plane, scanned = (
+            np.array(bulk.lattice_ang)[2, :2] / self.study.film.reference_periods for bulk in (relaxed, built)
+        )
+        n_scanned = candidate.n_film_planes - candidate.n_added_film_planes
+        moved = candidate.n_film_planes * plane - n_scanned * scanned
+        if candidate.turn.is_flipped:  # its lowest plane faces up, and added planes lie beyond it
+            moved = -candidate.n_added_film_planes * plane
+        return np.asarray(moved @ np.linalg.inv(mesh) @ np.array(candidate.turn.matrix).T @ mesh)
+
+    def _join_lower(self, dot_slab: StructureRecord, film_slab: StructureRecord) -> IonicCrystal:
         dot, film = view_ions(dot_slab, self.formal_charges), view_ions(film_slab, self.formal_charges)
         cell = film.lattice_ang[:2, :2]
         unit = np.linalg.inv(np.array(self.candidate.film_matrix)) @ cell
@@ -483,33 +571,49 @@ class CandidateGeometry:
         )
 
     def continued_interface(
-        self,
-        dot_slab: StructureRecord,
-        film_slab: StructureRecord,
-        *,
-        thin: CandidateGeometry,
-        of_thin: Sequence[StructureRecord],
+        self, parts: InterfaceParts, *, thin: CandidateGeometry, of_thin: InterfaceParts, relaxed: StructureRecord
     ) -> StructureRecord:
-        """Return the interface with the displacements that a thinner one took as it relaxed.
+        """The interface with the displacements that a thinner one took as it relaxed.
 
         Parameters
         ----------
-        dot_slab, film_slab
+        parts
             The relaxed slabs of this candidate.
         thin
             The thinner candidate.
         of_thin
-            Its relaxed dot slab, film slab and interface.
+            Its relaxed slabs.
+        relaxed
+            Its relaxed interface.
         """
-        thin_dot, thin_film, relaxed = of_thin
-        n_ions, n_thin_ions = (len(view_ions(slab, self.formal_charges).ions) for slab in (dot_slab, thin_dot))
+        slabs = (parts.dot_slab, of_thin.dot_slab)
+        n_ions, n_thin_ions = (len(view_ions(slab, self.formal_charges).ions) for slab in slabs)
         n_added = self.candidate.dot_cut.n_planes - thin.candidate.dot_cut.n_planes
         continued = continue_interface(
-            self.join(dot_slab, film_slab),
-            thin=thin.join(thin_dot, thin_film),
+            self.join(parts),
+            thin=thin.join(of_thin),
             relaxed=view_ions(relaxed, self.formal_charges),
             dot=match_dot(n_ions, n_thin_ions, n_added_planes=n_added),
             film=match_film(self.n_images, thin.n_images, is_flipped=self.candidate.turn.is_flipped),
-            vacuum_ang=self.study.vacuum_ang,
         )
-        return check_built(continued, name=f"interface {self.candidate.label}").to_record()
+        if self.candidate.environment is Environment.CAPPED:
+            continued = in_vacuum(continued, self.study.vacuum_ang)
+        return self._check(continued).to_record()
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceParts:
+    """The relaxed structures that an interface is joined from.
+
+    Parameters
+    ----------
+    dot_slab, film_slab
+        The slabs.
+    strained_bulk, bulks
+        What the film was cut from, and both bulks, dot first; needed where the film lies between two dots.
+    """
+
+    dot_slab: StructureRecord
+    film_slab: StructureRecord
+    strained_bulk: StructureRecord | None = None
+    bulks: tuple[StructureRecord, StructureRecord] | None = None

@@ -136,6 +136,7 @@ def describe_variation(variation: Variation, resolution: Resolution, *, steps: S
         film_id=variation.film.id,
         role=candidate.role,
         **{name: getattr(result, name) for name in (*TERM_FIELDS, TOTAL_FIELD)},
+        dot_strain_ev_per_fu=result.dot_strain_ev_per_fu,
         n_formula_units=candidate.n_formula_units,
         area_ang2=result.area_ang2,
         n_film_planes=candidate.n_film_planes,

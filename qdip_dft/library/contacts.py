@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qdip_dft.model import molecules, neighbours
 from qdip_dft.model.elements import covalent_radii_ang
+from qdip_dft.model.structure import Arrangement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import numpy as np
-    from numpy.typing import NDArray
     from pymatgen.core import Structure
 
 
@@ -29,22 +28,23 @@ class Pair(NamedTuple):
 
 def find_pairs(structure: Structure, *, ratio: float) -> list[Pair]:
     """Return each pair of atoms, images included, closer than a multiple of the sum of their covalent radii."""
-    return _list_pairs(neighbours.find_close_pairs(*_arrays_of(structure), ratio=ratio))
+    atoms = _arrange(structure)
+    return _list_pairs(neighbours.find_close_pairs(atoms.species, atoms.positions_ang, atoms.lattice_ang, ratio=ratio))
 
 
 def find_bonds(structure: Structure) -> list[Pair]:
     """Return the covalent bonds between C, H, N and O atoms."""
-    return _list_pairs(molecules.find_bonds(*_arrays_of(structure)))
+    return _list_pairs(molecules.find_bonds(_arrange(structure)))
 
 
 def find_molecules(structure: Structure) -> list[list[int]]:
     """Return the sites of each molecule, as `qdip_dft.model.molecules` finds them."""
-    return [list(molecule.sites) for molecule in molecules.find_molecules(*_arrays_of(structure))]
+    return [list(molecule.sites) for molecule in molecules.find_molecules(_arrange(structure))]
 
 
-def _arrays_of(structure: Structure) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
-    """Return elements, Cartesian positions and lattice of a structure."""
-    return [site.specie.symbol for site in structure], structure.cart_coords, structure.lattice.matrix
+def _arrange(structure: Structure) -> Arrangement:
+    symbols = tuple(site.specie.symbol for site in structure)
+    return Arrangement(symbols, structure.cart_coords, structure.lattice.matrix)
 
 
 def _list_pairs(pairs: neighbours.Pairs) -> list[Pair]:

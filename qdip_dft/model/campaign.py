@@ -66,7 +66,7 @@ class CampaignSpec(Record):
         Everything else that a study may say, such as ``matching``, ``film`` and ``vacuum_ang``; holds for all.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,31}$")
     question: str = ""
     dots: tuple[CampaignDot, ...] = Field(min_length=1)

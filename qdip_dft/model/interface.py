@@ -7,7 +7,7 @@ from pydantic import Field
 from qdip_dft.model.base import Record
 from qdip_dft.model.orientation import AS_CUT, FilmTurn, IntegerMatrix2
 from qdip_dft.model.slab import DotCut
-from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.study import Environment, PhaseRole
 
 
 class InterfaceLabel(Record):
@@ -20,6 +20,8 @@ class InterfaceLabel(Record):
     termination, registry
         What tells it apart from others of the same planes, such as ``PbI2|PbI2`` and ``place 2``; empty where nothing
         has to.
+    apart
+        What lies off the dot besides, such as ``MAI``; empty: nothing.
     """
 
     dot: str
@@ -28,6 +30,7 @@ class InterfaceLabel(Record):
     film_plane: str
     termination: str = ""
     registry: str = ""
+    apart: str = ""
 
     @property
     def facet(self) -> str:
@@ -37,7 +40,8 @@ class InterfaceLabel(Record):
     @property
     def film_side(self) -> str:
         """The film's side, such as ``FAPbI3-alpha(100) PbI2|PbI2 place 2``."""
-        return " ".join(filter(None, (f"{self.film}({self.film_plane})", self.termination, self.registry)))
+        film = " ".join(filter(None, (f"{self.film}({self.film_plane})", self.termination, self.registry)))
+        return f"{film} + {self.apart}" if self.apart else film
 
     @property
     def interface(self) -> InterfaceLabel:
@@ -100,6 +104,14 @@ class Candidate(_Titled):
         counted from 1; None and 0: as given.
     notes
         What was decided on the way, such as the broken bond valence.
+    environment
+        What surrounds the film: the dot on both sides, or vacuum on one.
+    outer_shift, outer_gap_offset_ang
+        Of an embedded film: displacement of the next dot against the film as both are built, in units of the film's
+        1 × 1 cell, and its height above contact in Å.  None: the dot repeats along the normal.
+    apart
+        Of a film of a decomposition product, of which each formula unit stands for one of the host: the other products,
+        which lie off the dot as bulk solids; empty: the film is the host.
     n_added_dot_planes, n_added_film_planes
         Lattice planes of dot and film, among those counted, that were added on the faces away from the interface to see
         whether the result depends on the thickness.
@@ -132,6 +144,15 @@ class Candidate(_Titled):
     excess: dict[str, int] = {}
     n_added_dot_planes: int = 0
     n_added_film_planes: int = 0
+    environment: Environment = Environment.CAPPED
+    outer_shift: tuple[float, float] | None = None
+    outer_gap_offset_ang: float = 0.0
+    apart: tuple[str, ...] = ()
+
+    @property
+    def n_dot_faces(self) -> int:
+        """Faces of the dot that touch the film: the area of contact is so many times that of the interface cell."""
+        return 2 if self.environment is Environment.EMBEDDED else 1
 
     @property
     def faces(self) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom, LevelOfTheory
 from qdip_dft.model.registry import RegistryScanTask
 from qdip_dft.model.snapping import ceil_whole
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import StructureRecord, Vector
 
 POSITION_ROUNDING_ANG = 1e-4
 """Structures that agree to this are the same question."""
@@ -55,9 +55,10 @@ def calculation_key(task: CalculationTask, theory: LevelOfTheory, relaxation_set
 
 def registry_scan_key(task: RegistryScanTask, theory: LevelOfTheory) -> str:
     """Return the key of a screening (64 hexadecimal digits): everything asked but the label, and the theory."""
+    slabs = [slab for slab in (task.dot, task.film, task.outer_dot) if slab is not None]
     content = {
-        "task": task.model_dump(mode="json", exclude={"label", "dot", "film"}),
-        "slabs": [_canonical_structure(slab) for slab in (task.dot, task.film)],
+        "task": task.model_dump(mode="json", exclude={"label", "dot", "film", "outer_dot"}),
+        "slabs": [_canonical_structure(slab) for slab in slabs],
         "theory": theory.model_dump(mode="json"),
     }
     return _digest(content)
@@ -97,10 +98,11 @@ def _round_to_grid(values: NDArray[np.float64]) -> NDArray[np.int_]:
 
 
 def adapt_record(record: CalculationRecord, task: CalculationTask) -> CalculationRecord:
-    """Return a stored record with its sites in the order, and its atoms in the cells, of another asker.
+    """Return a stored record with its sites in the order, its atoms in the cells and its cell as of another asker.
 
-    Two askers may list the same atoms in another order or in neighbouring cells; the key does not see the difference,
-    but whoever builds on the result must get his own sites back.
+    Two askers may list the same atoms in another order, in neighbouring cells, or in cells that differ within the
+    rounding; the key does not see the difference, but whoever builds on the result must get his own sites back, in the
+    vectors that did not relax.
 
     Parameters
     ----------
@@ -121,10 +123,17 @@ def adapt_record(record: CalculationRecord, task: CalculationTask) -> Calculatio
     final = record.result.structure
     structure = task.structure.model_copy(
         update={
-            "lattice_ang": final.lattice_ang,
+            "lattice_ang": _adapt_lattice(final, task),
             "frac_coords": tuple(map(tuple, (np.array(final.frac_coords)[source] + cells).tolist())),
         }
     )
     forces = tuple(record.result.forces_ev_per_ang[i] for i in source)
     result = record.result.model_copy(update={"structure": structure, "forces_ev_per_ang": forces})
     return record.model_copy(update={"task": task, "result": result})
+
+
+def _adapt_lattice(final: StructureRecord, task: CalculationTask) -> tuple[Vector, Vector, Vector]:
+    first, second, third = task.structure.lattice_ang
+    if task.freedom is Freedom.CELL:
+        return final.lattice_ang
+    return (first, second, final.lattice_ang[2] if task.freedom is Freedom.OUT_OF_PLANE else third)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from qdip_dft.model.elements import BOND_RATIO, ORGANIC_ELEMENTS
 from qdip_dft.model.neighbours import Pairs, find_close_pairs
+from qdip_dft.model.structure import Arrangement
 
-Array = NDArray[np.float64]
 Cell = tuple[int, int, int]
 
 
@@ -31,23 +31,23 @@ class Molecule:
     cells: NDArray[np.int64]
 
 
-def find_bonds(species: Sequence[str], positions_ang: Array, lattice_ang: Array) -> Pairs:
+def find_bonds(atoms: Arrangement) -> Pairs:
     """Return the covalent bonds between organic atoms (H, C, N, O), periodic images included, each once."""
-    organic = np.flatnonzero(np.isin(species, tuple(ORGANIC_ELEMENTS)))
+    organic = np.flatnonzero(np.isin(atoms.species, tuple(ORGANIC_ELEMENTS)))
     if len(organic) == 0:
         none = np.empty(0, dtype=np.int64)
         return Pairs(none, none, none.reshape(0, 3), np.empty((0, 3)), np.empty(0))
-    symbols = [species[site] for site in organic.tolist()]
-    pairs = find_close_pairs(symbols, positions_ang[organic], lattice_ang, ratio=BOND_RATIO)
+    symbols = [atoms.species[site] for site in organic.tolist()]
+    pairs = find_close_pairs(symbols, atoms.positions_ang[organic], atoms.lattice_ang, ratio=BOND_RATIO)
     return Pairs(organic[pairs.first], organic[pairs.second], pairs.images, pairs.vectors_ang, pairs.distances_ang)
 
 
-def find_molecules(species: Sequence[str], positions_ang: Array, lattice_ang: Array) -> tuple[Molecule, ...]:
+def find_molecules(atoms: Arrangement) -> tuple[Molecule, ...]:
     """Return the molecules of a structure, in the order of their first atoms.
 
     A network of bonds that reaches itself in another cell, such as graphene with or without OH groups, is no molecule.
     """
-    neighbours = _list_neighbours(find_bonds(species, positions_ang, lattice_ang))
+    neighbours = _list_neighbours(find_bonds(atoms))
     molecules, seen = [], set[int]()
     for start in sorted(neighbours):
         if start in seen:

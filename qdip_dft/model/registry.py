@@ -43,6 +43,8 @@ class RegistryScanTask(Record):
         Vacuum above the film in Å.
     n_kept
         How many of the best distinct positions are calculated at their own gap and kept.
+    outer_dot
+        The slab of the dot that comes to lie on the upper face of the film, where the film is embedded; None: vacuum.
     """
 
     label: str
@@ -54,6 +56,7 @@ class RegistryScanTask(Record):
     gap_range_ang: Pair = (-0.4, 2.0)
     vacuum_ang: float = Field(default=15.0, gt=0)
     n_kept: int = Field(default=3, ge=1)
+    outer_dot: BareStructure | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -65,6 +68,36 @@ class RegistryScanTask(Record):
         if not self.gap_range_ang[0] <= 0.0 <= self.gap_range_ang[1]:
             raise ValueError("gap_range_ang must hold 0, the contact of the ions' radii")
         return self
+
+
+class OuterRegistry(Record):
+    """The best registry of the dot on the upper face of an embedded film.
+
+    Parameters
+    ----------
+    shift_ang
+        Displacement of the dot against the film as both were built, in the plane, in Å.
+    gap_offset_ang
+        Height above contact of the ions' radii in Å.
+    gap_ang
+        From the highest atom of the film to the lowest of the dot in Å.
+    energy_ev
+        Energy of film and this dot alone in eV.
+    n_positions
+        Distinct positions that were compared.
+    range_ev
+        Largest less least energy of these, each at its best gap, in eV per cell.
+    is_minimum
+        Whether the gap is a minimum inside the range, not its end.
+    """
+
+    shift_ang: Pair
+    gap_offset_ang: float
+    gap_ang: float
+    energy_ev: float
+    n_positions: int
+    range_ev: float
+    is_minimum: bool
 
 
 class ScannedRegistry(Record):
@@ -90,6 +123,9 @@ class ScannedRegistry(Record):
         Whether the energy was calculated at this gap, or follows from nearby gaps and their forces.
     is_minimum
         Whether the gap is a minimum inside the range, not its end.
+    outer
+        Registry of the second interface of an embedded film in this orientation; None in vacuum, and where the position
+        is not among the best.
     """
 
     turn: FilmTurn
@@ -101,6 +137,7 @@ class ScannedRegistry(Record):
     energy_ev: float
     is_calculated: bool
     is_minimum: bool
+    outer: OuterRegistry | None = None
 
 
 class RegistryScan(Record):

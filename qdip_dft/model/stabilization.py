@@ -111,7 +111,8 @@ class CandidateResult(Terms):
     bulk_above_lowest_ev_per_fu
         Bulk term relative to the most stable bulk of the study.
     n_formula_units, n_atoms, area_ang2
-        Host formula units of the film, atoms of the interface, area A of the common cell in Å².
+        Host formula units of the film, atoms of the interface, dot area A in Å²: that of the common cell, twice that
+        where the film lies between two dots.
     film_principal_strains, dot_principal_strains
         With the relaxed lattices (fraction, ascending; negative: compressed).
     surface_mev_per_ang2, surface_j_per_m2
@@ -129,6 +130,8 @@ class CandidateResult(Terms):
     bx2_rich
         The terms at the BX2-rich bound of the chemical potentials; all other numbers are at the AX-rich bound.  None
         for a stoichiometric film, which does not depend on them.
+    film_strain_ev_per_fu, dot_strain_ev_per_fu
+        The two parts of the strain term; None where one is missing, and in documents written before there were two.
     volume_ang3_per_fu
         Volume of a formula unit of the relaxed bulk; None where that is missing, and in documents before version 4.
     strained_above_hull_ev_per_fu, strained_above_hull_mev_per_atom
@@ -156,6 +159,8 @@ class CandidateResult(Terms):
     checks: tuple[Check, ...]
     calculations: dict[str, str]
     bx2_rich: Terms | None = None
+    film_strain_ev_per_fu: float | None = None
+    dot_strain_ev_per_fu: float | None = None
     volume_ang3_per_fu: float | None = None
     strained_above_hull_ev_per_fu: float | None = None
     strained_above_hull_mev_per_atom: float | None = None
@@ -203,6 +208,8 @@ class DecompositionResult(Terms):
         Calculation key of every product.
     checks
         Checks of the products' bulks; empty in documents written before there were any.
+    is_compared
+        Whether it may stand for the competitor; not where one of the products covers the dot (`Candidate.apart`).
     """
 
     label: str
@@ -211,6 +218,7 @@ class DecompositionResult(Terms):
     bulk_above_lowest_ev_per_fu: float | None
     calculations: dict[str, str]
     checks: tuple[Check, ...] = ()
+    is_compared: bool = True
 
 
 class Hull(Record):

@@ -31,6 +31,15 @@ class Completion(StrEnum):
     """Vacancies of the monovalent cations nearest to the face."""
 
 
+class Environment(StrEnum):
+    """What surrounds a film."""
+
+    EMBEDDED = "embedded"
+    """The dot on both sides, repeated without vacuum: a host between quantum dots."""
+    CAPPED = "capped"
+    """The dot below, vacuum above: a core-shell object or a thin coating."""
+
+
 class CellChoice(StrEnum):
     """Which cell of the Pareto front of area against strain is built."""
 
@@ -138,16 +147,44 @@ class PhaseSpec(Record):
         return self
 
 
+class ProductOnDot(Record):
+    """The product of a decomposition that stays on the dot as a film, such as the metal halide.
+
+    Parameters
+    ----------
+    phase
+        One of the products.
+    planes
+        Film planes that may lie on the dot; that of lowest energy counts, all stay visible.
+    termination
+        As for a phase of the host.
+    """
+
+    phase: str
+    planes: tuple[Plane, ...] = Field(min_length=1)
+    termination: str | None = None
+
+
 class DecompositionSpec(Record):
-    """Compounds that the host may fall apart into, as bulk solids away from the dot.
+    """Compounds that the host may fall apart into.
 
     Parameters
     ----------
     products
         Catalogue ids or structure files, such as ``MAI`` and ``PbI2``; their amounts follow from the compositions.
+    on_dot
+        The product that covers the dot as the host did; the others are bulk solids away from it.  None: all are, and
+        the answer is an upper bound of what the dot gains.
     """
 
     products: tuple[str, ...] = Field(min_length=1)
+    on_dot: ProductOnDot | None = None
+
+    @model_validator(mode="after")
+    def _is_a_product(self) -> DecompositionSpec:
+        if self.on_dot is not None and self.on_dot.phase not in self.products:
+            raise ValueError(f"on_dot must be one of the products {', '.join(self.products)}")
+        return self
 
 
 class MatchingSpec(Record):
@@ -314,6 +351,8 @@ Coverage = Literal["thinner-film"] | Annotated[float, Field(gt=0, le=10)] | DotC
 class StudySpec(Record):
     """A study: which phase wins on this dot, by how much, and why.
 
+    One of schema version 1 that says nothing else has films under vacuum, unchecked bulks, and need not compare.
+
     Parameters
     ----------
     name
@@ -330,12 +369,17 @@ class StudySpec(Record):
     prerelaxation
         Engine that relaxes every structure first; the relaxation starts from there.  None: there is none.
     decomposition
-        Competitor made of bulk compounds instead of, or besides, another phase.  A study without any competitor reports
-        the terms of its films only.
+        Competitor made of other compounds instead of, or besides, another phase.
     uncertainty
         What is varied to say how sure the answer is.
     ensemble
         How the candidates of a phase are weighed against each other.
+    environment
+        Whether the film lies between two dots or under vacuum.
+    check_minima
+        Whether every bulk is relaxed once more where its octahedra may tilt: a phase that gains is no minimum.
+    terms_only
+        Whether a study without any competitor may report the terms of its films, as for an inert matrix.
     coverage
         n*, the formula units of host per Å² of dot at which everything is compared: that of the thinner of the two
         films, a number, or what dots of a radius leave at a loading.
@@ -359,6 +403,9 @@ class StudySpec(Record):
     film: FilmSpec = FilmSpec()
     uncertainty: UncertaintySpec = UncertaintySpec()
     ensemble: EnsembleSpec = EnsembleSpec()
+    environment: Environment = Environment.EMBEDDED
+    check_minima: bool = True
+    terms_only: bool = False
     coverage: Coverage = THINNER_FILM
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
@@ -397,6 +444,23 @@ class StudySpec(Record):
     def result_id(self, facet: str) -> str:
         """Return the id of the result on a facet, such as ``pbs-fapbi3@111``; the facet is left out if it is alone."""
         return _join_variant(self.name if len(self.dot.facets) == 1 else f"{self.name}@{facet}", self.variant)
+
+    @property
+    def films(self) -> tuple[PhaseSpec, ...]:
+        """What may cover the dot: the phases of the host, and the product of its decomposition that stays there."""
+        product = None if self.decomposition is None else self.decomposition.on_dot
+        if product is None:
+            return self.phases
+        film = PhaseSpec(
+            phase=product.phase, role=PhaseRole.COMPETITOR, planes=product.planes, termination=product.termination
+        )
+        return (*self.phases, film)
+
+    def list_apart(self, film: str) -> tuple[str, ...]:
+        """The products of the decomposition that lie off the dot where another of them covers it."""
+        if self.decomposition is None or self.decomposition.on_dot is None or film != self.decomposition.on_dot.phase:
+            return ()
+        return tuple(product for product in self.decomposition.products if product != film)
 
     def find_pinned_plane(self, phase: str) -> str | None:
         """Return the plane that stands for a phase whatever its total, or None."""

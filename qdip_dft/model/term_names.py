@@ -20,6 +20,8 @@ TERM_OF_PART = {
     "film slab": "surface",
     "dot slab": "binding",
     "interface": "binding",
+    "unstrained dot slab": "strain",
+    "tilting bulk": "bulk",
 }
 """The term that needs a part first."""
 

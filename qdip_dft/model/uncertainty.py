@@ -48,6 +48,8 @@ class VariedFilm(Record):
         Level of theory of its energies; None where nothing was computed.
     calculations
         Calculation key of every part.
+    dot_strain_ev_per_fu
+        The share of the dot in the strain term; None in documents written before it was one.
     """
 
     kind: VariationKind
@@ -68,6 +70,7 @@ class VariedFilm(Record):
     faults: tuple[str, ...]
     theory: LevelOfTheory | None
     calculations: dict[str, str]
+    dot_strain_ev_per_fu: float | None = None
 
     @property
     def coverage_fu_per_ang2(self) -> float | None:

@@ -184,6 +184,7 @@ def _make_study(
     campaign: CampaignSpec, dot: CampaignDot, facet: str, host: CampaignHost, engine: EngineSpec, *, source: str
 ) -> StudySpec:
     content = {
+        "schema_version": campaign.schema_version,
         "question": campaign.question,
         **campaign.study,
         "name": "-".join(map(_slug, (campaign.name, dot.material, facet, host.host))),

@@ -129,15 +129,20 @@ class StudyPlan:
     @cached_property
     def steps(self) -> StudySteps:
         """Return the steps of the study; the candidates are searched here, once."""
-        return StudySteps(self.study, self.crystals, *find_candidates(self.study, self.crystals))
+        found = find_candidates(self.study, self.crystals)
+        return StudySteps(self.study, self.crystals, *found, can_check_minima=self._own_engines.can_check_minima)
+
+    @cached_property
+    def _own_engines(self) -> StudyEngines:
+        asked = self.study.geometry, self.study.prerelaxation
+        geometry, prerelaxation = (None if spec is None else engine_from_spec(spec) for spec in asked)
+        others = {tag: engine_from_spec(spec) for tag, spec in list_engines(self.study).items()}
+        return StudyEngines(self.engine, geometry=geometry, prerelaxation=prerelaxation, by_tag=others)
 
     @cached_property
     def engines(self) -> StudyEngines:
         """Return which engine does which step; that of the registry scans is a potential wherever possible."""
-        asked = self.study.geometry, self.study.prerelaxation
-        geometry, prerelaxation = (None if spec is None else engine_from_spec(spec) for spec in asked)
-        others = {tag: engine_from_spec(spec) for tag, spec in list_engines(self.study).items()}
-        engines = StudyEngines(self.engine, geometry=geometry, prerelaxation=prerelaxation, by_tag=others)
+        engines = self._own_engines
         if not any(candidate.place for candidate in self.steps.candidates):
             return engines
         return replace(engines, registry=choose_registry_engine(self.study, engines))
@@ -375,10 +380,11 @@ def plan_study(study: StudySpec) -> StudyPlan:
     StructureError
         If a crystal is unknown or unusable.
     StudyError
-        If a phase is not a phase of the host.
+        If a phase is not a phase of the host, or the host has no competitor.
     EngineError
         If the engine is unknown or not installed.
     """
+    _require_competitor(study)
     products = () if study.decomposition is None else study.decomposition.products
     reservoirs = () if study.film.reservoirs is None else (study.film.reservoirs.ax, study.film.reservoirs.bx2)
     names = [study.dot.material, *(phase.phase for phase in study.phases), *products, *reservoirs]
@@ -387,7 +393,38 @@ def plan_study(study: StudySpec) -> StudyPlan:
     host = crystals[study.phases[0].phase]
     for compounds in filter(None, (products, reservoirs)):
         balance_decomposition(host.composition_per_fu, {name: crystals[name].composition_per_fu for name in compounds})
+    _require_one_product_on_dot(study, crystals)
     return StudyPlan(study=study, crystals=crystals, engine=engine_from_spec(study.engine))
+
+
+def _require_competitor(study: StudySpec) -> None:
+    """Refuse a host that is compared with nothing, unless the study says that it wants the terms alone."""
+    if study.has_competitor or study.terms_only:
+        return
+    raise StudyError(
+        f"{study.name} compares {study.host} with nothing",
+        limit="the black phase needs a competitor",
+        why="a dot stabilizes a phase against something; binding alone says nothing about that",
+        remedy="add a phase with role: competitor, or decomposition: {products: [...]}; where the terms of the"
+        " films are all that is wanted, set terms_only: true",
+    )
+
+
+def _require_one_product_on_dot(study: StudySpec, crystals: dict[str, CrystalRecord]) -> None:
+    """Refuse a film of a product of which one formula unit of the host does not give one."""
+    asked = study.decomposition
+    if asked is None or asked.on_dot is None:
+        return
+    host, film = crystals[study.phases[0].phase], asked.on_dot.phase
+    compositions = {name: crystals[name].composition_per_fu for name in asked.products}
+    amount = balance_decomposition(host.composition_per_fu, compositions)[film]
+    if abs(amount - 1.0) > 1e-6:
+        raise StudyError(
+            f"one formula unit of {study.host} gives {amount:g} of {film}",
+            limit="the product on the dot must come one for one",
+            why="its film could not hold as many formula units of the host per area",
+            remedy="name another product in decomposition.on_dot, or leave it out: the answer is then an upper bound",
+        )
 
 
 def _require_same_host(study: StudySpec, crystals: dict[str, CrystalRecord]) -> None:

@@ -14,7 +14,6 @@ from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pydantic import JsonValue
 
 from qdip_dft.errors import ResultsError
@@ -155,7 +154,7 @@ def _describe_calculation(record: CalculationRecord) -> dict[str, JsonValue]:
 def _describe_structure(structure: StructureRecord) -> dict[str, JsonValue]:
     counts = Counter(structure.species)
     elements = sorted(counts)
-    positions_ang = np.array(structure.frac_coords) @ np.array(structure.lattice_ang)
+    positions_ang = structure.arrangement.positions_ang
     return {
         "elements": list(elements),
         "nelements": len(elements),

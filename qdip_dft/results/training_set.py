@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from qdip_dft.analysis.stability import require_one_theory
 from qdip_dft.errors import ResultsError
 from qdip_dft.model.calculation import CalculationRecord, Freedom
@@ -77,7 +75,7 @@ def _render_frame(record: CalculationRecord) -> Iterator[str]:
     structure = record.result.structure
     yield str(structure.n_atoms)
     yield " ".join(f'{name}="{value}"' for name, value in _describe_frame(record).items())
-    positions_ang = np.array(structure.frac_coords) @ np.array(structure.lattice_ang)
+    positions_ang = structure.arrangement.positions_ang
     rows = zip(structure.species, positions_ang.tolist(), record.result.forces_ev_per_ang, strict=True)
     for symbol, position_ang, force_ev_per_ang in rows:
         yield f"{symbol} {_join([*position_ang, *force_ev_per_ang])}"

@@ -210,7 +210,7 @@ def _explain(error: Exception, address: MongoAddress) -> ResultsError:
             f"a document is too large for {address.shown}",
             limit="MongoDB takes documents up to 16 MB",
             why="half a document could not be read back",
-            remedy="keep it in a results folder, which has no such limit, and leave it out of the copy",
+            remedy="keep these results in a results folder, which has no such limit",
         )
     return ResultsError(
         f"{address.shown}: {_redact(str(error), address)}",

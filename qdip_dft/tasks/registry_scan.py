@@ -28,9 +28,11 @@ from qdip_dft.builders.registry import (
     join_at_gap,
     measure_gap_ang,
 )
+from qdip_dft.builders.variants import turn_film
 from qdip_dft.errors import OutOfTime, ScratchError
+from qdip_dft.model.orientation import AS_CUT
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
-from qdip_dft.model.registry import RegistryScan, RegistryScanTask, ScannedRegistry
+from qdip_dft.model.registry import OuterRegistry, RegistryScan, RegistryScanTask, ScannedRegistry
 from qdip_dft.model.snapping import least_first
 from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.runtime.journal import append_entry, read_entries, recordings
@@ -127,7 +129,7 @@ def screen(task: RegistryScanTask, engine: Engine, *, key: str, checkpoint: Chec
     started = time.monotonic()
     screening = _Screening(task, engine, checkpoint)
     minima = screening.find_minima()
-    best = screening.calculate_best(minima)
+    best = [screening.add_outer(point) for point in screening.calculate_best(minima)]
     points = [screening.describe(place, minimum) for place, minimum in minima]
     screening.report(ProgressKind.FINISHED if best else ProgressKind.FAILED, step=len(screening.places))
     energies = np.array([point.energy_ev for point in points])
@@ -159,6 +161,18 @@ def _deviation(energies: np.ndarray, multiplicities: list[int]) -> float:
 _Minima = list[tuple[Place, GapMinimum]]
 
 
+def _describe_outer(best: ScannedRegistry, minima: _Minima) -> OuterRegistry:
+    return OuterRegistry(
+        shift_ang=best.shift_ang,
+        gap_offset_ang=best.gap_offset_ang,
+        gap_ang=best.gap_ang,
+        energy_ev=best.energy_ev,
+        n_positions=len(minima),
+        range_ev=float(np.ptp([minimum.energy_ev for _, minimum in minima])),
+        is_minimum=best.is_minimum,
+    )
+
+
 @dataclass
 class _Screening:
     """The state of a running screening."""
@@ -166,14 +180,15 @@ class _Screening:
     task: RegistryScanTask
     engine: Engine
     checkpoint: Checkpoint
+    face: str = ""
     failures: list[str] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
         self.dot = view_ions(self.task.dot, self.task.formal_charges)
-        film = view_ions(self.task.film, self.task.formal_charges)
+        self.film = view_ions(self.task.film, self.task.formal_charges)
         self.area_ang2 = float(np.linalg.det(self.dot.lattice_ang[:2, :2]))
-        self.places = list_places(self.dot, film, self.task.turns, spacing_ang=self.task.grid_spacing_ang)
+        self.places = list_places(self.dot, self.film, self.task.turns, spacing_ang=self.task.grid_spacing_ang)
 
     def find_minima(self) -> _Minima:
         """Return the best gap of every place, each search beginning with what the one before found."""
@@ -212,7 +227,7 @@ class _Screening:
         return lambda offset_ang: self._sample(place, offset_ang)
 
     def _sample(self, place: Place, offset_ang: float) -> GapPoint:
-        name = f"{place.name} +{offset_ang:.6f} Å"
+        name = f"{self.face}{place.name} +{offset_ang:.6f} Å"
         known = self.checkpoint.known.get(name)
         if known is not None:
             return known
@@ -248,6 +263,24 @@ class _Screening:
             if len(chosen) < self.task.n_kept and not any(are_one_basin(found[0], kept) for kept, _ in chosen):
                 chosen.append(found)
         return chosen
+
+    def add_outer(self, point: ScannedRegistry) -> ScannedRegistry:
+        """Return a point with the registry of the dot on the film's upper face, where the film is embedded.
+
+        The dot that comes next is laid on the film, turned as at this point: the two interfaces do not feel each other
+        through the film, so the registry of each is found on its own.
+        """
+        if self.task.outer_dot is None:
+            return point
+        turned = turn_film(self.film, point.turn)
+        task = self.task.model_copy(
+            update={"dot": turned.to_record(), "film": self.task.outer_dot, "turns": (AS_CUT,), "outer_dot": None}
+        )
+        upper = _Screening(task, self.engine, self.checkpoint, face=f"upper face, {point.turn.name}: ")
+        minima = upper.find_minima()
+        best = upper.calculate_best(minima)
+        self.failures += [f"upper face, {failure}" for failure in upper.failures]
+        return point.model_copy(update={"outer": _describe_outer(best[0], minima)}) if best else point
 
     def describe(self, place: Place, minimum: GapMinimum) -> ScannedRegistry:
         """Return the record of a point."""

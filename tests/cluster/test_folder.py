@@ -101,7 +101,8 @@ def script_lines(folder: ClusterFolder, job_class: JobClass) -> list[str]:
 
 EXPECTED_REQUESTS = {
     Scheduler.SLURM: {
-        "#SBATCH --nodes=4", "#SBATCH --ntasks=128", "#SBATCH --time=48:00:00", "#SBATCH --partition=long",
+        "#SBATCH --nodes=4", "#SBATCH --ntasks=128", "#SBATCH --cpus-per-task=1",
+        "#SBATCH --time=48:00:00", "#SBATCH --partition=long",
         "#SBATCH --account=abc123", "#SBATCH --job-name=qdip-dft-large", "#SBATCH --mem=120000M",
         "#SBATCH --output=qdip-dft-large-%j.out", "#SBATCH --error=qdip-dft-large-%j.error",
     },
@@ -123,10 +124,11 @@ def test_a_batch_script_asks_for_exactly_what_the_class_needs(scheduler, tmp_pat
     assert {line for line in lines if line.startswith(("#SBATCH", "#PBS", "#$"))} == EXPECTED_REQUESTS[scheduler]
     commands = [line for line in lines if not line.startswith("#")]
     assert commands[0] == f'export QDIP_BATCH="{scheduler} 48:00:00 $(date +%s)"'
-    assert commands[1].startswith("export FW_CONFIG_FILE=")
-    assert commands[2] == "cd /launch"
-    assert commands[3].endswith("my_fworker.yaml singleshot")
-    assert len(commands) == 4
+    assert commands[1] == "export OMP_NUM_THREADS=1"
+    assert commands[2].startswith("export FW_CONFIG_FILE=")
+    assert commands[3] == "cd /launch"
+    assert commands[4].endswith("my_fworker.yaml singleshot")
+    assert len(commands) == 5
 
 
 @pytest.mark.parametrize("scheduler", list(Scheduler))
@@ -207,7 +209,19 @@ def test_ranks_are_spread_over_the_nodes():
         classes={JobClass.DFT_LARGE: Request(nodes=3, ranks=100, walltime_h=0.5, memory_gb=34)},
     )
     asked = resources.queue_parameters(JobClass.DFT_LARGE, preset=PresetName.FAST)
-    assert asked == {"nnodes": 3, "ppnode": 34, "walltime": "0:30:00", "pmem": "1000mb"}
+    assert asked == {"nnodes": 3, "ppnode": 34, "cpus_per_task": 1, "walltime": "0:30:00", "pmem": "1000mb"}
+
+
+def test_threads_of_a_process_have_cores_and_memory_of_their_own():
+    request = Request(nodes=2, ranks=16, threads=4, walltime_h=1, memory_gb=64)
+    classes = {JobClass.DFT_LARGE: request}
+    slurm, pbs, sge = (
+        Resources(scheduler=scheduler, classes=classes).queue_parameters(JobClass.DFT_LARGE, preset=PresetName.FAST)
+        for scheduler in (Scheduler.SLURM, Scheduler.PBS, Scheduler.SGE)
+    )
+    assert (slurm["ntasks"], slurm["cpus_per_task"]) == (16, 4)
+    assert (pbs["ppnode"], pbs["pmem"]) == (32, "2000mb")
+    assert (sge["ntasks"], sge["mem_per_slot"]) == (64, "2000M")
 
 
 def test_an_unknown_word_in_the_resources_is_refused(tmp_path):

@@ -51,20 +51,19 @@ def brute_force_bonds(species: tuple[str, ...], positions: np.ndarray, lattice: 
 @pytest.mark.parametrize("groups", [{}, {"hydroxyl_pairs": 1}, {"epoxides": 1}, {"carbonyl_pairs": 1}])
 def test_a_sheet_of_graphene_is_no_molecule_anywhere(groups):
     sheet = StructureRecord.from_pymatgen(build_graphene(4, spacing_ang=12.0, **groups))
-    assert find_molecules(*arrays(sheet)) == ()
+    assert find_molecules(sheet.arrangement) == ()
     assert find_molecules_of_file(sheet.to_pymatgen()) == []
     assert {len(ion.species) for ion in find_ions(sheet, CHARGES).ions} == {1}
     assert len(name_ions(label_structure(sheet))) == sheet.n_atoms
-    species, positions, lattice = arrays(sheet)
-    molecules = find_molecules(species, positions, lattice)
-    stiff = _molecule_motions(molecules, Arrangement(species, positions, lattice), np.zeros((0, 3, 3)), np.eye(3))
+    molecules = find_molecules(sheet.arrangement)
+    stiff = _molecule_motions(molecules, sheet.arrangement, np.zeros((0, 3, 3)), np.eye(3))
     assert stiff.by_site.shape[0] == 0
 
 
 @pytest.mark.parametrize("name", ["FAPbI3-alpha", "MAPbI3-cubic", "graphene-carbonyl"])
 def test_bonds_are_those_of_all_images(name):
-    species, positions, lattice = arrays(load(name).structure)
-    assert len(find_bonds(species, positions, lattice).first) == brute_force_bonds(species, positions, lattice)
+    structure = load(name).structure
+    assert len(find_bonds(structure.arrangement).first) == brute_force_bonds(*arrays(structure))
 
 
 @settings(max_examples=20, deadline=None)
@@ -74,7 +73,7 @@ def test_a_molecule_is_whole_in_whatever_cells_its_atoms_are_listed(steps):
     places = np.array([[0, 0, 0], [0.63, 0.63, 0.63], [-0.63, -0.63, 0.63], [-0.63, 0.63, -0.63], [0.63, -0.63, -0.63]])
     lattice = np.diag([5.0, 6.0, 7.0])
     scattered = places + np.array(steps[:5]) @ lattice
-    (molecule,) = find_molecules(species, scattered, lattice)
+    (molecule,) = find_molecules(Arrangement(species, scattered, lattice))
     whole = scattered[list(molecule.sites)] + molecule.cells @ lattice
     assert molecule.sites == (0, 1, 2, 3, 4)
     assert whole - whole[0] == pytest.approx(places - places[0], abs=1e-9)

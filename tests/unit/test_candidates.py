@@ -24,6 +24,7 @@ from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.study import CellChoice, PhaseRole, StudySpec
+from qdip_dft.model.study_versions import translate_study
 from tests.unit.crystals import load, load_face
 from tests.unit.studies import make_steps
 
@@ -42,7 +43,7 @@ def make_study(**changes: Any) -> StudySpec:
         "matching": LIMITS,
         "film": {"min_thickness_ang": 12},
     }
-    return StudySpec.model_validate({**study, **changes})
+    return StudySpec.model_validate(translate_study({**study, **changes}))
 
 
 def find(study: StudySpec) -> tuple[Candidate, ...]:

@@ -13,7 +13,7 @@ from qdip_dft.builders.continuation import match_dot, match_film
 from qdip_dft.builders.ions import Array, IonicCrystal, find_ions
 from qdip_dft.errors import InterfaceError
 from qdip_dft.flows.building import build_structure, preview_structures
-from qdip_dft.flows.steps import Part, Step, StepId, Structures, StudySteps
+from qdip_dft.flows.steps import InterfaceParts, Part, Step, StepId, Structures, StudySteps
 from qdip_dft.flows.variations import Variation, list_variations
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
@@ -59,7 +59,7 @@ def relax_by_hand(steps: StudySteps, film: Candidate) -> tuple[dict[StepId, Stru
     """Return unrelaxed structures, and an interface among them whose film slid while every ion moved and turned."""
     structures = preview_structures(steps)
     names, geometry = steps.relaxations_of(film), steps.geometry_of(film)
-    joined = geometry.join(structures[names[Part.DOT_SLAB]], structures[names[Part.FILM_SLAB]])
+    joined = geometry.join(InterfaceParts(structures[names[Part.DOT_SLAB]], structures[names[Part.FILM_SLAB]]))
     n_dot_ions = len(find_ions(structures[names[Part.DOT_SLAB]], geometry.formal_charges).ions)
     moved_ang = np.random.default_rng(7).normal(0.0, 0.05, size=(len(joined.ions), 3))
     moved_ang[n_dot_ions:] += SLIDE_ANG
@@ -145,12 +145,14 @@ def test_molecules_at_the_face_of_the_thin_film_do_not_stand_so_inside_the_thick
     slab = find_ions(structures[names[Part.FILM_SLAB]], geometry.formal_charges)
     turned = tuple(ion.rotated(TURN) if len(ion.species) > 1 else ion for ion in slab.ions)
     of_face = IonicCrystal(slab.lattice_ang, turned, slab.frac_centres).to_record()
-    joined = geometry.join(structures[names[Part.DOT_SLAB]], of_face)
+    joined = geometry.join(InterfaceParts(structures[names[Part.DOT_SLAB]], of_face))
     structures |= {names[Part.FILM_SLAB]: of_face, names[Part.INTERFACE]: joined.to_record()}
     sample = variation_of(steps, film, VariationKind.FILM_THICKNESS)
     own = preview_structures(sample.steps, earlier=structures)
     thick = sample.steps.relaxations_of(sample.candidate)
-    plain = sample.steps.geometry_of(sample.candidate).interface(own[thick[Part.DOT_SLAB]], own[thick[Part.FILM_SLAB]])
+    plain = sample.steps.geometry_of(sample.candidate).interface(
+        InterfaceParts(own[thick[Part.DOT_SLAB]], own[thick[Part.FILM_SLAB]])
+    )
     shifts = positions_ang(start_of(sample, structures)) - positions_ang(plain)
     assert np.ptp(shifts, axis=0).max() < 1e-6
 
@@ -161,7 +163,9 @@ def test_added_layers_slide_as_one_piece_with_the_layer_that_they_continue() -> 
     sample = variation_of(steps, film, VariationKind.FILM_THICKNESS, 2)
     own = preview_structures(sample.steps, earlier=structures)
     names = sample.steps.relaxations_of(sample.candidate)
-    joined = sample.steps.geometry_of(sample.candidate).interface(own[names[Part.DOT_SLAB]], own[names[Part.FILM_SLAB]])
+    joined = sample.steps.geometry_of(sample.candidate).interface(
+        InterfaceParts(own[names[Part.DOT_SLAB]], own[names[Part.FILM_SLAB]])
+    )
     moved_ang = positions_ang(start_of(sample, structures)) - positions_ang(joined)
     top_ang = positions_ang(joined)[:, 2]
     added_ang = moved_ang[top_ang > top_ang.max() - 7.0]
@@ -175,7 +179,9 @@ def test_an_interface_that_did_not_move_changes_nothing() -> None:
     sample = variation_of(steps, film, VariationKind.FILM_THICKNESS)
     names = sample.steps.relaxations_of(sample.candidate)
     own = preview_structures(sample.steps, earlier=structures)
-    plain = sample.steps.geometry_of(sample.candidate).interface(own[names[Part.DOT_SLAB]], own[names[Part.FILM_SLAB]])
+    plain = sample.steps.geometry_of(sample.candidate).interface(
+        InterfaceParts(own[names[Part.DOT_SLAB]], own[names[Part.FILM_SLAB]])
+    )
     assert np.allclose(own[names[Part.INTERFACE]].frac_coords, plain.frac_coords, atol=1e-9)
 
 

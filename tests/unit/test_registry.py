@@ -155,7 +155,15 @@ def test_neighbours_on_the_grid_are_no_further_apart_than_asked(slabs: Slabs, sp
     grid = count_grid_points(cell, spacing_ang)
     for length, count in zip(np.linalg.norm(cell.vectors_ang, axis=1), grid, strict=True):
         assert length / count <= spacing_ang * (1 + 1e-5)
-        assert count == 1 or length / (count - 1) > spacing_ang * (1 - 1e-5)
+        assert count <= 2 or length / (count - 2) > spacing_ang * (1 - 1e-5)
+
+
+def test_symmetric_displacements_lie_on_the_grid(slabs: Slabs) -> None:
+    """0 and the halves of the vectors of a square cell: energies are stationary there."""
+    cell = find_displacement_cell(*slabs)
+    for spacing_ang in (0.7, 1.0, 1.5, 2.5):
+        fractions = {d.fractions for d in list_displacements(cell, count_grid_points(cell, spacing_ang))}
+        assert len([f for f in fractions if {2 * x % 1 for x in f} == {0.0}]) == 3
 
 
 def test_the_irreducible_points_do_not_depend_on_where_the_film_was_built(slabs: Slabs) -> None:

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from qdip_dft.errors import StudyError
-from qdip_dft.model.study_versions import NEWEST_STUDY_VERSION, translate_study
+from qdip_dft.model.study import Environment
+from qdip_dft.model.study_versions import MEANT_BY_VERSION_1, NEWEST_STUDY_VERSION, RENAMED_IN_FILM, translate_study
 from qdip_dft.planning.study_files import read_study, validate_study, write_study
 from tests.unit.studies import TINY_STUDY
 
@@ -17,11 +18,14 @@ OLD = sorted((ROOT / "tests" / "data" / "studies-1").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
-def test_a_study_of_version_1_asks_what_the_present_file_asks(path: Path) -> None:
-    old = read_study(str(path))
-    present = read_study(path.stem)
-    assert (old.id, old.film, old.phases, old.matching, old.engine) == (
-        present.id, present.film, present.phases, present.matching, present.engine)  # fmt: skip
+def test_a_study_of_version_1_means_what_it_meant(path: Path) -> None:
+    study, written = read_study(str(path)), yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert study.id == written["name"]
+    assert (study.environment, study.check_minima, study.terms_only) == (Environment.CAPPED, False, True)
+    asked = {RENAMED_IN_FILM.get(key, key): value for key, value in written.get("film", {}).items()}
+    assert study.model_dump(mode="json", include={"film"})["film"].items() >= {
+        key: value for key, value in asked.items() if not isinstance(value, dict)}.items()  # fmt: skip
+    assert study == validate_study(yaml.safe_load(write_study(study)), source="again")
 
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
@@ -29,7 +33,6 @@ def test_the_files_of_version_1_are_those_of_the_time(path: Path) -> None:
     assert yaml.safe_load(path.read_text(encoding="utf-8"))["schema_version"] == 1
 
 
-@pytest.mark.parametrize("version", [{}, {"schema_version": 1}], ids=["no version", "version 1"])
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -37,9 +40,9 @@ def test_the_files_of_version_1_are_those_of_the_time(path: Path) -> None:
         ({"registry": {"n_kept": 2}}, {"registry_scan": {"n_kept": 2}}),
     ],
 )
-def test_the_old_words_mean_the_new_ones(version: dict, old: dict, new: dict) -> None:
-    written = validate_study({**TINY_STUDY, **version, "film": old}, source="old")
-    assert written == validate_study({**TINY_STUDY, "schema_version": 2, "film": new}, source="new")
+def test_the_old_words_mean_the_new_ones(old: dict, new: dict) -> None:
+    written = validate_study({**TINY_STUDY, "schema_version": 1, "film": old}, source="old")
+    assert written == validate_study({**TINY_STUDY, "schema_version": 1, "film": new}, source="new")
 
 
 def test_a_study_is_written_in_the_present_words_and_read_again() -> None:
@@ -65,7 +68,8 @@ def test_translating_leaves_the_given_study_alone() -> None:
     content = {"schema_version": 1, "film": {"registry_shifts": [[0, 0]]}}
     translated = translate_study(content)
     assert content == {"schema_version": 1, "film": {"registry_shifts": [[0, 0]]}}
-    assert translated == {"schema_version": NEWEST_STUDY_VERSION, "film": {"registries": [[0, 0]]}}
+    assert translated == {
+        **MEANT_BY_VERSION_1, "schema_version": NEWEST_STUDY_VERSION, "film": {"registries": [[0, 0]]}}  # fmt: skip
 
 
 def test_a_version_that_does_not_exist_is_refused() -> None:

@@ -110,11 +110,11 @@ def make_request(resources: Resources, job_class: JobClass, orders: Orders) -> Q
     from qtoolkit.core.data_objects import QResources
 
     request = resources.classes[job_class]
-    per_node = -(-request.ranks // request.nodes)
     return QResources(
         nodes=request.nodes,
-        processes_per_node=per_node,
-        memory_per_thread=round(request.memory_gb * 1000 / per_node),
+        processes_per_node=request.cores_per_node // request.threads,
+        threads_per_process=request.threads,
+        memory_per_thread=round(request.memory_gb * 1000 / request.cores_per_node),
         time_limit=resources.walltime_s(job_class, preset=orders.preset),
         queue_name=resources.partition,
         account=resources.account,

@@ -103,7 +103,7 @@ def model_hessian(coordinates: Coordinates, q: FloatArray) -> ModelHessian:
 
     arrangement = coordinates.arrangement(q)
     pairs = find_pairs(arrangement.positions_ang, arrangement.lattice_ang, cutoff_ang=CUTOFF_ANG)
-    molecules = find_molecules(arrangement.species, arrangement.positions_ang, arrangement.lattice_ang)
+    molecules = find_molecules(arrangement)
     deformation = coordinates.deformation(q)
     springs = _pair_motions(pairs, arrangement, coordinates.strains, deformation)
     bends = _molecule_motions(molecules, arrangement, coordinates.strains, deformation)
