@@ -51,10 +51,27 @@ def evaluate_terms(film: Film, coverage_fu_per_ang2: float) -> Terms:
 
 
 def _strain_at(film: Film, own_fu_per_ang2: float | None, coverage_fu_per_ang2: float) -> float | None:
-    strain, of_dot = film.strain_ev_per_fu, None if isinstance(film, DecompositionResult) else film.dot_strain_ev_per_fu
+    strain, of_dot = film.strain_ev_per_fu, find_dot_strain(film)
     if strain is None or own_fu_per_ang2 is None or not of_dot:
         return strain
     return strain + (own_fu_per_ang2 / coverage_fu_per_ang2 - 1.0) * of_dot
+
+
+def find_dot_strain(film: Film) -> float:
+    """The dot's share of the strain term in eV per formula unit of this very film; zero where it has none."""
+    return 0.0 if isinstance(film, DecompositionResult) else film.dot_strain_ev_per_fu or 0.0
+
+
+def split_line(film: Film) -> tuple[float, float] | None:
+    """The line e(n) = e + a/n of a film: bulk + strain of the film in eV/f.u., and what belongs to the area in eV/Å².
+
+    That is σ and the strain of the dot.  None where a term or the area is missing.
+    """
+    sigma, own = interface_ev_per_ang2(film), find_own_coverage(film) or 0.0
+    if sigma is None or film.bulk_ev_per_fu is None or film.strain_ev_per_fu is None:
+        return None
+    of_dot = find_dot_strain(film)
+    return film.bulk_ev_per_fu + film.strain_ev_per_fu - of_dot, sum(sigma) + own * of_dot
 
 
 def evaluate_total(film: Film, coverage_fu_per_ang2: float) -> float:

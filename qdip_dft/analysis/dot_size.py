@@ -31,6 +31,7 @@ import numpy as np
 
 from qdip_dft.errors import StudyError
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
+from qdip_dft.model.study import Environment
 from qdip_dft.model.uncertainty import EmbeddedInterface, TermErrors
 from qdip_dft.units import MEV_PER_EV
 
@@ -213,11 +214,11 @@ def survey_dots(document: StabilizationDoc, *, strain_range_ang: float | None = 
     answer, stated = document.stabilization, document.uncertainty
     if stated is None or stated.critical is None or stated.embedded is None or document.formula_version == 1:
         return None
-    if answer.bulk_ev_per_fu is None or answer.strain_ev_per_fu is None:
+    if answer.bulk_ev_per_fu is None:
         return None
     return DotsInHost(
         bulk_ev_per_fu=answer.bulk_ev_per_fu,
-        strain_ev_per_fu=answer.strain_ev_per_fu,
+        strain_ev_per_fu=stated.critical.strained_ev_per_fu - answer.bulk_ev_per_fu,
         interface_ev_per_ang2=stated.embedded.difference_mev_per_ang2 / MEV_PER_EV,
         covariance=_collect_covariance(stated.difference, stated.embedded),
         volume_ang3_per_fu=stated.critical.volume_ang3_per_fu,
@@ -228,9 +229,10 @@ def survey_dots(document: StabilizationDoc, *, strain_range_ang: float | None = 
 
 def _collect_covariance(errors: TermErrors, embedded: EmbeddedInterface) -> tuple[tuple[float, float, float], ...]:
     """Return the covariance of Δe_bulk, Δe_strain and Δσ; the split of a film's faces is an error of its own."""
-    bulk, strain = errors.bulk_ev_per_fu**2, errors.strain_ev_per_fu**2
+    bulk = errors.bulk_ev_per_fu**2
     interface = (embedded.uncertainty_mev_per_ang2 / MEV_PER_EV) ** 2
     bulk_strain = errors.bulk_strain_covariance_ev2 or 0.0
+    strain = max(errors.strained_ev_per_fu**2 - bulk - 2.0 * bulk_strain, 0.0)
     bulk_interface = errors.bulk_interface_covariance_ev2_per_ang2 or 0.0
     strain_interface = errors.strain_interface_covariance_ev2_per_ang2 or 0.0
     return (
@@ -241,13 +243,17 @@ def _collect_covariance(errors: TermErrors, embedded: EmbeddedInterface) -> tupl
 
 
 def embed_interface(
-    black: CandidateResult, competitor: Side, *, interface_mev_per_ang2: tuple[float, float]
+    black: CandidateResult,
+    competitor: Side,
+    *,
+    interface_mev_per_ang2: tuple[float, float],
+    environment: Environment,
 ) -> EmbeddedInterface | None:
     """Return Δσ without the free faces of the films; None where an energy is missing.
 
-    A film's surface energy S counts both of its faces.  Where both end alike, the free one has S/2.  Where they differ,
-    only the sum is defined: any share between none and all of it is possible, so S/2 is taken with the standard
-    uncertainty S/√12 of a rectangular distribution (GUM 4.3.7).
+    A film between two dots has none.  A capped film's surface energy S counts both of its faces.  Where both end alike,
+    the free one has S/2.  Where they differ, only the sum is defined: any share between none and all of it is possible,
+    so S/2 is taken with the standard uncertainty S/√12 of a rectangular distribution (GUM 4.3.7).
 
     Parameters
     ----------
@@ -255,8 +261,17 @@ def embed_interface(
         The two sides; bulk compounds have no faces.
     interface_mev_per_ang2
         Δσ of the films with its standard uncertainty.
+    environment
+        What surrounds the films.
     """
     sigma, u_sigma = interface_mev_per_ang2
+    if environment is Environment.EMBEDDED:
+        return EmbeddedInterface(
+            difference_mev_per_ang2=sigma,
+            uncertainty_mev_per_ang2=u_sigma,
+            is_split_exact=True,
+            finding="the films lie between two dots: there is no free face",
+        )
     faces = [(1.0, black), (-1.0, competitor)]
     variance, unequal = u_sigma**2, []
     for sign, side in faces:

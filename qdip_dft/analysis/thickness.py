@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qdip_dft.analysis.coverage import Side, find_own_coverage, subtract_interfaces
+from qdip_dft.analysis.coverage import Side, find_own_coverage, split_line
 from qdip_dft.model.stabilization import CandidateResult
-from qdip_dft.units import MEV_PER_EV
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +24,9 @@ class ThicknessLine:
     Parameters
     ----------
     strained_ev_per_fu
-        Δe_strained: bulk and strain term, black − competitor, in eV per formula unit; the limit of a thick film.
+        Δe_strained: bulk and strain of the film, black − competitor, in eV per formula unit; the limit of a thick film.
     interface_ev_per_ang2
-        Δσ, black − competitor, in eV/Å².
+        Δσ, black − competitor, in eV/Å², with what the strain of the dot costs per area.
     computed_per_ang2
         Formula units per Å² of interface in each film that was computed, the black one first.
     """
@@ -58,20 +57,12 @@ def find_thickness_line(black: CandidateResult, competitor: Side) -> ThicknessLi
 
     Decomposition products are bulk: their Δσ is zero at any thickness.
     """
-    strained = [_strained_ev_per_fu(side) for side in (black, competitor)]
-    interface = subtract_interfaces(black, competitor)
-    if None in strained or interface is None:
+    first, second = split_line(black), split_line(competitor)
+    if first is None or second is None:
         return None
-    first, second = (value for value in strained if value is not None)
     own = (find_own_coverage(side) for side in (black, competitor))
     return ThicknessLine(
-        strained_ev_per_fu=first - second,
-        interface_ev_per_ang2=interface.interface_mev_per_ang2 / MEV_PER_EV,
+        strained_ev_per_fu=first[0] - second[0],
+        interface_ev_per_ang2=first[1] - second[1],
         computed_per_ang2=tuple(n for n in own if n is not None),
     )
-
-
-def _strained_ev_per_fu(side: Side) -> float | None:
-    if side.bulk_ev_per_fu is None or side.strain_ev_per_fu is None:
-        return None
-    return side.bulk_ev_per_fu + side.strain_ev_per_fu

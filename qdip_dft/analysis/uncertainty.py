@@ -12,7 +12,9 @@ separately for each phase (orientation of its cations, its termination, its regi
 Every film is evaluated at the coverage n* of the answer.  The terms of one change move together: the covariances of
 bulk, strain and σ are kept, and with them the uncertainty at any other coverage follows,
 
-    u²(n) = u²(e) + u²(σ)/n² + 2 u(e, σ)/n,     e = bulk + strain.
+    u²(n) = u²(e) + u²(σ)/n² + 2 u(e, σ)/n,     e = bulk + strain of the film;
+
+σ stands for all that belongs to the area, the strain of the dot included.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from math import sqrt
 
 import numpy as np
 
-from qdip_dft.analysis.coverage import Film, Side, evaluate_terms
+from qdip_dft.analysis.coverage import Film, Side, evaluate_terms, find_dot_strain, find_own_coverage
 from qdip_dft.model.stabilization import CandidateResult
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
@@ -33,10 +35,13 @@ from qdip_dft.units import MEV_PER_EV
 QUANTITIES = (*TERM_FIELDS, TOTAL_FIELD, "strained_ev_per_fu", "interface_mev_per_ang2")
 """What is evaluated for every change: the four terms, their sum, bulk + strain, and surface + binding per area."""
 
+_BULK, _INTERFACE, _FILM_STRAIN = 0, 6, 7
+"""Places in a vector of quantities, which ends with the strain of the film alone."""
+
 COVARIANCES = {
-    "bulk_strain_covariance_ev2": (0, 1),
-    "bulk_interface_covariance_ev2_per_ang2": (0, 6),
-    "strain_interface_covariance_ev2_per_ang2": (1, 6),
+    "bulk_strain_covariance_ev2": (_BULK, _FILM_STRAIN),
+    "bulk_interface_covariance_ev2_per_ang2": (_BULK, _INTERFACE),
+    "strain_interface_covariance_ev2_per_ang2": (_FILM_STRAIN, _INTERFACE),
 }
 """Which of the quantities are kept together, σ in meV/Å² here and in eV/Å² in the covariance."""
 
@@ -72,7 +77,7 @@ class Compared:
     def base(self, role: PhaseRole) -> Vector:
         """Return the terms of one side as the study has them."""
         side = self.black if role is PhaseRole.BLACK else self.competitor
-        return np.zeros(len(QUANTITIES)) if side is None else read_quantities(side, self.coverage_fu_per_ang2)
+        return np.zeros(len(QUANTITIES) + 1) if side is None else read_quantities(side, self.coverage_fu_per_ang2)
 
     def changed(self, role: PhaseRole, kind: VariationKind) -> dict[int, Vector]:
         """Return the terms of one side with each change of a kind, by number."""
@@ -92,7 +97,9 @@ class Compared:
 def read_quantities(film: Film, coverage_fu_per_ang2: float) -> Vector:
     """Return the quantities of a film at n*; bulk compounds off the dot have no interface."""
     terms = evaluate_terms(film, coverage_fu_per_ang2)
-    return _complete(np.array([getattr(terms, name) or 0.0 for name in TERM_FIELDS]), coverage_fu_per_ang2)
+    of_dot = find_dot_strain(film) * (find_own_coverage(film) or 0.0) / coverage_fu_per_ang2
+    known = np.array([getattr(terms, name) or 0.0 for name in TERM_FIELDS])
+    return _complete(known, coverage_fu_per_ang2, of_dot=of_dot)
 
 
 def change_together(compared: Compared, kind: VariationKind, *, name: str, words: str) -> ErrorComponent:
@@ -240,7 +247,7 @@ def registry_errors(error_ev: float, *, dot_area_ang2: float, coverage_fu_per_an
 
 def measure_changes(values: Sequence[Vector]) -> TermErrors:
     """Return the root mean square of the changes from the first value; zero for one value."""
-    changes = np.array(values[1:]).reshape(-1, len(QUANTITIES)) - values[0]
+    changes = np.array(values[1:]).reshape(-1, len(values[0])) - values[0]
     return _errors(changes.T @ changes / max(len(changes), 1))
 
 
@@ -267,21 +274,23 @@ def combine_components(components: Iterable[ErrorComponent], side: str) -> TermE
     return combine(error for error in found if error is not None)
 
 
-def _complete(terms: Vector, coverage_fu_per_ang2: float) -> Vector:
-    """Return the quantities that follow from bulk, strain, surface and binding at n*."""
-    interface = MEV_PER_EV * coverage_fu_per_ang2 * (terms[2] + terms[3])
-    return np.array([*terms, terms.sum(), terms[0] + terms[1], interface])
+def _complete(terms: Vector, coverage_fu_per_ang2: float, *, of_dot: float = 0.0) -> Vector:
+    """Return the quantities that follow from bulk, strain, surface and binding at n*.
+
+    The dot's share of the strain belongs to the area, as surface and binding do.
+    """
+    interface = MEV_PER_EV * coverage_fu_per_ang2 * (terms[2] + terms[3] + of_dot)
+    return np.array([*terms, terms.sum(), terms[0] + terms[1] - of_dot, interface, terms[1] - of_dot])
 
 
 def _errors(covariance: Matrix) -> TermErrors:
     """Return standard deviations and covariances from the matrix of the quantities."""
     deviations = np.sqrt(np.diag(covariance))
     together = {
-        name: float(covariance[i, j]) / (MEV_PER_EV if QUANTITIES[j] == "interface_mev_per_ang2" else 1.0)
-        for name, (i, j) in COVARIANCES.items()
+        name: float(covariance[i, j]) / (MEV_PER_EV if j == _INTERFACE else 1.0) for name, (i, j) in COVARIANCES.items()
     }
-    return TermErrors(**dict(zip(QUANTITIES, map(float, deviations), strict=True)), **together)
+    return TermErrors(**dict(zip(QUANTITIES, map(float, deviations), strict=False)), **together)
 
 
-NO_ERRORS = _errors(np.zeros((len(QUANTITIES), len(QUANTITIES))))
+NO_ERRORS = _errors(np.zeros((len(QUANTITIES) + 1, len(QUANTITIES) + 1)))
 """Of a side that takes no part in a choice, such as bulk compounds in the registry of a film."""

@@ -12,6 +12,7 @@ from qdip_dft.analysis.minima import list_saddles
 from qdip_dft.analysis.sentence import answer_in_words, join_bounds, name_environment
 from qdip_dft.analysis.series import find_critical_size, fit_thicknesses
 from qdip_dft.analysis.sides import find_sides, name_competitor, name_side
+from qdip_dft.analysis.thickness import find_thickness_line
 from qdip_dft.builders.cation_orientations import has_molecules
 from qdip_dft.flows.registry_findings import find_registry_scan
 from qdip_dft.flows.resolution import Resolution
@@ -73,7 +74,12 @@ def state_uncertainty(
     )
     if compared.competitor is not None and stated.critical is not None:
         interface = stated.critical.interface_mev_per_ang2, stated.critical.interface_uncertainty_mev_per_ang2
-        embedded = embed_interface(compared.black, compared.competitor, interface_mev_per_ang2=interface)
+        embedded = embed_interface(
+            compared.black,
+            compared.competitor,
+            interface_mev_per_ang2=interface,
+            environment=document.study.environment,
+        )
         stated = stated.model_copy(update={"embedded": embedded})
     return _add_to_answer(document.model_copy(update={"uncertainty": stated}), stated)
 
@@ -208,14 +214,13 @@ class _Budget:
 
     def find_critical(self, difference: TermErrors) -> CriticalSize | None:
         """Return the critical size, on the line through the answer; None without a competitor."""
-        answer, volume_ang3 = self.document.stabilization, self._volume_ang3_per_fu()
-        if self.compared.competitor is None or volume_ang3 is None or answer.interface is None:
+        competitor, volume_ang3 = self.compared.competitor, self._volume_ang3_per_fu()
+        line = None if competitor is None else find_thickness_line(self.compared.black, competitor)
+        if line is None or volume_ang3 is None:
             return None
         return find_critical_size(
-            strained_ev_per_fu=((answer.bulk_ev_per_fu or 0.0) + (answer.strain_ev_per_fu or 0.0),
-                                difference.strained_ev_per_fu),
-            interface_ev_per_ang2=(answer.interface.interface_mev_per_ang2 / MEV_PER_EV,
-                                   difference.interface_mev_per_ang2 / MEV_PER_EV),
+            strained_ev_per_fu=(line.strained_ev_per_fu, difference.strained_ev_per_fu),
+            interface_ev_per_ang2=(line.interface_ev_per_ang2, difference.interface_mev_per_ang2 / MEV_PER_EV),
             volume_ang3_per_fu=volume_ang3,
             covariance=(difference.bulk_interface_covariance_ev2_per_ang2 or 0.0)
             + (difference.strain_interface_covariance_ev2_per_ang2 or 0.0),

@@ -131,11 +131,12 @@ class TermErrors(Record):
     bulk_ev_per_fu, strain_ev_per_fu, surface_ev_per_fu, binding_ev_per_fu, total_ev_per_fu
         In eV per formula unit.
     strained_ev_per_fu
-        Of bulk + strain, which is left of a thick film.
+        Of bulk + strain of the film, which is left of a thick film.
     interface_mev_per_ang2
-        Of surface + binding per area.
+        Of surface + binding, and the strain of the dot, per area.
     bulk_strain_covariance_ev2, bulk_interface_covariance_ev2_per_ang2, strain_interface_covariance_ev2_per_ang2
-        Covariances of bulk and strain, per formula unit squared, and of each with σ, per formula unit; None: not known.
+        Covariances of bulk and strain of the film, per formula unit squared, and of each with σ, per formula unit;
+        None: not known.
     """
 
     bulk_ev_per_fu: float = 0.0
@@ -214,9 +215,9 @@ class CriticalSize(Record):
     Parameters
     ----------
     strained_ev_per_fu, strained_uncertainty_ev_per_fu
-        Δe, bulk and strain, black − competitor.
+        Δe, bulk and strain of the film, black − competitor.
     interface_mev_per_ang2, interface_uncertainty_mev_per_ang2
-        Δσ, surface and binding, black − competitor.
+        Δσ, surface and binding and the strain of the dot, black − competitor.
     covariance_ev2_per_ang2
         Covariance of the two errors, in eV²/(f.u. Å²).
     critical_fu_per_ang2

@@ -19,7 +19,10 @@ from qdip_dft.analysis.dot_size import (
     measure_wulff_shape,
 )
 from qdip_dft.analysis.series import find_critical_size, find_fieller_interval, fit_line, fit_thicknesses
+from qdip_dft.analysis.sides import Sides, subtract_sides
+from qdip_dft.analysis.thickness import find_thickness_line
 from qdip_dft.errors import StudyError
+from qdip_dft.model.study import Environment
 from qdip_dft.model.uncertainty import VariationKind
 from tests.unit.report_documents import make_black, make_yellow
 from tests.unit.test_uncertainty import sample
@@ -241,7 +244,7 @@ def with_termination(film, termination: str):
 
 def test_an_embedded_interface_has_no_free_face() -> None:
     black, yellow = (with_termination(film, "PbI2|PbI2") for film in (make_black(), make_yellow()))
-    found = embed_interface(black, yellow, interface_mev_per_ang2=(10.0, 2.0))
+    found = embed_interface(black, yellow, interface_mev_per_ang2=(10.0, 2.0), environment=Environment.CAPPED)
     assert found is not None
     faces = black.surface_mev_per_ang2 - yellow.surface_mev_per_ang2
     assert found.difference_mev_per_ang2 == pytest.approx(10.0 - faces / 2)
@@ -249,9 +252,30 @@ def test_an_embedded_interface_has_no_free_face() -> None:
     assert found.is_split_exact
 
 
+def test_a_film_between_two_dots_has_no_free_face_to_take_off() -> None:
+    black, yellow = with_termination(make_black(), "PbI2|FAI"), with_termination(make_yellow(), "I|I")
+    found = embed_interface(black, yellow, interface_mev_per_ang2=(10.0, 2.0), environment=Environment.EMBEDDED)
+    assert found is not None
+    assert (found.difference_mev_per_ang2, found.uncertainty_mev_per_ang2) == (10.0, 2.0)
+    assert found.is_split_exact
+
+
+def test_the_strain_of_the_dot_belongs_to_the_area_of_the_line() -> None:
+    """It is shared by as much host as there is, and no part of what is left of a thick film."""
+    plain, strained = make_black(), make_black().model_copy(update={"dot_strain_ev_per_fu": 0.02})
+    own = plain.coverage_fu_per_ang2
+    line, moved = (find_thickness_line(film, make_yellow()) for film in (plain, strained))
+    assert moved.strained_ev_per_fu == pytest.approx(line.strained_ev_per_fu - 0.02)
+    assert moved.interface_ev_per_ang2 == pytest.approx(line.interface_ev_per_ang2 + 0.02 * own)
+    assert moved.difference_ev_per_fu(own) == pytest.approx(line.difference_ev_per_fu(own))
+    for n in (own / 3, own, 3 * own):
+        answer = subtract_sides(Sides(strained, make_yellow()), n)
+        assert moved.difference_ev_per_fu(n) == pytest.approx(answer.total_ev_per_fu)
+
+
 def test_faces_that_differ_leave_their_shares_open() -> None:
     black, yellow = with_termination(make_black(), "PbI2|FAI"), with_termination(make_yellow(), "I|I")
-    found = embed_interface(black, yellow, interface_mev_per_ang2=(10.0, 2.0))
+    found = embed_interface(black, yellow, interface_mev_per_ang2=(10.0, 2.0), environment=Environment.CAPPED)
     assert found is not None
     assert not found.is_split_exact
     assert found.uncertainty_mev_per_ang2 == pytest.approx(sqrt(4.0 + black.surface_mev_per_ang2**2 / 12))
