@@ -19,6 +19,7 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from qdip_dft.builders.planes import CrystalLattice, Miller, list_faces, list_planes, surface_lattice
 from qdip_dft.builders.strain import IntegerMatrix, StrainPair, von_mises_strain
 from qdip_dft.builders.sub_lattices import STRAIN_TIE, cell_area, search_bases
 from qdip_dft.errors import MatchError
@@ -112,6 +113,15 @@ class NearestCells:
         larger = f"{self.smallest} (larger)" if self.smallest else ""
         strained = f"{self.least_strained} (more strained)" if self.least_strained else ""
         return "nearest: " + (" or ".join(filter(None, (larger, strained))) or "none")
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneMatch:
+    """The common cells of one pair of faces, smallest first; planes refer to the conventional cells."""
+
+    film_hkl: Miller
+    dot_hkl: Miller
+    cells: tuple[CellMatch, ...]
 
 
 def match_cells(
@@ -249,6 +259,45 @@ def pareto_front(
             front.append(cells[index])
             least_strain = strains[index]
     return tuple(front)
+
+
+def scan_planes(
+    film: CrystalLattice, dot: CrystalLattice, *, max_index: int, max_area_ang2: float, max_strain: float
+) -> tuple[PlaneMatch, ...]:
+    """Return the common cells of all planes up to a Miller index, pairs with the smallest cell first.
+
+    One plane stands for all that a rotation of the lattice makes equal; the film's opposite face is searched too
+    where it is the mirror image.  A crystal can be less symmetric than its lattice: its planes of one kind then match
+    alike but may end in different atoms.
+
+    Parameters
+    ----------
+    film, dot
+        Lattices of the two crystals.
+    max_index
+        Largest absolute Miller index.
+    max_area_ang2, max_strain
+        As for `match_cells`.
+
+    Returns
+    -------
+    tuple of PlaneMatch
+        Pairs without a common cell are left out.
+    """
+    films = [
+        (hkl, surface_lattice(film.conventional, film.primitive, hkl).vectors_2d) for hkl in list_faces(film, max_index)
+    ]
+    dots = [
+        (hkl, surface_lattice(dot.conventional, dot.primitive, hkl).vectors_2d) for hkl in list_planes(dot, max_index)
+    ]
+    matches = [
+        PlaneMatch(film_hkl, dot_hkl, match_cells(film_2d, dot_2d, max_area_ang2=max_area_ang2, max_strain=max_strain))
+        for film_hkl, film_2d in films
+        for dot_hkl, dot_2d in dots
+    ]
+    found = [match for match in matches if match.cells]
+    areas = rank(match.cells[0].area_ang2 for match in found)
+    return tuple(match for _, match in sorted(zip(areas, found, strict=True), key=itemgetter(0)))
 
 
 def _check_search(film: Array, dot: Array, *, max_area_ang2: float, max_strain: float) -> None:

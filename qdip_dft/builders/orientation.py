@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qdip_dft.builders.ions import Array, IonicCrystal, transform_crystal
-from qdip_dft.builders.planes import primitive_lattice, surface_lattice
+from qdip_dft.builders.planes import CrystalLattice, primitive_lattice, surface_lattice
 from qdip_dft.model.snapping import floor_whole, snap_zeros
 
 MEMBER_TOLERANCE = 1e-3
@@ -48,12 +48,18 @@ def find_orientation(crystal: IonicCrystal, plane: tuple[int, int, int]) -> Orie
         Miller indices (h, k, l).
     """
     kinds = _motif_kinds(crystal)
-    primitive = primitive_lattice(crystal.lattice_ang, crystal.frac_centres, kinds)
-    surface = surface_lattice(crystal.lattice_ang, primitive, plane)
+    lattice = find_lattice(crystal)
+    surface = surface_lattice(lattice.conventional, lattice.primitive, plane)
     rows = np.vstack([surface.vectors_3d, surface.stacking])
     vectors = rows @ np.linalg.inv(crystal.lattice_ang)
     members, translations = _choose_members(crystal, vectors, kinds)
     return Orientation(vectors=vectors, members=members, translations=translations)
+
+
+def find_lattice(crystal: IonicCrystal) -> CrystalLattice:
+    """Return the lattice of a crystal, conventional and primitive."""
+    primitive = primitive_lattice(crystal.lattice_ang, crystal.frac_centres, _motif_kinds(crystal))
+    return CrystalLattice(crystal.lattice_ang, primitive)
 
 
 def _motif_kinds(crystal: IonicCrystal) -> list[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import gcd
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.errors import SlabError, StructureError
-from qdip_dft.model.snapping import first_least, nearest_whole, wrap
+from qdip_dft.model.snapping import first_least, floor_whole, nearest_whole, wrap
 
 Array = NDArray[np.float64]
 Miller = tuple[int, int, int]
@@ -187,6 +188,70 @@ def surface_lattice(lattice_conventional: Array, primitive: Array, hkl: str | Se
     vectors = np.vstack([in_plane, stacking])
     coordinates = np.rint(vectors @ np.linalg.inv(conventional) * multiplicity) / multiplicity
     return _describe_plane(miller, vectors, coordinates)
+
+
+def list_planes(lattice: CrystalLattice, max_index: int) -> tuple[Miller, ...]:
+    """Return the planes up to a Miller index, one of those that any symmetry of the lattice makes equal.
+
+    The crystal can be less symmetric than its lattice; the 1×1 lattices of equal planes are congruent all the same.
+    """
+    return _first_of_orbits(lattice_symmetries(lattice), max_index)
+
+
+def list_faces(lattice: CrystalLattice, max_index: int) -> tuple[Miller, ...]:
+    """Return the faces up to a Miller index, one of those that a rotation of the lattice makes equal.
+
+    Unlike `list_planes` it holds (hkl) and (-h-k-l) as two where the one's 1×1 lattice, seen from outside, is the
+    mirror image of the other's and differs from it.
+    """
+    symmetries = lattice_symmetries(lattice)
+    return _first_of_orbits(symmetries[np.linalg.det(symmetries) > 0], max_index)
+
+
+def lattice_symmetries(lattice: CrystalLattice, *, tolerance_ang: float = 1e-3) -> Array:
+    """Return the point group of a lattice as matrices acting on Miller indices (columns), shape (m, 3, 3).
+
+    An isometry carries the conventional axes onto lattice vectors of the same lengths and angles, and the primitive
+    lattice onto itself.
+    """
+    conventional, primitive = lattice.conventional, lattice.primitive
+    choices = [_vectors_of_length(primitive, float(np.linalg.norm(axis)), tolerance_ang) for axis in conventional]
+    images = np.array([(a, b, c) for a in choices[0] for b in choices[1] for c in choices[2]])
+    lengths = np.linalg.norm(conventional, axis=1)
+    deviation = (
+        abs(images @ images.transpose(0, 2, 1) - conventional @ conventional.T) / np.outer(lengths, lengths) ** 0.5
+    )
+    images = images[(deviation <= 2 * tolerance_ang).all(axis=(1, 2))]
+    return np.array([image @ np.linalg.inv(conventional) for image in images if _is_kept(lattice, image)])
+
+
+def _is_kept(lattice: CrystalLattice, image: Array) -> bool:
+    """Return whether an isometry, given by the images of the conventional axes, keeps both lattices."""
+    axes = np.linalg.inv(lattice.conventional) @ image
+    kept = [basis @ axes @ np.linalg.inv(basis) for basis in (lattice.conventional, lattice.primitive)]
+    return all(bool(np.all(abs(change - np.rint(change)) < 1e-3)) for change in kept)
+
+
+def _vectors_of_length(primitive: Array, length: float, tolerance_ang: float) -> Array:
+    """Return all lattice vectors of a length."""
+    reach = floor_whole((length + tolerance_ang) * np.linalg.norm(np.linalg.inv(primitive), axis=0)).astype(int)
+    spans = [np.arange(-bound, bound + 1) for bound in reach]
+    vectors = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3) @ primitive
+    return np.asarray(vectors[abs(np.linalg.norm(vectors, axis=1) - length) <= tolerance_ang])
+
+
+def _first_of_orbits(symmetries: Array, max_index: int) -> tuple[Miller, ...]:
+    """Return the simplest plane of each orbit, simplest first."""
+    span = range(-max_index, max_index + 1)
+    planes = [(h, k, m) for h, k, m in product(span, span, span) if gcd(h, k, m) == 1]
+    planes.sort(key=lambda plane: (max(map(abs, plane)), sum(map(abs, plane)), [-index for index in plane]))
+    seen: set[Miller] = set()
+    first = []
+    for plane in planes:
+        if plane not in seen:
+            first.append(plane)
+            seen.update((image[0], image[1], image[2]) for image in np.rint(symmetries @ plane).astype(int).tolist())
+    return tuple(first)
 
 
 def _read_indices(text: str) -> list[int]:

@@ -59,11 +59,11 @@ class SubLattices:
 
 def search_bases(film: Array, dot: Array, *, max_area_ang2: float, max_strain: float) -> tuple[Integers, Integers]:
     """Return the integer bases of film and dot, each of shape (m, 2, 2), of all cells that match."""
-    dots = _list_sub_lattices(dot, max_area_ang2)
-    films = _list_sub_lattices(film, max_area_ang2 / (1 - max_strain) ** 2)
-    if _has_mirror(dot):
+    dots, is_dot_mirrored = _survey_lattice(_freeze(dot), max_area_ang2)
+    films, is_film_mirrored = _survey_lattice(_freeze(film), max_area_ang2 / (1 - max_strain) ** 2)
+    if is_dot_mirrored:
         films = _drop_mirror_images(films)
-    elif _has_mirror(film):
+    elif is_film_mirrored:
         dots = _drop_mirror_images(dots)
     changes = list_basis_changes(_largest_entry(max_strain))
     blocks = [
@@ -74,6 +74,20 @@ def search_bases(film: Array, dot: Array, *, max_area_ang2: float, max_strain: f
     kept = _least_of_each(films.kinds[i] * (dots.kinds.max(initial=0) + 1) + dots.kinds[j], trace)
     inverse = _invert(changes[best[kept]])
     return inverse @ films.bases[i[kept]], dots.bases[j[kept]]
+
+
+Rows = tuple[tuple[float, ...], ...]
+
+
+def _freeze(lattice: Array) -> Rows:
+    return tuple(map(tuple, np.asarray(lattice, dtype=float).tolist()))
+
+
+@lru_cache(maxsize=512)
+def _survey_lattice(lattice: Rows, max_area_ang2: float) -> tuple[SubLattices, bool]:
+    """Return the sub-lattices of a lattice and whether it has a mirror; a scan asks for each face many times."""
+    rows = np.array(lattice)
+    return _list_sub_lattices(rows, max_area_ang2), _has_mirror(rows)
 
 
 @lru_cache(maxsize=32)

@@ -1,4 +1,4 @@
-"""`qdip match`: the common cells of a dot facet and a film plane."""
+"""`qdip match`: the common cells of a dot and a host."""
 
 from __future__ import annotations
 
@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 def match(
     dot: Annotated[str, typer.Argument(metavar="DOT", help="Dot material: catalogue id or structure file.")],
-    dot_plane: Annotated[str, typer.Argument(metavar="HKL", help="Facet of the dot, such as 111.")],
-    phase: Annotated[str, typer.Argument(metavar="PHASE", help="Host phase: catalogue id or structure file.")],
-    film_plane: Annotated[str, typer.Argument(metavar="HKL", help="Plane of the film, such as 100.")],
+    plane_or_host: Annotated[
+        str, typer.Argument(metavar="HKL|HOST", help="Facet of the dot, such as 111; with --planes: the host.")
+    ],
+    phase: Annotated[
+        str | None, typer.Argument(metavar="[PHASE]", help="Host phase: catalogue id or structure file.")
+    ] = None,
+    film_plane: Annotated[str | None, typer.Argument(metavar="[HKL]", help="Plane of the film, such as 100.")] = None,
+    max_index: Annotated[
+        int | None,
+        typer.Option("--planes", min=1, max=5, help="Scan all facets, phases and planes up to this Miller index."),
+    ] = None,
     max_area: Annotated[float, typer.Option("--max-area", help="Largest area of the common cell in Å².")] = 400.0,
     max_strain: Annotated[float, typer.Option("--max-strain", help="Largest principal strain (fraction).")] = 0.05,
     strain_partition: Annotated[
@@ -29,17 +37,42 @@ def match(
             help="Share w of the strain that the dot takes: a number from 0 to 1, or auto (bulk modulus × thickness).",
         ),
     ] = "0",
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Pairs that a scan prints; 0: all.")] = 30,
     as_json: AsJson = False,
 ) -> None:
-    """List the common cells of two planes; the film is strained onto the dot, or they share the strain.
+    """List the common cells of two planes, or with --planes rank all pairs of planes of a dot and a host.
 
     Areas in Å², strains as fractions (negative: the film is compressed), Miller indices of the conventional cells as
     filed. Atoms are those of one lattice plane of film and dot. The misfit is that of the film on the unstrained dot;
-    with --strain-partition the mesh and the strains of both are listed too. For auto the slabs are as thick as a
-    study's defaults.
+    with --strain-partition the interface cell and the strains of both are listed too. For auto the slabs are as thick
+    as a study's defaults. A scan knows lattices alone: equal planes may end in different atoms.
 
-    Example: qdip match PbS 111 FAPbI3-alpha 100 --max-area 400 --max-strain 0.05 --strain-partition auto
+    Example: qdip match PbS 111 FAPbI3-alpha 100 --max-area 400 --strain-partition auto
+
+    Example: qdip match PbS CsPbI3 --planes 3
     """
+    if max_index is not None:
+        from qdip_dft.cli.match_planes import rank_planes
+
+        _require_host_alone(phase)
+        rank_planes(dot, plane_or_host, max_index=max_index, max_area_ang2=max_area, max_strain=max_strain,
+                    limit=limit, as_json=as_json)  # fmt: skip
+        return
+    if phase is None or film_plane is None:
+        raise typer.BadParameter("give DOT HKL PHASE HKL, or DOT HOST --planes N")
+    _match_pair(dot, plane_or_host, phase, film_plane, max_area_ang2=max_area, max_strain=max_strain,
+                partition=strain_partition, as_json=as_json)  # fmt: skip
+
+
+def _require_host_alone(phase: str | None) -> None:
+    if phase is not None:
+        raise typer.BadParameter("with --planes, DOT and HOST are all: qdip match PbS CsPbI3 --planes 3")
+
+
+def _match_pair(
+    dot: str, dot_plane: str, phase: str, film_plane: str, *,
+    max_area_ang2: float, max_strain: float, partition: str, as_json: bool,
+) -> None:  # fmt: skip
     from qdip_dft.builders.candidates import orient_face
     from qdip_dft.builders.matching import require_matches
     from qdip_dft.builders.orientation import in_plane_vectors
@@ -50,19 +83,19 @@ def match(
     cells = require_matches(
         in_plane_vectors(film_face.oriented),
         in_plane_vectors(dot_face.oriented),
-        max_area_ang2=max_area,
+        max_area_ang2=max_area_ang2,
         max_strain=max_strain,
     )
     n_atoms = (film_face.oriented.n_atoms, dot_face.oriented.n_atoms)
-    partition = _read_partition(strain_partition, film_face, dot_face)
+    share = _read_partition(partition, film_face, dot_face)
     described = [
-        _describe(cell, *n_atoms) | _describe_mesh(cell, film_face, dot_face, partition=partition) for cell in cells
+        _describe(cell, *n_atoms) | _describe_shared(cell, film_face, dot_face, partition=share) for cell in cells
     ]
     if as_json:
-        write_json({"dot": dot_face.name, "film": film_face.name, "max_area_ang2": max_area,
-                    "max_strain": max_strain, "strain_partition": partition, "cells": described})  # fmt: skip
+        write_json({"dot": dot_face.name, "film": film_face.name, "max_area_ang2": max_area_ang2,
+                    "max_strain": max_strain, "strain_partition": share, "cells": described})  # fmt: skip
         return
-    _print_cells(f"{dot_face.name} // {film_face.name}", described, partition=partition)
+    _print_cells(f"{dot_face.name} // {film_face.name}", described, partition=share)
 
 
 def _read_partition(text: str, film: OrientedFace, dot: OrientedFace) -> float:
@@ -87,7 +120,7 @@ def _read_partition(text: str, film: OrientedFace, dot: OrientedFace) -> float:
     return resolve_partition("auto", *slabs)
 
 
-def _describe_mesh(cell: CellMatch, film: OrientedFace, dot: OrientedFace, *, partition: float) -> dict[str, Any]:
+def _describe_shared(cell: CellMatch, film: OrientedFace, dot: OrientedFace, *, partition: float) -> dict[str, Any]:
     from qdip_dft.builders.orientation import in_plane_vectors
     from qdip_dft.builders.strain import interface_cell
 
@@ -142,7 +175,7 @@ def _unshared_columns(cell: dict[str, Any]) -> dict[str, str]:
 def _shared_columns(cell: dict[str, Any]) -> dict[str, str]:
     film, dot = (", ".join(f"{100 * strain:+.2f}" for strain in cell[f"{side}_strains"]) for side in ("film", "dot"))
     return {
-        "mesh (Å²)": f"{cell['mesh_area_ang2']:.1f}",
+        "cell (Å²)": f"{cell['mesh_area_ang2']:.1f}",
         "film:dot": f"{cell['n_film']}:{cell['n_dot']}",
         "film strains (%)": film,
         "dot strains (%)": dot,

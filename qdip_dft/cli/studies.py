@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from qdip_dft.storage.results_folder import ResultsFolder
 
 EngineName = Annotated[str | None, typer.Option("--engine", help="Engine instead of the study's own, such as testing.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        envvar="QDIP_WORKERS",
+        help="Calculations side by side, one thread each; from cores and memory if not given.",
+    ),
+]
 PresetWord = Annotated[str | None, typer.Option("--preset", help="fast, balanced or precise, instead of the study's.")]
 
 
@@ -53,13 +62,15 @@ def run(
     engine: EngineName = None,
     preset: PresetWord = None,
     is_retry: Annotated[bool, typer.Option("--retry", help="Try failed and unconverged calculations again.")] = False,
+    workers: Workers = None,
     is_quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Carry out a study and report it; what is stored already is not calculated again.
+    """Run a study and report it; what is stored already is not calculated again.
 
     Terms in eV per formula unit of the host; stabilization = black - competitor, negative: black favoured.
-    An interrupted run continues with the same command.  The studies of a campaign are carried out one after the other.
+    Independent calculations run side by side, each stored as soon as it is finished; an interrupted run continues with
+    the same command.  The studies of a campaign are carried out one after the other.
 
     Example: qdip run pbs-fapbi3 --results ./qdip-results
     """
@@ -69,7 +80,10 @@ def run(
 
     progress = None if is_quiet else Console(stderr=True, highlight=False)
     found = make_plans(study, engine, preset)
-    summaries = [run_study(planned, results=results, console=progress, is_retry=is_retry) for planned in found.plans]
+    summaries = [
+        run_study(planned, results=results, console=progress, is_retry=is_retry, workers=workers)
+        for planned in found.plans
+    ]
     documents = [document for summary in summaries for document in summary.documents]
     if as_json:
         _write_documents(documents)

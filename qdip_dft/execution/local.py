@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdip_dft.errors import EngineError
+from qdip_dft.execution.assignments import list_assignments
+from qdip_dft.execution.crew import Crew, LoneWorker, Outcome, WorkerCrew, explain_given_up
+from qdip_dft.execution.machine import choose_workers
 from qdip_dft.execution.progress import ProgressDisplay
 from qdip_dft.execution.run_notes import NotedRun
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.planning.plan import StudyPlan
-from qdip_dft.runtime.journal import recording_in
+from qdip_dft.planning.plan import StudyPlan, list_retries, passing_over
+from qdip_dft.results.migrations import read_record
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.tasks.registry_scan import checkpoint_file
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from qdip_dft.engines.base import Engine
     from qdip_dft.flows.resolution import Resolution
     from qdip_dft.results.archive import Archive
 
@@ -42,7 +46,14 @@ class RunSummary:
     n_reused: int
 
 
-def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None, is_retry: bool = False) -> RunSummary:
+def run_study(
+    plan: StudyPlan,
+    *,
+    results: Path,
+    console: Console | None = None,
+    is_retry: bool = False,
+    workers: int | None = None,
+) -> RunSummary:
     """Carry out what a study still needs and store its results.
 
     Parameters
@@ -55,11 +66,15 @@ def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None,
         Where to show progress; None: silent.
     is_retry
         Whether failed and unconverged calculations are tried again.
+    workers
+        Calculations made side by side, each in a process with one thread; None: from cores and memory.
 
     Raises
     ------
     ResultsError
         If the folder is in use by another run, written by a newer version, or full.
+    EngineError
+        If the processes of a calculation were killed again and again.
     """
     plan.require_buildable()  # an impossible study leaves no folder behind
     folder = ResultsFolder(results)
@@ -67,8 +82,16 @@ def run_study(plan: StudyPlan, *, results: Path, console: Console | None = None,
         archive = open_archive(folder)
         before = plan.resolve(archive.find_record)
         stored = _list_attempts(before)
-        with ProgressDisplay(_estimate_rest(plan, before), console=console):
-            _run_flow(plan, folder, archive, before, is_retry=is_retry)
+        attempts = list_retries(before) if is_retry else {}
+        if attempts:
+            before = plan.resolve(passing_over(archive.find_record, attempts))
+        seconds = _estimate_rest(plan, before)
+        size = workers or choose_workers(_list_engines(plan), estimated_s=sum(seconds.values()))
+        crew = LoneWorker(folder.checkpoints) if size == 1 else WorkerCrew(size, folder.checkpoints)
+        with ProgressDisplay(seconds, console=console), crew:
+            _work_through(plan, archive, crew, before, attempts)
+        if isinstance(crew, WorkerCrew) and crew.given_up:
+            raise explain_given_up(crew.given_up)
         resolution = plan.resolve(archive.find_record)
         _require_every_calculation(plan, resolution)
         for scan in resolution.registry_scans.values():
@@ -91,24 +114,35 @@ def _list_attempts(resolution: Resolution) -> set[tuple[str, int]]:
     return {(record.key, record.attempt) for record in resolution.stored}
 
 
-def _run_flow(plan: StudyPlan, folder: ResultsFolder, archive: Archive, before: Resolution, *, is_retry: bool) -> None:
-    """Run the study's flow with jobflow; every finished calculation is stored at once."""
-    flow = plan.make_flow(
-        archive.find_record, resolution=before, is_retry=is_retry, checkpoint_folder=str(folder.checkpoints)
-    )
-    if flow is None:
-        return
-    from jobflow import run_locally
+def _list_engines(plan: StudyPlan) -> list[Engine]:
+    return [plan.engine, *(engine for _, engine in plan.engines.by_purpose()), *plan.engines.by_tag.values()]
 
-    with warnings.catch_warnings(), recording_in(folder.checkpoints):
-        warnings.filterwarnings("ignore", message="cd is deprecated", category=FutureWarning)  # jobflow on monty 2026
-        run_locally(
-            flow,
-            store=folder.job_store(),
-            log=False,
-            allow_external_references=True,
-            raise_immediately=True,  # an engine's failure is a record; what is raised here is a full disk or a defect
-        )
+
+def _work_through(
+    plan: StudyPlan, archive: Archive, crew: Crew, before: Resolution, attempts: Mapping[str, int]
+) -> None:
+    """Calculate whatever is ready until nothing is; every finished calculation is stored at once.
+
+    An engine's failure is a record.  What is raised here is a full disk or a defect, and ends the run.
+    """
+    taken: set[str] = set()
+    look_up = passing_over(archive.find_record, attempts)
+    waiting = list_assignments(plan, before, attempts)
+    while waiting or crew.is_busy:
+        while waiting and crew.is_free:
+            taken.add(waiting[0].key)
+            crew.start(waiting.pop(0))
+        ended = [outcome for outcome in crew.wait() if _store(archive, outcome)]
+        if ended:
+            ready = list_assignments(plan, plan.resolve(look_up), attempts)
+            waiting = [assignment for assignment in ready if assignment.key not in taken]
+
+
+def _store(archive: Archive, outcome: Outcome) -> bool:
+    """Store a record at once; return whether there is one."""
+    if outcome.record is not None:
+        archive.save_records([read_record(outcome.record)])
+    return outcome.record is not None
 
 
 def _require_every_calculation(plan: StudyPlan, resolution: Resolution) -> None:

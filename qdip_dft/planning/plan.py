@@ -299,9 +299,9 @@ class StudyPlan:
             Where registry scans keep their energies while they run, seen from the folder that a job runs in.
         """
         found = self.resolve(look_up) if resolution is None else resolution
-        wanted = {**attempts, **_list_retries(found)} if is_retry else dict(attempts)
+        wanted = {**attempts, **list_retries(found)} if is_retry else dict(attempts)
         if wanted:
-            found = self.resolve(_wanting(look_up, wanted))
+            found = self.resolve(passing_over(look_up, wanted))
         if not found.unfinished:
             return None
         maker = StabilizationMaker(
@@ -320,13 +320,13 @@ class StudyPlan:
         return assemble_study(self.steps, resolution, engines=self.engines)
 
 
-def _list_retries(resolution: Resolution) -> dict[str, int]:
+def list_retries(resolution: Resolution) -> dict[str, int]:
     """Return the next attempt of every failed, unconverged and defective calculation, by key."""
     defective = resolution.defective_keys
     return {r.key: r.attempt + 1 for r in resolution.stored if not r.is_usable or r.key in defective}
 
 
-def _wanting(look_up: LookUp, attempts: Mapping[str, int]) -> LookUp:
+def passing_over(look_up: LookUp, attempts: Mapping[str, int]) -> LookUp:
     """Return a look-up that passes over attempts before the wanted ones."""
 
     def find(key: str) -> StoredRecord | None:

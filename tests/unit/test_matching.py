@@ -22,6 +22,7 @@ from qdip_dft.builders.matching import (
     match_cells,
     pareto_front,
     require_matches,
+    scan_planes,
 )
 from qdip_dft.builders.planes import CrystalLattice, SurfaceLattice, primitive_lattice, surface_lattice
 from qdip_dft.builders.strain import interface_cell, principal_strains, von_mises_strain
@@ -420,6 +421,22 @@ def test_the_sub_lattices_of_n_cells_are_as_many_as_the_sum_of_its_divisors() ->
     for n in range(1, 31):
         assert np.sum(n_cells == n) == sum(divisor for divisor in range(1, n + 1) if n % divisor == 0)
     assert len(np.unique(forms, axis=0)) == len(forms)
+
+
+def test_a_scan_finds_what_the_single_searches_find() -> None:
+    film, dot = crystal_lattice("CsPbI3_alpha"), crystal_lattice("PbS")
+    scan = scan_planes(film, dot, max_index=1, max_area_ang2=250, max_strain=0.05)
+    by_planes = {(match.film_hkl, match.dot_hkl): match.cells for match in scan}
+    assert len(by_planes) == len(scan)
+    for film_hkl, dot_hkl in product([(1, 0, 0), (1, 1, 0), (1, 1, 1)], repeat=2):
+        single = match_cells(
+            surface("CsPbI3_alpha", film_hkl).vectors_2d,
+            surface("PbS", dot_hkl).vectors_2d,
+            max_area_ang2=250,
+            max_strain=0.05,
+        )
+        assert by_planes.get((film_hkl, dot_hkl), ()) == single
+    assert [match.cells[0].area_ang2 for match in scan] == sorted(match.cells[0].area_ang2 for match in scan)
 
 
 def test_the_search_needs_no_structure_library() -> None:

@@ -10,6 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdip_dft.builders.planes import (
+    CrystalLattice,
+    lattice_symmetries,
+    list_faces,
+    list_planes,
     parse_hkl,
     primitive_lattice,
     surface_lattice,
@@ -254,3 +258,34 @@ def test_a_surface_lattice_cannot_be_changed() -> None:
     surface = surface_lattice(CUBE, CUBE, "111")
     with pytest.raises(ValueError, match="read-only"):
         surface.vectors_2d[0, 0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("lattice", "order"), [(CUBE, 48), (HEXAGON, 24), (np.diag([4.0, 4.0, 9.0]), 16), (np.diag([4.0, 5.0, 9.0]), 8)]
+)
+def test_lattices_have_the_point_groups_of_their_systems(lattice: np.ndarray, order: int) -> None:
+    symmetries = lattice_symmetries(CrystalLattice(lattice, lattice))
+    assert len(symmetries) == order
+    assert is_integer(symmetries)
+
+
+def test_a_cubic_lattice_has_three_planes_up_to_index_one() -> None:
+    lattice = CrystalLattice(CUBE, primitive_lattice(CUBE, FACE_CENTRES, ["Pb"] * 4))
+    assert list_planes(lattice, 1) == ((1, 0, 0), (1, 1, 0), (1, 1, 1))
+
+
+def test_only_planes_without_a_rotation_between_them_have_two_faces() -> None:
+    triclinic = np.array([[5.0, 0, 0], [1.3, 6.1, 0], [0.7, 1.9, 7.3]])
+    lattice = CrystalLattice(triclinic, triclinic)
+    assert len(list_faces(lattice, 1)) == 2 * len(list_planes(lattice, 1)) == 26
+    cube = CrystalLattice(CUBE, CUBE)
+    assert list_faces(cube, 1) == list_planes(cube, 1)
+
+
+@settings(max_examples=20)
+@given(centred_lattices(), planes())
+def test_every_plane_is_congruent_to_a_listed_one(lattices: tuple, hkl: tuple[int, int, int]) -> None:
+    lattice = CrystalLattice(*lattices)
+    listed = [surface_lattice(*lattices, plane) for plane in list_planes(lattice, max(map(abs, hkl)))]
+    wanted = surface_lattice(*lattices, hkl)
+    assert any(np.allclose(shape_of(wanted.vectors_2d), shape_of(one.vectors_2d), atol=1e-3) for one in listed)
