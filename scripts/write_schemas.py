@@ -14,7 +14,8 @@ from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.model.study import STUDY_SCHEMA_VERSION, StudySpec
+from qdip_dft.model.study import StudySpec
+from qdip_dft.model.study_versions import NEWEST_STUDY_VERSION
 from qdip_dft.model.temperature import TemperatureDoc
 from qdip_dft.results.migrations import newest_version
 
@@ -30,7 +31,7 @@ def describe_documents() -> dict[str, str]:
         "temperature": TemperatureDoc,
     }
     schemas = {f"{name}-{newest_version(kind)}.json": _describe(kind) for name, kind in kinds.items()}
-    return {**schemas, f"study-{STUDY_SCHEMA_VERSION}.json": _describe(StudySpec)}
+    return {**schemas, f"study-{NEWEST_STUDY_VERSION}.json": _describe(StudySpec)}
 
 
 def _describe(kind: type[Record]) -> str:

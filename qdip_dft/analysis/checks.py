@@ -204,7 +204,7 @@ def check_registry(*, displacement_area_ang2: float, n_shifts: int, screened: Re
         is_decisive=False,
         finding=(
             f"{n_shifts} lateral position(s) for {displacement_area_ang2:.1f} Å² of distinct displacements"
-            + ("" if is_enough else "; the binding may be better elsewhere: leave out film.registry_shifts")
+            + ("" if is_enough else "; the binding may be better elsewhere: leave out film.registries")
         ),
     )
 

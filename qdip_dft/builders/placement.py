@@ -63,12 +63,12 @@ def list_placings(film: FilmSpec, cell: CommonCell, *, area_ang2: float) -> tupl
     area_ang2
         Its area in Å² on the catalogue's lattices, so that every engine screens the same candidates.
     """
-    if film.registry_shifts is not None:
-        is_alone = len(film.registry_shifts) == 1
-        return tuple(Placing("" if is_alone else f"shift {x:g},{y:g}", (x, y), 0) for x, y in film.registry_shifts)
+    if film.registries is not None:
+        is_alone = len(film.registries) == 1
+        return tuple(Placing("" if is_alone else f"shift {x:g},{y:g}", (x, y), 0) for x, y in film.registries)
     if displacement_area_ang2(cell, area_ang2=area_ang2) <= ONE_REGISTRY_IS_ENOUGH_ANG2:
         return (Placing("", (0.0, 0.0), 0),)
-    ranks = range(1, film.registry.n_kept + 1)
+    ranks = range(1, film.registry_scan.n_kept + 1)
     return tuple(Placing(f"place {rank}" if len(ranks) > 1 else "", (0.0, 0.0), rank) for rank in ranks)
 
 
@@ -193,5 +193,5 @@ def _too_few_places(candidate: Candidate, screening: RegistryScan) -> InterfaceE
         f"{candidate.label} would be another",
         limit=f"places of one orientation are distinct when they are {ONE_BASIN_ANG} Å apart",
         why="closer ones relax into the same interface",
-        remedy="lower film.registry.n_kept, or set a finer film.registry.grid_spacing_ang",
+        remedy="lower film.registry_scan.n_kept, or set a finer film.registry_scan.grid_spacing_ang",
     )

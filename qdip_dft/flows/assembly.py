@@ -439,7 +439,7 @@ def _check_mesh(
     return [
         check_registry(
             displacement_area_ang2=displacement_area_ang2(candidate, area_ang2=mesh.area_ang2),
-            n_shifts=len(steps.study.film.registry_shifts or ((0.0, 0.0),)),
+            n_shifts=len(steps.study.film.registries or ((0.0, 0.0),)),
             screened=registry,
         ),
         *check_strain(mesh.film_principal_strains, limit=steps.study.matching.max_strain, part="film"),

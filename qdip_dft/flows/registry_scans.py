@@ -65,9 +65,9 @@ def make_task(
         film=geometry.film_slab(geometry.strained_bulk(dot, film)),
         formal_charges=geometry.formal_charges,
         turns=_choose_turns(study, candidate, dot_slab),
-        grid_spacing_ang=study.film.registry.grid_spacing_ang,
+        grid_spacing_ang=study.film.registry_scan.grid_spacing_ang,
         vacuum_ang=study.vacuum_ang,
-        n_kept=study.film.registry.n_kept,
+        n_kept=study.film.registry_scan.n_kept,
         outer_dot=as_built if candidate.environment is Environment.EMBEDDED else None,
     )
 
@@ -87,7 +87,7 @@ def _move_in_plane(slab: StructureRecord, displacement_ang: Array) -> StructureR
 
 def _choose_turns(study: StudySpec, candidate: Candidate, dot_slab: StructureRecord) -> tuple[FilmTurn, ...]:
     """Return the orientations to try; upside down only where that keeps the termination that the study names."""
-    if study.film.registry.turns is TurnChoice.NONE:
+    if study.film.registry_scan.turns is TurnChoice.NONE:
         return (AS_CUT,)
     (phase,) = (phase for phase in study.films if phase.phase == candidate.phase)
     bottom, _, top = candidate.termination.partition("|")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import EngineSpec, PresetName
-
-STUDY_SCHEMA_VERSION: Final = 2
+from qdip_dft.model.study_versions import NEWEST_STUDY_VERSION
 
 
 class PhaseRole(StrEnum):
@@ -226,7 +225,7 @@ class ReservoirSpec(Record):
 
 
 class TurnChoice(StrEnum):
-    """Which orientations of the film on its mesh are screened."""
+    """Which orientations of the film on its interface cell are compared."""
 
     NONE = "none"
     """As cut only."""
@@ -234,19 +233,19 @@ class TurnChoice(StrEnum):
     """Also turned by 180° and, unless the study names the termination that touches the dot, upside down."""
 
 
-class RegistrySpec(Record):
-    """How lateral position, gap and orientation of a film are screened before anything but the bulks is relaxed.
+class RegistryScanSpec(Record):
+    """How registry, gap and orientation of a film are found before anything but the bulks is relaxed.
 
     Parameters
     ----------
     n_kept
-        How many of the best places become candidates.
+        How many of the best registries become candidates.
     grid_spacing_ang
         Largest distance of neighbouring lateral positions in Å.
     turns
         Which orientations are tried.
     engine
-        The engine of the screening; None: the study's own where that is a potential, otherwise ``mlip``.
+        The engine of the scan; None: the study's own where that is a potential, otherwise ``mlip``.
     """
 
     n_kept: int = Field(default=1, ge=1, le=20)
@@ -264,11 +263,11 @@ class FilmSpec(Record):
         Least thickness of the film in Å; whole formula units, at least one lattice plane.
     reference_periods
         Lattice planes of the strained-bulk reference along its normal: 1, or 2 to let the reference tilt out of phase.
-    registry_shifts
+    registries
         In-plane displacements of the film against the dot, as fractions of the 1 × 1 film cell; each is a candidate, as
-        cut and at contact.  None: found by screening wherever the position matters.
-    registry
-        How lateral position, gap and orientation are screened.
+        cut and at contact.  None: found by a registry scan wherever the registry matters.
+    registry_scan
+        How registry, gap and orientation are found.
     reservoirs
         Compounds whose chemical potentials the excess of a non-stoichiometric film is counted with; needed, and
         calculated, only for such films.
@@ -279,15 +278,15 @@ class FilmSpec(Record):
 
     min_thickness_ang: float = Field(default=12.0, gt=0, le=200)
     reference_periods: int = Field(default=1, ge=1, le=4)
-    registry_shifts: tuple[tuple[float, float], ...] | None = Field(default=None, min_length=1)
-    registry: RegistrySpec = RegistrySpec()
+    registries: tuple[tuple[float, float], ...] | None = Field(default=None, min_length=1)
+    registry_scan: RegistryScanSpec = RegistryScanSpec()
     reservoirs: ReservoirSpec | None = None
     thicknesses: int = Field(default=1, ge=1, le=8)
 
     @model_validator(mode="after")
-    def _is_given_or_screened(self) -> FilmSpec:
-        if self.registry_shifts is not None and self.registry != RegistrySpec():
-            raise ValueError("give registry_shifts, or registry to find them by screening, not both")
+    def _is_given_or_scanned(self) -> FilmSpec:
+        if self.registries is not None and self.registry_scan != RegistryScanSpec():
+            raise ValueError("give registries, or registry_scan to find them, not both")
         return self
 
 
@@ -392,7 +391,7 @@ class StudySpec(Record):
         Standard deviation of these displacements in Å; 0 switches them off.
     """
 
-    schema_version: Literal[1, 2] = STUDY_SCHEMA_VERSION
+    schema_version: Literal[2] = NEWEST_STUDY_VERSION
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")
     variant: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]{0,31})?$")
     question: str = ""
@@ -414,15 +413,6 @@ class StudySpec(Record):
     prerelaxation: EngineSpec | None = None
     seed: int = 0
     symmetry_breaking_ang: float = Field(default=0.02, ge=0, le=0.2)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_version_1(cls, content: Any) -> Any:
-        """A study of version 1 knew films under vacuum only, took bulks for minima, and needed no competitor."""
-        if not isinstance(content, dict) or content.get("schema_version") != 1:
-            return content
-        missing = {"environment": Environment.CAPPED, "check_minima": False, "terms_only": True}
-        return {**missing, **content}
 
     @model_validator(mode="after")
     def _phases_are_distinct(self) -> StudySpec:

@@ -366,8 +366,8 @@ def choose_registry_engine(study: StudySpec, engines: StudyEngines) -> Engine:
     engines
         Its engines; the one that relaxes, or relaxes before, is taken when it is a potential.
     """
-    if study.film.registry.engine is not None:
-        return engine_from_spec(study.film.registry.engine)
+    if study.film.registry_scan.engine is not None:
+        return engine_from_spec(study.film.registry_scan.engine)
     own = (engine for engine in (engines.relaxing, engines.prerelaxation) if isinstance(engine, PotentialEngine))
     return next(own, None) or engine_from_spec(EngineSpec(name="mlip"))
 

@@ -14,6 +14,7 @@ from qdip_dft.library import find_study, load_crystal_record
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.study import StudySpec
+from qdip_dft.model.study_versions import translate_study
 from qdip_dft.yaml_text import parse_yaml
 
 
@@ -44,7 +45,7 @@ def write_study(study: StudySpec) -> str:
 
 
 def validate_study(content: Any, *, source: str) -> StudySpec:
-    """Return the study of a parsed mapping.
+    """Return the study of a parsed mapping, of any version.
 
     Raises
     ------
@@ -52,7 +53,7 @@ def validate_study(content: Any, *, source: str) -> StudySpec:
         With the place and the cure of the first mistakes.
     """
     try:
-        return StudySpec.model_validate(content)
+        return StudySpec.model_validate(translate_study(content) if isinstance(content, dict) else content)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc'])) or 'study'}: {e['msg']}" for e in error.errors()[:5]]
         raise StudyError(

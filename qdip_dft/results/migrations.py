@@ -18,6 +18,7 @@ from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
+from qdip_dft.model.study_versions import translate_study
 from qdip_dft.model.temperature import TemperatureDoc
 from qdip_dft.results.fields import show_value, unknown_version
 
@@ -69,6 +70,7 @@ def _name_candidates(document: Document) -> Document:
     named = {
         **document,
         "schema_version": 4,
+        "study": translate_study(document["study"]),
         "formula_version": document.get("formula_version", 1),
         "candidates": candidates,
         "dropped": [_name_dropped(each) for each in document["dropped"]],

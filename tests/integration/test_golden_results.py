@@ -25,6 +25,7 @@ from tests.command_line import qdip
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden" / "results"
 N_CALCULATIONS = 24
+STUDY = GOLDEN.parents[1] / "studies-1" / "quickstart.yaml"
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def plan() -> StudyPlan:
-    return plan_study(read_study("quickstart"))
+    return plan_study(read_study(str(STUDY)))
 
 
 def stored_document(results: Path) -> StabilizationDoc:
@@ -92,7 +93,7 @@ def test_a_stored_result_knows_the_two_films_that_it_compares(results: Path) -> 
 def test_a_bundle_of_an_earlier_version_is_restored_and_nothing_runs_again(bundle: Path, tmp_path: Path) -> None:
     restored = tmp_path / "restored"
     qdip("import-bundle", bundle, "--results", restored)
-    assert f"0 calculations made, {N_CALCULATIONS} found" in qdip("run", "quickstart", "--results", restored).stdout
+    assert f"0 calculations made, {N_CALCULATIONS} found" in qdip("run", STUDY, "--results", restored).stdout
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["an empty folder", "a finished study"])

@@ -22,7 +22,7 @@ phases:
   - {phase: CsPbI3-alpha, role: black, planes: ["100"], termination: PbI2}
   - {phase: CsPbI3-beta, role: competitor, planes: ["001"], termination: PbI2}
 matching: {max_area_ang2: 100, max_strain: 0.08}
-film: {min_thickness_ang: 6, thicknesses: 3, registry_shifts: [[0, 0]]}
+film: {min_thickness_ang: 6, thicknesses: 3, registries: [[0, 0]]}
 vacuum_ang: 12
 engine: {name: testing, preset: fast}
 """

@@ -23,6 +23,7 @@ from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.model.study import StudySpec
+from qdip_dft.model.study_versions import translate_study
 from qdip_dft.tasks.registry_scan import Checkpoint, screen
 from tests.unit.crystals import load
 
@@ -50,7 +51,7 @@ TINY_STUDY: dict[str, Any] = {
 
 def make_steps(**changes: Any) -> StudySteps:
     """Return the steps of the tiny study with some keys changed."""
-    study = StudySpec.model_validate({**TINY_STUDY, **changes})
+    study = StudySpec.model_validate(translate_study({**TINY_STUDY, **changes}))
     reservoirs = () if study.film.reservoirs is None else (study.film.reservoirs.ax, study.film.reservoirs.bx2)
     names = (study.dot.material, *(phase.phase for phase in study.phases), *reservoirs)
     crystals = {name: load(name) for name in names}

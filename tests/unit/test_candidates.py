@@ -24,6 +24,7 @@ from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.study import CellChoice, PhaseRole, StudySpec
+from qdip_dft.model.study_versions import translate_study
 from tests.unit.crystals import load, load_face
 from tests.unit.studies import make_steps
 
@@ -42,7 +43,7 @@ def make_study(**changes: Any) -> StudySpec:
         "matching": LIMITS,
         "film": {"min_thickness_ang": 12},
     }
-    return StudySpec.model_validate({**study, **changes})
+    return StudySpec.model_validate(translate_study({**study, **changes}))
 
 
 def find(study: StudySpec) -> tuple[Candidate, ...]:
@@ -126,7 +127,7 @@ def test_a_dot_from_a_file_keeps_its_facet():
 
 
 def test_each_registry_shift_is_a_candidate_of_its_own():
-    study = make_study(film={"min_thickness_ang": 12, "registry_shifts": [[0, 0], [0.5, 0.5]]})
+    study = make_study(film={"min_thickness_ang": 12, "registries": [[0, 0], [0.5, 0.5]]})
     shifts = [c.shift for c in find(study) if c.film_plane == "001"]
     assert shifts == [(0.0, 0.0), (0.5, 0.5)]
     assert len({c.label for c in find(study)}) == 6

@@ -105,7 +105,7 @@ def test_completed_films_of_hybrids_keep_their_molecules(name, plane):
 
 def make_111_steps(**changes: object):
     black = {"phase": "CsPbI3-alpha", "role": "black", "planes": ["111"], "termination": "Pb|Pb", **changes}
-    film = {"min_thickness_ang": 10, "reservoirs": RESERVOIRS, "registry_shifts": [[0, 0]]}
+    film = {"min_thickness_ang": 10, "reservoirs": RESERVOIRS, "registries": [[0, 0]]}
     return make_steps(phases=[black], film=film, matching={"max_area_ang2": 300, "max_strain": 0.08})
 
 

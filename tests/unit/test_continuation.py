@@ -21,7 +21,7 @@ from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.uncertainty import VariationKind
 from tests.unit.studies import make_steps
 
-THICK: dict[str, Any] = {"film": {"min_thickness_ang": 6, "thicknesses": 3, "registry_shifts": [[0, 0]]}}
+THICK: dict[str, Any] = {"film": {"min_thickness_ang": 6, "thicknesses": 3, "registries": [[0, 0]]}}
 NEUTRAL = {**THICK, "dot": {"material": "PbTe", "facets": ["100"], "min_thickness_ang": 6, "thicknesses": 2}}
 MOLECULAR = {
     **NEUTRAL,

@@ -15,6 +15,7 @@ from qdip_dft.execution.convergence import Refinement, change_setting, read_sett
 from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part
 from qdip_dft.model.study import StudySpec
+from qdip_dft.model.study_versions import translate_study
 from qdip_dft.model.terms import Terms
 from qdip_dft.planning.plan import StudyPlan
 from tests.unit.report_documents import make_black, make_document, make_terms, make_yellow
@@ -33,7 +34,7 @@ def ladder_of(*totals: float | None) -> Ladder:
 
 
 def make_study(**changes: object) -> StudySpec:
-    return StudySpec.model_validate({**TINY_STUDY, **changes})
+    return StudySpec.model_validate(translate_study({**TINY_STUDY, **changes}))
 
 
 def test_two_small_changes_in_a_row_are_convergence() -> None:

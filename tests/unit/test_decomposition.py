@@ -76,7 +76,7 @@ def ask(**changes: object) -> dict[str, object]:
     return {**content, **changes}
 
 
-FILM = {"min_thickness_ang": 7, "registry_shifts": [[0.0, 0.0]]}
+FILM = {"min_thickness_ang": 7, "registries": [[0.0, 0.0]]}
 
 
 def test_a_product_covers_the_dot_as_the_host_did(tmp_path: Path) -> None:

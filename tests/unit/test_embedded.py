@@ -20,6 +20,7 @@ from qdip_dft.flows.steps import Part, StudySteps
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.stabilization import CandidateResult
 from qdip_dft.model.study import Environment, StudySpec
+from qdip_dft.model.study_versions import translate_study
 from tests.unit.studies import TINY_STUDY, make_steps, stages
 
 CELL = np.array([[6.0, 0.0, 0.0], [0.0, 6.0, 0.0], [0.0, 0.0, 20.0]])
@@ -108,7 +109,7 @@ ONE_PHASE = {"phases": [{"phase": "CsPbI3-alpha", "role": "black", "planes": ["1
 
 @cache
 def calculated(environment: str, *, film_ang: float = 12.0, **changes: float) -> tuple[StudySteps, Resolution]:
-    film = {"min_thickness_ang": film_ang, "registry_shifts": [[0.0, 0.0]]}
+    film = {"min_thickness_ang": film_ang, "registries": [[0.0, 0.0]]}
     asked = {**ONE_PHASE, "film": film, "schema_version": 2, "environment": environment, "check_minima": False}
     matching = {"max_area_ang2": 90, "max_strain": 0.05, **changes}
     steps = make_steps(**asked, matching=matching, symmetry_breaking_ang=0.0)
@@ -122,8 +123,13 @@ def describe(environment: str, **changes: float) -> CandidateResult:
 
 
 def test_a_study_of_version_1_is_capped_and_a_new_one_embedded():
-    assert StudySpec.model_validate({**TINY_STUDY, "schema_version": 1}).environment is Environment.CAPPED
-    assert StudySpec.model_validate({**TINY_STUDY, "schema_version": 2}).environment is Environment.EMBEDDED
+    assert (
+        StudySpec.model_validate(translate_study({**TINY_STUDY, "schema_version": 1})).environment is Environment.CAPPED
+    )
+    assert (
+        StudySpec.model_validate(translate_study({**TINY_STUDY, "schema_version": 2})).environment
+        is Environment.EMBEDDED
+    )
 
 
 def test_an_embedded_interface_has_no_vacuum_and_relaxes_its_third_vector():

@@ -43,7 +43,7 @@ def calls(monkeypatch) -> Counter[str]:
 
 def test_planning_groups_each_structure_once(calls):
     plan = plan_study(read_study("quickstart"))
-    assert len(plan.list_calculations(lambda _: {})) == 24
+    assert len(plan.list_calculations(lambda _: {})) >= 24
     assert 0 < calls["qdip_dft.builders.ions.find_ions"] <= 12
     assert 0 < calls["qdip_dft.model.molecules.find_molecules"] <= 12
     assert calls["qdip_dft.builders.strain.interface_cell"] == 2  # one for each phase

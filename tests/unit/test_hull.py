@@ -46,7 +46,7 @@ def test_a_film_without_its_strained_bulk_has_no_place() -> None:
 def computed() -> StabilizationDoc:
     """A study of one film with an excess, so that CsI and PbI2 are computed as well."""
     black = {"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"], "termination": "CsI|CsI"}
-    film = {"min_thickness_ang": 6, "registry_shifts": [[0, 0]], "reservoirs": {"ax": "CsI", "bx2": "PbI2"}}
+    film = {"min_thickness_ang": 6, "registries": [[0, 0]], "reservoirs": {"ax": "CsI", "bx2": "PbI2"}}
     steps = studies.make_steps(phases=[black], film=film)
     *_, last = studies.stages(steps, {})
     return assemble(steps, last)

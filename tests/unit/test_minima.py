@@ -13,7 +13,7 @@ from qdip_dft.model.calculation import Freedom
 from tests.unit.crystals import load, load_ions
 from tests.unit.studies import make_steps, stages
 
-CHECKED = {"schema_version": 2, "environment": "capped", "film": {"min_thickness_ang": 6, "registry_shifts": [[0, 0]]}}
+CHECKED = {"schema_version": 2, "environment": "capped", "film": {"min_thickness_ang": 6, "registries": [[0, 0]]}}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from qdip_dft.analysis.ranking import average_stabilization_ev_per_fu, rank_candidates, weigh
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import EnsembleSpec, StudySpec
+from qdip_dft.model.study_versions import translate_study
 from qdip_dft.report.tables import list_tables
 from qdip_dft.report.words import list_remarks
 from qdip_dft.units import BOLTZMANN_EV_PER_K
@@ -93,7 +94,7 @@ PLANES = {"phase": "CsPbI3-alpha", "role": "black", "planes": ["100", "210"]}
 def answer(**phase: object) -> StabilizationDoc:
     """Carry out a study of two planes with the toy potential."""
     steps = studies.make_steps(
-        phases=[{**PLANES, **phase}], film={"min_thickness_ang": 6, "registry_shifts": [[0, 0]]},
+        phases=[{**PLANES, **phase}], film={"min_thickness_ang": 6, "registries": [[0, 0]]},
         matching={"max_area_ang2": 300, "max_strain": 0.08},
     )  # fmt: skip
     *_, last = studies.stages(steps, RECORDS)
@@ -121,7 +122,7 @@ def test_a_pinned_plane_stands_for_its_phase_even_if_another_is_lower() -> None:
 
 def test_the_policy_is_one_of_two_words() -> None:
     with pytest.raises(ValueError, match="'lowest' or 'pinned'"):
-        StudySpec.model_validate({**studies.TINY_STUDY, "phases": [{**PLANES, "orientation": "best"}]})
+        StudySpec.model_validate(translate_study({**studies.TINY_STUDY, "phases": [{**PLANES, "orientation": "best"}]}))
 
 
 def test_an_invalid_pinned_plane_leaves_its_phase_without_a_film_and_says_so() -> None:

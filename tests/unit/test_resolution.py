@@ -112,7 +112,7 @@ def test_a_child_starts_from_the_relaxed_structure_of_its_parent(steps, finished
 
 
 def test_candidates_that_share_a_dot_slab_share_its_calculation(finished):
-    steps = make_steps(film={"min_thickness_ang": 6, "registry_shifts": [[0, 0], [0.5, 0]]})
+    steps = make_steps(film={"min_thickness_ang": 6, "registries": [[0, 0], [0.5, 0]]})
     state = resolve(steps, finished)
     plain, shifted = (steps.relaxations_of(candidate)[Part.DOT_SLAB] for candidate in steps.candidates[:2])
     assert plain != shifted

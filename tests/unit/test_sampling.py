@@ -34,7 +34,7 @@ STAR: dict[str, Any] = {
     "phases": PHASES,
     "matching": {"max_area_ang2": 100, "max_strain": 0.08},
     "dot": {"material": "PbTe", "facets": ["100"], "min_thickness_ang": 6, "thicknesses": 2},
-    "film": {"min_thickness_ang": 6, "thicknesses": 3, "registry_shifts": [[0, 0]]},
+    "film": {"min_thickness_ang": 6, "thicknesses": 3, "registries": [[0, 0]]},
     "uncertainty": {"preset": "balanced", "terminations": 2},
 }
 BALANCED = engine_from_spec(EngineSpec(name="testing", preset=PresetName.BALANCED))

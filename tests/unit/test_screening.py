@@ -53,7 +53,7 @@ def with_film(**film: Any) -> StudySteps:
 @cache
 def finished() -> tuple[StudySteps, Records]:
     """Return the tiny study with two places per film, and everything calculated."""
-    steps, records = with_film(registry={"n_kept": 2}), {}
+    steps, records = with_film(registry_scan={"n_kept": 2}), {}
     for _ in stages(steps, records):
         pass
     return steps, records
@@ -92,14 +92,14 @@ def test_where_one_position_is_enough_nothing_is_screened() -> None:
 
 
 def test_given_positions_are_not_screened() -> None:
-    given = with_film(registry_shifts=[[0, 0], [0.5, 0]])
+    given = with_film(registries=[[0, 0], [0.5, 0]])
     assert {candidate.registry_scan for candidate in given.candidates} == {None}
     assert not preview(given)
 
 
 def test_giving_and_screening_positions_at_once_is_refused() -> None:
     with pytest.raises(ValidationError, match="not both"):
-        with_film(registry_shifts=[[0, 0]], registry={"n_kept": 2})
+        with_film(registries=[[0, 0]], registry_scan={"n_kept": 2})
 
 
 def test_a_screening_waits_for_both_bulks_only() -> None:
@@ -154,12 +154,13 @@ def test_upside_down_is_tried_only_where_the_termination_is_left_open() -> None:
     tasks = preview(with_film())
     flips = {name: any(turn.is_flipped for turn in task.turns) for name, task in tasks.items()}
     assert flips == {f"registry scan {BLACK}": False, SCREENING: True}
-    assert all(len(task.turns) == 1 for task in preview(with_film(registry={"turns": "none"})).values())
+    assert all(len(task.turns) == 1 for task in preview(with_film(registry_scan={"turns": "none"})).values())
 
 
 def test_a_finer_grid_has_more_positions() -> None:
     counts = [
-        count_positions(preview(with_film(registry={"grid_spacing_ang": spacing}))[SCREENING]) for spacing in (1.5, 0.8)
+        count_positions(preview(with_film(registry_scan={"grid_spacing_ang": spacing}))[SCREENING])
+        for spacing in (1.5, 0.8)
     ]
     assert counts[0] < counts[1]
 
@@ -248,7 +249,7 @@ class FailingEngine(TestingEngine):
 @cache
 def without_energies() -> tuple[StudySteps, Resolution]:
     """Return the state of the study whose registry_scans all failed."""
-    steps, records = with_film(registry={"n_kept": 2}), {}
+    steps, records = with_film(registry_scan={"n_kept": 2}), {}
     engine = FailingEngine(relaxation=toy_engine().relaxation)
     for state in stages(steps, records):
         for name, task in state.ready_registry_scans.items():

@@ -26,6 +26,7 @@ from qdip_dft.analysis.sides import (
 )
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import DotCoverage, OrientationPolicy, PhaseRole, PhaseSpec, StudySpec
+from qdip_dft.model.study_versions import translate_study
 from qdip_dft.model.terms import Terms
 from qdip_dft.results.migrations import read_stabilization
 from tests.unit.report_documents import make_black, make_document, make_yellow
@@ -234,7 +235,7 @@ def test_dots_of_a_radius_at_a_loading_set_the_coverage() -> None:
 def test_an_impossible_coverage_is_refused(coverage: object) -> None:
     content = make_document().study.model_dump()
     with pytest.raises(ValidationError, match="coverage"):
-        StudySpec.model_validate({**content, "coverage": coverage})
+        StudySpec.model_validate(translate_study({**content, "coverage": coverage}))
 
 
 PRODUCTS = DecompositionResult(

@@ -139,7 +139,7 @@ def test_the_strained_bulk_starts_slightly_off_its_saddle_point():
 
 
 def test_a_registry_shift_moves_the_film_by_fractions_of_its_own_cell():
-    steps = make_steps(film={"min_thickness_ang": 6, "registry_shifts": [[0, 0], [0.5, 0]]})
+    steps = make_steps(film={"min_thickness_ang": 6, "registries": [[0, 0], [0.5, 0]]})
     structures = preview_structures(steps)
     for plain, shifted in zip(steps.candidates[::2], steps.candidates[1::2], strict=True):
         names = [steps.relaxations_of(candidate)[Part.INTERFACE] for candidate in (plain, shifted)]

@@ -10,6 +10,7 @@ from qdip_dft.analysis.strip import Strip, survey_strip
 from qdip_dft.errors import SlabError
 from qdip_dft.model.stabilization import ChemicalPotentials, StabilizationDoc
 from qdip_dft.model.study import PhaseRole, StudySpec
+from qdip_dft.model.study_versions import translate_study
 from qdip_dft.model.terms import Terms
 from qdip_dft.report.figure import FigureKind, render_figure
 from qdip_dft.report.strip_figure import describe_strip, draw_strip
@@ -78,7 +79,7 @@ def computed() -> StabilizationDoc:
         "phase": "CsPbI3-alpha", "role": "black", "planes": ["100"], "termination": "PbI2",
         "further_terminations": FURTHER,
     }  # fmt: skip
-    film = {"min_thickness_ang": 6, "registry_shifts": [[0, 0]], "reservoirs": {"ax": "CsI", "bx2": "PbI2"}}
+    film = {"min_thickness_ang": 6, "registries": [[0, 0]], "reservoirs": {"ax": "CsI", "bx2": "PbI2"}}
     steps = studies.make_steps(phases=[black], film=film)
     *_, last = studies.stages(steps, {})
     return assemble(steps, last)
@@ -126,4 +127,4 @@ def test_a_further_termination_that_does_not_exist_is_refused_with_what_there_is
 def test_the_same_termination_twice_is_refused() -> None:
     black = {"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"], "further_terminations": ["CsI", "CsI"]}
     with pytest.raises(ValueError, match="must differ from each other"):
-        StudySpec.model_validate({**studies.TINY_STUDY, "phases": [black]})
+        StudySpec.model_validate(translate_study({**studies.TINY_STUDY, "phases": [black]}))

@@ -25,6 +25,7 @@ from qdip_dft.flows.resolution import Resolution
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.study import StudySpec
+from qdip_dft.model.study_versions import translate_study
 from qdip_dft.planning.plan import StudyPlan, estimate_seconds, plan_study
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import qdip
@@ -38,7 +39,7 @@ DOT_BULK = "dot bulk PbTe"
 
 @pytest.fixture(scope="module")
 def plan() -> StudyPlan:
-    return plan_study(StudySpec.model_validate(TINY_STUDY))
+    return plan_study(StudySpec.model_validate(translate_study(TINY_STUDY)))
 
 
 @pytest.fixture(scope="module")

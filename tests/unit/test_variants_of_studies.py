@@ -8,6 +8,7 @@ import pytest
 
 from qdip_dft.errors import StudyError
 from qdip_dft.model.study import StudySpec
+from qdip_dft.model.study_versions import translate_study
 from qdip_dft.planning.study_files import use_engine
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.unit.report_documents import make_document
@@ -15,7 +16,7 @@ from tests.unit.studies import TINY_STUDY
 
 
 def make_study(**changes: object) -> StudySpec:
-    return StudySpec.model_validate({**TINY_STUDY, **changes})
+    return StudySpec.model_validate(translate_study({**TINY_STUDY, **changes}))
 
 
 @pytest.mark.parametrize(
