@@ -151,7 +151,7 @@ CHANGES: dict[str, tuple[Callable[[Members], Members], str]] = {
     "a document without a version": (
         lambda m: edit_record(m, lambda c: c.pop("schema_version")), "schema version None"),
     "true for a version": (lambda m: edit_record(m, lambda c: c.update(schema_version=True)), "schema version True"),
-    "other formulas": (lambda m: edit_result(m, lambda c: c.update(formula_version=2)), "formula_version"),
+    "other formulas": (lambda m: edit_result(m, lambda c: c.update(formula_version=3)), "formula_version"),
     "another format": (lambda m: edit_manifest(m, lambda c: c.update(format="other")), "format"),
     "an unknown field": (lambda m: edit_record(m, lambda c: c.update(command="rm")), "command"),
     "a class to import": (
