@@ -62,6 +62,7 @@ def test_the_products_compete_by_their_bulk_energy_alone(tmp_path: Path) -> None
 def test_a_study_without_competitor_reports_its_film(tmp_path: Path) -> None:
     content = read_study(str(TOY_STUDY)).model_dump(mode="json")
     content["phases"] = [phase for phase in content["phases"] if phase["role"] == "black"]
+    content["terms_only"] = True
     plan = plan_study(validate_study(content, source="alone"))
     document = run_study(plan, results=tmp_path / "results").documents[0]
     assert document.candidates[0].total_ev_per_fu is not None

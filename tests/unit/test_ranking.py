@@ -126,9 +126,9 @@ def test_the_policy_is_one_of_two_words() -> None:
 
 
 def test_an_invalid_pinned_plane_leaves_its_phase_without_a_film_and_says_so() -> None:
-    """The toy potential does not keep the (110) film of the cubic phase; the (100) film does not step in."""
-    doc = answer(orientation="pinned", planes=["110", "100"])
+    """The toy potential does not keep the (111) film of the cubic phase; the (100) film does not step in."""
+    doc = answer(orientation="pinned", planes=["111", "100"])
     by_plane = {result.candidate.film_plane: result for result in doc.candidates}
-    assert (by_plane["110"].is_valid, by_plane["100"].is_valid) == (False, True)
+    assert (by_plane["111"].is_valid, by_plane["100"].is_valid) == (False, True)
     assert doc.stabilization.black is None
     assert "the study pins another plane" in doc.stabilization.sentence
