@@ -11,6 +11,7 @@ from qdip_dft.analysis.margins import Margin, find_margins
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.octahedra import CrossBond, Shape, find_cross_bonds, measure_layers, measure_shape
 from qdip_dft.analysis.sentence import find_deciding_term
+from qdip_dft.analysis.signs import Sign, compare_signs
 from qdip_dft.builders.ions import view_ions
 from qdip_dft.errors import QdipError
 from qdip_dft.library import load_crystal_record
@@ -68,11 +69,14 @@ class Explanation:
         By how much each term would have to be wrong.
     films
         The compared films whose structures are at hand.
+    signs
+        Which signs of Masi 2020 the result has; empty where a term is missing.
     """
 
     decision: str
     margins: tuple[Margin, ...]
     films: tuple[FilmModes, ...]
+    signs: tuple[Sign, ...] = ()
 
 
 def explain(doc: StabilizationDoc, calculations: Mapping[str, CalculationRecord]) -> Explanation:
@@ -86,8 +90,9 @@ def explain(doc: StabilizationDoc, calculations: Mapping[str, CalculationRecord]
         Stored calculations by key; films without theirs are left out.
     """
     margins = find_margins(doc.stabilization)
-    films = (survey_film(doc, result, calculations) for result in find_compared(doc))
-    return Explanation(_say_decision(doc, margins), margins, tuple(film for film in films if film is not None))
+    surveyed = (survey_film(doc, result, calculations) for result in find_compared(doc))
+    films = tuple(film for film in surveyed if film is not None)
+    return Explanation(_say_decision(doc, margins), margins, films, compare_signs(doc.stabilization))
 
 
 def survey_film(
@@ -150,10 +155,11 @@ def _say_decision(doc: StabilizationDoc, margins: Sequence[Margin]) -> str:
 
 
 def list_explanation_tables(explanation: Explanation) -> tuple[Table, ...]:
-    """Return the margins, and for every film its layers and its bonds to the dot."""
+    """Return the margins, the signs of Masi 2020, and for every film its layers and its bonds to the dot."""
     margins = (tabulate_margins(explanation.margins),) if explanation.margins else ()
+    signs = (tabulate_signs(explanation.signs),) if explanation.signs else ()
     films = [table for film in explanation.films for table in (tabulate_layers(film), tabulate_bonds(film))]
-    return (*margins, *films)
+    return (*margins, *signs, *films)
 
 
 def tabulate_margins(margins: Sequence[Margin]) -> Table:
@@ -175,6 +181,30 @@ def tabulate_margins(margins: Sequence[Margin]) -> Table:
         rows=tuple(rows),
         note="equal at: the value at which both phases are equal, all other terms kept; change: up to there.",
     )
+
+
+def tabulate_signs(signs: Sequence[Sign]) -> Table:
+    """Return which of the signs of Masi 2020 a result has."""
+    rows = [
+        Row(
+            f"{sign.term}: {sign.claim}",
+            (
+                *write_numbers((sign.black_ev_per_fu, sign.competitor_ev_per_fu, sign.difference_ev_per_fu)),
+                Cell("yes" if sign.is_held else "no", float(sign.is_held)),
+            ),
+        )
+        for sign in signs
+    ]
+    return Table(
+        title="Signs of Masi 2020 at n*",
+        heading="sign",
+        columns=(
+            Column("black", "eV/f.u."), Column("competitor", "eV/f.u."), Column("difference", "eV/f.u."),
+            Column("holds", ""),
+        ),
+        rows=tuple(rows),
+        note="The signs are those of its materials and facets (ACS Energy Lett. 2020, 5, 418); others are as valid.",
+    )  # fmt: skip
 
 
 def tabulate_layers(film: FilmModes) -> Table:
@@ -266,7 +296,8 @@ def summarise_explanation(explanation: Explanation) -> dict[str, JsonValue]:
     """Return an explanation as one plain mapping: what ``qdip explain --json`` prints."""
     films: list[JsonValue] = [_summarise_film(film) for film in explanation.films]
     margins: list[JsonValue] = [asdict(margin) for margin in explanation.margins]
-    return {"decision": explanation.decision, "margins": margins, "films": films}
+    signs: list[JsonValue] = [asdict(sign) for sign in explanation.signs]
+    return {"decision": explanation.decision, "margins": margins, "signs": signs, "films": films}
 
 
 def _summarise_film(film: FilmModes) -> dict[str, JsonValue]:

@@ -119,7 +119,7 @@ def test_the_page_says_why() -> None:
 
 def test_everything_is_there_as_plain_data() -> None:
     summary = summarise_explanation(explained())
-    assert set(summary) == {"decision", "margins", "films"}
+    assert set(summary) == {"decision", "margins", "signs", "films"}
     (first, _) = summary["films"]
     assert set(Shape.__dataclass_fields__) | {"tilt_deg"} == set(first["bulk"])
     assert len(first["bound_layers"]) == 2
