@@ -57,22 +57,21 @@ NOT_COMPARED = """## Not compared, and why
 
 Masi et al. (ACS Energy Lett. 2020, 5, 418) give no numbers that could be compared, but signs: the yellow phase is the
 lower bulk; strain costs it more; binding lowers both, the black phase more; black wins in sum. They hold for the planes
-and cells of its authors. By lattice match alone PbS(111) fits the yellow phase better (δ-FAPbI3(0001), 61 Å² at 3.1 %)
-than the black one (α(100), 229 Å² at 4.8 %), so another choice of planes may well give other signs, and both are
-results. The study `pbs-fapbi3` asks on PbS(111), film α(100) in a cell of 228.5 Å² (6:15, strains −4.6 and −0.9 %)
-against δ(100) in 198.0 Å² (3:13, −4.9 and +4.1 %), with SevenNet-0 + D3(BJ), preset `fast`, in eV per formula unit,
-black − yellow:
+and cells of its authors; another choice may well give other signs, and both are results. Two committed studies
+ask, both between two dots (no free face), at one coverage n\\*, the tilted black phase against δ, SevenNet-0 + D3(BJ),
+preset `fast`, in eV per formula unit, black − yellow; `qdip explain` prints the table of either:
 
-| term | sign of Masi 2020 | computed | |
-|---|---|---|---|
-| bulk | yellow lower | +0.195 | agrees |
-| strain | costs yellow more | −0.022 | agrees |
-| binding | lowers both, black more | −0.251 and −0.196: −0.056 | agrees |
-| sum, with a surface term of +0.039 | black lower | +0.155 | **disagrees** |
+| term | sign of Masi 2020 | `masi-2020`: PbS(100), n\\* = 0.0284 | | `pbs-fapbi3`: PbS(111), n\\* = 0.0263 | |
+|---|---|---|---|---|---|
+| bulk | yellow lower | +0.040 | agrees | +0.040 | agrees |
+| strain | costs yellow more | +0.077 | not reproduced | +0.008 | not reproduced |
+| binding | lowers both, black more | −0.269 | agrees | −0.027 | agrees |
+| sum, with a surface term of +0.115 and +0.089 | black lower | −0.037 | agrees | +0.110 | not reproduced |
 
-The sum disagrees because the potential's bulk difference, about three times the reference of 0.07, outweighs what
-strain and binding gain. With 0.07 in its place the sum would be +0.03, which is too close to call: one start of a
-hybrid film is uncertain by some 0.02.
+Strain costs black more in both, since its cells fit worse: up to 6.9 % on PbS(100) (1 : 8, 141 Å²) and 3.8 % on
+PbS(111), against 4.6 % and 4.9 % of δ, whose chains give way. Such films are not coherent in practice, and neither
+study varies anything: their sentences name what was not sampled, and neither sum is decided by these numbers alone. The plane
+of the yellow phase is our choice; that of the paper could not be checked.
 """
 
 

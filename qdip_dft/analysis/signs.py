@@ -31,7 +31,8 @@ class Sign:
     claim
         What the paper says.
     black_ev_per_fu, competitor_ev_per_fu, difference_ev_per_fu
-        The term of both sides, and black − competitor, in eV per formula unit of the host.
+        The term of both sides, and black − competitor, in eV per formula unit of the host; bulk and sum above the lower
+        of the two bulks.
     is_held
         Whether the result has this sign.
     """
@@ -55,12 +56,14 @@ def compare_signs(stabilization: Stabilization) -> tuple[Sign, ...]:
     black, competitor = stabilization.black_terms, stabilization.competitor_terms
     if black is None or competitor is None:
         return ()
+    bulks = [side.bulk_ev_per_fu for side in (black, competitor) if side.bulk_ev_per_fu is not None]
     found = []
     for term, claim in SIGNS.items():
         one, other, difference = black[term], competitor[term], stabilization[term]
         if one is None or other is None or difference is None:
             return ()
-        found.append(Sign(term, claim, one, other, difference, _is_held(term, one, other, difference)))
+        zero = min(bulks) if term in ("bulk", "total") else 0.0
+        found.append(Sign(term, claim, one - zero, other - zero, difference, _is_held(term, one, other, difference)))
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ import pytest
 from qdip_dft.analysis.signs import SIGNS, compare_signs
 from tests.unit.report_documents import make_black, make_document, make_yellow
 
+MAKERS = (make_black, make_yellow)
 AS_IN_THE_PAPER = ((0.10, 0.02, 0.20, -0.50), (0.0, 0.05, 0.20, -0.30))
 """Bulk, strain, surface and binding of black and yellow, in eV per formula unit."""
 
@@ -39,3 +40,14 @@ def test_binding_that_binds_neither_film_is_no_binding() -> None:
 
 def test_without_a_competitor_there_is_nothing_to_compare() -> None:
     assert compare_signs(make_document(make_black()).stabilization) == ()
+
+
+def test_bulk_and_sum_are_given_above_the_lower_bulk() -> None:
+    document = make_document(
+        *(make(terms_ev_per_fu=terms) for make, terms in zip(MAKERS, AS_IN_THE_PAPER, strict=True))
+    )
+    signs = {sign.term: sign for sign in compare_signs(document.stabilization)}
+    assert (signs["bulk"].black_ev_per_fu, signs["bulk"].competitor_ev_per_fu) == pytest.approx((0.10, 0.0))
+    total = signs["total"]
+    assert total.black_ev_per_fu - total.competitor_ev_per_fu == pytest.approx(total.difference_ev_per_fu)
+    assert abs(total.black_ev_per_fu) < 1.0
