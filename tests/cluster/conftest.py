@@ -20,7 +20,7 @@ from qdip_dft.planning.study_files import read_study
 from tests.cluster.private_slurm import PrivateSlurm, find_program
 from tests.conftest import skip_or_fail
 
-TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
+TOY_STUDY = Path(__file__).with_name("toy-study.yaml")
 TOY_CAMPAIGN = TOY_STUDY.with_name("toy-campaign.yaml")
 
 
