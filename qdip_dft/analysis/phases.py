@@ -24,6 +24,10 @@ BRIDGING_HALIDES = frozenset(LONGEST_BOND_ANG)
 SAME_PHASE_OVERLAP = 0.75
 """Two structures are the same phase when their link fractions overlap at least this much."""
 
+TIED_LINKS = 0.05
+"""Fractions that differ by less are equal: lead bromide shares as many corners as edges, and no film has both faces
+cut alike."""
+
 
 class Linkage(StrEnum):
     """How two octahedra are linked."""
@@ -42,11 +46,19 @@ class Connectivity:
     face: float
 
     @property
+    def fractions(self) -> dict[Linkage, float]:
+        """The fraction of each kind of link."""
+        return {Linkage.CORNER: self.corner, Linkage.EDGE: self.edge, Linkage.FACE: self.face}
+
+    @property
     def dominant(self) -> Linkage | None:
         """Return the commonest link; None without links."""
-        fractions = {Linkage.CORNER: self.corner, Linkage.EDGE: self.edge, Linkage.FACE: self.face}
-        best = max(fractions, key=lambda link: fractions[link])
-        return best if fractions[best] > 0 else None
+        best = max(self.fractions, key=lambda link: self.fractions[link])
+        return best if self.fractions[best] > 0 else None
+
+    def is_commonest(self, link: Linkage | None) -> bool:
+        """Return whether no link is clearly commoner: of two that are equally common either may lead in a film."""
+        return link is not None and self.fractions[link] >= max(self.fractions.values()) - TIED_LINKS
 
     def describe(self) -> str:
         """Return the fractions in words."""
@@ -109,8 +121,9 @@ def is_same_phase(found: Connectivity, expected: Connectivity) -> bool:
     """Return whether two structures have the same network of octahedra.
 
     A film has fewer links than its bulk, but of the same kinds: the fractions must overlap by three quarters and the
-    commonest link must agree.  Without links, as in Cs4PbBr6 or NaI, there must be none in either.
+    commonest link must agree, or be one of two that are equally common.  Without links, as in Cs4PbBr6 or NaI, there
+    must be none in either.
     """
     if expected.dominant is None:
         return found.dominant is None
-    return found.dominant == expected.dominant and measure_overlap(found, expected) >= SAME_PHASE_OVERLAP
+    return expected.is_commonest(found.dominant) and measure_overlap(found, expected) >= SAME_PHASE_OVERLAP

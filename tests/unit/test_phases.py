@@ -173,3 +173,11 @@ def test_a_network_without_links_is_no_perovskite():
 
 def test_links_are_told_in_words():
     assert Connectivity(0.25, 0.75, 0.0).describe() == "25% corner, 75% edge, 0% face sharing"
+
+
+def test_of_two_links_that_are_equally_common_either_may_lead() -> None:
+    tied = Connectivity(corner=0.5, edge=0.5, face=0.0)
+    assert is_same_phase(Connectivity(corner=0.44, edge=0.56, face=0.0), tied)
+    assert is_same_phase(Connectivity(corner=0.56, edge=0.44, face=0.0), tied)
+    assert not is_same_phase(Connectivity(corner=0.1, edge=0.1, face=0.8), tied)
+    assert not is_same_phase(Connectivity(corner=0.44, edge=0.56, face=0.0), Connectivity(corner=0.6, edge=0.4, face=0))
