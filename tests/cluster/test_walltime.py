@@ -114,7 +114,7 @@ def test_a_study_in_many_short_allocations_evaluates_nothing_twice_and_gives_the
     n_undisturbed = len(evaluations)
     monkeypatch.setenv("TEST_EVALUATION_S", "0.02")
     submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
-    for _ in range(60):
+    for _ in range(200):
         run(0.9)
         if database.submissions.find_one({"state": "finished"}) is not None:
             break
@@ -159,10 +159,10 @@ def test_a_screening_goes_on_in_another_launch_folder(  # noqa: PLR0917 (fixture
 ):
     """Its energies lie in the scratch folder of the cluster, not in the folder of the launch."""
     submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
-    is_registry_scan = {"name": {"$regex": "registry screening"}, "state": "READY"}
+    is_registry_scan = {"name": {"$regex": "registry scan"}, "state": "READY"}
     while database.fireworks.find_one(is_registry_scan) is None:
         assert work(1) == 1
-    others = {"state": "READY", "name": {"$not": {"$regex": "registry screening"}}}
+    others = {"state": "READY", "name": {"$not": {"$regex": "registry scan"}}}
     database.fireworks.update_many(others, {"$set": {"state": "PAUSED"}})
     monkeypatch.setenv("TEST_EVALUATION_S", "0.02")
     before = len(evaluations)
