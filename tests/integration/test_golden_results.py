@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from qdip_dft.execution import local
+from qdip_dft.execution.crew import LoneWorker
 from qdip_dft.execution.local import run_study
 from qdip_dft.flows import stabilization
 from qdip_dft.flows.resolution import Resolution
@@ -112,10 +113,10 @@ def test_a_study_is_resolved_at_most_twice_before_its_first_calculation(
     resolve = planning.resolve_study
     monkeypatch.setattr(planning, "resolve_study", count)
     monkeypatch.setattr(stabilization, "resolve_study", count)
-    monkeypatch.setattr("jobflow.run_locally", stop)
+    monkeypatch.setattr(LoneWorker, "start", stop)
     if is_new:
         with pytest.raises(StopIteration, match="first calculation"):
-            run_study(plan(), results=tmp_path / "new")
+            run_study(plan(), results=tmp_path / "new", workers=1)
     else:
         local.run_study(plan(), results=results)
     assert 1 <= len(counted) <= 2
