@@ -71,7 +71,7 @@ def test_two_killed_writers_lose_no_acknowledged_document(results_folder: Path, 
         for writer in chance.sample(writers, 2):
             os.kill(writer.pid, signal.SIGKILL)
             writer.join()
-        stored = {row["id"] for row in list_rows(open_results(results_folder), columns=["id"])}
+        stored = {row["id"] for row in list_rows(open_results(results_folder).stabilizations, columns=["id"])}
         assert read_acknowledged(tmp_path) <= stored
     assert len(read_acknowledged(tmp_path)) < 2 * N_DOCUMENTS
     for writer in start_writers(results_folder, tmp_path):
@@ -85,7 +85,7 @@ def check_everything(folder: Path) -> None:
     expected = {document["id"]: document for name in ("one", "two") for document in name_documents(name)}
     stored = {document["id"]: document for document in archive.stabilizations.query({})}
     assert stored == expected
-    totals = {row["id"]: row["total"] for row in list_rows(archive, columns=["id", "total"])}
+    totals = {row["id"]: row["total"] for row in list_rows(archive.stabilizations, columns=["id", "total"])}
     assert totals == {name: d["stabilization"]["total_ev_per_fu"] for name, d in expected.items()}
     for name in ("one-synthetic-000000", "two-synthetic-000299"):
         assert archive.find_stabilizations(name) == [read_stabilization(expected[name])]

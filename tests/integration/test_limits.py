@@ -10,7 +10,7 @@ import pytest
 from qdip_dft.analysis.stability import CandidateEnergies, compute_terms
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.flows.steps import CandidateGeometry
+from qdip_dft.flows.steps import CandidateGeometry, InterfaceParts
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.interface import Candidate
@@ -37,7 +37,9 @@ def build_parts(plan: StudyPlan, candidate: Candidate) -> dict[str, StructureRec
         "strained_bulk": reference,
         "dot_slab": dot_slab,
         "film_slab": film_slab,
-        "interface": geometry.interface(dot_slab, film_slab),
+        "interface": geometry.interface(
+            InterfaceParts(dot_slab, film_slab, reference, (dot.structure, film.structure))
+        ),
     }
 
 

@@ -71,7 +71,7 @@ def test_both_stores_answer_alike(question: dict[str, Any], results_folder: Path
     for location in (results_folder, mongo_uri):
         archive = make_results(location)
         archive.stabilizations.update(DOCUMENTS)
-        answers.append(list_rows(archive, **question))
+        answers.append(list_rows(archive.stabilizations, **question))
         archive.close()
     assert answers[0] == answers[1]
     assert answers[0] or "strain" in question.get("where", "")
@@ -103,7 +103,7 @@ def test_a_document_that_is_stored_again_replaces_itself(archive: Archive) -> No
 def test_a_result_of_a_newer_version_is_refused(archive: Archive) -> None:
     archive.stabilizations.update({**DOCUMENTS[0], "schema_version": 99})
     with pytest.raises(ResultsError, match="update qdip_dft"):
-        list_rows(archive, columns=["total"])
+        list_rows(archive.stabilizations, columns=["total"])
     with pytest.raises(ResultsError, match="update qdip_dft"):
         archive.list_stabilizations()
 
@@ -111,7 +111,7 @@ def test_a_result_of_a_newer_version_is_refused(archive: Archive) -> None:
 @pytest.mark.parametrize("wrong", [{"where": "totl < 0"}, {"sort": ["totl"]}, {"columns": ["totl"]}, {"dott": "PbS"}])
 def test_an_unknown_field_is_refused(wrong: dict[str, Any], archive: Archive) -> None:
     with pytest.raises(FilterError, match="take one of the names"):
-        list_rows(archive, **wrong)
+        list_rows(archive.stabilizations, **wrong)
 
 
 def test_the_command_answers_in_json_csv_and_tables(archive: Archive, location: str) -> None:  # noqa: ARG001 (filled)

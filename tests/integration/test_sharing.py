@@ -36,7 +36,7 @@ from qdip_dft.results.training_set import export_training_set
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import assert_four_parts, qdip
 
-TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
+TOY_STUDY = Path(__file__).parents[1] / "cluster" / "toy-study.yaml"
 N_CALCULATIONS = 22
 N_REGISTRY_SCANS = 2
 N_DOCUMENTS = N_CALCULATIONS + N_REGISTRY_SCANS + 1

@@ -66,7 +66,7 @@ def test_the_stored_document_is_the_printed_one(results: Path) -> None:
 
 def test_a_study_without_a_competing_film_is_refused(tmp_path: Path) -> None:
     study = yaml.safe_load(TOY_STUDY.read_text(encoding="utf-8"))
-    study |= {"name": "alone", "phases": study["phases"][:1]}
+    study |= {"name": "alone", "phases": study["phases"][:1], "terms_only": True}
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     qdip("run", tmp_path / "alone.yaml", "--results", tmp_path / "results", "--quiet")
     refused = qdip("temperature", "alone", "--results", tmp_path / "results", "--quiet", check=False)
