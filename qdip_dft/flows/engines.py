@@ -52,7 +52,9 @@ class StudyEngines(MSONable):
     @property
     def can_check_minima(self) -> bool:
         """Whether relaxations are cheap enough to see whether each bulk is a minimum: those of a potential."""
-        return self.relaxing.theory().level in (Level.TEST, Level.SCREENING)
+        from qdip_dft.engines.potential import PotentialEngine
+
+        return isinstance(self.relaxing, PotentialEngine)
 
     @property
     def level(self) -> Level:

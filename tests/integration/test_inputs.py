@@ -19,18 +19,19 @@ from tests.command_line import assert_four_parts, qdip
 from tests.dft_codes import coarse_engine, silicon
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden" / "inputs"
+STUDY = GOLDEN.parents[1] / "studies-1" / "quickstart.yaml"
 
 
 @pytest.fixture(scope="module")
 def drafts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs") / "drafts"
-    qdip("inputs", "quickstart", "--engine", "vasp", "--without-potentials", "--write", folder)
+    qdip("inputs", STUDY, "--engine", "vasp", "--without-potentials", "--write", folder)
     return folder
 
 
 def test_every_calculation_of_the_plan_has_its_folder(drafts: Path) -> None:
     manifest = json.loads((drafts / "manifest.json").read_text())
-    steps = plan_study(read_study("quickstart")).steps.steps
+    steps = plan_study(read_study(str(STUDY))).steps.steps
     assert [each["name"] for each in manifest["calculations"]] == [step.label for step in steps]
     for each in manifest["calculations"]:
         files = {path.name for path in (drafts / each["folder"]).iterdir()}
@@ -60,9 +61,9 @@ def test_the_structure_of_a_film_slab_is_the_golden_one(drafts: Path) -> None:
 
 def test_what_follows_from_relaxed_structures_is_a_preview_until_they_are_stored(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    qdip("inputs", "quickstart", "--engine", "testing", "--results", results, "--write", tmp_path / "before")
+    qdip("inputs", STUDY, "--engine", "testing", "--results", results, "--write", tmp_path / "before")
     qdip("run", "quickstart", "--engine", "testing", "--quiet", "--results", results)
-    qdip("inputs", "quickstart", "--engine", "testing", "--results", results, "--write", tmp_path / "after")
+    qdip("inputs", STUDY, "--engine", "testing", "--results", results, "--write", tmp_path / "after")
     before, after = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("before", "after"))
     assert [each["is_preview"] for each in before["calculations"][:3]] == [False, True, False]
     assert all(each["waits_for"] for each in before["calculations"] if each["is_preview"])
@@ -75,7 +76,7 @@ def test_what_follows_from_relaxed_structures_is_a_preview_until_they_are_stored
 
 
 def test_inputs_are_not_mixed_with_what_lies_in_a_folder(drafts: Path) -> None:
-    refused = qdip("inputs", "quickstart", "--engine", "testing", "--write", drafts, check=False)
+    refused = qdip("inputs", STUDY, "--engine", "testing", "--write", drafts, check=False)
     assert_four_parts(refused, "name another folder")
 
 
@@ -83,7 +84,7 @@ def test_a_missing_code_is_named_with_the_way_to_write_its_inputs_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ATOMATE2_VASP_CMD", "no-such-vasp")
-    refused = qdip("inputs", "quickstart", "--engine", "vasp", "--write", tmp_path / "inputs", check=False)
+    refused = qdip("inputs", STUDY, "--engine", "vasp", "--write", tmp_path / "inputs", check=False)
     assert_four_parts(refused, "--without-potentials")
     assert not (tmp_path / "inputs").exists()
 
