@@ -12,10 +12,9 @@ single-precision total of some -600 eV resolves only 6e-5 eV.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -37,6 +36,7 @@ from qdip_dft.engines.preset import (
     relaxation_settings_of,
 )
 from qdip_dft.engines.relaxation.descent import OPTIMISER
+from qdip_dft.engines.repeatable import repeatable
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.engine import Device, Dispersion, EngineSpec
@@ -280,7 +280,7 @@ def _evaluate(calculator: Any, arrangement: Arrangement) -> Evaluation:
     from ase import Atoms
 
     atoms = Atoms(arrangement.species, positions=arrangement.positions_ang, cell=arrangement.lattice_ang, pbc=True)
-    with third_parties_silent(), _repeatable():
+    with third_parties_silent(), repeatable():
         calculator.calculate(atoms, ["energy", "forces", "stress"])
     return Evaluation(
         energy_ev=float(np.sum(calculator.results["energies"], dtype=np.float64)),
@@ -342,17 +342,3 @@ def _not_installed(package: str) -> EngineError:
 def _sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _repeatable() -> Iterator[None]:
-    """Make sums over edges run in a fixed order: else two threads change the forces by 3e-7 eV/Å from call to call."""
-    import torch
-
-    before = torch.are_deterministic_algorithms_enabled()
-    is_warning_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=is_warning_only)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from sevenn.calculator import SevenNetCalculator
 from sevenn.train.dataload import unlabeled_atoms_to_graph
 
 from qdip_dft.engines.evaluation import Evaluation, FloatArray
+from qdip_dft.engines.repeatable import repeatable
 from qdip_dft.engines.sevennet_convolution import PairConvolution, is_known
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.runtime.quiet import third_parties_silent
@@ -81,7 +81,7 @@ class SevenNet:
     def _evaluate_graph(self, arrangements: Sequence[Arrangement]) -> list[Evaluation]:
         graphs = [_graph_of(arrangement, self.cutoff_ang, once=self.takes_pairs_once) for arrangement in arrangements]
         joined = {name: tensor.to(self.device) for name, tensor in _joined(graphs).items()}
-        with third_parties_silent(), _repeatable():
+        with third_parties_silent(), repeatable():
             output = self.model(joined)
         return _evaluations(output, [arrangement.n_atoms for arrangement in arrangements])
 
@@ -184,15 +184,3 @@ def _evaluations(output: dict[str, Any], sizes: list[int]) -> list[Evaluation]:
         Evaluation(float(np.sum(energy, dtype=np.float64)), force.astype(np.float64), stress.astype(np.float64))
         for energy, force, stress in zip(energies, forces, stresses, strict=True)
     ]
-
-
-@contextlib.contextmanager
-def _repeatable() -> Iterator[None]:
-    """Make sums over pairs run in a fixed order: else two threads change the forces by 3e-7 eV/Å from call to call."""
-    before = torch.are_deterministic_algorithms_enabled()
-    is_warning_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=is_warning_only)
