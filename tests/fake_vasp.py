@@ -123,14 +123,21 @@ def relax(arrangement: Arrangement, incar: dict[str, str]) -> Arrangement:
     return engine_from_spec(spec).relax(structure, freedom).structure.arrangement
 
 
+def electronic_offsets(n_electronic: int, *, is_converged: bool) -> list[float]:
+    """Return how far the energy of each electronic step lies above the last: at rest, or still falling."""
+    if not is_converged:
+        return [0.1 * (n_electronic - 1 - step) for step in range(n_electronic)]
+    return [0.1 * 10.0 ** (-3 * step) for step in range(n_electronic - 2)] + [0.0, 0.0]
+
+
 def ionic_step(arrangement: Arrangement, incar: dict[str, str], n_electronic: int) -> str:
     answer = evaluate_morse(arrangement)
     assert answer.stress_ev_per_ang3 is not None
     if incar.get("LSORBIT") == "True":
         answer = replace(answer, energy_ev=answer.energy_ev + SPIN_ORBIT_EV * arrangement.species.count("Pb"))
     steps = "".join(
-        f"<scstep>\n{energies(answer.energy_ev + 0.1 / (step + 1) * (step + 1 < n_electronic))}</scstep>\n"
-        for step in range(n_electronic)
+        f"<scstep>\n{energies(answer.energy_ev + offset)}</scstep>\n"
+        for offset in electronic_offsets(n_electronic, is_converged=n_electronic < int(incar["NELM"]))
     )
     kilobar = -answer.stress_ev_per_ang3 * EV_PER_ANG3_IN_GPA * 10
     return (

@@ -32,9 +32,12 @@ from qdip_dft.engines.vasp.files import (
     FUNCTIONAL_TAGS,
     PARALLEL_TAGS,
     PHYSICS,
+    PRINTED_EV,
     SPIN_ORBIT_TAGS,
+    criterion_of,
     dipole_correction,
     evaluation_of_step,
+    last_change_ev,
     read_output,
 )
 from qdip_dft.engines.vasp.potentials import choose_potentials, hash_of, read_potential, release_folder
@@ -75,6 +78,19 @@ SMALLEST_MOMENT = 1e-6
 MOVING = {1: True, 2: True, 3: True, -1: False}
 """Values of IBRION that a study has a use for, and whether they move atoms."""
 
+SELF_CONSISTENT = frozenset({0, 1, 2})
+"""Values of ICHARG whose density is made self-consistent; from 10 on it is held fixed, others take a potential."""
+
+ALGORITHMS = frozenset({
+    "n", "normal", "v", "veryfast", "very_fast", "f", "fast", "c", "conjugate", "a", "all", "d", "damped",
+})  # fmt: skip
+
+ALGORITHM_NUMBERS = frozenset({8, 38, 44, 46, 48, 53, 54, 57, 58, 68})
+"""Values of IALGO that find the ground state; others stand for one diagonalisation, a response, or nothing."""
+
+UNMOVED_ANG = 1e-4
+"""Places of one structure that is printed twice differ by less."""
+
 D3BJ_NUMBER = 12
 
 
@@ -90,24 +106,24 @@ def read_run(folder: Path) -> FinishedRun:
     """Return the finished calculation of a folder, as `readers.read_run` does."""
     path = find_output(folder) or folder / "vasprun.xml"
     output = read_output(path)
-    if not output.converged_electronic:
-        raise unusable_output(path, "its density is not self-consistent")
-    n_moves, ibrion = int(_tag(output, "NSW") or 0), int(_tag(output, "IBRION") or -1)
-    if n_moves > 0 and ibrion not in MOVING:
-        raise unusable_output(path, f"IBRION = {ibrion} has no energy that a study asks for")
+    is_relaxation = _moves_atoms(output, path)
+    _require_own_density(output, path)
     start = _arrangement_of(output.initial_structure)
     last = output.ionic_steps[-1]
-    require_convergence(float(_tag(output, "EDIFF") or 1e-4), start.n_atoms, path)
+    final = _arrangement_of(last["structure"])
+    if not is_relaxation:
+        _require_one_point(output, start, final, path)
+    _require_self_consistency(output, start.n_atoms, path)
     return FinishedRun(
         folder=folder,
         engine=VaspEngine.name,
         code_version=short_version(output.vasp_version),
         start=start,
-        final=_arrangement_of(last["structure"]),
+        final=final,
         evaluation=evaluation_of_step(last, is_slab=bool(_tag(output, "LDIPOL"))),
         settings=_settings(output, folder),
         n_steps=len(output.ionic_steps) - 1,
-        is_relaxation=n_moves > 0 and MOVING[ibrion],
+        is_relaxation=is_relaxation,
         held=_held(output.initial_structure),
     )
 
@@ -139,6 +155,59 @@ def expected_settings(engine: VaspEngine, setting: Setting, arrangement: Arrange
 def _tag(output: Vasprun, name: str) -> Any:
     """Return what VASP took for a tag, else what the INCAR says."""
     return output.parameters.get(name, output.incar.get(name))
+
+
+def _whole_number(output: Vasprun, name: str, *, default: int) -> int:
+    """The number of a tag; the default only where the tag is nowhere, for zero is a value."""
+    value = _tag(output, name)
+    return default if value is None else int(value)
+
+
+def _moves_atoms(output: Vasprun, path: Path) -> bool:
+    """Whether VASP relaxed the atoms; whatever else moves them has no energy that a study asks for."""
+    if _whole_number(output, "NSW", default=0) <= 0:
+        return False
+    ibrion = _whole_number(output, "IBRION", default=0)
+    if ibrion not in MOVING:
+        raise unusable_output(path, f"IBRION = {ibrion} has no energy that a study asks for")
+    return MOVING[ibrion]
+
+
+def _require_own_density(output: Vasprun, path: Path) -> None:
+    """Refuse an energy of a density that was not made self-consistent in this run."""
+    icharg = _whole_number(output, "ICHARG", default=2)
+    if icharg not in SELF_CONSISTENT:
+        raise unusable_output(path, f"ICHARG = {icharg} holds its density or its potential fixed")
+    algorithm = str(output.incar.get("ALGO", "normal")).strip().lower()
+    if algorithm not in ALGORITHMS:
+        raise unusable_output(path, f"ALGO = {algorithm} does not minimise the energy of the ground state")
+    number = _whole_number(output, "IALGO", default=38)
+    if number not in ALGORITHM_NUMBERS:
+        raise unusable_output(path, f"IALGO = {number} does not minimise the energy of the ground state")
+
+
+def _require_one_point(output: Vasprun, start: Arrangement, final: Arrangement, path: Path) -> None:
+    """Refuse a static calculation with several ionic steps, or whose atoms or cell are elsewhere at its end."""
+    n_steps = len(output.ionic_steps)
+    if n_steps != 1:
+        raise unusable_output(path, f"it has {n_steps} ionic steps, a static calculation has one")
+    moved = np.linalg.solve(start.lattice_ang.T, (final.positions_ang - start.positions_ang).T).T
+    moved_ang = float(np.abs((moved - np.round(moved)) @ start.lattice_ang).max())
+    strain_ang = float(np.abs(final.lattice_ang - start.lattice_ang).max())
+    if max(moved_ang, strain_ang) > UNMOVED_ANG:
+        raise unusable_output(path, f"it is static, but its structure moved by {max(moved_ang, strain_ang):.4f} Å")
+
+
+def _require_self_consistency(output: Vasprun, n_atoms: int, path: Path) -> None:
+    """Refuse a density whose last change of the energy is not below the criterion, or a criterion that is too loose."""
+    change_ev, criterion_ev = last_change_ev(output.ionic_steps[-1]), criterion_of(output)
+    if not change_ev <= criterion_ev + PRINTED_EV:
+        raise unusable_output(
+            path,
+            f"its density is not self-consistent: the energy changed by {change_ev:.1e} eV in the last electronic step,"
+            f" EDIFF is {criterion_ev:.1e} eV",
+        )
+    require_convergence(max(change_ev, criterion_ev), n_atoms, path)
 
 
 def _arrangement_of(structure: Structure) -> Arrangement:
@@ -180,7 +249,7 @@ def _spinors(output: Vasprun) -> dict[str, Value]:
     """Return what decides about the ground state of spinors besides the coupling: symmetry and starting moments."""
     largest = np.abs(np.array(_tag(output, "MAGMOM") or [1.0], dtype=np.float64)).max()
     moments = "zero" if largest < SMALLEST_MOMENT else "not zero"
-    return {**SPINORS, "MAGMOM": moments, "ISYM": int(_tag(output, "ISYM") or 0)}
+    return {**SPINORS, "MAGMOM": moments, "ISYM": _whole_number(output, "ISYM", default=2)}
 
 
 def _sort_others(output: Vasprun) -> tuple[dict[str, Value], dict[str, Value]]:
@@ -219,7 +288,7 @@ def _mesh(output: Vasprun) -> str:
 
 
 def _dispersion(output: Vasprun) -> str:
-    number = int(_tag(output, "IVDW") or 0)
+    number = _whole_number(output, "IVDW", default=0)
     if number == 0:
         return NO_DISPERSION
     own = [name for name in ("VDW_S6", "VDW_S8", "VDW_A1", "VDW_A2") if name in output.incar]
@@ -227,10 +296,14 @@ def _dispersion(output: Vasprun) -> str:
 
 
 def _split_potentials(folder: Path) -> list[str]:
-    path = folder / "POTCAR"
+    from monty.io import zopen
+    from monty.os.path import zpath
+
+    path = Path(zpath(str(folder / "POTCAR")))
     if not path.is_file():
         raise unusable_output(folder, "the POTCAR it was made with is not there, and releases share their titles")
-    parts = re.findall(r".*?End of Dataset\s*?\n", path.read_text(encoding="utf-8", errors="replace"), flags=re.DOTALL)
+    with zopen(path, "rt", encoding="utf-8", errors="replace") as file:
+        parts = re.findall(r".*?End of Dataset\s*?\n", str(file.read()), flags=re.DOTALL)
     return [str(part) for part in parts]
 
 
@@ -247,8 +320,14 @@ def _potentials(output: Vasprun, folder: Path) -> Iterator[tuple[str, Value]]:
     if titles != said:
         words = ", ".join(" ".join(title) for title in said)
         raise unusable_output(folder, f"its POTCAR is another one than that of the output ({words})")
+    found: dict[str, str] = {}
     for text in texts:
-        yield f"POTCAR of {_element_of(text)} (SHA-256)", hash_of(text)[:16]
+        other = found.setdefault(_element_of(text), text)
+        if hash_of(other) != hash_of(text):
+            names = " and ".join(each.split("\n", maxsplit=1)[0].strip() for each in (other, text))
+            raise unusable_output(folder, f"{_element_of(text)} has two potentials that differ, {names}")
+    for symbol, text in found.items():
+        yield f"POTCAR of {symbol} (SHA-256)", hash_of(text)[:16]
 
 
 def _functional_of_potentials(folder: Path) -> str:

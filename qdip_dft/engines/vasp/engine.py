@@ -44,6 +44,7 @@ from qdip_dft.engines.vasp.files import (
     SPIN_ORBIT_TAGS,
     dipole_correction,
     file_order,
+    is_self_consistent,
     parallel_tags,
     read_evaluation,
     read_output,
@@ -273,7 +274,7 @@ class VaspRun(HandledRun):
         self.write_inputs(arrangement, numerics)
         output = self._run()
         self.n_iterations += len(output.ionic_steps[-1]["electronic_steps"])
-        if output.converged_electronic:
+        if is_self_consistent(output):
             return read_evaluation(output, arrangement, is_slab=self.setting.vacuum is not None)
         self.clean()
         said = f"the density {UNCONVERGED}"

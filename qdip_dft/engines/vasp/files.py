@@ -46,6 +46,11 @@ VASP looks for symmetry in atoms and starting moments, and averages the density 
 ``GGA_COMPAT`` VASP's gradient corrections break the symmetry of the lattice, which noncollinear runs should not have.
 """
 
+DEFAULT_EDIFF_EV = 1e-4
+
+PRINTED_EV = 2e-8
+"""Two energies and EDIFF, each rounded to 1e-8 eV, may exceed each other by this."""
+
 PARALLEL_TAGS = frozenset({"KPAR", "LPLANE", "LSCALAPACK", "NCORE", "NPAR", "NSIM"})
 """What a machine may set on its own: the same energy, sooner."""
 
@@ -162,6 +167,36 @@ def evaluation_of_step(step: Mapping[str, Any], *, is_slab: bool) -> Evaluation:
         forces_ev_per_ang=np.array(step["forces"], dtype=np.float64),
         stress_ev_per_ang3=-np.array(step["stress"], dtype=np.float64) * KILOBAR_IN_EV_PER_ANG3 if has_stress else None,
     )
+
+
+def last_change_ev(step: Mapping[str, Any]) -> float:
+    """By how much the energy changed in the last electronic step before the one that is reported, in eV.
+
+    Linear response goes on with electronic steps of its own behind it.  Infinite where the reported energy is that of
+    no electronic step, or of the first one: nothing shows then that it does not change any more.
+
+    Parameters
+    ----------
+    step
+        An ionic step as pymatgen reads it.
+    """
+    energies_ev = np.array([each.get("e_fr_energy", np.nan) for each in step["electronic_steps"]], dtype=np.float64)
+    ends = np.flatnonzero(np.abs(energies_ev - float(step["e_fr_energy"])) <= PRINTED_EV)
+    if len(ends) == 0 or ends[-1] == 0:
+        return float("inf")
+    change_ev = abs(float(energies_ev[ends[-1]] - energies_ev[ends[-1] - 1]))
+    return change_ev if np.isfinite(change_ev) else float("inf")
+
+
+def criterion_of(output: Vasprun) -> float:
+    """EDIFF in eV as VASP printed it, with eight digits: a stricter one reads as zero."""
+    value = output.parameters.get("EDIFF", output.incar.get("EDIFF"))
+    return DEFAULT_EDIFF_EV if value is None else float(value)
+
+
+def is_self_consistent(output: Vasprun) -> bool:
+    """Whether the energy of the last ionic step had stopped changing, whatever ended the run."""
+    return last_change_ev(output.ionic_steps[-1]) <= criterion_of(output) + PRINTED_EV
 
 
 def _require_same_atoms(output: Vasprun, arrangement: Arrangement, order: list[int]) -> None:
