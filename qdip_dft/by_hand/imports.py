@@ -123,7 +123,7 @@ def find_finished_folders(root: Path) -> list[Path]:
 def _holds_output(place: Path) -> bool:
     try:
         return find_code(place) is not None
-    except EngineError:  # several outputs: a finished folder, refused later with the reason
+    except (EngineError, OSError):  # several outputs, or no right to read: refused later with the reason
         return True
 
 
@@ -131,8 +131,16 @@ def _read(folder: Path) -> FinishedRun | str:
     """Return what a folder holds, or why it cannot be used."""
     try:
         return read_run(folder, find_code(folder) or "")
-    except QdipError as error:
+    except Exception as error:  # noqa: BLE001 (a strange folder must not end the import of the others)
+        return _refusal(error, folder)
+
+
+def _refusal(error: Exception, folder: Path) -> str:
+    """Why a folder cannot be used; an exception of a library is named, for it says what the library met."""
+    if isinstance(error, QdipError):
         return f"{error.what}: {error.limit}"
+    said = " ".join(str(error).split())[:300]
+    return f"{folder} cannot be read: {type(error).__name__}{f', {said}' if said else ''}"
 
 
 def describe_finished_folders(root: Path) -> Iterator[str]:
@@ -184,8 +192,8 @@ def _judge(
         return ImportedFolder(folder, None, None, run)
     try:
         return _judge_run(plan, resolution, run, declared)
-    except QdipError as error:
-        return ImportedFolder(folder, None, None, f"{error.what}: {error.limit}")
+    except Exception as error:  # noqa: BLE001 (as in _read)
+        return ImportedFolder(folder, None, None, _refusal(error, folder))
 
 
 def _judge_run(plan: StudyPlan, resolution: Resolution, run: FinishedRun, declared: StepId | None) -> ImportedFolder:

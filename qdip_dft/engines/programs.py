@@ -28,6 +28,19 @@ def unusable_output(output: Path, reason: str) -> EngineError:
     )
 
 
+def last_run(text: str, banner: str) -> str:
+    """The last run of an output to which several were appended; it alone is judged.
+
+    Parameters
+    ----------
+    text
+        The output.
+    banner
+        Words that a program prints once, when it starts.
+    """
+    return text[max(text.rfind(banner), 0) :]
+
+
 def require_same_atoms(species: Sequence[str], arrangement: Arrangement, output: Path) -> None:
     """Refuse an output whose atoms are not those that were asked for, in the same order.
 

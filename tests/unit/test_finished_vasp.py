@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from qdip_dft.by_hand.readers import find_code, read_run
+from qdip_dft.engines.vasp.files import last_change_ev
 from qdip_dft.errors import EngineError
 
 TITLES = {"PAW_PBE Na 08Apr2002": ("Na", 1.0), "PAW_PBE Cl 06Sep2000": ("Cl", 7.0)}
@@ -115,7 +116,7 @@ def test_a_static_energy_elsewhere_than_at_its_start_is_refused(folder: Path, wh
     moved, n = re.subn(pattern, lambda m: f"{m[1]}{float(m[2]) + 0.01:.8f}", rest, count=1, flags=re.DOTALL)
     assert n == 1
     path.write_text(head + mark + moved)
-    with pytest.raises(EngineError, match="it is static, but its structure moved by 0.0"):
+    with pytest.raises(EngineError, match=r"it is static, but its structure moved by 0\.0"):
         read_run(folder, "vasp")
 
 
@@ -147,9 +148,36 @@ def test_a_density_is_judged_by_the_last_change_of_its_energy(folder: Path, by_e
         read_run(folder, "vasp")
 
 
-def test_an_energy_of_no_electronic_step_is_refused(folder: Path) -> None:
-    shift_energies(folder, by_ev=0.03, start=13, stop=14)
-    with pytest.raises(EngineError, match="the energy changed by inf eV"):
+def step_of(energies_ev: list[float], *, reported_ev: float) -> dict[str, object]:
+    return {"electronic_steps": [{"e_fr_energy": each} for each in energies_ev], "e_fr_energy": reported_ev}
+
+
+@pytest.mark.parametrize(
+    ("energies_ev", "reported_ev", "change_ev"),
+    [
+        ([-3.0, -4.0, -4.5], -4.5, 0.5),
+        ([-3.0, -4.0, -4.0 - 1e-8], -4.0 - 1e-8, 1e-8),
+        ([-3.0, -4.0, -4.5], -4.4, 0.5),  # pressure times volume was added at the end
+        ([-3.0, -4.0, -4.1, -9.0, -9.0], -4.1, 0.1),  # a response behind the ground state
+        ([-4.5], -4.5, float("inf")),
+        ([], -4.5, float("inf")),
+        ([-4.5, float("nan")], -4.5, float("inf")),
+        ([float("nan"), -4.5], -4.5, float("inf")),
+    ],
+)
+def test_the_last_change_is_that_of_the_energy_which_is_reported(
+    energies_ev: list[float], reported_ev: float, change_ev: float
+) -> None:
+    assert last_change_ev(step_of(energies_ev, reported_ev=reported_ev)) == pytest.approx(change_ev, abs=1e-12)
+
+
+def test_one_electronic_step_shows_no_convergence(folder: Path) -> None:
+    path = folder / "vasprun.xml"
+    text = path.read_text()
+    first, last = text.index("<scstep>"), text.rindex("</scstep>") + len("</scstep>")
+    step = text[first : text.index("</scstep>") + len("</scstep>")]
+    path.write_text(text[:first] + step + text[last:])
+    with pytest.raises(EngineError, match="one electronic step does not show that its density is self-consistent"):
         read_run(folder, "vasp")
 
 

@@ -35,9 +35,10 @@ from qdip_dft.by_hand.finished_run import (
 )
 from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.cp2k.data import data_folder, find_entry
-from qdip_dft.engines.cp2k.engine import DENSITY_THRESHOLD, Cp2kEngine, Cp2kRun, configured_command, read_evaluation
+from qdip_dft.engines.cp2k.engine import DENSITY_THRESHOLD, Cp2kEngine, Cp2kRun, configured_command
 from qdip_dft.engines.cp2k.input import fold_mesh
-from qdip_dft.engines.programs import unusable_output
+from qdip_dft.engines.cp2k.output import BANNER, FORCES_TITLE, STRESS_TITLE, read_evaluation
+from qdip_dft.engines.programs import last_run, unusable_output
 from qdip_dft.model.structure import Arrangement
 
 CUTOFF = "CUTOFF (Ry)"
@@ -99,13 +100,13 @@ STATICS = ("ENERGY_FORCE", "ENERGY")
 
 def find_output(folder: Path) -> Path | None:
     """Return the output of CP2K in a folder; None if there is none."""
-    return find_one(folder, "CP2K| version string", what="CP2K output")
+    return find_one(folder, BANNER, what="CP2K output")
 
 
 def read_run(folder: Path) -> FinishedRun:
     """Return the finished calculation of a folder, as `readers.read_run` does."""
     output = find_output(folder) or folder / "cp2k.out"
-    text = read_all(output)
+    text = last_run(read_all(output), BANNER)
     _require_complete(text, output)
     lines = read_lines(_find_input(folder, text))
     kind = " ".join((find_last(lines, "GLOBAL/RUN_TYPE") or Line("", ("ENERGY_FORCE",))).words).upper()
@@ -121,7 +122,7 @@ def read_run(folder: Path) -> FinishedRun:
         code_version=_said(r"CP2K\| version string:\s+CP2K version (\S+)", text),
         start=start,
         final=final,
-        evaluation=read_evaluation(output, start, has_stress="STRESS| Analytical stress tensor" in text),
+        evaluation=read_evaluation(output, start, has_stress=STRESS_TITLE.search(text) is not None),
         settings=settings,
         n_steps=n_steps,
         is_relaxation=kind in RELAXATIONS,
@@ -142,7 +143,7 @@ def _require_complete(text: str, output: Path) -> None:
         raise unusable_output(output, "it is missing or cut short")
     if "SCF run NOT converged" in text or "SCF run converged" not in text:
         raise unusable_output(output, "a density in it is not self-consistent")
-    if "ATOMIC FORCES in" not in text:
+    if FORCES_TITLE.search(text) is None:
         raise unusable_output(output, "it has no forces: print them with &FORCE_EVAL &PRINT &FORCES")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qdip_dft.by_hand.codes.cp2k_words import SUBSYS, UNITS, Line, find_last, is_on, read_lines
+from qdip_dft.by_hand.codes.cp2k_words import SUBSYS, Line, factor_of, find_last, is_on, read_lines
 from qdip_dft.engines.evaluation import FloatArray
 from qdip_dft.engines.programs import unusable_output
 from qdip_dft.model.structure import Arrangement
@@ -66,7 +66,7 @@ def _read_places(lines: Sequence[Line], output: Path) -> tuple[tuple[str, ...], 
     """Return elements and places of the section COORD; scaled ones are not multiplied yet."""
     place = f"{SUBSYS}COORD/"
     unit = find_last(lines, f"{place}UNIT")
-    factor = 1.0 if unit is None else UNITS.get(unit.words[0].strip("[]").lower(), np.nan)
+    factor = 1.0 if unit is None else factor_of(unit.words[0].strip("[]"), unit.path)
     rows = [
         line
         for line in lines

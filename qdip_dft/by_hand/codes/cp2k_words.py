@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qdip_dft.engines.programs import unusable_output
+from qdip_dft.errors import EngineError
 from qdip_dft.units import BOHR_IN_ANG, RYDBERG_IN_EV
 
 DFT = "FORCE_EVAL/DFT/"
@@ -41,7 +42,32 @@ class Line:
         """The one number of a keyword, in Rydberg, K or Å where a unit is written before it."""
         unit = next((word[1:-1].lower() for word in self.words if word[0] == "["), None)
         value = next(word for word in self.words if word[0] != "[")
-        return float(value.lower().replace("d", "e")) * (1.0 if unit is None else UNITS[unit])
+        return float(value.lower().replace("d", "e")) * (1.0 if unit is None else factor_of(unit, self.path))
+
+
+def factor_of(unit: str, path: str) -> float:
+    """The factor of a unit to Rydberg, K or Å.
+
+    Parameters
+    ----------
+    unit
+        The unit, without brackets.
+    path
+        The keyword that has it, for the message.
+
+    Raises
+    ------
+    EngineError
+        If the unit is not known.
+    """
+    if unit.lower() in UNITS:
+        return UNITS[unit.lower()]
+    raise EngineError(
+        f"the unit [{unit}] of {path} is not known",
+        limit=f"known are {', '.join(UNITS)}",
+        why="a number in another unit is another setting",
+        remedy="write the keyword in one of these units and run the folder again",
+    )
 
 
 def read_lines(path: Path) -> tuple[Line, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ from qdip_dft.engines.espresso.engine import (
     pseudopotential_folder,
     read_evaluation,
 )
-from qdip_dft.engines.programs import unusable_output
+from qdip_dft.engines.programs import last_run, unusable_output
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.units import BOHR_IN_ANG, RYDBERG_IN_EV
 
@@ -97,18 +98,20 @@ BECKE_JOHNSON = 4
 
 RELAXATIONS = ("relax", "vc-relax")
 
+BANNER = "Program PWSCF"
+
 Namelists = dict[str, dict[str, Value]]
 
 
 def find_output(folder: Path) -> Path | None:
     """Return the output of ``pw.x`` in a folder; None if there is none."""
-    return find_one(folder, "Program PWSCF", what="pw.x output")
+    return find_one(folder, BANNER, what="pw.x output")
 
 
 def read_run(folder: Path) -> FinishedRun:
     """Return the finished calculation of a folder, as `readers.read_run` does."""
     output = find_output(folder) or folder / "pw.out"
-    text = read_all(output)
+    text = last_run(read_all(output), BANNER)
     _require_complete(text, output)
     source = find_one(folder, "&system", what="pw.x input")
     if source is None:
@@ -117,7 +120,9 @@ def read_run(folder: Path) -> FinishedRun:
     kind = str(namelists.get("control", {}).get("calculation", "scf"))
     if kind not in ("scf", *RELAXATIONS):
         raise unusable_output(output, f"calculation = {kind!r} has no energy that a study asks for")
-    images = _read_images(output)
+    images = _read_images(text, output)
+    if kind == "scf" and len(images) != 1:
+        raise unusable_output(output, f"it holds {len(images)} structures with forces, calculation = 'scf' has one")
     start, held = _read_start(namelists, cards, images[0], output)
     final = images[-1]
     arrangement = Arrangement(start.species, np.array(final.positions), np.array(final.cell))
@@ -197,7 +202,7 @@ def _convert(word: str) -> Value:
 
 
 def _require_complete(text: str, output: Path) -> None:
-    if "Program PWSCF" not in text or "JOB DONE" not in text:
+    if BANNER not in text or "JOB DONE" not in text:
         raise unusable_output(output, "it is missing or cut short")
     if "Maximum CPU time exceeded" in text:
         raise unusable_output(output, "the code stopped itself before it was done")
@@ -211,13 +216,13 @@ def _accuracy_ev(text: str) -> float:
     return float(found[-1]) * RYDBERG_IN_EV if found else np.inf
 
 
-def _read_images(output: Path) -> list[Atoms]:
-    """Return every structure of an output that has forces."""
+def _read_images(text: str, output: Path) -> list[Atoms]:
+    """Return every structure of a run that has forces."""
     from ase.io import iread
 
     try:
-        images = [image for image in iread(str(output), format="espresso-out") if "forces" in image.calc.results]
-    except (ValueError, IndexError, KeyError, AssertionError) as error:
+        images = [image for image in iread(StringIO(text), format="espresso-out") if "forces" in image.calc.results]
+    except (ValueError, LookupError, AssertionError, TypeError, AttributeError) as error:
         raise unusable_output(output, "it cannot be read") from error
     if not images:
         raise unusable_output(output, "it has no forces: set tprnfor = .true.")
@@ -236,7 +241,7 @@ def _read_start(
     try:
         cell = get_cell_parameters(cards, alat=alat_ang)[0] if system.get("ibrav") == 0 else np.array(first.cell)
         rows = get_atomic_positions(cards, n_atoms=len(first), cell=cell, alat=alat_ang)
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, NotImplementedError) as error:
         raise unusable_output(output, "the structure in its input cannot be read") from error
     start = Arrangement(tuple(first.get_chemical_symbols()), np.array([row[1] for row in rows]), np.array(cell))
     moved = np.linalg.solve(start.lattice_ang.T, (start.positions_ang - first.positions).T).T

@@ -201,6 +201,8 @@ def _require_one_point(output: Vasprun, start: Arrangement, final: Arrangement, 
 def _require_self_consistency(output: Vasprun, n_atoms: int, path: Path) -> None:
     """Refuse a density whose last change of the energy is not below the criterion, or a criterion that is too loose."""
     change_ev, criterion_ev = last_change_ev(output.ionic_steps[-1]), criterion_of(output)
+    if np.isinf(change_ev):
+        raise unusable_output(path, "one electronic step does not show that its density is self-consistent")
     if not change_ev <= criterion_ev + PRINTED_EV:
         raise unusable_output(
             path,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from qdip_dft.engines.cp2k.output import KNOWN_MAJOR_VERSIONS
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialFile, PseudopotentialSet
 
@@ -65,10 +66,11 @@ def version_of(program: str) -> str:
     Raises
     ------
     EngineError
-        If the program names none.
+        If the program names none, or one whose outputs are not known.
     """
     found = re.search(r"CP2K version (\S+)", describe_program(program))
     if found:
+        require_known_version(found.group(1), program)
         return found.group(1)
     raise EngineError(
         f"{program} prints no version of CP2K",
@@ -76,6 +78,17 @@ def version_of(program: str) -> str:
         why="energies of different versions must not meet in one difference",
         remedy=INSTALL_LINE,
     )
+
+
+def require_known_version(version: str, program: str) -> None:
+    """Refuse a release whose words and units are not known, before anything is calculated with it."""
+    if version.partition(".")[0] not in KNOWN_MAJOR_VERSIONS:
+        raise EngineError(
+            f"{program} is CP2K {version}, whose outputs are not known",
+            limit=f"known are the releases {', '.join(KNOWN_MAJOR_VERSIONS)}",
+            why="CP2K changed words and units of its outputs before, and a number in another unit is a wrong energy",
+            remedy="name a known release in ATOMATE2_CP2K_CMD, or update qdip-dft",
+        )
 
 
 def data_folder(program: str) -> Path:

@@ -25,7 +25,6 @@ from math import ceil, pi, sqrt
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from pydantic import JsonValue
 
 from qdip_dft.engines.base import Feature
@@ -42,13 +41,14 @@ from qdip_dft.engines.cp2k.data import (
     version_of,
 )
 from qdip_dft.engines.cp2k.input import Content, k_points, render, subsystem
+from qdip_dft.engines.cp2k.output import read_evaluation
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
-from qdip_dft.engines.programs import find_command, require_same_atoms, run_command
+from qdip_dft.engines.programs import find_command, run_command
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.structure import Arrangement
-from qdip_dft.units import BOHR_IN_ANG, BOLTZMANN_EV_PER_K, EV_PER_ANG3_IN_GPA, HARTREE_IN_EV, RYDBERG_IN_EV
+from qdip_dft.units import BOLTZMANN_EV_PER_K, RYDBERG_IN_EV
 
 DENSITY_THRESHOLD = 1e-7
 """A density is self-consistent when no element of its matrix changes by more."""
@@ -288,44 +288,6 @@ def _dipole_correction(vacuum: Vacuum, arrangement: Arrangement) -> Content:
     """
     height_ang = vacuum.centre * arrangement.lattice_ang[2, 2]
     return {"SURFACE_DIPOLE_CORRECTION": "T", "SURF_DIP_DIR": "Z", "SURF_DIP_POS": f"{height_ang:.6f}"}
-
-
-def read_evaluation(output: Path, arrangement: Arrangement, *, has_stress: bool) -> Evaluation:
-    r"""Return what stands in an output file of CP2K.
-
-    CP2K prints the stress :math:`-dE/d\varepsilon / V`, positive under pressure, in GPa, and keeps the order of atoms.
-
-    Parameters
-    ----------
-    output
-        The file; of a repeated run in the same file the last counts.
-    arrangement
-        What was asked.
-    has_stress
-        Whether the run was to give one.
-    """
-    from pymatgen.io.cp2k.outputs import Cp2kOutput
-
-    parsed = Cp2kOutput(str(output))
-    parsed.parse_energies()
-    parsed.parse_forces()
-    forces = np.array(parsed.data["forces"][-1], dtype=np.float64)
-    require_same_atoms(_elements(output), arrangement, output)
-    stress_ev_per_ang3 = None
-    if has_stress:
-        parsed.parse_stresses()
-        stress_ev_per_ang3 = -np.array(parsed.data["stress_tensor"][-1], dtype=np.float64) / EV_PER_ANG3_IN_GPA
-    return Evaluation(
-        energy_ev=float(parsed.final_energy),
-        forces_ev_per_ang=forces * HARTREE_IN_EV / BOHR_IN_ANG,
-        stress_ev_per_ang3=stress_ev_per_ang3,
-    )
-
-
-def _elements(output: Path) -> list[str]:
-    """Return the elements of the table of forces."""
-    table = output.read_text(encoding="utf-8").rsplit("ATOMIC FORCES in", 1)[1].split("SUM OF ATOMIC FORCES")[0]
-    return re.findall(r"^\s+\d+\s+\d+\s+([A-Z][a-z]?)\s", table, flags=re.MULTILINE)
 
 
 def _summary(text: str, code: int) -> str:

@@ -170,10 +170,11 @@ def evaluation_of_step(step: Mapping[str, Any], *, is_slab: bool) -> Evaluation:
 
 
 def last_change_ev(step: Mapping[str, Any]) -> float:
-    """By how much the energy changed in the last electronic step before the one that is reported, in eV.
+    """By how much the energy changed in the last electronic step, in eV.
 
-    Linear response goes on with electronic steps of its own behind it.  Infinite where the reported energy is that of
-    no electronic step, or of the first one: nothing shows then that it does not change any more.
+    The last one is that whose energy is reported: linear response goes on with electronic steps of its own.  Where none
+    has it, for pressure times volume and dispersion are added at the end, it is the last of all.  Infinite where there
+    is one step only: nothing shows then that the energy does not change any more.
 
     Parameters
     ----------
@@ -181,10 +182,11 @@ def last_change_ev(step: Mapping[str, Any]) -> float:
         An ionic step as pymatgen reads it.
     """
     energies_ev = np.array([each.get("e_fr_energy", np.nan) for each in step["electronic_steps"]], dtype=np.float64)
-    ends = np.flatnonzero(np.abs(energies_ev - float(step["e_fr_energy"])) <= PRINTED_EV)
-    if len(ends) == 0 or ends[-1] == 0:
+    reported = np.flatnonzero(np.abs(energies_ev - float(step["e_fr_energy"])) <= PRINTED_EV)
+    last = int(reported[-1]) if len(reported) else len(energies_ev) - 1
+    if last < 1:
         return float("inf")
-    change_ev = abs(float(energies_ev[ends[-1]] - energies_ev[ends[-1] - 1]))
+    change_ev = abs(float(energies_ev[last] - energies_ev[last - 1]))
     return change_ev if np.isfinite(change_ev) else float("inf")
 
 
