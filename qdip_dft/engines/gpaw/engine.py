@@ -198,6 +198,15 @@ def _not_installed(package: str) -> EngineError:
     )
 
 
+def _energy_criterion(n_atoms: int) -> dict[str, Any]:
+    """The largest change of the total energy in three steps that counts as none, in eV for the cell.
+
+    A bare number means eV per valence electron to GPAW (class ``Energy`` of its module ``convergence_criteria``), and
+    would let the energy of many atoms change by their number squared.
+    """
+    return {"name": "energy", "tol": ENERGY_CONVERGENCE_EV_PER_ATOM * n_atoms, "relative": False}
+
+
 @cache
 def _hash_of_data_sets(folders: tuple[Path, ...], functional: str) -> str:
     digest = hashlib.sha256()
@@ -312,7 +321,7 @@ class GpawRun(HandledRun):
                 "kpts": {"size": self.setting.k_mesh, "gamma": True},
                 # Methfessel-Paxton of order 0 is the Gaussian occupation.
                 "occupations": {"name": "methfessel-paxton", "order": 0, "width": self.engine.smearing_width_ev},
-                "convergence": {"energy": ENERGY_CONVERGENCE_EV_PER_ATOM * arrangement.n_atoms},
+                "convergence": {"energy": _energy_criterion(arrangement.n_atoms)},
                 **NUMERICS,
                 **{name: value for name, value in numerics.items() if name != "restart"},
             },
