@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from qdip_dft.by_hand import imports
+from qdip_dft.by_hand.codes import cp2k, gpaw, vasp
 from qdip_dft.by_hand.codes.cp2k_words import Line
 from qdip_dft.by_hand.readers import read_run
 from qdip_dft.engines.code_run import Setting
@@ -323,7 +324,7 @@ def test_a_foreign_exception_concerns_its_folder_only(
 
 @pytest.mark.parametrize("n_cells", [1, 4, 140])
 def test_the_energy_criterion_of_gpaw_means_electronvolt_per_atom(n_cells: int, tmp_path: Path) -> None:
-    """The real criterion of GPAW, asked about densities whose energies differ by half and by twice of what is allowed."""
+    """The real criterion of GPAW, asked about energies that differ by half and by twice of what is allowed."""
     require_code("gpaw")
     from gpaw.convergence_criteria import dict2criterion
 
@@ -335,6 +336,46 @@ def test_the_energy_criterion_of_gpaw_means_electronvolt_per_atom(n_cells: int, 
     allowed_ev = engine.theory().settings["energy_convergence_ev_per_atom"] * arrangement.n_atoms
     assert not differs(dict2criterion(asked), 0.5 * allowed_ev, n_electrons=4 * arrangement.n_atoms)
     assert differs(dict2criterion(asked), 2.0 * allowed_ev, n_electrons=4 * arrangement.n_atoms)
+
+
+def gpaw_table(*energies_ev: float) -> str:
+    rows = "".join(
+        f"iter: {i:3d}| 12:00:00 | {energy:13.6f}  | -2.1 | -3.4c |\n" for i, energy in enumerate(energies_ev)
+    )
+    return f" convergence:\n{rows}\nConverged in {len(energies_ev)} steps\n"
+
+
+@pytest.mark.parametrize(
+    ("energies_ev", "change_ev"),
+    [
+        ((-9.0, -10.0, -10.5, -10.5, -10.5), 0.0),
+        ((-9.0, -10.0, -10.5, -10.5), 0.5),
+        ((-10.5, -10.5 + 1e-5, -10.5), 1e-5),
+        ((-10.5, -10.5), float("inf")),
+        ((-10.5,), float("inf")),
+        ((), float("inf")),
+    ],
+)
+def test_gpaws_last_change_needs_three_energies(energies_ev: tuple[float, ...], change_ev: float) -> None:
+    assert gpaw.last_change_ev(gpaw_table(*energies_ev)) == pytest.approx(change_ev, abs=1e-9)
+
+
+@pytest.mark.parametrize("text", [old_words(), new_words()])
+@pytest.mark.parametrize("n_steps", [0, 2, 7])
+def test_a_static_output_of_cp2k_has_one_energy(text: str, n_steps: int, tmp_path: Path) -> None:
+    cp2k.require_one_point(text, tmp_path / "cp2k.out")
+    with pytest.raises(EngineError, match=f"it holds {n_steps} energies, a static calculation has one"):
+        cp2k.require_one_point(text.split("ENERGY|", maxsplit=1)[0] + text * n_steps, tmp_path / "cp2k.out")
+
+
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [(0.0, "zero"), ([0.0, 0.0, 0.0], "zero"), (1.0, "not zero"), ([0.0, 0.5, 0.0], "not zero"), (None, "not zero")],
+)
+def test_a_moment_of_zero_is_a_value(moment: object, words: str) -> None:
+    parameters = {"ISYM": 0} if moment is None else {"ISYM": 0, "MAGMOM": moment}
+    found = vasp._spinors(SimpleNamespace(parameters=parameters, incar={}))
+    assert (found["MAGMOM"], found["ISYM"]) == (words, 0)
 
 
 def differs(criterion: object, change_ev: float, *, n_electrons: int) -> bool:

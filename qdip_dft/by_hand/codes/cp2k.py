@@ -37,7 +37,7 @@ from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.cp2k.data import data_folder, find_entry
 from qdip_dft.engines.cp2k.engine import DENSITY_THRESHOLD, Cp2kEngine, Cp2kRun, configured_command
 from qdip_dft.engines.cp2k.input import fold_mesh
-from qdip_dft.engines.cp2k.output import BANNER, FORCES_TITLE, STRESS_TITLE, read_evaluation
+from qdip_dft.engines.cp2k.output import BANNER, ENERGY_LINE, FORCES_TITLE, STRESS_TITLE, read_evaluation
 from qdip_dft.engines.programs import last_run, unusable_output
 from qdip_dft.model.structure import Arrangement
 
@@ -112,6 +112,8 @@ def read_run(folder: Path) -> FinishedRun:
     kind = " ".join((find_last(lines, "GLOBAL/RUN_TYPE") or Line("", ("ENERGY_FORCE",))).words).upper()
     if kind not in (*STATICS, *RELAXATIONS):
         raise unusable_output(output, f"RUN_TYPE {kind} has no energy that a study asks for")
+    if kind in STATICS:
+        require_one_point(text, output)
     start = read_start(lines, folder, text, output)
     n_steps, final = (0, start) if kind in STATICS else read_end(folder, lines, start, output)
     settings = _describe(lines, folder, height_ang=float(start.lattice_ang[2, 2]))
@@ -145,6 +147,24 @@ def _require_complete(text: str, output: Path) -> None:
         raise unusable_output(output, "a density in it is not self-consistent")
     if FORCES_TITLE.search(text) is None:
         raise unusable_output(output, "it has no forces: print them with &FORCE_EVAL &PRINT &FORCES")
+
+
+def require_one_point(text: str, output: Path) -> None:
+    """Refuse an output of several energies, such as of molecular dynamics, beside the input of one.
+
+    Parameters
+    ----------
+    text, output
+        The last run of an output, and its file.
+
+    Raises
+    ------
+    EngineError
+        With the number of energies.
+    """
+    n_energies = len(ENERGY_LINE.findall(text))
+    if n_energies != 1:
+        raise unusable_output(output, f"it holds {n_energies} energies, a static calculation has one")
 
 
 def _find_input(folder: Path, text: str) -> Path:

@@ -84,8 +84,7 @@ def read_run(folder: Path) -> FinishedRun:
     if "Converged in" not in tables[-1] or "Did not converge" in text:
         raise unusable_output(log, "its density is not self-consistent")
     require_equal("the energy", source.evaluation.energy_ev, energies_ev[-1], output=log, tolerance=LOG_DIGITS_EV)
-    steps = [float(word) for word in re.findall(r"iter: *\d+\|[^|]*\| *(-?\d+\.\d+)c? *\|", tables[-1])][-3:]
-    require_convergence(max(steps) - min(steps) if steps else np.inf, source.start.n_atoms, log)
+    require_convergence(last_change_ev(tables[-1]), source.start.n_atoms, log)
     return FinishedRun(
         folder=folder,
         engine=GpawEngine.name,
@@ -98,6 +97,18 @@ def read_run(folder: Path) -> FinishedRun:
         is_relaxation=source.is_relaxation,
         held=source.held,
     )
+
+
+def last_change_ev(table: str) -> float:
+    """Largest difference of the last three energies of a density, in eV; infinite where there are fewer.
+
+    Parameters
+    ----------
+    table
+        What the log says of one density.
+    """
+    energies_ev = [float(word) for word in re.findall(r"iter: *\d+\|[^|]*\| *(-?\d+\.\d+)c? *\|", table)][-3:]
+    return max(energies_ev) - min(energies_ev) if len(energies_ev) == 3 else float("inf")
 
 
 def expected_settings(engine: GpawEngine, setting: Setting, arrangement: Arrangement) -> Settings:

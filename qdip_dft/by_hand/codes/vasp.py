@@ -249,7 +249,8 @@ def _settings(output: Vasprun, folder: Path) -> Settings:
 
 def _spinors(output: Vasprun) -> dict[str, Value]:
     """Return what decides about the ground state of spinors besides the coupling: symmetry and starting moments."""
-    largest = np.abs(np.array(_tag(output, "MAGMOM") or [1.0], dtype=np.float64)).max()
+    stated = _tag(output, "MAGMOM")
+    largest = np.abs(np.array(1.0 if stated is None else stated, dtype=np.float64)).max(initial=0.0)
     moments = "zero" if largest < SMALLEST_MOMENT else "not zero"
     return {**SPINORS, "MAGMOM": moments, "ISYM": _whole_number(output, "ISYM", default=2)}
 
