@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from qdip_dft.errors import MatchError, QdipError, SlabError, StudyError
@@ -18,9 +16,9 @@ from qdip_dft.model.campaign import CampaignDot, CampaignHost, CampaignSpec
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.study import StudySpec
+from qdip_dft.planning.mistakes import list_mistakes
 from qdip_dft.planning.plan import PlannedCalculation, StudyPlan, plan_study
-from qdip_dft.planning.study_files import read_study, use_engine, validate_study
-from qdip_dft.yaml_text import parse_yaml
+from qdip_dft.planning.study_files import read_study, read_written_yaml, use_engine, validate_study
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +106,7 @@ def read_studies(name_or_path: str) -> Iterator[tuple[str, StudySpec]]:
 
 def is_campaign(path: Path) -> bool:
     """Return whether a file asks for many pairs: it names ``dots`` where a study names one ``dot``."""
-    try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return False  # the reader of studies says what is wrong with it
+    content = read_written_yaml(path).content
     return isinstance(content, dict) and "dots" in content
 
 
@@ -123,13 +118,12 @@ def read_campaign(path: Path) -> CampaignSpec:
     StudyError
         With the place and the cure of the first mistakes.
     """
-    content: Any = parse_yaml(path.read_text(encoding="utf-8"))
+    written = read_written_yaml(path)
     try:
-        return CampaignSpec.model_validate(content)
+        return CampaignSpec.model_validate(written.content)
     except ValidationError as error:
-        problems = [f"{_place(e['loc'], content)}: {e['msg']}" for e in error.errors()[:5]]
         raise StudyError(
-            f"{path.name} is not a valid campaign ({'; '.join(problems)})",
+            f"{path.name} is not a valid campaign ({'; '.join(list_mistakes(error, written)[:5])})",
             limit=f"known keys are {', '.join(CampaignSpec.model_fields)}",
             why="a misread key would silently change what is calculated",
             remedy="correct the named entries; docs/campaigns.md lists all keys",
@@ -220,23 +214,6 @@ def _plan(study: StudySpec, entry: str) -> StudyPlan:
     except QdipError as error:
         raise type(error)(f"{entry}: {error.what}", limit=error.limit, why=error.why, remedy=error.remedy) from error
     return plan
-
-
-def _place(location: tuple[int | str, ...], content: Any) -> str:
-    """Return where a mistake is, such as ``dots.1 (PbSe).facets``."""
-    words = []
-    for part in location:
-        content = _step_into(content, part)
-        name = content.get("material") or content.get("host") if isinstance(content, dict) else None
-        words.append(f"{part} ({name})" if isinstance(part, int) and name else str(part))
-    return ".".join(words) or "campaign"
-
-
-def _step_into(content: Any, part: int | str) -> Any:
-    try:
-        return content[part]
-    except (KeyError, IndexError, TypeError):
-        return None
 
 
 def _same_id(result_id: str, first: str, second: str) -> StudyError:

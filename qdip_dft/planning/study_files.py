@@ -15,7 +15,8 @@ from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.study import StudySpec
 from qdip_dft.model.study_versions import translate_study
-from qdip_dft.yaml_text import parse_yaml
+from qdip_dft.planning.mistakes import list_mistakes
+from qdip_dft.yaml_text import WrittenYaml, parse_written_yaml
 
 
 def read_study(name_or_path: str) -> StudySpec:
@@ -27,16 +28,22 @@ def read_study(name_or_path: str) -> StudySpec:
         If there is no such study, or it has unknown keys or impossible values.
     """
     path = find_study(name_or_path)
+    written = read_written_yaml(path)
+    return validate_study(written.content, source=path.name, written=written)
+
+
+def read_written_yaml(path: Path) -> WrittenYaml:
+    """Read a study or campaign with the lines that it is written on; errors as of `parse_written_yaml`."""
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise StudyError(
-            f"{path.name} is not readable YAML ({str(error).splitlines()[0]})",
-            limit="a study is a YAML mapping",
-            why="nothing can be planned from it",
-            remedy="compare it with workflows/quickstart.yaml",
+            f"{path.name} is not text in UTF-8 (byte {error.start + 1} is 0x{error.object[error.start]:02x})",
+            limit="a study or campaign is a YAML file in UTF-8",
+            why="its words cannot be read",
+            remedy="save it as UTF-8 in the editor",
         ) from error
-    return validate_study(content, source=path.name)
+    return parse_written_yaml(text, source=path.name)
 
 
 def write_study(study: StudySpec) -> str:
@@ -44,8 +51,17 @@ def write_study(study: StudySpec) -> str:
     return str(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100))
 
 
-def validate_study(content: Any, *, source: str) -> StudySpec:
+def validate_study(content: Any, *, source: str, written: WrittenYaml | None = None) -> StudySpec:
     """Return the study of a parsed mapping, of any version.
+
+    Parameters
+    ----------
+    content
+        The mapping.
+    source
+        What errors call it, such as the name of its file.
+    written
+        Where the mapping comes from, for the line numbers of errors; None: no file.
 
     Raises
     ------
@@ -55,9 +71,9 @@ def validate_study(content: Any, *, source: str) -> StudySpec:
     try:
         return StudySpec.model_validate(translate_study(content) if isinstance(content, dict) else content)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc'])) or 'study'}: {e['msg']}" for e in error.errors()[:5]]
+        found = written or WrittenYaml(content, None)
         raise StudyError(
-            f"{source} is not a valid study ({'; '.join(problems)})",
+            f"{source} is not a valid study ({'; '.join(list_mistakes(error, found)[:5])})",
             limit=f"known keys are {', '.join(StudySpec.model_fields)}",
             why="a misread key would silently change what is calculated",
             remedy="correct the named keys; docs/study-file.md lists all of them with units",

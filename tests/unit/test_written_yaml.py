@@ -1,0 +1,194 @@
+"""Study files and campaigns as people write them: every key once, every word and number as it looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qdip_dft.errors import StudyError
+from qdip_dft.planning.campaign import read_campaign, read_studies
+from qdip_dft.planning.study_files import read_study
+from qdip_dft.yaml_text import parse_written_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STUDY = """\
+schema_version: 2
+name: written
+dot: {material: PbS, facets: ["111"], passivation: I}
+host: CsPbI3
+phases:
+  - {phase: CsPbI3-gamma, role: black, planes: ["001"]}
+  - {phase: CsPbI3-delta, role: competitor, planes: ["100"]}
+matching: {max_strain: 0.05}
+engine: {name: testing}
+"""
+
+
+def write(folder: Path, *, old: str = "", new: str = "", text: str = STUDY) -> str:
+    assert old in text
+    path = folder / "asked.yaml"
+    path.write_text(text.replace(old, new) if old else text + new, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflows").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_what_is_written_plainly_means_what_yaml_says(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert parse_written_yaml(text, source=path.name).content == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        ("", "host: FAPbI3\n", "`host` twice, on lines 4 and 10"),
+        ("{max_strain: 0.05}", "{max_strain: 0.05, max_strain: 0.01}", "`max_strain` twice, on lines 8 and 8"),
+        ("role: black,", "role: black, role: competitor,", "`role` twice, on lines 6 and 6"),
+        ("", "film:\n  thicknesses: 2\n  'thicknesses': 3\n", "`thicknesses` twice, on lines 11 and 12"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_its_lines(tmp_path: Path, old: str, new: str, lines: str) -> None:
+    with pytest.raises(StudyError, match=f"{lines}.*remove one of the lines"):
+        read_study(write(tmp_path, old=old, new=new))
+
+
+def test_a_merged_mapping_may_be_overridden() -> None:
+    text = parse_written_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n", source="merged")
+    assert text.content["b"] == {"x": 3, "y": 2}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("012", "10"), ("001", "1"), ("0111", "73"), ("0x11", "17"), ("0b11", "3"), ("1_1_0", "110"), ("1:30", "90")],
+)
+def test_a_number_that_yaml_reads_as_another_is_refused(tmp_path: Path, written: str, read: str) -> None:
+    with pytest.raises(StudyError, match=f'line 6: YAML reads `{written}` as the number {read}.*write "{written}"'):
+        read_study(write(tmp_path, old='"001"', new=written))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("max_strain: 0.05", "max_strain: 1:30.5", "line 8: YAML reads `1:30.5` as the number 90.5"),
+        ("max_strain: 0.05", "max_strain: .inf", "line 8: YAML reads `.inf` as the number inf"),
+        ("", "seed: 0777\n", "line 10: YAML reads `0777` as the number 511"),
+        ("name: written", "name: 2026-11-30", "line 2: YAML reads `2026-11-30` as a date"),
+        ("host:", "no:", "line 4: the key `no` is no word"),
+        ("", "12: x\n", "line 10: the key `12` is no word"),
+    ],
+)
+def test_other_traps_of_yaml_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(StudyError, match=f"{message}.*if it is a plane or a name"):
+        read_study(write(tmp_path, old=old, new=new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("host: CsPbI3", "host: no", r'host \(line 4\): YAML reads `no` as a truth value; write "no" in quotes'),
+        ("name: written", "name: on", r'name \(line 2\): YAML reads `on` as a truth value; write "on" in quotes'),
+        ("name: written", "name: 12", r'name \(line 2\): YAML reads `12` as a number; write "12" in quotes'),
+        ("phase: CsPbI3-gamma", "phase: Yes", r'phases.0.phase \(line 6\): YAML reads `Yes` .*write "Yes" in quotes'),
+    ],
+)
+def test_a_name_that_yaml_takes_for_something_else_is_to_be_quoted(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    with pytest.raises(StudyError, match=message):
+        read_study(write(tmp_path, old=old, new=new))
+
+
+@pytest.mark.parametrize(("word", "quoted"), [("2026-11-30", '"2026-11-30"'), ("12", '"12"'), ("on", '"on"')])
+def test_the_quotes_cure_it(tmp_path: Path, word: str, quoted: str) -> None:
+    assert read_study(write(tmp_path, old="name: written", new=f"name: {quoted}")).name == word
+
+
+def test_a_truth_value_where_one_is_meant_is_read(tmp_path: Path) -> None:
+    assert not read_study(write(tmp_path, new="check_minima: no\n")).check_minima
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [written\nhost: x\n", "line 2"),
+        ("name: !!python/name:os.system x\n", "line 1"),
+        ("name: a\n---\nname: b\n", "line 2"),
+        ("a: *nothing\n", "line 1"),
+        ("a: !!int word\n", "invalid literal"),
+        ("[" * 3000, "not readable YAML"),
+    ],
+)
+def test_what_is_no_yaml_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(StudyError, match=f"not readable YAML.*{message}.*correct it there|{message}"):
+        read_study(write(tmp_path, text="", new=text))
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(STUDY.encode() + "question: für\n".encode("latin-1"))
+    with pytest.raises(StudyError, match="save it as UTF-8"):
+        read_study(str(tmp_path / "latin.yaml"))
+
+
+def test_an_alias_that_names_itself_ends(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="correct the named keys"):
+        read_study(write(tmp_path, new="film: &film {registries: *film}\n"))
+
+
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        ("coverage: nonsense\n", r"^\S+ is not a valid study \(coverage \(line 10\): [^;]*\)"),
+        ("film:\n  min_thickness_ang: -3\n", r"\(film.min_thickness_ang \(line 11\): Input should be greater than 0\)"),
+        ("film: {thick: 3}\n", r"\(film.thick \(line 10\): "),
+        ("coverage: {dot_radius_ang: 30}\n", r"coverage.loading \(line 10\): Field required"),
+    ],
+)
+def test_a_mistake_is_said_once_with_its_key_and_line(tmp_path: Path, new: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message) as caught:
+        read_study(write(tmp_path, new=new))
+    assert caught.value.what.count("(line") == 1 or "loading" in message
+
+
+def test_a_mistake_in_an_old_study_is_named_as_it_is_written(tmp_path: Path) -> None:
+    text = STUDY.replace("schema_version: 2", "schema_version: 1") + "film:\n  registry_shifts: [[0]]\n"
+    with pytest.raises(StudyError, match=r"film.registry_shifts.0.1 \(line 11\): Field required"):
+        read_study(write(tmp_path, text=text))
+
+
+CAMPAIGN = """\
+schema_version: 2
+name: many
+dots:
+  - {material: PbS, facets: ["100"]}
+  - {material: PbSe, facets: ["100"]}
+hosts:
+  - {host: CsPbI3, phases: [{phase: CsPbI3-gamma, role: black, planes: ["001"]}]}
+engines: [{name: testing}]
+"""
+
+
+def test_a_list_is_not_called_empty_for_a_wrong_entry(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"hosts.0.host \(line 7\): .* in quotes") as caught:
+        list(read_studies(write(tmp_path, old="host: CsPbI3", new="host: 3", text=CAMPAIGN)))
+    assert "at least 1 item" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: many", "name: many\nname: more", "`name` twice, on lines 2 and 3"),
+        ('facets: ["100"]}\nhosts', "facets: [010]}\nhosts", "line 5: YAML reads `010` as the number 8"),
+        ("host: CsPbI3", "host: Off", r"hosts.0.host \(line 7\): YAML reads `Off` as a truth value"),
+        ("material: PbSe,", "material: PbSe, thick: 3,", r"dots.1 \(PbSe\).thick \(line 5\)"),
+        ("name: many", "name: [many", "not readable YAML, line"),
+    ],
+)
+def test_campaigns_are_read_by_the_same_reader(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        list(read_studies(write(tmp_path, old=old, new=new, text=CAMPAIGN)))
+
+
+def test_an_undisturbed_campaign_is_read(tmp_path: Path) -> None:
+    assert [dot.material for dot in read_campaign(Path(write(tmp_path, text=CAMPAIGN))).dots] == ["PbS", "PbSe"]
