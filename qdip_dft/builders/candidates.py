@@ -29,12 +29,12 @@ from qdip_dft.builders.orientation import (
 )
 from qdip_dft.builders.passivation import require_whole_number
 from qdip_dft.builders.placement import Placing, list_placings
-from qdip_dft.builders.planes import parse_hkl
 from qdip_dft.builders.strain import automatic_partition
 from qdip_dft.builders.terminations import TerminationPair, describe_pair, list_terminations
 from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError, StudyError
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate, InterfaceLabel
+from qdip_dft.model.miller import parse_hkl, write_plane
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.snapping import ceil_whole
 from qdip_dft.model.structure import StructureRecord
@@ -73,7 +73,8 @@ class OrientedFace:
 
 
 def orient_face(crystal: CrystalRecord, plane: str) -> OrientedFace:
-    """Return a crystal oriented along a plane of its conventional cell."""
+    """Return a crystal oriented along a plane of its conventional cell, in any form that `parse_hkl` reads."""
+    plane = write_plane(plane)
     charges = tuple(sorted(crystal.formal_charges.items()))
     return crystal.structure.derive(
         ("face", crystal.id, plane, charges, crystal.bulk_modulus_gpa), lambda: _orient_face(crystal, plane)

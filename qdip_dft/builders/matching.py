@@ -19,10 +19,11 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.builders.planes import CrystalLattice, Miller, list_faces, list_planes, surface_lattice
+from qdip_dft.builders.planes import CrystalLattice, list_faces, list_planes, surface_lattice
 from qdip_dft.builders.strain import IntegerMatrix, StrainPair, von_mises_strain
 from qdip_dft.builders.sub_lattices import STRAIN_TIE, cell_area, search_bases
 from qdip_dft.errors import MatchError
+from qdip_dft.model.miller import Miller
 from qdip_dft.model.snapping import first_least, rank
 
 Array = NDArray[np.float64]

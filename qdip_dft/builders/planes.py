@@ -8,7 +8,6 @@ basis of the *primitive* lattice, so that the cell turned to the plane holds exa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -18,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.errors import SlabError, StructureError
+from qdip_dft.errors import StructureError
+from qdip_dft.model.miller import Miller, parse_hkl
 from qdip_dft.model.snapping import first_least, floor_whole, nearest_whole, wrap
 
 Array = NDArray[np.float64]
-Miller = tuple[int, int, int]
 
 RELATIVE_TIE = 1e-6
 """Lengths closer than this fraction count as equal when a reduced basis is chosen."""
@@ -78,39 +77,6 @@ class CrystalLattice:
 
     conventional: Array
     primitive: Array
-
-
-def parse_hkl(indices: str | Sequence[int]) -> Miller:
-    """Return Miller indices as three coprime integers.
-
-    Text may be compact (``"111"``, ``"1-10"``), spaced or with commas (``"1 -1 0"``), in any brackets.  A common
-    factor is divided out, because (222) and (111) are the same lattice plane; the sign stays, because (111) and
-    (-1-1-1) are opposite faces.
-
-    Parameters
-    ----------
-    indices
-        Three indices with respect to the conventional cell.
-
-    Raises
-    ------
-    SlabError
-        If these are not three integers, or all are zero, or four-index hexagonal notation is used.
-    """
-    found = _read_indices(indices) if isinstance(indices, str) else _check_integers(indices)
-    if len(found) == 4:
-        raise _four_indices(indices)
-    if len(found) != 3:
-        raise _unreadable(indices)
-    divisor = gcd(*found)
-    if divisor == 0:
-        raise SlabError(
-            "plane (0 0 0)",
-            limit="at least one Miller index differs from zero",
-            why="it has no normal and names no plane",
-            remedy="give three indices such as 111 or 1-10",
-        )
-    return found[0] // divisor, found[1] // divisor, found[2] // divisor
 
 
 def primitive_lattice(
@@ -252,41 +218,6 @@ def _first_of_orbits(symmetries: Array, max_index: int) -> tuple[Miller, ...]:
             first.append(plane)
             seen.update((image[0], image[1], image[2]) for image in np.rint(symmetries @ plane).astype(int).tolist())
     return tuple(first)
-
-
-def _read_indices(text: str) -> list[int]:
-    bare = re.sub(r"[()\[\]{}]", " ", text.replace("−", "-")).strip()
-    tokens = [token for token in re.split(r"[\s,]+", bare) if token]
-    if len(tokens) in (3, 4) and all(re.fullmatch(r"-?\d+", token) for token in tokens):
-        return [int(token) for token in tokens]
-    compact = "".join(tokens)
-    if not re.fullmatch(r"(-?\d)+", compact, flags=re.ASCII):
-        raise _unreadable(text)
-    return [int(token) for token in re.findall(r"-?\d", compact)]
-
-
-def _check_integers(indices: Sequence[int]) -> list[int]:
-    if any(int(index) != index for index in indices):
-        raise _unreadable(indices)
-    return [int(index) for index in indices]
-
-
-def _unreadable(indices: object) -> SlabError:
-    return SlabError(
-        f"plane {indices!r}",
-        limit="three integers are needed",
-        why="the plane would be a guess",
-        remedy="write it as 111, 1-10 or '1 -1 0'",
-    )
-
-
-def _four_indices(indices: object) -> SlabError:
-    return SlabError(
-        f"plane {indices!r} in four-index notation",
-        limit="planes have three indices (h k l)",
-        why="the third of (h k i l) is redundant, i = -(h + k)",
-        remedy="leave it out: (1 0 -1 0) is written 100",
-    )
 
 
 def _pure_translations(

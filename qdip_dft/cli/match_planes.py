@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdip_dft.cli.output import write_json, write_line, write_table
+from qdip_dft.model.miller import write_plane
 
 if TYPE_CHECKING:
     from qdip_dft.builders.matching import CellMatch, PlaneMatch
-    from qdip_dft.builders.planes import CrystalLattice, Miller
+    from qdip_dft.builders.planes import CrystalLattice
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +125,12 @@ def _rank(phase: str, match: PlaneMatch) -> RankedPair:
 
 def _describe(phase: str, match: PlaneMatch, cell: CellMatch) -> RankedPair:
     return RankedPair(
-        facet=_write_plane(match.dot_hkl),
+        facet=write_plane(match.dot_hkl),
         phase=phase,
-        plane=_write_plane(match.film_hkl),
+        plane=write_plane(match.film_hkl),
         area_ang2=cell.area_ang2,
         n_film=cell.n_film,
         n_dot=cell.n_dot,
         principal_strains=cell.principal_strains,
         n_cells=len(match.cells),
     )
-
-
-def _write_plane(hkl: Miller) -> str:
-    return "".join(map(str, hkl))

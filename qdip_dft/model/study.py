@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from qdip_dft.errors import SlabError
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import EngineSpec, PresetName
+from qdip_dft.model.miller import write_plane
 from qdip_dft.model.study_versions import NEWEST_STUDY_VERSION
 
 
@@ -58,20 +59,19 @@ class OrientationPolicy(StrEnum):
     """The first plane that is named, whatever the others give: the one that was seen in experiment."""
 
 
-def _plane_text(value: object) -> object:
-    """Write a plane given as list or three-digit number as text; an unquoted 001 has lost its zeros in YAML."""
-    if isinstance(value, (list, tuple)):
-        return "".join(str(index) for index in value) if all(isinstance(i, int) for i in value) else value
-    if isinstance(value, int) and not isinstance(value, bool):
-        text = str(value)
-        if not re.fullmatch(r"\d{3}", text):
-            raise ValueError(f'plane {value} is ambiguous: write it in quotes, such as "001"')
-        return text
-    return value
+def _read_plane(value: Any) -> str:
+    """Read a plane as text or list; a bare number is one only where all three digits are left of it."""
+    is_plane = isinstance(value, (str, list, tuple, int)) and not isinstance(value, bool)
+    if not is_plane or (isinstance(value, int) and not 100 <= value <= 999):
+        raise ValueError(f'{value!r} is no plane: write it in quotes or as a list, such as ["001"] or [[0, 0, 1]]')
+    try:
+        return write_plane(str(value) if isinstance(value, int) else value)
+    except SlabError as error:
+        raise ValueError(f"{error.what}: {error.limit}; {error.remedy}") from error
 
 
-Plane = Annotated[str, BeforeValidator(_plane_text), Field(pattern=r"^(-?\d){3}$")]
-"""Miller indices of the conventional cell as text, such as ``111`` or ``1-10``."""
+Plane = Annotated[str, BeforeValidator(_read_plane)]
+"""Miller indices of the conventional cell as text, such as ``111``, ``1-10`` or ``11,0,0``."""
 
 
 class DotSpec(Record):
@@ -443,7 +443,9 @@ class StudySpec(Record):
 
     def result_id(self, facet: str) -> str:
         """Return the id of the result on a facet, such as ``pbs-fapbi3@111``; the facet is left out if it is alone."""
-        return _join_variant(self.name if len(self.dot.facets) == 1 else f"{self.name}@{facet}", self.variant)
+        return _join_variant(
+            self.name if len(self.dot.facets) == 1 else f"{self.name}@{facet.replace(',', '.')}", self.variant
+        )
 
     @property
     def films(self) -> tuple[PhaseSpec, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import gcd, sqrt
 
 import numpy as np
@@ -14,11 +15,11 @@ from qdip_dft.builders.planes import (
     lattice_symmetries,
     list_faces,
     list_planes,
-    parse_hkl,
     primitive_lattice,
     surface_lattice,
 )
 from qdip_dft.errors import SlabError, StructureError
+from qdip_dft.model.miller import parse_hkl, write_plane
 
 FACE_CENTRES = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
 CUBE = 5.936 * np.eye(3)
@@ -72,6 +73,12 @@ def shape_of(vectors_2d: np.ndarray) -> tuple[float, float, float]:
         ("1,0,-2", (1, 0, -2)),
         ("{10 -1 0}", (10, -1, 0)),
         ("1−10", (1, -1, 0)),
+        ("(1–10)", (1, -1, 0)),
+        ("+1-1+0", (1, -1, 0)),
+        ("[11, 0, 1]", (11, 0, 1)),
+        ("11 -10 3", (11, -10, 3)),
+        ("10-1 0", (10, -1, 0)),
+        ("12,0,1", (12, 0, 1)),
         ([1, 1, 1], (1, 1, 1)),
         ((0, 0, 1.0), (0, 0, 1)),
     ],
@@ -84,16 +91,50 @@ def test_a_common_factor_is_divided_out_and_the_sign_stays() -> None:
     assert parse_hkl("-2-2-2") == (-1, -1, -1)
 
 
-@pytest.mark.parametrize("indices", ["", "11", "abc", "1 1", "1.5 0 0", "11111", [1, 1], [0.5, 0, 0]])
+@pytest.mark.parametrize(
+    "indices",
+    ["", "11", "abc", "1 1", "1.5 0 0", "11111", "11 0", "1 -10", "\u0661\u0661\u0660", "1 1 1000", "1 - 1 0", [1, 1], [0.5, 0, 0],
+     [11, 0], [True, 0, 0], ["1", "0", "0"], [float("nan"), 0, 1], [float("inf"), 0, 1], [10**400, 0, 1]],
+)  # fmt: skip
 def test_what_is_no_plane_is_refused(indices: object) -> None:
     with pytest.raises(SlabError, match="write it as 111, 1-10"):
         parse_hkl(indices)
 
 
-@pytest.mark.parametrize("indices", ["0001", "(1 0 -1 0)", [1, 0, -1, 0]])
-def test_four_index_notation_is_refused_with_its_three_index_form(indices: object) -> None:
-    with pytest.raises(SlabError, match=r"leave it out: \(1 0 -1 0\) is written 100"):
+@pytest.mark.parametrize(
+    ("indices", "cure"),
+    [
+        ("0001", "leave it out: (0 0 0 1) is written 001"),
+        ("(1 0 -1 0)", "leave it out: (1 0 -1 0) is written 100"),
+        ([1, 0, -1, 0], "leave it out: (1 0 -1 0) is written 100"),
+        ("2-1-12", "leave it out: (2 -1 -1 2) is written 2-12"),
+        ("1 0 -1 10", "leave it out: (1 0 -1 10) is written 1,0,10"),
+        ("1010", "correct the indices"),
+    ],
+)
+def test_four_index_notation_is_refused_with_its_three_index_form(indices: object, cure: str) -> None:
+    with pytest.raises(SlabError, match=re.escape(cure)):
         parse_hkl(indices)
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("111", "111"),
+        ("200", "200"),
+        ("-1-1-1", "-1-1-1"),
+        ("1 -1 0", "1-10"),
+        ("(1-10)", "1-10"),
+        ([1, -1, 0], "1-10"),
+        ("11 0 0", "11,0,0"),
+        ([12, 0, -1], "12,0,-1"),
+        ("{12 0 -1}", "12,0,-1"),
+    ],
+)
+def test_a_plane_has_one_text_and_is_read_from_it_again(written: object, text: str) -> None:
+    assert write_plane(written) == text
+    assert write_plane(text) == text
+    assert parse_hkl(text) == parse_hkl(written)
 
 
 @pytest.mark.parametrize("indices", ["000", [0, 0, 0]])

@@ -12,7 +12,6 @@ from qdip_dft.builders.films import build_strained_bulk, count_images, stack_clo
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal, find_ions
 from qdip_dft.builders.orientation import find_orientation, orient_crystal
-from qdip_dft.builders.planes import parse_hkl
 from qdip_dft.builders.terminations import (
     SymmetryKind,
     TaskerType,
@@ -21,6 +20,7 @@ from qdip_dft.builders.terminations import (
     describe_excess,
     list_terminations,
 )
+from qdip_dft.model.miller import parse_hkl
 from tests.unit.crystals import (
     CHIRAL_OFFSETS_ANG,
     HANDEDNESS_ANG3,

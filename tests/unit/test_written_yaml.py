@@ -192,3 +192,48 @@ def test_campaigns_are_read_by_the_same_reader(tmp_path: Path, old: str, new: st
 
 def test_an_undisturbed_campaign_is_read(tmp_path: Path) -> None:
     assert [dot.material for dot in read_campaign(Path(write(tmp_path, text=CAMPAIGN))).dots] == ["PbS", "PbSe"]
+
+
+@pytest.mark.parametrize(
+    ("plane", "text"),
+    [
+        ('"001"', "001"),
+        ("111", "111"),
+        ("1-10", "1-10"),
+        ("1 -1 0", "1-10"),
+        ("(1-10)", "1-10"),
+        ("[1, -1, 0]", "1-10"),
+        ("[11, 0, 1]", "11,0,1"),
+        ('"11 0 1"', "11,0,1"),
+        ('"12, 0, -1"', "12,0,-1"),
+    ],
+)
+def test_planes_of_a_study_are_read_as_on_the_command_line(tmp_path: Path, plane: str, text: str) -> None:
+    path = write(tmp_path, old='planes: ["001"]', new=f"planes: [{plane}]")
+    assert read_study(path).phases[0].planes == (text,)
+
+
+@pytest.mark.parametrize(
+    ("plane", "cure"),
+    [
+        ('"0001"', r"\(0 0 0 1\) is written 001"),
+        ("[1, 0, -1, 0]", r"\(1 0 -1 0\) is written 100"),
+        ("[11, 0]", "such as '11 0 0'"),
+        ("[1, 0, -10, 0]", "correct the indices"),
+        ('"11 0"', "such as '11 0 0'"),
+        ("0", r"such as \[\"001\"\] or \[\[0, 0, 1\]\]"),
+        ("1010", "write it in quotes or as a list"),
+        ("-110", "write it in quotes or as a list"),
+        ("1.0", "write it in quotes or as a list"),
+        ("yes", "write it in quotes or as a list"),
+        ('"000"', "give three indices"),
+    ],
+)
+def test_what_is_no_plane_of_a_study_is_refused_with_its_line_and_cure(tmp_path: Path, plane: str, cure: str) -> None:
+    with pytest.raises(StudyError, match=rf"phases.0 \(CsPbI3-gamma\).planes.0 \(line 6\): .*{cure}"):
+        read_study(write(tmp_path, old='planes: ["001"]', new=f"planes: [{plane}]"))
+
+
+def test_results_on_planes_of_two_digits_have_ids_that_name_files(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path, old='facets: ["111"]', new='facets: ["111", "12 0 -1"]'))
+    assert [study.result_id(facet) for facet in study.dot.facets] == ["written@111", "written@12.0.-1"]
