@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
+import re
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from pymatgen.core import Molecule
 
     from qdip_dft.model.material import Catalogue
+
+
+_SPELLINGS = {
+    "CH3NH3": "MA", "HC(NH2)2": "FA", "CH(NH2)2": "FA", "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta",
+}  # fmt: skip
 
 
 def load_catalogue() -> Catalogue:
@@ -161,7 +168,40 @@ def _unreadable_catalogue(path: Path, error: Exception) -> StructureError:
 
 
 def _name_nearest(name: str, known: Iterable[str]) -> str:
-    """Return the names most like the one given, or a few of all."""
+    """The names of the same compound or, where there is none, those most like the one given; or a few of all."""
+    name = _spell_as_library(name)
     lowered = {candidate.lower(): candidate for candidate in known}
+    same = [candidate for candidate in lowered.values() if _have_one_formula(name, candidate)]
+    if same:
+        return ", ".join(sorted(same, key=lambda candidate: -_compare_phases(name, candidate))[:5])
     nearest = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4) or list(lowered)[:5]
     return ", ".join(lowered[candidate] for candidate in nearest) or "none at all"
+
+
+def _compare_phases(name: str, known: str) -> float:
+    """How much a word of a name is like what a known one says of its phase, from 0 to 1: ``wurzite`` and ``wurtzite``."""
+    words, phases = re.split(r"[^a-z0-9.]+", name.lower()), known.lower().split("-")[1:]
+    return max((difflib.SequenceMatcher(None, *pair).ratio() for pair in product(words, phases)), default=1.0)
+
+
+def _have_one_formula(name: str, known: str) -> bool:
+    """Whether two names hold the same compound, whatever stands around it: ``α-CsPbI3`` and ``CsPbI3-delta``."""
+    words, formula = re.split(r"[^A-Za-z0-9.]+", name), known.partition("-")[0]
+    own = _read_formula(formula)
+    return formula.lower() in [word.lower() for word in words] or (bool(own) and own in map(_read_formula, words))
+
+
+def _spell_as_library(name: str) -> str:
+    """A name with organic cations and Greek letters as in the library: ``α-CH3NH3PbI3`` is ``alpha-MAPbI3``."""
+    for written, filed in _SPELLINGS.items():
+        name = name.replace(written, filed)
+    return name
+
+
+def _read_formula(word: str) -> dict[str, float]:
+    """Ions and their amounts in a formula, in any order; empty for another word."""
+    part = r"(PEA|MA|FA|[A-Z][a-z]?)(\d*\.?\d*)"
+    amounts: dict[str, float] = {}
+    for ion, amount in re.findall(part, word) if re.fullmatch(f"({part})+", word) else ():
+        amounts[ion] = amounts.get(ion, 0.0) + float(amount if amount.strip(".") else 1)
+    return amounts

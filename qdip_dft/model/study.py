@@ -74,6 +74,10 @@ Plane = Annotated[str, BeforeValidator(_read_plane)]
 """Miller indices of the conventional cell as text, such as ``111``, ``1-10`` or ``11,0,0``."""
 
 
+Fraction = Annotated[float, Field(ge=-10, le=10)]
+"""A displacement as a fraction of a cell; whole cells mean nothing."""
+
+
 class DotSpec(Record):
     """The quantum-dot material and its facets.
 
@@ -278,7 +282,7 @@ class FilmSpec(Record):
 
     min_thickness_ang: float = Field(default=12.0, gt=0, le=200)
     reference_periods: int = Field(default=1, ge=1, le=4)
-    registries: tuple[tuple[float, float], ...] | None = Field(default=None, min_length=1)
+    registries: tuple[tuple[Fraction, Fraction], ...] | None = Field(default=None, min_length=1)
     registry_scan: RegistryScanSpec = RegistryScanSpec()
     reservoirs: ReservoirSpec | None = None
     thicknesses: int = Field(default=1, ge=1, le=8)
@@ -411,7 +415,7 @@ class StudySpec(Record):
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
     geometry: EngineSpec | None = None
     prerelaxation: EngineSpec | None = None
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
     symmetry_breaking_ang: float = Field(default=0.02, ge=0, le=0.2)
 
     @model_validator(mode="after")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from qdip_dft.engines.preset import require_in_range
 from qdip_dft.errors import StudyError
 from qdip_dft.library import find_study, load_crystal_record
 from qdip_dft.model.crystal import CrystalRecord
@@ -16,7 +18,7 @@ from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.study import StudySpec
 from qdip_dft.model.study_versions import translate_study
 from qdip_dft.planning.mistakes import list_mistakes
-from qdip_dft.yaml_text import WrittenYaml, parse_written_yaml
+from qdip_dft.yaml_text import Location, WrittenYaml, parse_written_yaml
 
 
 def read_study(name_or_path: str) -> StudySpec:
@@ -67,17 +69,41 @@ def validate_study(content: Any, *, source: str, written: WrittenYaml | None = N
     ------
     StudyError
         With the place and the cure of the first mistakes.
+    EngineError
+        If a setting of an engine lies out of its range.
     """
+    found = written or WrittenYaml(content, None)
     try:
-        return StudySpec.model_validate(translate_study(content) if isinstance(content, dict) else content)
+        study = StudySpec.model_validate(translate_study(content) if isinstance(content, dict) else content)
     except ValidationError as error:
-        found = written or WrittenYaml(content, None)
         raise StudyError(
             f"{source} is not a valid study ({'; '.join(list_mistakes(error, found)[:5])})",
             limit=f"known keys are {', '.join(StudySpec.model_fields)}",
             why="a misread key would silently change what is calculated",
             remedy="correct the named keys; docs/study-file.md lists all of them with units",
         ) from error
+    for location, engine in _list_engines(study):
+        place = partial(_place_setting, location=location, source=source, written=found)
+        require_in_range(engine.settings, place=place)
+    return study
+
+
+def _list_engines(study: StudySpec) -> Iterator[tuple[Location, EngineSpec]]:
+    """Every engine that a study names, with where."""
+    named: dict[Location, EngineSpec | None] = {
+        ("engine",): study.engine,
+        ("geometry",): study.geometry,
+        ("prerelaxation",): study.prerelaxation,
+        ("film", "registry_scan", "engine"): study.film.registry_scan.engine,
+    }
+    named |= {("uncertainty", "models", number): model for number, model in enumerate(study.uncertainty.models)}
+    yield from ((location, engine) for location, engine in named.items() if engine is not None)
+
+
+def _place_setting(name: str, *, location: Location, source: str, written: WrittenYaml) -> str:
+    key = (*location, "settings", name)
+    line = written.find_line(key)
+    return f"{source}" + ("" if line is None else f", line {line}") + f": {'.'.join(map(str, key))}"
 
 
 def use_engine(study: StudySpec, *, engine: str | None = None, preset: str | None = None) -> StudySpec:

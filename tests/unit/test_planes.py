@@ -93,8 +93,8 @@ def test_a_common_factor_is_divided_out_and_the_sign_stays() -> None:
 
 @pytest.mark.parametrize(
     "indices",
-    ["", "11", "abc", "1 1", "1.5 0 0", "11111", "11 0", "1 -10", "\u0661\u0661\u0660", "1 1 1000", "1 - 1 0", [1, 1], [0.5, 0, 0],
-     [11, 0], [True, 0, 0], ["1", "0", "0"], [float("nan"), 0, 1], [float("inf"), 0, 1], [10**400, 0, 1]],
+    ["", "11", "abc", "1 1", "1.5 0 0", "11111", "11 0", "1 -10", "\u0661\u0661\u0660", "1 1 1000", "1 - 1 0", [1, 1],
+     [0.5, 0, 0], [11, 0], [True, 0, 0], ["1", "0", "0"], [float("nan"), 0, 1], [float("inf"), 0, 1], [10**400, 0, 1]],
 )  # fmt: skip
 def test_what_is_no_plane_is_refused(indices: object) -> None:
     with pytest.raises(SlabError, match="write it as 111, 1-10"):

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qdip_dft.errors import StudyError
+from qdip_dft.engines.preset import RANGES, load_preset
+from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.errors import EngineError, StructureError, StudyError
+from qdip_dft.library import find_structure
+from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.planning.campaign import read_campaign, read_studies
 from qdip_dft.planning.study_files import read_study
 from qdip_dft.yaml_text import parse_written_yaml
@@ -237,3 +241,81 @@ def test_what_is_no_plane_of_a_study_is_refused_with_its_line_and_cure(tmp_path:
 def test_results_on_planes_of_two_digits_have_ids_that_name_files(tmp_path: Path) -> None:
     study = read_study(write(tmp_path, old='facets: ["111"]', new='facets: ["111", "12 0 -1"]'))
     assert [study.result_id(facet) for facet in study.dot.facets] == ["written@111", "written@12.0.-1"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("force_threshold_ev_per_ang", "1.0e9"),
+        ("force_threshold_ev_per_ang", "1e9"),
+        ("force_threshold_ev_per_ang", "0"),
+        ("stress_threshold_gpa", "-0.1"),
+        ("k_spacing_per_ang", "100"),
+        ("cutoff_ev", "1"),
+        ("cutoff_ev", "[500]"),
+        ("relative_cutoff_ev", "1.0e+6"),
+        ("smearing_width_ev", "25.85"),
+        ("max_steps", "yes"),
+        ("max_steps", "many"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused_with_its_line(tmp_path: Path, setting: str, value: str) -> None:
+    new = f"engine:\n  name: espresso\n  settings:\n    {setting}: {value}\n"
+    path = write(tmp_path, old="engine: {name: testing}\n", new=new)
+    with pytest.raises(EngineError, match=rf"asked.yaml, line 12: engine.settings.{setting} is .*leave it out"):
+        read_study(path)
+
+
+@pytest.mark.parametrize("key", ["geometry", "prerelaxation"])
+def test_settings_of_every_engine_of_a_study_have_ranges(tmp_path: Path, key: str) -> None:
+    path = write(tmp_path, new=f"{key}: {{name: mlip, settings: {{max_steps: 0}}}}\n")
+    with pytest.raises(EngineError, match=f"line 10: {key}.settings.max_steps is 0: .* from 1 to .*leave it out"):
+        read_study(path)
+
+
+def test_an_engine_refuses_the_same_settings_without_a_file() -> None:
+    with pytest.raises(
+        EngineError, match=r"engine.settings.force_threshold_ev_per_ang is 1000000000.0: .*leave it out"
+    ):
+        engine_from_spec(EngineSpec(name="testing", settings={"force_threshold_ev_per_ang": 1e9}))
+
+
+@pytest.mark.parametrize("name", PresetName)
+def test_every_preset_lies_within_the_ranges(name: PresetName) -> None:
+    values = load_preset(name).model_dump(mode="json")
+    for setting, (least, largest, *_) in RANGES.items():
+        value = values[setting]
+        assert all(least < number < largest for number in (value.values() if isinstance(value, dict) else (value,)))
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5"])
+def test_a_seed_is_a_whole_number_that_the_generator_takes(tmp_path: Path, seed: str) -> None:
+    with pytest.raises(StudyError, match=r"\(seed \(line 10\): Input should be .*correct the named keys"):
+        read_study(write(tmp_path, new=f"seed: {seed}\n"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("CdSe", {"CdSe-zincblende", "CdSe-wurtzite"}),
+        ("cdse", {"CdSe-zincblende", "CdSe-wurtzite"}),
+        ("ZnS", {"ZnS-sphalerite", "ZnS-wurtzite"}),
+        ("PbS-rocksalt", {"PbS"}),
+        ("IPbCsI2", {"CsPbI3-alpha", "CsPbI3-beta", "CsPbI3-gamma", "CsPbI3-gamma-Pnam", "CsPbI3-delta"}),
+        ("CH3NH3PbBr3", {"MAPbBr3-cubic"}),
+    ],
+)
+def test_the_nearest_crystals_are_those_of_the_same_compound(asked: str, expected: set[str]) -> None:
+    with pytest.raises(StructureError, match="take an id of `qdip structures list`") as caught:
+        find_structure(asked)
+    named = set(str(caught.value.limit).removeprefix("the nearest ids are ").split(", "))
+    assert named == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "first"),
+    [("δ-CsPbI3", "CsPbI3-delta, "), ("CdSe_wurzite", "CdSe-wurtzite, "), ("FAPbI3_gama", "FAPbI3-gamma, ")],
+)
+def test_of_several_phases_the_one_that_is_meant_comes_first(asked: str, first: str) -> None:
+    with pytest.raises(StructureError, match=f"nearest ids are {first}"):
+        find_structure(asked)
