@@ -188,4 +188,4 @@ def _write_study(path: Path, study: StudySpec, what: Quantity, ladders: list[Lad
     converged = study.model_copy(update={"variant": "-".join(filter(None, [study.variant, what.value]))})
     notes = "".join(f"# {ladder.describe()}\n" for ladder in ladders)
     with open_whole(path) as stream:
-        stream.write(f"{notes}{write_study(converged)}".encode())
+        stream.write(f"{notes}{write_study(converged, folder=path.parent)}".encode())

@@ -63,7 +63,7 @@ def find_structure(name_or_path: str | Path) -> Path:
             f"`{name_or_path}` is neither a structure file nor a phase of the library",
             limit=f"the nearest ids are {_name_nearest(str(name_or_path), catalogue.ids)}",
             why="without its crystal nothing can be built",
-            remedy="take an id of `qdip structures list` or the path of a CIF, POSCAR or extended XYZ file",
+            remedy="take an id of `qdip structures list` or the path of a CIF, POSCAR or extended XYZ file; in a study it starts from the study's folder",
         )
     return find_collection("structures") / entry.file
 
@@ -179,7 +179,7 @@ def _name_nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _compare_phases(name: str, known: str) -> float:
-    """How much a word of a name is like what a known one says of its phase, from 0 to 1: ``wurzite`` and ``wurtzite``."""
+    """How much a word of a name is like one for the phase in a known name, from 0 to 1: ``gama`` and ``gamma``."""
     words, phases = re.split(r"[^a-z0-9.]+", name.lower()), known.lower().split("-")[1:]
     return max((difflib.SequenceMatcher(None, *pair).ratio() for pair in product(words, phases)), default=1.0)
 

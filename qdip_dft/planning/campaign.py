@@ -17,6 +17,7 @@ from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.study import StudySpec
 from qdip_dft.planning.mistakes import list_mistakes
+from qdip_dft.planning.named_files import find_named_files
 from qdip_dft.planning.plan import PlannedCalculation, StudyPlan, plan_study
 from qdip_dft.planning.study_files import read_study, read_written_yaml, use_engine, validate_study
 
@@ -119,8 +120,9 @@ def read_campaign(path: Path) -> CampaignSpec:
         With the place and the cure of the first mistakes.
     """
     written = read_written_yaml(path)
+    content = find_named_files(written.content, path.parent)
     try:
-        return CampaignSpec.model_validate(written.content)
+        return CampaignSpec.model_validate(content)
     except ValidationError as error:
         raise StudyError(
             f"{path.name} is not a valid campaign ({'; '.join(list_mistakes(error, written)[:5])})",

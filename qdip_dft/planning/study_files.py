@@ -18,11 +18,12 @@ from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.study import StudySpec
 from qdip_dft.model.study_versions import translate_study
 from qdip_dft.planning.mistakes import list_mistakes
+from qdip_dft.planning.named_files import find_named_files, write_named_files
 from qdip_dft.yaml_text import Location, WrittenYaml, parse_written_yaml
 
 
 def read_study(name_or_path: str) -> StudySpec:
-    """Return the study of a YAML file or of a file in ``workflows/``.
+    """Return the study of a YAML file or of a file in ``workflows/``; paths in it start from its own folder.
 
     Raises
     ------
@@ -31,7 +32,7 @@ def read_study(name_or_path: str) -> StudySpec:
     """
     path = find_study(name_or_path)
     written = read_written_yaml(path)
-    return validate_study(written.content, source=path.name, written=written)
+    return validate_study(find_named_files(written.content, path.parent), source=path.name, written=written)
 
 
 def read_written_yaml(path: Path) -> WrittenYaml:
@@ -48,9 +49,19 @@ def read_written_yaml(path: Path) -> WrittenYaml:
     return parse_written_yaml(text, source=path.name)
 
 
-def write_study(study: StudySpec) -> str:
-    """Return a study as YAML with every value written out: defaults of a later version cannot change what it asks."""
-    return str(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100))
+def write_study(study: StudySpec, *, folder: Path | None = None) -> str:
+    """Return a study as YAML with every value written out: defaults of a later version cannot change what it asks.
+
+    Parameters
+    ----------
+    study
+        The study.
+    folder
+        Where the file will lie: paths in it start from there; None: they stay.
+    """
+    content = study.model_dump(mode="json")
+    content = content if folder is None else write_named_files(content, folder)
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100))
 
 
 def validate_study(content: Any, *, source: str, written: WrittenYaml | None = None) -> StudySpec:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from qdip_dft.errors import StructureError, StudyError
 from qdip_dft.flows.steps import Step
+from qdip_dft.planning.campaign import read_studies
 from qdip_dft.planning.plan import plan_study
-from qdip_dft.planning.study_files import load_crystals, validate_study
+from qdip_dft.planning.study_files import load_crystals, read_study, validate_study, write_study
 from tests.unit.studies import TINY_STUDY, make_steps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,3 +79,85 @@ def test_steps_of_a_variation_are_other_steps_than_those_of_the_study() -> None:
     ids = {step.id for step in steps.steps}
     assert len(ids) == len(steps.steps)
     assert not ids & {step.id._replace(variation="film +1") for step in steps.steps}
+
+
+FILED = """\
+schema_version: 2
+name: beside
+dot: {material: PbS, facets: ["100"]}
+host: CsPbI3
+phases:
+  - {phase: host.cif, role: black, planes: ["001"]}
+  - {phase: CsPbI3-delta, role: competitor, planes: ["100"]}
+film: {reservoirs: {ax: CsI, bx2: ../salts/PbI2.cif}}
+engine: {name: testing}
+"""
+
+MANY = """\
+schema_version: 2
+name: many
+dots: [{material: dot.cif, facets: ["100"]}]
+hosts: [{host: CsPbI3, phases: [{phase: host.cif, role: black, planes: ["001"]}]}]
+engines: [{name: testing}]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A study and a campaign beside their structures, and another folder with other crystals of the same names."""
+    filed = {"proj/host": "CsPbI3-alpha", "proj/dot": "PbSe", "salts/PbI2": "PbI2", "elsewhere/host": "CsPbI3-gamma",
+             "elsewhere/dot": "PbTe"}  # fmt: skip
+    for place, crystal in filed.items():
+        target = tmp_path / f"{place}.cif"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(next((ROOT / "structures").rglob(f"{crystal}.cif")), target)
+    (tmp_path / "proj" / "study.yaml").write_text(FILED, encoding="utf-8")
+    (tmp_path / "proj" / "many.yaml").write_text(MANY, encoding="utf-8")
+    return tmp_path / "proj"
+
+
+@pytest.mark.parametrize("folder", ["proj", "elsewhere", "."])
+def test_paths_in_a_study_start_from_its_folder(project: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.parent / folder)
+    study = read_study(str(project / "study.yaml"))
+    assert study.film.reservoirs is not None
+    found = load_crystals([study.phases[0].phase, study.film.reservoirs.bx2])
+    expected = load_crystals(["CsPbI3-alpha", "PbI2"])
+    assert [c.structure for c in found.values()] == [c.structure for c in expected.values()]
+    assert study.phases[1].phase == "CsPbI3-delta"
+
+
+@pytest.mark.parametrize("folder", ["proj", "elsewhere"])
+def test_paths_in_a_campaign_start_from_its_folder(project: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.parent / folder)
+    ((_, study),) = read_studies(str(project / "many.yaml"))
+    found = load_crystals([study.dot.material, study.phases[0].phase])
+    expected = load_crystals(["PbSe", "CsPbI3-alpha"])
+    assert [c.structure for c in found.values()] == [c.structure for c in expected.values()]
+
+
+def test_a_study_is_written_with_paths_from_its_new_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.parent / "elsewhere")
+    study = read_study("../proj/study.yaml")
+    (project / "again.yaml").write_text(write_study(study, folder=project), encoding="utf-8")
+    assert "phase: host.cif" in (project / "again.yaml").read_text(encoding="utf-8")
+    assert read_study("../proj/again.yaml") == study
+
+
+@pytest.mark.parametrize("name", ["only.cif", "CsPbI3-delta", "PbS"])
+def test_a_file_of_the_working_directory_never_stands_for_one_of_the_study(
+    project: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.parent / "elsewhere")
+    shutil.copy("host.cif", name)
+    (project / "study.yaml").write_text(FILED.replace("host.cif", name) if "." in name else FILED, encoding="utf-8")
+    with pytest.raises(StudyError, match=f"write `../elsewhere/{name}` for this file"):
+        read_study("../proj/study.yaml")
+    (project / "study.yaml").write_text(FILED.replace(f" {name},", f" ../elsewhere/{name},"), encoding="utf-8")
+    assert read_study("../proj/study.yaml")
+
+
+def test_a_file_that_lies_nowhere_is_refused_with_where_paths_start(project: Path) -> None:
+    (project / "study.yaml").write_text(FILED.replace("host.cif", "lost.cif"), encoding="utf-8")
+    with pytest.raises(StructureError, match="in a study it starts from the study's folder"):
+        plan_study(read_study(str(project / "study.yaml")))

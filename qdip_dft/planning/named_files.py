@@ -1,0 +1,57 @@
+"""Structure files that a study or campaign names: paths start from its folder, wherever a command runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qdip_dft.errors import StudyError
+
+NAMING_KEYS = frozenset({"material", "phase", "ax", "bx2", "products"})
+"""Keys whose values name crystals: ids of the library or structure files."""
+
+
+def find_named_files(content: Any, folder: Path) -> Any:
+    """Return a study with the paths of its structure files seen from the working directory.
+
+    Parameters
+    ----------
+    content
+        A study or campaign as plain data; not changed.
+    folder
+        Where its file lies.
+
+    Raises
+    ------
+    StudyError
+        If a file lies in the working directory alone.
+    """
+    return _rename(content, lambda name: _find_beside(name, folder))
+
+
+def write_named_files(content: Any, folder: Path) -> Any:
+    """Return a study with the paths of its structure files seen from the folder that it is written to."""
+    return _rename(content, lambda name: os.path.relpath(name, folder) if Path(name).is_file() else name)
+
+
+def _rename(content: Any, rename: Callable[[str], str], *, is_name: bool = False) -> Any:
+    if isinstance(content, dict):
+        return {key: _rename(value, rename, is_name=key in NAMING_KEYS) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_rename(value, rename, is_name=is_name) for value in content]
+    return rename(content) if is_name and isinstance(content, str) else content
+
+
+def _find_beside(name: str, folder: Path) -> str:
+    if (folder / name).is_file():
+        return name if Path(name).is_absolute() else os.path.relpath(folder / name)
+    if Path(name).is_file():
+        raise StudyError(
+            f"`{name}` is a file of the working directory, not of the study's folder",
+            limit="the paths in a study start from the folder of the study",
+            why="one study run from two folders would ask about two crystals",
+            remedy=f"write `{os.path.relpath(name, folder)}` for this file, or move it away if the library's is meant",
+        )
+    return name
