@@ -73,7 +73,15 @@ class OutOfTime(QdipError):  # noqa: N818 (no failure: the work goes on in anoth
     """The allocation ends before the next evaluation would."""
 
 
-class ScratchError(QdipError):
+class OverlapError(EngineError):
+    """Atoms lie on top of each other, where no energy exists."""
+
+
+class MachineError(QdipError):
+    """The machine failed, not a calculation: nothing is stored of it, and it is tried again."""
+
+
+class ScratchError(MachineError):
     """The disk where calculations keep what they have found is full or cannot be written; no calculation has failed."""
 
 

@@ -202,7 +202,7 @@ def _list_missing(plan: StudyPlan, step: Step, resolution: Resolution) -> Iterat
         return
     labels = {each.id: each.label for each in plan.steps.steps}
     yield from (labels[parent] for parent in step.parents if resolution.usable(parent) is None)
-    if step.scan is not None and step.scan not in resolution.registry_scans:
+    if step.scan is not None and not resolution.is_scanned(step.scan):
         yield plan.steps.scans[step.scan].label
 
 

@@ -112,8 +112,9 @@ class Answer:
         said = self.run.evaluation
         ordered = Evaluation(said.energy_ev, said.forces_ev_per_ang[self.match.order], said.stress_ev_per_ang3)
         if self.has_own_dispersion:
-            return require_finite(ordered)
-        return require_finite(self.engine.add_dispersion(self.final_structure().arrangement, ordered))
+            return require_finite(ordered, self.final_structure().arrangement)
+        arrangement = self.final_structure().arrangement
+        return require_finite(self.engine.add_dispersion(arrangement, ordered), arrangement)
 
     def find_objection(self) -> str | None:
         """Return why the end of a relaxation may not be used, or None; nothing to say about a static calculation."""

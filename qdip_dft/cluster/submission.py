@@ -20,7 +20,7 @@ from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.planning.campaign import Counts, count_calculations
-from qdip_dft.planning.plan import StudyPlan
+from qdip_dft.planning.plan import StudyPlan, list_repeats
 from qdip_dft.planning.study_files import validate_study
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def submit_through(
     database = queue.database
     archive = database.archive()
     resolution = plan.resolve(archive.find_record)
-    flow = plan.make_flow(archive.find_record, resolution=resolution, is_retry=is_retry)
+    repeats = list_repeats(resolution)
+    flow = plan.make_flow(archive.find_record, resolution=resolution, is_retry=is_retry, attempts=repeats)
     n_stored = len({record.key for record in resolution.stored})
     if flow is None:
         if not is_dry_run:

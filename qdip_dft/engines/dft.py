@@ -226,7 +226,7 @@ class DftEngine(Engine):
         """Return energy, forces and stress of a structure as it stands."""
         start_s = perf_counter()
         with self._open(structure, Freedom.NONE) as run:
-            evaluation = require_finite(evaluate_apart(run, structure.arrangement))
+            evaluation = require_finite(evaluate_apart(run, structure.arrangement), structure.arrangement)
             run.finish()
         return run.note(result_of(structure, evaluation, is_converged=True, n_steps=0, start_s=start_s))
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.errors import EngineError
+from qdip_dft.errors import EngineError, OverlapError
 from qdip_dft.model.calculation import EngineResult
 from qdip_dft.model.neighbours import find_pairs
 from qdip_dft.model.structure import Arrangement, StructureRecord
@@ -113,11 +113,26 @@ def _nothing_finite(n_atoms: int) -> Evaluation:
     return Evaluation(np.nan, np.full((n_atoms, 3), np.nan), np.full((3, 3), np.nan))
 
 
-def require_finite(evaluation: Evaluation) -> Evaluation:
-    """Return the evaluation unchanged, or refuse numbers that are not finite."""
+def require_finite(evaluation: Evaluation, arrangement: Arrangement) -> Evaluation:
+    """Return the evaluation unchanged, or refuse numbers that are not finite.
+
+    Raises
+    ------
+    OverlapError
+        If atoms lie on top of each other.
+    EngineError
+        If they do not.
+    """
     if evaluation.is_finite:
         return evaluation
-    raise EngineError(
+    if _are_apart(arrangement):
+        raise EngineError(
+            "the potential gives no finite energy for this structure, although its atoms are apart",
+            limit="energy, forces and stress must be numbers",
+            why="the potential or the processor that it ran on has failed",
+            remedy="try again, on another device or with another potential",
+        )
+    raise OverlapError(
         "the potential gives no finite energy for this structure",
         limit=f"no two atoms may be nearer than {SHORTEST_DISTANCE_ANG} Å",
         why="no potential is defined where atoms lie on top of each other",

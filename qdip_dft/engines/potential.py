@@ -32,7 +32,8 @@ class PotentialEngine(Engine):
     def static(self, structure: StructureRecord) -> EngineResult:
         """Return energy, forces and stress of a structure as it stands."""
         start_s = perf_counter()
-        evaluation = require_finite(evaluate_apart(self.load_potential(), structure.arrangement))
+        arrangement = structure.arrangement
+        evaluation = require_finite(evaluate_apart(self.load_potential(), arrangement), arrangement)
         return result_of(structure, evaluation, is_converged=True, n_steps=0, start_s=start_s)
 
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:

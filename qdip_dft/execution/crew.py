@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
-from qdip_dft.errors import EngineError
+from qdip_dft.errors import EngineError, MachineError, ScratchError
 from qdip_dft.execution.assignments import Assignment
 from qdip_dft.execution.worker import GRACE_S, PROGRESS_LOGGER
 
@@ -211,16 +211,18 @@ class WorkerCrew:
             logger.info("%s: %s", content.kind.value, content.label, extra={"progress": content})
         elif kind == "note":
             logger.warning("%s", content)
+        elif kind == "raised" and isinstance(content, MachineError) and not isinstance(content, ScratchError):
+            yield from self._bury(worker, content.what)
         elif kind == "raised":
             raise content
         elif worker.assignment is not None:
             assignment, worker.assignment = worker.assignment, None
             yield Outcome(assignment, content)
 
-    def _bury(self, worker: _Worker) -> Iterator[Outcome]:
-        """Let a calculation whose worker has died be tried again, or give it up."""
+    def _bury(self, worker: _Worker, fault: str | None = None) -> Iterator[Outcome]:
+        """Let a calculation whose worker has died or met a fault of the machine be tried again, or give it up."""
         assignment = worker.assignment
-        reason = f"its process ended with {_describe_end(_end(worker.process))}; {worker.last_words()}"
+        reason = fault or f"its process ended with {_describe_end(_end(worker.process))}; {worker.last_words()}"
         self._dismiss(worker)
         if assignment is None:
             return

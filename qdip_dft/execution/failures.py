@@ -75,6 +75,8 @@ def list_failures(plan: StudyPlan, resolution: Resolution, *, where: str) -> tup
         record = None if isinstance(step, RegistryScanId) else resolution.records.get(step)
         if isinstance(step, StepId) and record is not None and resolution.usable(step) is None:
             failures[step] = _describe_record(plan, resolution, step, where=where)
+        elif isinstance(step, RegistryScanId) and step in resolution.unusable_registry_scans:
+            failures[step] = _describe_scan(plan, resolution, step, where=where)
         elif step in resolution.unbuildable:
             failures[step] = _describe_unbuildable(resolution, step, parents)
         elif step in resolution.blocked:
@@ -124,6 +126,17 @@ def _describe_record(plan: StudyPlan, resolution: Resolution, step: StepId, *, w
         reason=reason,
         where=_say_where(record, where),
         remedy=_advise_unconverged(plan, record) if is_unconverged else _advise_failed(plan, record.failure or ""),
+    )
+
+
+def _describe_scan(plan: StudyPlan, resolution: Resolution, step: RegistryScanId, *, where: str) -> Failure:
+    scan = resolution.registry_scans[step]
+    return Failure(
+        name=resolution.label(step),
+        kind="failed",
+        reason=scan.failure or "",
+        where=f"stored in {where} as calculation {scan.key[:_KEY_DIGITS]}, attempt {scan.attempt + 1}",
+        remedy=f"qdip run {plan.study.name} repeats the places that failed",
     )
 
 

@@ -14,7 +14,7 @@ from qdip_dft.execution.machine import choose_workers
 from qdip_dft.execution.progress import ProgressDisplay
 from qdip_dft.execution.run_notes import NotedRun
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.planning.plan import StudyPlan, list_retries, passing_over
+from qdip_dft.planning.plan import StudyPlan, list_repeats, list_retries, passing_over
 from qdip_dft.results.migrations import read_record
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.tasks.registry_scan import checkpoint_file
@@ -82,7 +82,7 @@ def run_study(
         archive = open_archive(folder)
         before = plan.resolve(archive.find_record)
         stored = _list_attempts(before)
-        attempts = list_retries(before) if is_retry else {}
+        attempts = list_retries(before) if is_retry else list_repeats(before)
         if attempts:
             before = plan.resolve(passing_over(archive.find_record, attempts))
         seconds = _estimate_rest(plan, before)
@@ -95,6 +95,8 @@ def run_study(
         resolution = plan.resolve(archive.find_record)
         _require_every_calculation(plan, resolution)
         for scan in resolution.registry_scans.values():
+            if scan.failures:
+                continue  # the next run repeats the places that failed and finds the others here
             checkpoint_file(folder.checkpoints, scan.key).unlink(missing_ok=True)
         documents = plan.assemble(resolution)
         for document in documents:

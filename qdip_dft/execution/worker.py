@@ -22,6 +22,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.model.progress import ProgressEvent
+from qdip_dft.runtime.faults import explain_machine_fault
 
 if TYPE_CHECKING:
     from qdip_dft.execution.assignments import Assignment
@@ -79,7 +80,7 @@ def _carry_out(assignment: Assignment, checkpoints: Path) -> Message:
     try:
         return "done", assignment.carry_out(checkpoints)
     except Exception as error:  # noqa: BLE001 (it is raised again in the run)
-        return "raised", _make_portable(error)
+        return "raised", _make_portable(explain_machine_fault(error) or error)
 
 
 def _make_portable(error: Exception) -> Exception:

@@ -34,8 +34,9 @@ def describe_registry(resolution: Resolution, candidate: Candidate) -> RegistryF
     return RegistryFinding(
         key=scan.key,
         theory=scan.theory,
-        n_positions=len(scan.points) + len(scan.failures),
+        n_positions=scan.n_positions,
         n_failed=len(scan.failures),
+        n_impossible=len(scan.impossible),
         displacement_area_ang2=scan.displacement_area_ang2,
         rank=None if point is None else candidate.place,
         turn=(AS_CUT if point is None else point.turn).name,
@@ -44,7 +45,7 @@ def describe_registry(resolution: Resolution, candidate: Candidate) -> RegistryF
         above_best_mev_per_ang2=None
         if point is None
         else MEV_PER_EV * (point.energy_ev - scan.best[0].energy_ev) / scan.area_ang2,
-        failure=None if scan.is_usable else scan.failures[0],
+        failure=scan.failure,
         **_spread(scan, candidate.n_formula_units),
     )
 

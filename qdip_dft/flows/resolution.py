@@ -5,7 +5,7 @@ A resolution is a value: whoever learns of another record resolves anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -170,6 +170,11 @@ class Resolution:
         """Every registry scan that was made."""
         return {scan: state.record for scan, state in self.scan_states.items() if state.record is not None}
 
+    @cached_property
+    def unusable_registry_scans(self) -> Mapping[RegistryScanId, RegistryScan]:
+        """The registry scans in which places failed: the best of them may be among these."""
+        return {scan: record for scan, record in self.registry_scans.items() if record.failures}
+
     @property
     def ready(self) -> dict[StepId, CalculationTask]:
         """The steps that can be calculated now."""
@@ -206,6 +211,10 @@ class Resolution:
         state = self.states.get(step)
         return None if state is None else state.usable
 
+    def is_scanned(self, scan: RegistryScanId) -> bool:
+        """Whether a registry scan is made, and every place of it that may have an energy has one."""
+        return scan in self.registry_scans and scan not in self.unusable_registry_scans
+
     def label(self, step: AnyStepId) -> str:
         """What people call a step that was looked at."""
         state = self.scan_states[step] if isinstance(step, RegistryScanId) else self.states[step]
@@ -220,8 +229,11 @@ class Resolution:
         return self.blocked.get(step) or f"{self.label(step)} {self._explain_record(step)}"
 
     def _explain_record(self, step: AnyStepId) -> str:
-        record = None if isinstance(step, RegistryScanId) else self.records.get(step)
-        if isinstance(step, RegistryScanId) or record is None:
+        if isinstance(step, RegistryScanId):
+            scan = self.registry_scans.get(step)
+            return "was not calculated" if scan is None else f"does not say where the film lies best: {scan.failure}"
+        record = self.records.get(step)
+        if record is None:
             return "was not calculated"
         if step in self.defects:
             return self.defects[step]
@@ -330,7 +342,7 @@ def _list_outcomes(step: Step | RegistryScanStep, before: Resolution) -> dict[St
 def _list_missing(step: Step | RegistryScanStep, before: Resolution) -> list[AnyStepId]:
     """What a step waits for."""
     missing: list[AnyStepId] = [parent for parent in step.parents if before.states[parent].outcome is None]
-    if isinstance(step, Step) and step.scan is not None and step.scan not in before.registry_scans:
+    if isinstance(step, Step) and step.scan is not None and not before.is_scanned(step.scan):
         missing.append(step.scan)
     return missing
 
@@ -341,6 +353,7 @@ def _is_held_up(step: Step | RegistryScanStep, before: Resolution) -> bool:
 
 def _find_obstacle(step: Step | RegistryScanStep, before: Resolution) -> str | None:
     """Why a step that is held up will stay so; None if what it waits for may still come."""
-    failed = (each for each in _list_missing(step, before) if each in before.records or each in before.blocked)
+    ended: tuple[Container[AnyStepId], ...] = (before.records, before.blocked, before.registry_scans)
+    failed = (each for each in _list_missing(step, before) if any(each in group for group in ended))
     first = next(failed, None)
     return None if first is None else before.explain_failure(first)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import LevelOfTheory
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
-from qdip_dft.model.structure import BareStructure
+from qdip_dft.model.structure import BareStructure, is_empty
 
 REGISTRY_SCAN_SCHEMA_VERSION: Final = 1
 
@@ -20,6 +20,11 @@ ONE_REGISTRY_IS_ENOUGH_ANG2: Final = 5.0
 """Below this area of distinct displacements one lateral position stands for all (Å²)."""
 
 Pair = tuple[float, float]
+
+
+def is_none_at_all(number: int) -> bool:
+    """Whether a number is zero; such a field is left out of the stored document."""
+    return number == 0
 
 
 class RegistryScanTask(Record):
@@ -170,7 +175,9 @@ class RegistryScan(Record):
     area_ang2
         Area of the interface cell in Å².
     failures
-        Points without an energy, and why.
+        Points whose energy is missing although they may have one, and why; such a scan is repeated.
+    impossible
+        Points that have no energy, because atoms lie on top of each other there, and why.
     n_evaluations
         Energies that were calculated.
     wall_time_s
@@ -193,14 +200,29 @@ class RegistryScan(Record):
     deviation_ev: float | None
     area_ang2: float
     failures: tuple[str, ...] = ()
+    impossible: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
     n_evaluations: int
     wall_time_s: float
     finished_at: str
 
     @property
     def is_usable(self) -> bool:
-        """Whether any place has an energy."""
-        return bool(self.best)
+        """Whether the best places are known: one that failed may be better than all that have an energy."""
+        return bool(self.best) and not self.failures
+
+    @property
+    def n_positions(self) -> int:
+        """Distinct positions that were looked at, with and without an energy."""
+        return len(self.points) + len(self.failures) + len(self.impossible)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the best places are not known, in one clause; None where they are."""
+        if self.is_usable:
+            return None
+        first = (*self.failures, *self.impossible, "no place was compared")[0]
+        n_without = len(self.failures) or len(self.impossible)
+        return f"{n_without} of {self.n_positions} places have no energy, first {first}"
 
 
 class RegistryFinding(Record):
@@ -212,8 +234,9 @@ class RegistryFinding(Record):
         Key of the screening.
     theory
         How its energies were calculated; they enter no term.
-    n_positions, n_failed
-        Distinct positions in all orientations that were compared, and those without an energy.
+    n_positions, n_failed, n_impossible
+        Distinct positions in all orientations that were looked at, those whose energy is missing, and those that have
+        none because atoms lie on top of each other.
     displacement_area_ang2
         Area of the cell of distinct displacements in Å².
     rank
@@ -230,13 +253,14 @@ class RegistryFinding(Record):
     deviation_mev_per_ang2, deviation_ev_per_fu
         Standard deviation of the same, which is what an unknown position leaves open.
     failure
-        Why the screening gave no place; the film then lies as cut, at contact.
+        Why the best places are not known.
     """
 
     key: str
     theory: LevelOfTheory
     n_positions: int
     n_failed: int
+    n_impossible: int = Field(default=0, exclude_if=is_none_at_all)
     displacement_area_ang2: float
     rank: int | None
     turn: str

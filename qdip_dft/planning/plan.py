@@ -326,6 +326,14 @@ def list_retries(resolution: Resolution) -> dict[str, int]:
     return {r.key: r.attempt + 1 for r in resolution.stored if not r.is_usable or r.key in defective}
 
 
+def list_repeats(resolution: Resolution) -> dict[str, int]:
+    """Return the next attempt of every registry scan in which places failed, by key.
+
+    Any run repeats these: a scan is cheap beside what is built on it, and a place that failed may be the best.
+    """
+    return {scan.key: scan.attempt + 1 for scan in resolution.unusable_registry_scans.values()}
+
+
 def passing_over(look_up: LookUp, attempts: Mapping[str, int]) -> LookUp:
     """Return a look-up that passes over attempts before the wanted ones."""
 

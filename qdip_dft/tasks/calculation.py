@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.errors import OutOfTime, ScratchError
+from qdip_dft.errors import OutOfTime
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.runtime.deadline import Deadline, working_until
-from qdip_dft.runtime.journal import SCRATCH_VARIABLE
+from qdip_dft.runtime.faults import explain_machine_fault
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine, RelaxationStep
 
 logger = logging.getLogger("qdip_dft.progress")
-
-FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""The system's numbers for a full disk and a used-up quota."""
 
 
 def calculate_task(task: dict[str, Any], engine: Engine, key: str, attempt: int) -> dict[str, Any]:
@@ -47,6 +41,8 @@ def calculate_task(task: dict[str, Any], engine: Engine, key: str, attempt: int)
     ------
     OutOfTime
         If the allocation ends before the calculation would; the next run of the job goes on from there.
+    MachineError
+        If memory, disk or processor failed: that is no fact about the task.
     """
     asked = CalculationTask.model_validate(task)
     with working_until(Deadline.from_environment()):
@@ -72,27 +68,18 @@ def _run_engine(task: CalculationTask, engine: Engine) -> tuple[EngineResult | N
             result = engine.static(task.structure)
         else:
             result = engine.relax(task.structure, task.freedom, on_step=progress.report_step)
-    except (OutOfTime, ScratchError):
+    except OutOfTime:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL_DISK:
-            raise _disk_is_full(error) from error
+        fault = explain_machine_fault(error)
+        if fault is not None:
+            raise fault from error
         # The boundary to foreign codes: whatever goes wrong there is recorded, not hidden and not fatal to the study.
         logger.exception("%s failed", task.label)
         progress.report(ProgressKind.FAILED)
         return None, f"{type(error).__name__}: {error}"
     progress.report(ProgressKind.FINISHED, step=result.n_steps, force=result.max_force_ev_per_ang)
     return result, None
-
-
-def _disk_is_full(error: OSError) -> ScratchError:
-    """Return the error that names the file; a full disk is no property of the calculation."""
-    return ScratchError(
-        f"{error.filename or 'a file of the calculation'} cannot be written ({error.strerror})",
-        limit=f"the disk of {os.environ.get(SCRATCH_VARIABLE, Path.cwd())} must have space for what codes write",
-        why="nothing was wrong with the calculation",
-        remedy=f"free some space there, or choose another disk ({SCRATCH_VARIABLE}), and run the same again",
-    )
 
 
 @dataclass

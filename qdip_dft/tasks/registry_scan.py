@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -29,12 +30,13 @@ from qdip_dft.builders.registry import (
     measure_gap_ang,
 )
 from qdip_dft.builders.variants import turn_film
-from qdip_dft.errors import OutOfTime, ScratchError
+from qdip_dft.errors import OutOfTime, OverlapError, StructureError
 from qdip_dft.model.orientation import AS_CUT
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.registry import OuterRegistry, RegistryScan, RegistryScanTask, ScannedRegistry
 from qdip_dft.model.snapping import least_first
 from qdip_dft.runtime.deadline import Deadline, working_until
+from qdip_dft.runtime.faults import explain_machine_fault
 from qdip_dft.runtime.journal import append_entry, read_entries, recordings
 
 if TYPE_CHECKING:
@@ -77,6 +79,8 @@ def scan_task(task: dict[str, Any], engine: Engine, key: str, checkpoint_folder:
     ------
     OutOfTime
         If the allocation ends before the screening would; the next run of the job goes on from there.
+    MachineError
+        If memory, disk or processor failed: that is no fact about a place.
     """
     folder = (recordings() or Path()) / checkpoint_folder
     with working_until(Deadline.from_environment()):
@@ -131,7 +135,8 @@ def screen(task: RegistryScanTask, engine: Engine, *, key: str, checkpoint: Chec
     minima = screening.find_minima()
     best = [screening.add_outer(point) for point in screening.calculate_best(minima)]
     points = [screening.describe(place, minimum) for place, minimum in minima]
-    screening.report(ProgressKind.FINISHED if best else ProgressKind.FAILED, step=len(screening.places))
+    is_usable = bool(best) and not screening.failures
+    screening.report(ProgressKind.FINISHED if is_usable else ProgressKind.FAILED, step=len(screening.places))
     energies = np.array([point.energy_ev for point in points])
     cell = screening.places[0].cell
     return RegistryScan(
@@ -146,6 +151,7 @@ def screen(task: RegistryScanTask, engine: Engine, *, key: str, checkpoint: Chec
         deviation_ev=_deviation(energies, [point.multiplicity for point in points]) if points else None,
         area_ang2=screening.area_ang2,
         failures=tuple(screening.failures),
+        impossible=tuple(screening.impossible),
         n_evaluations=len(checkpoint.known),
         wall_time_s=time.monotonic() - started,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -159,6 +165,7 @@ def _deviation(energies: np.ndarray, multiplicities: list[int]) -> float:
 
 
 _Minima = list[tuple[Place, GapMinimum]]
+_Found = TypeVar("_Found")
 
 
 def _describe_outer(best: ScannedRegistry, minima: _Minima) -> OuterRegistry:
@@ -182,6 +189,7 @@ class _Screening:
     checkpoint: Checkpoint
     face: str = ""
     failures: list[str] = field(init=False, default_factory=list)
+    impossible: list[str] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
@@ -206,19 +214,32 @@ class _Screening:
         return minima
 
     def _search_gap(self, place: Place, *, start_ang: float, stiffness: float, lowest_ev: float) -> GapMinimum | None:
-        try:
-            return find_best_gap(
+        return self._attempt(
+            place,
+            lambda: find_best_gap(
                 self._sampler(place),
                 start_ang=start_ang,
                 stiffness_ev_per_ang2=stiffness,
                 range_ang=self.task.gap_range_ang,
                 tolerance_ev=GAP_ENERGY_TOLERANCE_EV_PER_ANG2 * self.area_ang2,
                 lowest_ev=lowest_ev,
-            )
-        except (OutOfTime, ScratchError):
+            ),
+        )
+
+    def _attempt(self, place: Place, find: Callable[[], _Found]) -> _Found | None:
+        """Return what is found at a place; None, with the reason kept, where there is nothing."""
+        try:
+            return find()
+        except OutOfTime:
             raise
+        except (OverlapError, StructureError) as error:
+            self.impossible.append(f"{place.name}: {error}")
+            return None
         except Exception as error:
-            # The boundary to foreign codes: what goes wrong there is recorded; the other places still count.
+            fault = explain_machine_fault(error)
+            if fault is not None:
+                raise fault from error
+            # The boundary to foreign codes: what goes wrong there is recorded, and keeps the scan from being used.
             logger.exception("%s failed", place.name)
             self.failures.append(f"{place.name}: {type(error).__name__}: {error}")
             return None
@@ -250,9 +271,11 @@ class _Screening:
         """Return the best points with their energies calculated at their own gap, lowest first."""
         best = []
         for place, minimum in self._choose_distinct(minima):
-            energy_ev = self._sample(place, minimum.offset_ang).energy_ev
+            sample = self._attempt(place, partial(self._sample, place, minimum.offset_ang))
+            if sample is None:
+                continue
             point = self.describe(place, minimum)
-            best.append(point.model_copy(update={"energy_ev": energy_ev, "is_calculated": True}))
+            best.append(point.model_copy(update={"energy_ev": sample.energy_ev, "is_calculated": True}))
         return [best[index] for index in least_first([p.energy_ev for p in best], tolerance=EQUAL_ENERGY_EV)]
 
     def _choose_distinct(self, minima: _Minima) -> _Minima:
@@ -280,6 +303,7 @@ class _Screening:
         minima = upper.find_minima()
         best = upper.calculate_best(minima)
         self.failures += [f"upper face, {failure}" for failure in upper.failures]
+        self.impossible += [f"upper face, {reason}" for reason in upper.impossible]
         return point.model_copy(update={"outer": _describe_outer(best[0], minima)}) if best else point
 
     def describe(self, place: Place, minimum: GapMinimum) -> ScannedRegistry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from qdip_dft.builders.variants import list_half_turns
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.testing import TestingEngine
-from qdip_dft.errors import EngineError, OutOfTime
+from qdip_dft.errors import EngineError, MachineError, OutOfTime, OverlapError
+from qdip_dft.execution.failures import list_failures
 from qdip_dft.execution.local import run_study
 from qdip_dft.jobs.scan_registry import registry_scan_job
 from qdip_dft.model.calculation import EngineResult, Freedom
@@ -245,6 +247,90 @@ def test_a_point_without_an_energy_is_named_and_the_others_count(tmp_path: Path)
     assert all("as cut at" in failure and "look at its output" in failure for failure in found.failures)
     assert len(found.failures) == len(found.points) > 0
     assert {point.turn.is_flipped for point in found.points} == {True}
+    assert found.best
+    assert not found.is_usable
+    assert found.failure is not None
+    assert f"{len(found.failures)} of {found.n_positions} places have no energy" in found.failure
+
+
+@dataclass(frozen=True)
+class UnsteadyEngine(TestingEngine):
+    """The testing engine, which raises what it is told to in place of one energy."""
+
+    __test__ = False
+
+    calls: ClassVar[list[int]] = []
+    errors: ClassVar[dict[int, BaseException]] = {}
+
+    def static(self, structure: StructureRecord) -> EngineResult:
+        """Return the energy, or raise what is due at this call."""
+        self.calls.append(structure.n_atoms)
+        if len(self.calls) in self.errors:
+            raise self.errors[len(self.calls)]
+        return super().static(structure)
+
+
+@pytest.fixture
+def unsteady() -> UnsteadyEngine:
+    UnsteadyEngine.calls.clear()
+    UnsteadyEngine.errors.clear()
+    return UnsteadyEngine(relaxation=engine_of("testing").relaxation)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (MemoryError(), "free memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "free memory"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "free memory"),
+        (OSError(errno.ENOSPC, "No space left on device", "wavefunctions"), "free some space"),
+        (OSError(errno.EIO, "Input/output error"), "run the same command again"),
+    ],
+)
+def test_a_fault_of_the_machine_ends_a_scan_and_is_no_fact_about_a_place(
+    error: BaseException, remedy: str, unsteady: UnsteadyEngine, tmp_path: Path
+) -> None:
+    task, path = make_task(), tmp_path / "energies.jsonl"
+    unsteady.errors[4] = error
+    with pytest.raises(MachineError, match=remedy):
+        scan_with(unsteady, task, path)
+    assert len(Checkpoint(path).known) == 3
+    continued = scan_with(unsteady, task, path)
+    assert continued.is_usable
+    assert continued.points == scan_with(engine_of("testing"), task, tmp_path / "whole.jsonl").points
+
+
+def test_places_where_atoms_lie_on_top_of_each_other_leave_a_scan_usable(
+    unsteady: UnsteadyEngine, tmp_path: Path
+) -> None:
+    unsteady.errors[1] = OverlapError("no energy", limit="none", why="atoms overlap", remedy="none")
+    found = scan_with(unsteady, make_task(), tmp_path / "energies.jsonl")
+    assert (len(found.impossible), found.failures) == (1, ())
+    assert found.is_usable
+    assert RegistryScan.model_validate(found.model_dump(mode="json")) == found
+
+
+def test_a_study_is_not_built_on_a_scan_with_a_failed_place_and_the_next_run_repeats_it(
+    unsteady: UnsteadyEngine, tmp_path: Path
+) -> None:
+    steps = make_steps()
+    plan, folder = StudyPlan(steps.study, dict(steps.crystals), unsteady), ResultsFolder(tmp_path / "results")
+    unsteady.errors.update(dict.fromkeys(range(2, 2000), EngineError("a", limit="b", why="c", remedy="d")))
+    run_study(plan, results=folder.path)
+    archive = open_archive(folder)
+    broken = list(archive.list_registry_scans())
+    assert broken
+    assert not any(scan.is_usable for scan in broken)
+    resolution = plan.resolve(archive.find_record)
+    interfaces = [step for step in resolution.blocked if "interface" in resolution.label(step)]
+    assert interfaces
+    assert all("places have no energy" in resolution.blocked[step] for step in interfaces)
+    assert any("repeats the places" in failure.remedy for failure in list_failures(plan, resolution, where="here"))
+    unsteady.errors.clear()
+    run_study(plan, results=folder.path)  # without --retry
+    scans = plan.resolve(archive.find_record).registry_scans.values()
+    assert scans
+    assert all(scan.is_usable and scan.attempt == 1 for scan in scans)
 
 
 def test_a_screening_without_any_energy_says_so(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ class Errand:
     key
         Its name.
     what
-        ``answer``, ``die``, ``die once``, ``sleep`` or ``complain``.
+        ``answer``, ``die``, ``die once``, ``sleep``, ``complain``, ``run out of memory`` or ``run out of memory once``.
     """
 
     key: str
@@ -38,6 +38,9 @@ class Errand:
         if self.what == "die" or (self.what == "die once" and not mark.exists()):
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.what == "run out of memory" or (self.what == "run out of memory once" and not mark.exists()):
+            mark.touch()
+            raise MemoryError("an array of 80 GiB")
         if self.what == "sleep":
             mark.write_text(str(os.getpid()))
             time.sleep(600)

@@ -78,6 +78,19 @@ def test_what_kills_two_workers_is_given_up_and_named_and_the_rest_goes_on(crew:
     assert "free memory" in error.remedy
 
 
+def test_a_worker_without_memory_is_replaced_and_its_errand_tried_once_more(crew: WorkerCrew) -> None:
+    found = carry_out(crew, Errand("large", "run out of memory once"), Errand("other"))
+    assert all(found[key] is not None for key in ("large", "other"))
+    assert not crew.given_up
+
+
+def test_what_finds_no_memory_twice_is_given_up_and_named_and_the_rest_goes_on(crew: WorkerCrew) -> None:
+    found = carry_out(crew, Errand("too-large", "run out of memory"), Errand("other"))
+    assert found["too-large"] is None
+    assert found["other"] is not None
+    assert "an array of 80 GiB" in explain_given_up(crew.given_up).what
+
+
 def test_what_is_raised_in_a_worker_is_raised_in_the_run(crew: WorkerCrew) -> None:
     with pytest.raises(ScratchError, match="free some space there"):
         carry_out(crew, Errand("full", "complain"))

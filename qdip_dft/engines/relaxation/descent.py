@@ -175,7 +175,7 @@ class _Descent:
     def run(self) -> Generator[Arrangement, Evaluation, Point]:
         """Return the lowest point that is reached."""
         here = yield from self.evaluate(self.coordinates.start())
-        require_finite(here.evaluation)
+        require_finite(here.evaluation, self.coordinates.arrangement(here.q))
         model = None
         while not self.is_converged(here) and self.n_evaluations <= self.settings.max_steps:
             model = self.follow(model, here)

@@ -21,10 +21,11 @@ import numpy as np
 
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.evaluation import Evaluation, Potential
-from qdip_dft.errors import OutOfTime, ScratchError
+from qdip_dft.errors import OutOfTime
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.structure import Arrangement, StructureRecord
 from qdip_dft.runtime.deadline import current_deadline
+from qdip_dft.runtime.faults import explain_machine_fault
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE, append_entry, explain_scratch, read_entries, recordings
 
 
@@ -123,12 +124,18 @@ class RecordedPotential:
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         """Keep what was evaluated if the run will go on another time; else forget it."""
-        is_failure = isinstance(error, Exception) and not isinstance(error, OutOfTime | ScratchError)
-        if error is not None and not is_failure:
+        if error is not None and not _is_failure(error):
             self.write()
             return
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Whether the relaxation itself has failed, so that it will not go on another time."""
+    if not isinstance(error, Exception) or isinstance(error, OutOfTime):
+        return False
+    return explain_machine_fault(error) is None
 
 
 def _numbers_of(evaluation: Evaluation) -> list[Any]:
