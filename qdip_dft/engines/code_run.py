@@ -137,7 +137,7 @@ class RecordedRun:
     run
         The code.
     setting
-        Its folder holds ``evaluations.jsonl``; a line cut short by a kill is evaluated again.
+        Its folder holds ``evaluations.jsonl``; a line cut short or changed is evaluated again.
     add_dispersion
         From the code's evaluation to the complete one.
     shelf_of

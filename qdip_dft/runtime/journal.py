@@ -1,8 +1,15 @@
-"""Files of entries that are appended one by one and survive a kill: what was written before it is read again."""
+"""Files of entries that are appended one by one and survive a kill: what was written before it is read again.
+
+Each line holds a checksum and its entry.  A line that was cut short or changed on the disk is no entry: what it held is
+calculated again.  So is a line without a checksum, as versions before wrote them: nothing tells a sound one from one in
+which a digit has changed, an energy from it would be stored for ever, and it only costs part of one calculation.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,9 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from qdip_dft.errors import ScratchError
+from qdip_dft.runtime.unlinked import open_unlinked
 
 SCRATCH_VARIABLE = "QDIP_SCRATCH"
 """Environment variable with the folder where codes run; the default is ``qdip-scratch`` in the working directory."""
+
+
+_CHECKSUM_DIGITS = 16
+
+logger = logging.getLogger("qdip_dft.progress")
 
 
 def append_entry(path: Path, entry: Sequence[Any]) -> None:
@@ -30,8 +43,9 @@ def append_entry(path: Path, entry: Sequence[Any]) -> None:
     ScratchError
         If the disk is full, or the file cannot be written.
     """
-    with explain_scratch(path), path.open("a", encoding="utf-8") as file:
-        file.write(f"\n{json.dumps(entry)}")  # the line feed comes first: it closes a line that was cut short
+    text = json.dumps(entry)
+    with explain_scratch(path), open_unlinked(path, mode="a") as file:
+        file.write(f"\n{_checksum(text.encode())} {text}")  # the line feed comes first: it closes a line cut short
 
 
 @contextmanager
@@ -49,14 +63,22 @@ def explain_scratch(path: Path) -> Iterator[None]:
 
 
 def read_entries(path: Path) -> Iterator[list[Any]]:
-    """Yield the entries of a file in order, without those that were cut short; none if there is no file."""
+    """Yield the entries of a file in order, without lines that were cut short or changed; none if there is no file."""
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
+    n_bad = 0
+    for line in path.read_bytes().split(b"\n"):
+        checksum, _, text = line.partition(b" ")
+        if checksum.decode("ascii", errors="replace") == _checksum(text):
+            yield json.loads(text)
+        else:
+            n_bad += bool(line.strip())
+    if n_bad:
+        logger.warning("%s: %d lines were cut short or changed; what they held is calculated again", path, n_bad)
+
+
+def _checksum(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:_CHECKSUM_DIGITS]
 
 
 _recordings: ContextVar[Path | None] = ContextVar("recordings", default=None)

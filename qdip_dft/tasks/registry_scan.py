@@ -92,7 +92,7 @@ def scan_task(task: dict[str, Any], engine: Engine, key: str, checkpoint_folder:
 
 @dataclass
 class Checkpoint:
-    """The energies of a screening in a file, one line each; a line cut short by a kill is calculated again.
+    """The energies of a screening in a file, one line each; a line cut short or changed is calculated again.
 
     Parameters
     ----------

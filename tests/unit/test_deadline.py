@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from maggma.stores import MemoryStore
 from qdip_dft.engines.base import Engine, Feature
 from qdip_dft.engines.evaluation import Evaluation, Potential
 from qdip_dft.engines.registry import ENGINES, engine_from_spec
-from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
+from qdip_dft.engines.relaxation.recorded import RecordedPotential
 from qdip_dft.engines.testing import TestingEngine, evaluate_morse
 from qdip_dft.errors import EngineError, OutOfTime, ScratchError
 from qdip_dft.jobs.calculate import calculation_job
@@ -186,8 +187,8 @@ def test_a_full_scratch_disk_is_named_and_is_no_failed_relaxation(tmp_path, monk
 
     def fill_the_disk(count: int) -> None:
         if count == 1:
-            (folder := recording_folder(engine, STRUCTURE, Freedom.POSITIONS)).mkdir()
-            (folder / "evaluations.jsonl").symlink_to("/dev/full")
+            full = partial(Path.open, Path("/dev/full"), encoding="utf-8")
+            monkeypatch.setattr("qdip_dft.runtime.journal.open_unlinked", lambda _, mode: full(mode))
 
     engine = engine_with(Counted(fill_the_disk))
     with recording_in(tmp_path), pytest.raises(ScratchError, match="free some space there") as caught:

@@ -11,8 +11,14 @@ from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.registry import RegistryFinding
 
 THEORY = LevelOfTheory(
-    level=Level.TEST, engine="testing", code="toy", code_version="1", functional="none", dispersion="none", weights_hash=""
-)  # fmt: skip
+    level=Level.TEST,
+    engine="testing",
+    code="toy",
+    code_version="1",
+    functional="none",
+    dispersion="none",
+    weights_hash="",
+)
 
 
 def finding(**changes: Any) -> RegistryFinding:

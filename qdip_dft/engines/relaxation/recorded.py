@@ -59,7 +59,7 @@ class RecordedPotential:
     potential
         What evaluates.
     folder
-        Where ``evaluations.jsonl`` lies; a line cut short by a kill is evaluated again.  None: nothing is kept.
+        Where ``evaluations.jsonl`` lies; a line cut short or changed is evaluated again.  None: nothing is kept.
     every_s
         Evaluations are written once they have taken so long together, in s; 0: each at once.
     """
@@ -90,7 +90,8 @@ class RecordedPotential:
             return known
         start_s = time.perf_counter()
         evaluation = self.potential(arrangement)
-        self.keep(arrangement, evaluation, time.perf_counter() - start_s)
+        if evaluation.is_finite:
+            self.keep(arrangement, evaluation, time.perf_counter() - start_s)
         return evaluation
 
     def recall(self, arrangement: Arrangement) -> Evaluation | None:
