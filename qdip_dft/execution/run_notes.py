@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from qdip_dft.model.base import Record
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.study import StudySpec
+from qdip_dft.runtime.unlinked import replace_text
 from qdip_dft.storage.results_folder import NOTES_FILE, ResultsFolder
 
 WRITE_EVERY_S = 1.0
@@ -119,10 +120,8 @@ class _Writer(logging.Handler):
     def write(self) -> None:
         """Replace the file as a whole; a full disk must not end a run for the sake of its notes."""
         self._written_at_s = time.monotonic()
-        partial = self.path.with_suffix(f".{os.getpid()}.partial")
         with suppress(OSError):
-            partial.write_text(json.dumps(self.notes.model_dump(mode="json")), encoding="utf-8")
-            partial.replace(self.path)
+            replace_text(self.path, json.dumps(self.notes.model_dump(mode="json")))
 
 
 class NotedRun:

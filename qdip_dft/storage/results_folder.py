@@ -16,20 +16,23 @@ folder.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import socket
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from qdip_dft import __version__
 from qdip_dft.errors import ResultsError
 from qdip_dft.results.fields import INDEXES, SUMMARY_FIELDS
+from qdip_dft.runtime.unlinked import open_unlinked
 from qdip_dft.storage.sqlite_collection import SQLiteCollection, open_connection
 from qdip_dft.storage.sqlite_errors import explain_file_errors, explain_sqlite_errors, measure_free_space_mb
 from qdip_dft.storage.summary_collection import SummaryCollection
@@ -51,6 +54,8 @@ log, and a few MB of figures; the rest is what other programs may use up while i
 
 NOTES_FILE = "run.json"
 """What the running study is at."""
+
+_HOLDER_BEGINS = b'{"process_id": '
 
 _KEYS = {"calculations": "uuid"}
 _IS_FAILED = "CASE type WHEN 'object' THEN value ->> '$.is_decisive' AND NOT value ->> '$.is_passed' END"
@@ -156,12 +161,14 @@ class ResultsFolder:
         import fcntl  # not on Windows, where the rest of the package works
 
         self.require_free_space()
-        with explain_file_errors(self.path), (self.path / "run.lock").open("a+", encoding="utf-8") as lock:
+        path = self.path / "run.lock"
+        with explain_file_errors(self.path), _open_lock(path) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise self._held_by(_read_holder(lock.name)) from None
-            _write_holder(Path(lock.name))
+                raise self._held_by(_read_holder(path)) from None
+            _require_lock_file(lock, path)
+            _write_holder(lock)
             try:
                 yield
             finally:
@@ -221,18 +228,51 @@ def _read_meta_with(database: Path, mode: str) -> tuple[list[str], str | None]:
     return tables, None if found is None else str(found[0])
 
 
-def _read_holder(path: str) -> str:
+def _open_lock(path: Path) -> TextIO:
+    """Open the lock file as it stands: no link is followed, nothing is emptied."""
     try:
-        holder = json.loads(Path(path).read_text(encoding="utf-8"))
+        return open_unlinked(path, mode="r+")
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _no_lock_file(path, "is a symbolic link") from None
+        raise
+
+
+def _require_lock_file(lock: TextIO, path: Path) -> None:
+    """Refuse a file that holds something else than the text of a lock, or has a second name: it would be emptied."""
+    state = os.fstat(lock.fileno())
+    if not stat.S_ISREG(state.st_mode):
+        raise _no_lock_file(path, "is no plain file")
+    if state.st_nlink > 1:
+        raise _no_lock_file(path, f"is one of {state.st_nlink} names of a file")
+    text = os.pread(lock.fileno(), len(_HOLDER_BEGINS), 0)
+    if not _HOLDER_BEGINS.startswith(text):  # the text of a killed run may be cut short
+        raise _no_lock_file(path, "holds something else than the text of a lock")
+
+
+def _no_lock_file(path: Path, what: str) -> ResultsError:
+    return ResultsError(
+        f"{path} {what}",
+        limit="the lock of a results folder is a plain file of its own that this package has written",
+        why="a run writes into it and empties it at its end: somebody else's data would be lost",
+        remedy=f"see what it is (ls -l {path}), move it away, and run the same command again",
+    )
+
+
+def _read_holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
         return f"process {holder['process_id']} on {holder['host']}, started {holder['started_at']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "which has just started"
 
 
-def _write_holder(path: Path) -> None:
+def _write_holder(lock: TextIO) -> None:
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     holder = {"process_id": os.getpid(), "host": socket.gethostname(), "started_at": started_at}
-    path.write_text(json.dumps(holder), encoding="utf-8")
+    lock.truncate(0)
+    lock.write(json.dumps(holder))
+    lock.flush()
 
 
 def _require_safe_name(name: str) -> str:

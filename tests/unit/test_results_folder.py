@@ -201,6 +201,31 @@ def test_a_killed_run_lets_go_of_the_lock(folder: ResultsFolder, start_python: S
     lock(folder)
 
 
+@pytest.mark.parametrize("lay", [Path.symlink_to, Path.hardlink_to])
+def test_a_lock_that_leads_to_another_file_is_refused_and_that_file_kept(folder: ResultsFolder, lay: Any) -> None:
+    target = folder.path.parent / "thesis.tex"
+    target.write_text("my thesis")
+    lay(folder.path / "run.lock", target)
+    with pytest.raises(ResultsError, match="move it away"):
+        lock(folder)
+    assert target.read_text() == "my thesis"
+
+
+@pytest.mark.parametrize("content", ["my notes", "{}", "[1]"])
+def test_a_file_of_somebody_else_in_the_place_of_the_lock_is_kept(folder: ResultsFolder, content: str) -> None:
+    (folder.path / "run.lock").write_text(content)
+    with pytest.raises(ResultsError, match="move it away"):
+        lock(folder)
+    assert (folder.path / "run.lock").read_text() == content
+
+
+@pytest.mark.parametrize("left", ["", '{"proc', '{"process_id": 12, "host": "a", "started_at": "2026-01-01"}'])
+def test_what_a_killed_run_left_in_the_lock_is_no_obstacle(folder: ResultsFolder, left: str) -> None:
+    (folder.path / "run.lock").write_text(left)
+    lock(folder)
+    assert (folder.path / "run.lock").read_text() == ""
+
+
 def test_a_failed_run_lets_go_of_the_lock(folder: ResultsFolder) -> None:
     with pytest.raises(ZeroDivisionError, match="division"), folder.lock_for_run():
         _ = 1 / 0

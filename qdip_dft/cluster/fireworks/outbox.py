@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from qdip_dft.errors import ResultsError
+from qdip_dft.runtime.unlinked import open_unlinked, replace_text
 from qdip_dft.storage.codec import decode_value, encode_document
 from qdip_dft.storage.sqlite_errors import explain_file_errors
 
@@ -94,7 +95,7 @@ class Outbox:
         while True:
             with explain_file_errors(path):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                file = path.open("a", encoding="utf-8")
+                file = open_unlinked(path, mode="a")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
             except OSError:
@@ -119,12 +120,9 @@ class Outbox:
 
     def _write(self, document: Document) -> Path:
         path = self._path(document["uuid"])
-        partial = path.with_suffix(f".{os.getpid()}.partial")
         with explain_file_errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(encode_document(document))  # no fsync: the database follows at once, a kill loses nothing
-            partial.replace(path)
+            replace_text(path, encode_document(document))  # no fsync: the database follows at once
         return path
 
     def _store(self, document: Document, store: StoreOutput) -> None:

@@ -14,6 +14,7 @@ from qdip_dft.cluster.remote.project import PROJECT, open_controller, read_proje
 from qdip_dft.cluster.remote.queue import RemoteQueue
 from qdip_dft.cluster.remote.studies import Studies
 from qdip_dft.errors import ResultsError
+from qdip_dft.runtime.unlinked import open_unlinked
 
 if TYPE_CHECKING:
     from jobflow_remote import JobController
@@ -96,7 +97,7 @@ def is_at_work(folder: ClusterFolder) -> bool:
 @contextmanager
 def _being_the_only_one(folder: ClusterFolder) -> Iterator[None]:
     path = folder.path / LOCK
-    with path.open("a", encoding="utf-8") as file:
+    with open_unlinked(path, mode="a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

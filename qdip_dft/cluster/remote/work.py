@@ -18,6 +18,7 @@ from pathlib import Path
 
 from qdip_dft.cluster.stored_job import require_known_job
 from qdip_dft.runtime.journal import recording_in
+from qdip_dft.runtime.unlinked import open_unlinked
 
 LOCK = "qdip.lock"
 DATA = "remote_job_data.json"
@@ -61,7 +62,7 @@ def _is_readable(file: Path) -> bool:
 @contextmanager
 def _owning(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; the kernel gives it back when the process ends, however it ends."""
-    with (folder / LOCK).open("a", encoding="utf-8") as file:
+    with open_unlinked(folder / LOCK, mode="a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
