@@ -1,10 +1,13 @@
 """Errors that tell a scientist what to do next.
 
 Every error of this package has four parts: what was wrong (value and unit), the limit it broke, why that
-matters physically, and the remedy.  The command line prints them and leaves with exit code 2.
+matters physically, and the remedy.  The command line prints them and leaves with exit code 2, or 3 where a run was
+stopped and can go on.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 
 class QdipError(Exception):
@@ -21,6 +24,9 @@ class QdipError(Exception):
     remedy
         What to do about it.
     """
+
+    exit_code: ClassVar[int] = 2
+    """What the command line leaves with: 2, something that was asked is wrong."""
 
     def __init__(self, what: str, *, limit: str, why: str, remedy: str) -> None:
         self.what = what
@@ -69,7 +75,13 @@ class EngineError(QdipError):
     """An engine is missing, lacks a feature or failed."""
 
 
-class OutOfTime(QdipError):  # noqa: N818 (no failure: the work goes on in another run)
+class StoppedError(QdipError):
+    """A run has stopped before its end; what is finished is stored, and the same command goes on."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class OutOfTime(StoppedError):  # noqa: N818 (no failure: the work goes on in another run)
     """The allocation ends before the next evaluation would."""
 
 
@@ -77,7 +89,7 @@ class OverlapError(EngineError):
     """Atoms lie on top of each other, where no energy exists."""
 
 
-class MachineError(QdipError):
+class MachineError(StoppedError):
     """The machine failed, not a calculation: nothing is stored of it, and it is tried again."""
 
 
@@ -91,6 +103,10 @@ class LevelOfTheoryError(QdipError):
 
 class ResultsError(QdipError):
     """The results folder or database cannot be used."""
+
+
+class ResultsDiskError(ResultsError, MachineError):
+    """The disk of the results is full or fails."""
 
 
 class FilterError(ResultsError):

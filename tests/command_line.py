@@ -23,7 +23,7 @@ class Outcome:
     stderr: str
 
 
-def qdip(*arguments: object, check: bool = True) -> Outcome:
+def qdip(*arguments: object, check: bool = True, leaves_with: int = 0) -> Outcome:
     """Run the command line, errors and exit codes included, in this process."""
     out, err, code = StringIO(), StringIO(), 0
     with patch.object(sys, "argv", ["qdip", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
@@ -31,12 +31,12 @@ def qdip(*arguments: object, check: bool = True) -> Outcome:
             main()
         except SystemExit as leaving:
             code = int(leaving.code or 0)
-    assert not check or code == 0, err.getvalue()
+    assert not check or code == leaves_with, err.getvalue()
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def assert_four_parts(refused: Outcome, expected: str) -> None:
-    assert refused.returncode == 2, refused.stderr
+def assert_four_parts(refused: Outcome, expected: str, *, code: int = 2) -> None:
+    assert refused.returncode == code, refused.stderr
     assert "Traceback" not in refused.stderr
     lines = refused.stderr.strip().splitlines()
     assert [line.partition(":")[0] for line in lines[-4:]] == ["Error", "Limit", "Why", "What to do"]

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from qdip_dft.cli.output import write_error
-from qdip_dft.errors import QdipError
+from qdip_dft.errors import QdipError, StoppedError
 from qdip_dft.runtime.threads import state_threads
 
 if TYPE_CHECKING:
@@ -107,12 +107,28 @@ class LazyCommand(TyperCommand):
 class SectionedGroup(TyperGroup):
     """The command tree, with a section of the help for each kind of command."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Carry out a command; an interruption leaves as the error of a run that can go on, not as click's own."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _interrupted() from None
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 (click's signature)
         """Write the sections, their second columns aligned."""
         width = max(map(len, self.commands))
         for section, commands in COMMANDS.items():
             with formatter.section(section):
                 formatter.write_dl([(name.ljust(width), help_line) for name, (_, help_line) in commands.items()])
+
+
+def _interrupted() -> StoppedError:
+    return StoppedError(
+        "the command was interrupted",
+        limit="it must run until it says what it has found",
+        why="everything finished is stored, what was under way is not",
+        remedy="run the same command again: it goes on where it stopped",
+    )
 
 
 def make_app() -> SectionedGroup:
@@ -131,16 +147,16 @@ def make_app() -> SectionedGroup:
 
 
 def main() -> None:
-    """Run the command line; errors that a user can cure leave with exit code 2 and no traceback."""
+    """Run the command line; errors that a user can cure leave with exit code 2 or 3 and no traceback."""
     state_threads()
     try:
         make_app()()
     except QdipError as error:
         write_error(error)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; everything finished is stored, the same command continues.\n")
-        sys.exit(130)
+        write_error(_interrupted())
+        sys.exit(StoppedError.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

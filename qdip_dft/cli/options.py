@@ -7,16 +7,38 @@ from typing import Annotated
 
 import typer
 
+
+def read_folder(text: str | Path) -> Path:
+    """Return the results folder that was asked for; an address of a server is none."""
+    from qdip_dft.storage.mongo_address import require_folder_name
+
+    return Path(require_folder_name(text))
+
+
+def read_location(text: str) -> str:
+    """Return the results folder or database that was asked for."""
+    from qdip_dft.storage.mongo_address import is_mongo_uri, require_folder_name
+
+    return text if is_mongo_uri(text) else require_folder_name(text)
+
+
 Results = Annotated[
     Path,
     typer.Option(
-        "--results", envvar="QDIP_RESULTS", help="Results folder; ./qdip-results if not given.", show_default=False
+        "--results",
+        parser=read_folder,
+        metavar="PATH",
+        envvar="QDIP_RESULTS",
+        help="Results folder; ./qdip-results if not given.",
+        show_default=False,
     ),
 ]
 ResultsLocation = Annotated[
     str,
     typer.Option(
         "--results",
+        parser=read_location,
+        metavar="TEXT",
         envvar="QDIP_RESULTS",
         help="Results folder, or a database: mongodb://HOST/NAME (user and password: QDIP_MONGODB_USER, "
         "QDIP_MONGODB_PASSWORD).",

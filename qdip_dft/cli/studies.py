@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from qdip_dft.planning.plan import PlannedCalculation, StudyPlan
     from qdip_dft.storage.results_folder import ResultsFolder
 
+NO_ANSWER = 1
+"""Exit code of a run that has finished without an answer."""
+
 EngineName = Annotated[str | None, typer.Option("--engine", help="Engine instead of the study's own, such as testing.")]
 Workers = Annotated[
     int | None,
@@ -72,6 +75,9 @@ def run(
     Independent calculations run side by side, each stored as soon as it is finished; an interrupted run continues with
     the same command.  The studies of a campaign are carried out one after the other.
 
+    Exit codes: 0 every study has an answer, 1 finished but a study has none, 2 something asked is wrong, 3 stopped: the
+    same command goes on.
+
     Example: qdip run pbs-fapbi3 --results ./qdip-results
     """
     from rich.console import Console
@@ -87,12 +93,14 @@ def run(
     documents = [document for summary in summaries for document in summary.documents]
     if as_json:
         _write_documents(documents)
-        return
-    _print_documents(documents, open_folder(results))
-    print_left_out(found)
-    n_calculated = sum(summary.n_calculated for summary in summaries)
-    n_reused = sum(summary.n_reused for summary in summaries)
-    console().print(f"{n_calculated} calculations made, {n_reused} found in {results}.", markup=False)
+    else:
+        _print_documents(documents, open_folder(results))
+        print_left_out(found)
+        n_calculated = sum(summary.n_calculated for summary in summaries)
+        n_reused = sum(summary.n_reused for summary in summaries)
+        console().print(f"{n_calculated} calculations made, {n_reused} found in {results}.", markup=False)
+    if not all(summary.has_answer for summary in summaries):
+        raise typer.Exit(NO_ANSWER)
 
 
 def report(

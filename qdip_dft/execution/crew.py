@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
-from qdip_dft.errors import EngineError, MachineError, ScratchError
+from qdip_dft.errors import MachineError, ScratchError
 from qdip_dft.execution.assignments import Assignment
 from qdip_dft.execution.worker import GRACE_S, PROGRESS_LOGGER
 
@@ -276,10 +276,10 @@ def _describe_end(code: int) -> str:
     return f"{name} (most often: out of memory)" if -code == signal.SIGKILL else name
 
 
-def explain_given_up(given_up: dict[str, str]) -> EngineError:
+def explain_given_up(given_up: dict[str, str]) -> MachineError:
     """Return the error that names the calculations of which workers have died."""
     named = "; ".join(f"{label}: {reason}" for label, reason in given_up.items())
-    return EngineError(
+    return MachineError(
         f"{len(given_up)} calculations were given up ({named})",
         limit=f"a calculation is tried {MOST_DEATHS} times, the second time alone",
         why="a process that is killed says nothing about the structure; nothing was stored, and the terms are missing",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qdip_dft.errors import EngineError
+from qdip_dft.errors import StoppedError
 from qdip_dft.execution.assignments import list_assignments
 from qdip_dft.execution.crew import Crew, LoneWorker, Outcome, WorkerCrew, explain_given_up
 from qdip_dft.execution.machine import choose_workers
@@ -45,6 +45,11 @@ class RunSummary:
     n_calculated: int
     n_reused: int
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether what the study asks for is known on a facet of the dot at least."""
+        return any(document.has_answer for document in self.documents)
+
 
 def run_study(
     plan: StudyPlan,
@@ -73,8 +78,8 @@ def run_study(
     ------
     ResultsError
         If the folder is in use by another run, written by a newer version, or full.
-    EngineError
-        If the processes of a calculation were killed again and again.
+    StoppedError
+        If the machine failed, or the processes of a calculation were killed again and again.
     """
     plan.require_buildable()  # an impossible study leaves no folder behind
     folder = ResultsFolder(results)
@@ -151,7 +156,7 @@ def _require_every_calculation(plan: StudyPlan, resolution: Resolution) -> None:
     """Refuse to report a study of which a calculation was never tried."""
     if not resolution.unfinished:
         return
-    raise EngineError(
+    raise StoppedError(
         f"study {plan.study.name} stopped before {resolution.label(resolution.unfinished[0])}",
         limit="every calculation that can be built must be tried",
         why="the terms would be incomplete without a reason",

@@ -371,6 +371,13 @@ class StabilizationDoc(Record):
         titles = [*(result.candidate.title for result in self.candidates), *(dropped.title for dropped in self.dropped)]
         return titles[0].facet if titles else f"{self.study.dot.material}({self.dot_plane})"
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether the comparison that the study asks for was made; of a study of terms only, the terms of a film."""
+        if self.stabilization.total_ev_per_fu is not None:
+            return True
+        return self.study.terms_only and any(result.is_selected for result in self.candidates)
+
     def find_candidate(self, candidate_id: str | None) -> CandidateResult | None:
         """The result of a candidate; None where there is none of this id."""
         return next((result for result in self.candidates if result.candidate.id == candidate_id), None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.results.fields import INDEXES
-from qdip_dft.storage.mongo_address import is_mongo_uri
+from qdip_dft.storage.mongo_address import is_mongo_uri, require_folder_name
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def make_results(location: str | Path) -> Archive:
 
 
 def _require_folder(location: str | Path) -> None:
-    if is_mongo_uri(location) or Path(location).is_dir():
+    if is_mongo_uri(location) or Path(require_folder_name(location)).is_dir():
         return
     raise ResultsError(
         f"there is no results folder {location}",

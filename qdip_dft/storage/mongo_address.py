@@ -20,6 +20,8 @@ _ADDRESS = re.compile(
     r"(?P<scheme>mongodb(?:\+srv)?://)(?:(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@)?"
     r"(?P<hosts>[\w.,:\[\]%-]+)(?:/(?P<database>[\w-]*))?(?P<options>\?[^\s@]*)?"
 )
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How an address begins: a path has lost its second slash, and ``C:/`` is a drive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,24 @@ class MongoAddress:
 def is_mongo_uri(location: object) -> bool:
     """Return whether a location is the address of a MongoDB server and not a folder."""
     return str(location).startswith(("mongodb:", "mongodb+srv:"))
+
+
+def require_folder_name(location: object) -> str:
+    """Return the name of a folder, or refuse an address such as ``postgres://…``.
+
+    Raises
+    ------
+    ResultsError
+        If it is an address; it is not repeated, as it may hold a password.
+    """
+    if _SCHEME.match(str(location)) is None:
+        return str(location)
+    raise ResultsError(
+        "the results location is an address (it is not repeated here: it may hold a password)",
+        limit="results are kept in a folder; query, atlas and db also read mongodb://HOST/DATABASE",
+        why="a folder of that name would be made, and the password would stand in it",
+        remedy="name a folder with --results DIR; qdip db copy brings results into a MongoDB database and back",
+    )
 
 
 def read_address(uri: str) -> MongoAddress:

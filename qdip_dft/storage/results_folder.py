@@ -33,6 +33,7 @@ from qdip_dft import __version__
 from qdip_dft.errors import ResultsError
 from qdip_dft.results.fields import INDEXES, SUMMARY_FIELDS
 from qdip_dft.runtime.unlinked import open_unlinked
+from qdip_dft.storage.mongo_address import require_folder_name
 from qdip_dft.storage.sqlite_collection import SQLiteCollection, open_connection
 from qdip_dft.storage.sqlite_errors import explain_file_errors, explain_sqlite_errors, measure_free_space_mb
 from qdip_dft.storage.summary_collection import SummaryCollection
@@ -87,7 +88,7 @@ class ResultsFolder:
     """
 
     def __init__(self, path: str | Path = "qdip-results") -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(require_folder_name(path)).absolute()
         with explain_file_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         if _read_schema_version(self.database) is None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qdip_dft.errors import ResultsError
+from qdip_dft.errors import ResultsDiskError, ResultsError
 
 _KEPT = "what was stored before is still there, the calculation at hand is not stored"
 _DISK_FULL = ("the disk or your quota is full", _KEPT, "free some space and start the same run again, it goes on")
@@ -114,4 +114,5 @@ def _explain(path: str | Path, complaint: str, meaning: tuple[str, str, str]) ->
     free_mb = measure_free_space_mb(path)
     space = "" if free_mb is None else f"; {free_mb:.0f} MB are free there"
     limit, why, remedy = meaning
-    return ResultsError(f"{path} cannot be used ({complaint}{space})", limit=limit, why=why, remedy=remedy)
+    kind = ResultsDiskError if meaning in {_DISK_FULL, _IO_ERROR} else ResultsError
+    return kind(f"{path} cannot be used ({complaint}{space})", limit=limit, why=why, remedy=remedy)

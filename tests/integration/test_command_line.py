@@ -290,7 +290,7 @@ def test_a_full_disk_is_explained_and_keeps_what_is_stored(tmp_path: Path) -> No
         [*QDIP, "run", str(TOY_STUDY), "--results", str(results)],
         capture_output=True, text=True, timeout=300, check=False, preexec_fn=limit_file_size,
     )  # fmt: skip
-    assert_four_parts(Outcome(full.returncode, full.stdout, full.stderr), "disk")
+    assert_four_parts(Outcome(full.returncode, full.stdout, full.stderr), "disk", code=3)
     kept = stored_times(results)
     assert kept
     qdip("run", TOY_STUDY, "--results", results)

@@ -139,7 +139,7 @@ def black_film(report: dict[str, Any]) -> dict[str, Any]:
 def test_an_injected_error_leaves_its_terms_missing_with_the_reason(injected: str, own_results: Path) -> None:
     step, tamper, missing, words = INJECTED[injected]
     spoil(own_results, step, tamper)
-    report = json.loads(qdip("run", TOY_STUDY, "--results", own_results, "--quiet", "--json").stdout)
+    report = json.loads(qdip("run", TOY_STUDY, "--results", own_results, "--quiet", "--json", leaves_with=1).stdout)
     film = black_film(report)
     assert {term for term in TERMS if film[f"{term}_ev_per_fu"] is None} == {*missing, "total"}
     assert any("energy missing because" in reason and words in reason for reason in film["missing"])
@@ -149,7 +149,7 @@ def test_an_injected_error_leaves_its_terms_missing_with_the_reason(injected: st
 
 def test_a_defect_is_named_by_status_and_mended_by_a_retry(own_results: Path, finished_results: Path) -> None:
     spoil(own_results, f"film slab {BLACK} (static)", half_self_consistent)
-    qdip("run", TOY_STUDY, "--results", own_results, "--quiet")
+    qdip("run", TOY_STUDY, "--results", own_results, "--quiet", leaves_with=1)
     told = json.loads(qdip("status", TOY_STUDY, "--results", own_results, "--json").stdout)
     (failure,) = told["failures"]
     assert (failure["kind"], failure["name"]) == ("defective", f"film slab {BLACK} (static)")
