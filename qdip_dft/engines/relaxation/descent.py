@@ -68,6 +68,9 @@ STEP_REDUCTION = 0.4
 MOST_REFUSED_STEPS = 8
 """After so many refused steps in a row the forces and the energy contradict each other."""
 
+MOST_NAMED_STEPS = 5
+"""A note on evaluations that were not finite names so many of them."""
+
 REBUILD_AFTER_ANG = 0.05
 """The model Hessian follows the atoms when one of them has moved this far."""
 
@@ -153,7 +156,7 @@ def relaxation_steps(
         is_converged=descent.is_converged(final),
         n_steps=descent.n_evaluations - 1,
         start_s=start_s,
-        warnings=tuple(descent.warnings),
+        warnings=(*descent.warnings, *descent.not_finite),
     )
 
 
@@ -168,6 +171,7 @@ class _Descent:
     noise_ev_per_atom: float
     n_evaluations: int = 0
     n_refused: int = 0
+    steps_not_finite: list[int] = field(default_factory=list)
     step_scale: float = 1.0
     warnings: list[str] = field(default_factory=list)
     past: deque[tuple[FloatArray, FloatArray]] = field(default_factory=lambda: deque(maxlen=MEMORY))
@@ -193,8 +197,21 @@ class _Descent:
         evaluation = yield self.coordinates.arrangement(q)
         point = Point(q, evaluation, self.coordinates.gradient(q, evaluation))
         self.report(point)
+        if not evaluation.is_finite:
+            self.steps_not_finite.append(self.n_evaluations)
         self.n_evaluations += 1
         return point
+
+    @property
+    def not_finite(self) -> tuple[str, ...]:
+        """The note on evaluations that gave no finite numbers; none where all did."""
+        if not self.steps_not_finite:
+            return ()
+        first = ", ".join(map(str, self.steps_not_finite[:MOST_NAMED_STEPS]))
+        more = ", …" if len(self.steps_not_finite) > MOST_NAMED_STEPS else ""
+        counted = f"{len(self.steps_not_finite)} of {self.n_evaluations} evaluations"
+        where = f"step {first}{more}; these steps were refused and shortened"
+        return (f"{counted} gave no finite energy, forces or stress ({where})",)
 
     def report(self, point: Point) -> None:
         """Tell the caller about a point."""
