@@ -63,7 +63,8 @@ def find_structure(name_or_path: str | Path) -> Path:
             f"`{name_or_path}` is neither a structure file nor a phase of the library",
             limit=f"the nearest ids are {_name_nearest(str(name_or_path), catalogue.ids)}",
             why="without its crystal nothing can be built",
-            remedy="take an id of `qdip structures list` or the path of a CIF, POSCAR or extended XYZ file; in a study it starts from the study's folder",
+            remedy="take an id of `qdip structures list` or the path of a CIF, POSCAR or extended XYZ file;"
+            " in a study it starts from the study's folder",
         )
     return find_collection("structures") / entry.file
 
