@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)  # not on Windows
 
@@ -29,7 +29,7 @@ def open_unlinked(path: Path, *, mode: str) -> TextIO:
     if not _NO_LINK and path.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     descriptor = os.open(path, flags | os.O_CREAT | _NO_LINK, 0o666)
-    return os.fdopen(descriptor, "w" if mode == "x" else mode, encoding="utf-8")
+    return cast("TextIO", os.fdopen(descriptor, "w" if mode == "x" else mode, encoding="utf-8"))
 
 
 def replace_text(path: Path, text: str) -> None:
