@@ -28,6 +28,33 @@ def unusable_output(output: Path, reason: str) -> EngineError:
     )
 
 
+def require_known_version(version: str, *, code: str, known: Sequence[str]) -> str:
+    """The version itself, if its outputs are of a kind that is known; refused before anything is calculated with it.
+
+    Parameters
+    ----------
+    version
+        What the code says of itself.
+    code
+        Its name.
+    known
+        Major versions whose outputs are known.
+
+    Raises
+    ------
+    EngineError
+        If the major version is none of them.
+    """
+    if version.partition(".")[0] in known:
+        return version
+    raise EngineError(
+        f"the outputs of {code} {version} are not known",
+        limit=f"known are the major versions {', '.join(known)}",
+        why="codes change words and units of their outputs, and a number in another unit is a wrong energy",
+        remedy=f"name a known version of {code} in its command (docs/installation.md), or update qdip-dft",
+    )
+
+
 def last_run(text: str, banner: str) -> str:
     """The last run of an output to which several were appended; it alone is judged.
 

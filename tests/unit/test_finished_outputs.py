@@ -16,11 +16,16 @@ from qdip_dft.by_hand.codes import cp2k, gpaw, vasp
 from qdip_dft.by_hand.codes.cp2k_words import Line
 from qdip_dft.by_hand.readers import read_run
 from qdip_dft.engines.code_run import Setting
-from qdip_dft.engines.cp2k.data import require_known_version
+from qdip_dft.engines.cp2k import output as cp2k_output
 from qdip_dft.engines.cp2k.output import read_evaluation
+from qdip_dft.engines.espresso import engine as espresso_engine
+from qdip_dft.engines.gpaw import engine as gpaw_engine
 from qdip_dft.engines.gpaw.engine import GpawRun
+from qdip_dft.engines.programs import require_known_version
 from qdip_dft.engines.registry import engine_from_spec
+from qdip_dft.engines.vasp import engine as vasp_engine
 from qdip_dft.errors import EngineError
+from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.units import BOHR_IN_ANG, EV_PER_ANG3_IN_GPA, HARTREE_IN_EV, RYDBERG_IN_EV
 from tests.dft_codes import require_code, silicon, spec_of
@@ -158,16 +163,47 @@ def test_a_spoiled_output_of_cp2k_is_refused(old: str, new: str, words: str, tmp
         read_evaluation(write(tmp_path, text.replace(old, new)), ATOMS, has_stress=True)
 
 
-@pytest.mark.parametrize("version", ["2027.1", "2030.2", "7.1", "20250.1", "3.0"])
-def test_a_release_of_cp2k_that_is_not_known_is_refused(version: str) -> None:
-    with pytest.raises(EngineError, match=f"cp2k is CP2K {version}, whose outputs are not known") as caught:
-        require_known_version(version, "cp2k")
-    assert "ATOMATE2_CP2K_CMD" in caught.value.remedy
+KNOWN = {
+    "CP2K": cp2k_output.KNOWN_MAJOR_VERSIONS,
+    "Quantum ESPRESSO": espresso_engine.KNOWN_MAJOR_VERSIONS,
+    "VASP": vasp_engine.KNOWN_MAJOR_VERSIONS,
+    "GPAW": gpaw_engine.KNOWN_MAJOR_VERSIONS,
+}
 
 
-@pytest.mark.parametrize("version", ["8.2", "9.1", "2022.2", "2023.1", "2024.3", "2025.1", "2026.1"])
-def test_known_releases_of_cp2k_are_taken(version: str) -> None:
-    require_known_version(version, "cp2k")
+@pytest.mark.parametrize(
+    ("code", "version"),
+    [
+        ("CP2K", "2027.1"), ("CP2K", "7.1"), ("CP2K", "20250.1"), ("CP2K", "3.0"),
+        ("Quantum ESPRESSO", "8.0"), ("Quantum ESPRESSO", "5.4.0"), ("Quantum ESPRESSO", "67MaX"),
+        ("VASP", "7.0.0"), ("VASP", "4.6.36"), ("VASP", "66.1.0"),
+        ("GPAW", "27.1.0"), ("GPAW", "1.5.2"), ("GPAW", "22.8.0"),
+    ],
+)  # fmt: skip
+def test_a_release_whose_outputs_are_not_known_is_refused(code: str, version: str) -> None:
+    with pytest.raises(EngineError, match=f"the outputs of {code} {version} are not known") as caught:
+        require_known_version(version, code=code, known=KNOWN[code])
+    assert "update qdip-dft" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("code", "version"),
+    [
+        ("CP2K", "8.2"), ("CP2K", "9.1"), ("CP2K", "2023.1"), ("CP2K", "2024.3"), ("CP2K", "2025.1"),
+        ("Quantum ESPRESSO", "6.7MaX"), ("Quantum ESPRESSO", "7.3.1"),
+        ("VASP", "5.4.4"), ("VASP", "6.5.1"), ("GPAW", "24.6.0"), ("GPAW", "26.7.0"),
+    ],
+)  # fmt: skip
+def test_known_releases_are_taken(code: str, version: str) -> None:
+    assert require_known_version(version, code=code, known=KNOWN[code]) == version
+
+
+@pytest.mark.parametrize("version", ["7.0.0", "8.1.2", "4.6.36"])
+def test_an_engine_of_an_unknown_version_has_no_level_of_theory(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(vasp_engine.VERSION_VARIABLE, version)
+    engine = engine_from_spec(EngineSpec(name="vasp"))
+    with pytest.raises(EngineError, match="update qdip-dft"):
+        engine.code_version()
 
 
 @pytest.mark.parametrize("unit", ["keV", "joule", "wavenumber_e", "nm"])

@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from qdip_dft.engines.cp2k.output import KNOWN_MAJOR_VERSIONS
+from qdip_dft.engines.programs import require_known_version
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialFile, PseudopotentialSet
 
@@ -70,25 +71,13 @@ def version_of(program: str) -> str:
     """
     found = re.search(r"CP2K version (\S+)", describe_program(program))
     if found:
-        require_known_version(found.group(1), program)
-        return found.group(1)
+        return require_known_version(found.group(1), code="CP2K", known=KNOWN_MAJOR_VERSIONS)
     raise EngineError(
         f"{program} prints no version of CP2K",
         limit="the version is part of every calculation's key",
         why="energies of different versions must not meet in one difference",
         remedy=INSTALL_LINE,
     )
-
-
-def require_known_version(version: str, program: str) -> None:
-    """Refuse a release whose words and units are not known, before anything is calculated with it."""
-    if version.partition(".")[0] not in KNOWN_MAJOR_VERSIONS:
-        raise EngineError(
-            f"{program} is CP2K {version}, whose outputs are not known",
-            limit=f"known are the releases {', '.join(KNOWN_MAJOR_VERSIONS)}",
-            why="CP2K changed words and units of its outputs before, and a number in another unit is a wrong energy",
-            remedy="name a known release in ATOMATE2_CP2K_CMD, or update qdip-dft",
-        )
 
 
 def data_folder(program: str) -> Path:

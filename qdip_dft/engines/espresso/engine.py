@@ -34,7 +34,7 @@ from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
 from qdip_dft.engines.espresso.driver import Driver, DriverError
 from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
-from qdip_dft.engines.programs import find_command, require_same_atoms, run_command
+from qdip_dft.engines.programs import find_command, require_known_version, require_same_atoms, run_command
 from qdip_dft.engines.pseudopotentials import describe_files, require_spin_orbit
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
@@ -68,6 +68,8 @@ STARTS: dict[Restart, dict[str, Any]] = {
     Restart.FULL: {"startingpot": "file", "startingwfc": "file"},
 }
 """What ``pw.x`` reads of an earlier calculation."""
+
+KNOWN_MAJOR_VERSIONS = ("6", "7")
 
 UNCONVERGED = "convergence NOT achieved"
 
@@ -123,7 +125,7 @@ class EspressoEngine(DftEngine):
 
     def code_version(self) -> str:
         """Return the version that ``pw.x`` prints."""
-        return _version_of(configured_command()[-1])
+        return require_known_version(_version_of(configured_command()[-1]), code=self.code, known=KNOWN_MAJOR_VERSIONS)
 
     def weights_hash(self) -> str:
         """Return the hash of all pseudopotentials of the folder."""

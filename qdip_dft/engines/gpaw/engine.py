@@ -29,7 +29,7 @@ from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
 from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.gpaw.server import ANSWER, QUESTION, Server
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
-from qdip_dft.engines.programs import find_command, run_command
+from qdip_dft.engines.programs import find_command, require_known_version, run_command
 from qdip_dft.engines.pseudopotentials import describe_files
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
@@ -42,6 +42,8 @@ INSTALL_LINE = 'install it with `pip install "qdip-dft[gpaw]"` (needs libxc and 
 
 WAVEFUNCTIONS = "gpaw.gpw"
 """The file with density and wavefunctions; GPAW does not start from a density alone."""
+
+KNOWN_MAJOR_VERSIONS = ("24", "25", "26")
 
 WORKER = Path(__file__).with_name("worker.py")
 """The script that runs inside GPAW's own processes."""
@@ -100,7 +102,7 @@ class GpawEngine(DftEngine):
     def code_version(self) -> str:
         """Return the version of the installed package."""
         try:
-            return version("gpaw")
+            return require_known_version(version("gpaw"), code=self.code, known=KNOWN_MAJOR_VERSIONS)
         except PackageNotFoundError as error:
             raise _not_installed("gpaw") from error
 

@@ -37,7 +37,7 @@ from qdip_dft.engines.code_run import CodeRun, Setting
 from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
 from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
-from qdip_dft.engines.programs import find_command
+from qdip_dft.engines.programs import find_command, require_known_version
 from qdip_dft.engines.vasp.files import (
     FUNCTIONAL_TAGS,
     PHYSICS,
@@ -66,6 +66,8 @@ from qdip_dft.model.structure import Arrangement
 if TYPE_CHECKING:
     from atomate2.settings import Atomate2Settings
     from pymatgen.io.vasp.outputs import Vasprun
+
+KNOWN_MAJOR_VERSIONS = ("5", "6")
 
 VERSION_VARIABLE = "QDIP_VASP_VERSION"
 
@@ -134,7 +136,8 @@ class VaspEngine(DftEngine):
     def code_version(self) -> str:
         """Return the version that is set, or that the program prints."""
         declared = os.environ.get(VERSION_VARIABLE)
-        return short_version(declared) if declared else _version_of(tuple(self.command()))
+        version = short_version(declared) if declared else _version_of(tuple(self.command()))
+        return require_known_version(version, code=self.code, known=KNOWN_MAJOR_VERSIONS)
 
     def command(self) -> list[str]:
         """Return the command of the program that this engine needs, as words.
