@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from qdip_dft.engines.preset import require_in_range
+from qdip_dft.engines.ranges import require_in_range
 from qdip_dft.errors import StudyError
 from qdip_dft.library import find_study, load_crystal_record
 from qdip_dft.model.crystal import CrystalRecord

@@ -225,7 +225,7 @@ def test_the_result_says_that_its_geometries_are_those_of_the_potential(finished
     assert doc.geometry_theory is not None
     assert (doc.theory.engine, doc.theory.level) == ("gpaw", Level.DFT)
     assert (doc.geometry_theory.engine, doc.geometry_theory.level) == ("mlip", Level.SCREENING)
-    assert "(DFT energies at machine-learned geometries)" in doc.stabilization.sentence
+    assert "DFT energies at machine-learned geometries" in doc.stabilization.sentence
     names = [check.name for check in doc.candidates[0].checks]
     assert names.count("residual pressure") == 2
     assert names.count("residual forces") == 1

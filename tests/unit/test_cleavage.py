@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from itertools import product
 
@@ -255,15 +254,22 @@ def test_the_terminations_do_not_depend_on_which_cell_an_ion_is_listed_in(name, 
 
 
 @pytest.mark.parametrize(("name", "plane"), DELTA_PLANES)
-def test_cleaving_a_yellow_phase_takes_at_most_50_ms(name, plane):
+def test_cleaving_a_yellow_phase_takes_no_longer_than_a_million_multiplications(name, plane):
+    """Some 20 and 50 ms on a quiet machine; measured in turn, because a busy one slows both."""
     oriented = load_face(name, plane).oriented
     find_terminations(oriented)
-    seconds = []
-    for _ in range(5):
-        start = time.process_time()
-        find_terminations(oriented)
-        seconds.append(time.process_time() - start)
-    assert statistics.median(seconds) < 0.05
+    pairs = [
+        (measure_cpu_s(lambda: find_terminations(oriented)), measure_cpu_s(lambda: [i * i for i in range(1_000_000)]))
+        for _ in range(5)
+    ]
+    cleaving_s, multiplying_s = np.median(pairs, axis=0)
+    assert cleaving_s < multiplying_s
+
+
+def measure_cpu_s(work):
+    start = time.thread_time()
+    work()
+    return time.thread_time() - start
 
 
 @pytest.mark.parametrize(

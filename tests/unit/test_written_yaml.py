@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qdip_dft.engines.preset import RANGES, load_preset
+from qdip_dft.engines.preset import load_preset
+from qdip_dft.engines.ranges import RANGES
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import EngineError, StructureError, StudyError
 from qdip_dft.library import find_structure
