@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ settings.register_profile("qdip", deadline=None, derandomize=True, print_blob=Tr
 settings.load_profile("qdip")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# A shell starts what it runs in the background deaf to Ctrl-C, and every program that a test starts would inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))  # what writes the crystal library is tested, too
 
 

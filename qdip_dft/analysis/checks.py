@@ -215,7 +215,7 @@ def describe_place(found: RegistryFinding) -> str:
     """Return in words how many places were compared, how much they differ and which one was taken."""
     compared = f"{found.n_positions} positions on {found.displacement_area_ang2:.1f} Å² compared"
     if found.rank is None:
-        return f"{compared} without an energy ({found.failure}); the film lies as cut, at contact"
+        return f"{compared} without an energy ({found.failure}); nothing is built on it"
     spread = f"spread {found.range_mev_per_ang2:.1f} meV/Å² ({found.range_ev_per_fu:.3f} eV/f.u.)"
     above = f"{found.above_best_mev_per_ang2:.1f} meV/Å² above the best, " if found.rank > 1 else ""
     failed = f", {found.n_failed} of them failed and may be better" if found.n_failed else ""

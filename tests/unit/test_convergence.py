@@ -87,16 +87,20 @@ def test_another_film_in_the_comparison_is_no_convergence() -> None:
     assert "one plane per phase" in rung.reasons["111"]
 
 
-@pytest.mark.parametrize("setting", [FILM, DOT, VACUUM, K_SPACING, CUTOFF], ids=lambda setting: setting.word)
-def test_a_variant_differs_in_its_setting_and_its_id_only(setting) -> None:
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [(FILM, 40.0), (DOT, 40.0), (VACUUM, 40.0), (K_SPACING, 0.25), (CUTOFF, 400.0)],
+    ids=lambda value: getattr(value, "word", ""),
+)
+def test_a_variant_differs_in_its_setting_and_its_id_only(setting, value) -> None:
     study = make_study()
-    variant = change_setting(study, setting, 40.0)
-    assert read_setting(variant, setting) == 40.0
-    assert variant.id == f"tiny+{setting.word}-40"
+    variant = change_setting(study, setting, value)
+    assert read_setting(variant, setting) == value
+    assert variant.id == f"tiny+{setting.word}-{value:g}"
     place = setting.key.split(".")[0]
     same = set(StudySpec.model_fields) - {place, "variant"}
     assert all(getattr(variant, name) == getattr(study, name) for name in same)
-    assert set_value(study, setting, 40.0).id == "tiny"
+    assert set_value(study, setting, value).id == "tiny"
 
 
 def test_the_first_variant_is_the_study_itself() -> None:

@@ -563,7 +563,9 @@ def test_atoms_that_attract_without_end_do_not_merge() -> None:
     pairs = find_pairs(arrangement.positions_ang, arrangement.lattice_ang, cutoff_ang=3.0)
     assert not result.is_converged
     assert pairs.distances_ang.min() >= SHORTEST_DISTANCE_ANG
-    assert result.warnings == ("no step lowers the energy further although forces remain",)
+    stuck, overlapping = result.warnings
+    assert stuck == "no step lowers the energy further although forces remain"
+    assert "had atoms on top of each other" in overlapping
 
 
 def test_forces_that_contradict_the_energy_end_as_not_converged() -> None:

@@ -210,8 +210,9 @@ class _Descent:
         first = ", ".join(map(str, self.steps_not_finite[:MOST_NAMED_STEPS]))
         more = ", …" if len(self.steps_not_finite) > MOST_NAMED_STEPS else ""
         counted = f"{len(self.steps_not_finite)} of {self.n_evaluations} evaluations"
+        what = "gave no finite energy, forces or stress, or had atoms on top of each other"
         where = f"step {first}{more}; these steps were refused and shortened"
-        return (f"{counted} gave no finite energy, forces or stress ({where})",)
+        return (f"{counted} {what} ({where})",)
 
     def report(self, point: Point) -> None:
         """Tell the caller about a point."""
