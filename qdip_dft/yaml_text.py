@@ -5,6 +5,7 @@ Both are parsed by libyaml where it is compiled in: the crystal library in a ten
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 Location = tuple[int | str, ...]
 """Keys and list positions from the top of a file to a value."""
+
+MOST_VALUES = 100_000
+"""Keys and values in a file, aliases written out; the largest campaign that is shipped has some hundred."""
 
 AS_IT_LOOKS = {
     "int": re.compile(r"[-+]?(0|[1-9][0-9]*)"),
@@ -86,8 +90,8 @@ def parse_written_yaml(text: str, *, source: str) -> WrittenYaml:
     Raises
     ------
     StudyError
-        If it is not YAML, a key stands twice, or YAML 1.1 reads a value as something else than it looks like; the line
-        is named.
+        If it is not YAML or without end, a key stands twice, or YAML 1.1 reads a value as something else than it looks
+        like; the line is named.
     """
     import yaml
 
@@ -95,6 +99,7 @@ def parse_written_yaml(text: str, *, source: str) -> WrittenYaml:
     try:
         root = loader.get_single_node()
         if root is not None:
+            _count_values(root, {})
             _require_as_it_looks(root, source)
         return WrittenYaml(None if root is None else loader.construct_document(root), root)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -121,6 +126,21 @@ def _require_as_it_looks(root: Node, source: str) -> None:
 def _is_bare(node: Node) -> bool:
     """Whether a node is a single value without quotes; libyaml and PyYAML's own parser differ in the mark of that."""
     return node.id == "scalar" and not node.style
+
+
+def _count_values(node: Node, known: dict[int, float]) -> float:
+    """How many values a node holds where every alias is written out: few lines of aliases may stand for billions."""
+    if id(node) not in known:
+        known[id(node)] = math.inf  # what holds itself never ends
+        pairs = (
+            node.value if node.id == "mapping" else [(part,) for part in node.value] if node.id == "sequence" else ()
+        )
+        known[id(node)] = 1 + sum(_count_values(part, known) for pair in pairs for part in pair)
+    if known[id(node)] > MOST_VALUES:
+        raise ValueError(
+            f"line {node.start_mark.line + 1}: aliases write out more than {MOST_VALUES} values, or themselves"
+        )
+    return known[id(node)]
 
 
 def _walk(root: Node) -> Iterator[Node]:

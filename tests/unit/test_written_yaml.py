@@ -136,9 +136,24 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
         read_study(str(tmp_path / "latin.yaml"))
 
 
-def test_an_alias_that_names_itself_ends(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="correct the named keys"):
-        read_study(write(tmp_path, new="film: &film {registries: *film}\n"))
+@pytest.mark.parametrize(
+    ("new", "line"),
+    [
+        ("film: &film {registries: *film}\n", 10),
+        ("engine: &all\n  settings: [1, {x: *all}]\n", 10),
+        ("question: &list [*list]\n", 10),
+        (
+            "a: &a [1, 1]\n"
+            + "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}' if n else '*a'] * 9)}]\n" for n in range(9)),
+            15,
+        ),
+    ],
+)
+def test_aliases_without_end_are_refused_with_their_line(tmp_path: Path, new: str, line: int) -> None:
+    text = STUDY.replace("engine: {name: testing}\n", "") if new.startswith("engine") else STUDY
+    lines = text.count("\n") - STUDY.count("\n") + line
+    with pytest.raises(StudyError, match=f"not readable YAML.*line {lines}: aliases write out.*correct it there"):
+        read_study(write(tmp_path, text=text, new=new))
 
 
 @pytest.mark.parametrize(
