@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
+import resource
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -225,12 +226,22 @@ def test_a_stored_result_survives_the_death_of_the_server(tmp_path):
     assert found == [0, 1, 2, 3]
 
 
-def test_a_full_disk_is_named_and_the_result_is_stored_all_the_same(store, tmp_path):
-    (tmp_path / f"{JOB}.{os.getpid()}.partial").symlink_to("/dev/full")
-    with pytest.raises(ResultsError, match="free some space") as caught:
+def test_a_disk_that_takes_no_more_is_named_and_the_result_is_stored_all_the_same(store, tmp_path):
+    with files_of_at_most(16), pytest.raises(ResultsError, match="check the disk, the quota") as caught:
         Outbox(tmp_path).send(DOCUMENT, store.update)
     assert str(tmp_path) in caught.value.what
     assert store.query_one({"uuid": JOB})["output"] == DOCUMENT["output"]
+
+
+@contextmanager
+def files_of_at_most(n_bytes: int) -> Iterator[None]:
+    """Let no file grow further, as a quota does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("job", ["../../etc/passwd", "0c6b9a4e", f"{JOB}/x"])
