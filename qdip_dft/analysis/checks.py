@@ -10,7 +10,7 @@ from qdip_dft.analysis.phases import Connectivity, is_same_phase, measure_connec
 from qdip_dft.model.elements import CLOSEST_COVALENT_RATIO
 from qdip_dft.model.molecules import find_bonds
 from qdip_dft.model.neighbours import find_close_pairs
-from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryFinding
+from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryFinding, UpperFinding
 from qdip_dft.model.stabilization import Check
 from qdip_dft.model.structure import StructureRecord, Vector
 from qdip_dft.units import EV_PER_ANG3_IN_GPA, MEV_PER_EV
@@ -220,7 +220,17 @@ def describe_place(found: RegistryFinding) -> str:
     above = f"{found.above_best_mev_per_ang2:.1f} meV/Å² above the best, " if found.rank > 1 else ""
     failed = f", {found.n_failed} of them failed and may be better" if found.n_failed else ""
     failed += f", {found.n_impossible} impossible" if found.n_impossible else ""
-    return f"{compared}{failed}, {spread}; place {found.rank}: {above}{found.turn}, unrelaxed gap {found.gap_ang:.2f} Å"
+    lower = (
+        f"{compared}{failed}, {spread}; place {found.rank}: {above}{found.turn}, unrelaxed gap {found.gap_ang:.2f} Å"
+    )
+    return lower if found.upper is None else f"{lower}; {_describe_upper(found.upper)}"
+
+
+def _describe_upper(upper: UpperFinding) -> str:
+    return (
+        f"upper face: {upper.n_positions} positions, spread {upper.range_mev_per_ang2:.1f} meV/Å², "
+        f"unrelaxed gap {upper.gap_ang:.2f} Å"
+    )
 
 
 def check_strain(strains: tuple[float, float], *, limit: float, part: str) -> tuple[Check, Check]:

@@ -139,6 +139,7 @@ def find_critical_size(
     strained_ev_per_fu: tuple[float, float],
     interface_ev_per_ang2: tuple[float, float],
     volume_ang3_per_fu: float,
+    n_faces: int = 1,
     covariance: float = 0.0,
 ) -> CriticalSize:
     """Return where the preference changes, with Fieller's interval.
@@ -149,6 +150,8 @@ def find_critical_size(
         Δe and Δσ, black − competitor, each with its standard uncertainty.
     volume_ang3_per_fu
         Volume of a formula unit in the strained black film.
+    n_faces
+        Faces of the dot that a film lies on: a film with n formula units for each of two is 2 n v thick.
     covariance
         Of their errors.
     """
@@ -167,7 +170,10 @@ def find_critical_size(
         is_bounded=interval is not None and interval[1] is not None,
         volume_ang3_per_fu=volume_ang3_per_fu,
         layer_ang=layer_ang,
-        finding=f"{_say_critical(e, sigma, volume_ang3_per_fu)}; {_say_interval(interval, volume_ang3_per_fu)}",
+        finding=(
+            f"{_say_critical(e, sigma, volume_ang3_per_fu, n_faces=n_faces)}; "
+            f"{_say_interval(interval, n_faces * volume_ang3_per_fu)}"
+        ),
     )
 
 
@@ -210,13 +216,15 @@ def find_fieller_interval(
     return max((b - root) / a, (b + root) / a), None  # beyond the positive root
 
 
-def _say_critical(e: float, sigma: float, volume_ang3: float) -> str:
+def _say_critical(e: float, sigma: float, volume_ang3: float, *, n_faces: int) -> str:
     if e * sigma >= 0:
         winner = "black phase" if e < 0 or sigma < 0 else "competitor"
         return f"no critical thickness: bulk, strain and interfaces favour the {winner}"
-    length_ang, layer_ang = -sigma / e * volume_ang3, volume_ang3 ** (1 / 3)
+    length_ang, layer_ang = -sigma / e * n_faces * volume_ang3, volume_ang3 ** (1 / 3)
     thin = "black phase" if sigma < 0 else "competitor"
-    return f"critical thickness {length_ang:.1f} Å ({length_ang / layer_ang:.1f} layers), below which the {thin} wins"
+    place = " between two dots" if n_faces == 2 else ""
+    thickness = f"{length_ang:.1f} Å ({length_ang / layer_ang:.1f} layers)"
+    return f"critical thickness{place} {thickness}, below which the {thin} wins"
 
 
 def _say_interval(interval: Interval | None, volume_ang3: float) -> str:

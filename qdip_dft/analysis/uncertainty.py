@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 
 import numpy as np
 
@@ -238,8 +238,30 @@ def residual_errors(
     return _errors(changes.T @ changes)
 
 
-def registry_errors(error_ev: float, *, dot_area_ang2: float, coverage_fu_per_ang2: float) -> TermErrors:
-    """Return the errors of the terms at n* from an error of the binding of one cell, in eV."""
+def registry_errors(
+    errors_ev: Sequence[float], *, is_same_surface: bool, dot_area_ang2: float, coverage_fu_per_ang2: float
+) -> TermErrors:
+    """Return the errors of the terms at n* from what the registry of each interface leaves open.
+
+    The binding of a cell is the sum over its interfaces, which do not feel each other through film and dot.  An
+    embedded film has two, on the dot area A of two cells.  Each was laid at the best registry of unrelaxed slabs; what
+    relaxation would change of that is its error u_i.  Where the film ends alike, both interfaces are one and the same
+    surface, found by one and the same search: a mistake is made twice, u = u_1 + u_2, and per area it is that of one
+    interface alone, 2 u_1/A.  Where it ends differently, the two mistakes know nothing of each other,
+    u = √(u_1² + u_2²), and per area they are smaller by √2.
+
+    Parameters
+    ----------
+    errors_ev
+        u_i, one for each interface, in eV per cell.
+    is_same_surface
+        Whether both faces of the film end alike.
+    dot_area_ang2
+        A in Å²: one cell for each interface.
+    coverage_fu_per_ang2
+        n*.
+    """
+    error_ev = sum(errors_ev) if is_same_surface else hypot(*errors_ev)
     terms = np.array([0.0, 0.0, 0.0, error_ev / dot_area_ang2 / coverage_fu_per_ang2])
     change = _complete(terms, coverage_fu_per_ang2)
     return _errors(np.outer(change, change))

@@ -121,7 +121,6 @@ def describe(exhibit: Exhibit) -> dict[str, Any]:
 
     structure = exhibit.structure
     scene, lattice = set_scene(structure, faces=exhibit.faces), structure.to_pymatgen().lattice
-    has_layers = scene.vacuum_ang > 0 and not scene.is_finite
     return {
         "title": exhibit.title,
         "n_atoms": structure.n_atoms,
@@ -132,7 +131,7 @@ def describe(exhibit: Exhibit) -> dict[str, Any]:
         "area_ang2": scene.area_ang2,
         "vacuum_ang": scene.vacuum_ang,
         "layers": [{"height_ang": layer.height_ang, "composition": layer.composition}
-                   for layer in scene.layers if has_layers],
+                   for layer in scene.layers if scene.has_layers],
         **exhibit.facts,
     }  # fmt: skip
 

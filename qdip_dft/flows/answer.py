@@ -7,18 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from qdip_dft.analysis import uncertainty as errors
-from qdip_dft.analysis.dot_size import embed_interface
+from qdip_dft.analysis.dot_size import embed_interface, ends_alike
 from qdip_dft.analysis.minima import list_saddles
 from qdip_dft.analysis.sentence import answer_in_words, join_bounds, name_environment
 from qdip_dft.analysis.series import find_critical_size, fit_thicknesses
 from qdip_dft.analysis.sides import find_sides, name_competitor, name_side
 from qdip_dft.analysis.thickness import find_thickness_line
 from qdip_dft.builders.cation_orientations import has_molecules
+from qdip_dft.builders.placement import find_point
 from qdip_dft.flows.registry_findings import find_registry_scan
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps
 from qdip_dft.model.calculation import Level
-from qdip_dft.model.registry import RegistryScan
+from qdip_dft.model.registry import OuterRegistry, RegistryScan
 from qdip_dft.model.stabilization import CandidateResult, Check, DecompositionResult, Stabilization, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.uncertainty import (
@@ -147,16 +148,19 @@ class _Budget:
         black, competitor = (found.get(role) or errors.NO_ERRORS for role in PhaseRole)
         finding = (
             f"root mean square of the unrelaxed energies, above the best registry, of those within {REACH_SHARE:.0%} "
-            "of the range, which relaxation could reorder"
+            "of the range, which relaxation could reorder; of both interfaces where there are two"
         )
         return errors.bound_component("registry", black=black, competitor=competitor, finding=finding)
 
     def _error_of_place(self, film: CandidateResult) -> TermErrors | None:
-        scan = find_registry_scan(self.resolution, self.steps.find_candidate(film.candidate.id))
+        candidate = self.steps.find_candidate(film.candidate.id)
+        scan = find_registry_scan(self.resolution, candidate)
         if scan is None or not scan.points or film.area_ang2 is None:
             return None
+        point = find_point(candidate, scan)
         return errors.registry_errors(
-            spread_of_places_ev(scan),
+            spread_of_interfaces_ev(scan, None if point is None else point.outer),
+            is_same_surface=ends_alike(film),
             dot_area_ang2=film.area_ang2,
             coverage_fu_per_ang2=self.compared.coverage_fu_per_ang2,
         )
@@ -222,6 +226,7 @@ class _Budget:
             strained_ev_per_fu=(line.strained_ev_per_fu, difference.strained_ev_per_fu),
             interface_ev_per_ang2=(line.interface_ev_per_ang2, difference.interface_mev_per_ang2 / MEV_PER_EV),
             volume_ang3_per_fu=volume_ang3,
+            n_faces=self.compared.black.candidate.n_dot_faces,
             covariance=(difference.bulk_interface_covariance_ev2_per_ang2 or 0.0)
             + (difference.strain_interface_covariance_ev2_per_ang2 or 0.0),
         )  # fmt: skip
@@ -239,16 +244,34 @@ def _is_registry_passed(film: CandidateResult) -> bool:
     return all(check.is_passed for check in film.checks if check.name == "registry")
 
 
-def spread_of_places_ev(scan: RegistryScan) -> float:
-    """Return how far other places within reach lie above the best one, root mean square over the grid, in eV per cell.
+def spread_of_interfaces_ev(scan: RegistryScan, outer: OuterRegistry | None) -> tuple[float, ...]:
+    """Return for each interface how far other places within reach lie above its best one, in eV per cell.
 
     Parameters
     ----------
     scan
-        A scan with at least one energy.
+        A scan with at least one energy: the lower interface.
+    outer
+        The upper interface of an embedded film; None under vacuum.  Of a scan that kept the range alone, its places are
+        taken to be distributed as those of the lower one.
     """
-    energies = np.array([point.energy_ev for point in scan.points])
-    weights = np.array([point.multiplicity for point in scan.points])
+    lower = spread_of_places_ev([p.energy_ev for p in scan.points], [p.multiplicity for p in scan.points])
+    if outer is None:
+        return (lower,)
+    if outer.energies_ev:
+        return lower, spread_of_places_ev(outer.energies_ev, outer.multiplicities)
+    return lower, lower * outer.range_ev / scan.range_ev if scan.range_ev else 0.0
+
+
+def spread_of_places_ev(energies_ev: Sequence[float], multiplicities: Sequence[int]) -> float:
+    """Return how far other places within reach lie above the best one, root mean square over the grid, in eV per cell.
+
+    Parameters
+    ----------
+    energies_ev, multiplicities
+        Energy of each place, at least one, and the points of the grid that it stands for.
+    """
+    energies, weights = np.array(energies_ev), np.array(multiplicities)
     above = energies - energies.min()
     is_near = above <= REACH_SHARE * np.ptp(energies)
     return float(np.sqrt(np.average(above[is_near] ** 2, weights=weights[is_near])))

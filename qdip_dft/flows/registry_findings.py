@@ -7,7 +7,7 @@ from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import RegistryScanId
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.orientation import AS_CUT
-from qdip_dft.model.registry import RegistryFinding, RegistryScan
+from qdip_dft.model.registry import OuterRegistry, RegistryFinding, RegistryScan, UpperFinding
 from qdip_dft.units import MEV_PER_EV
 
 
@@ -46,7 +46,19 @@ def describe_registry(resolution: Resolution, candidate: Candidate) -> RegistryF
         if point is None
         else MEV_PER_EV * (point.energy_ev - scan.best[0].energy_ev) / scan.area_ang2,
         failure=scan.failure,
+        upper=None if point is None else _describe_upper(point.outer, scan.area_ang2),
         **_spread(scan, candidate.n_formula_units),
+    )
+
+
+def _describe_upper(outer: OuterRegistry | None, area_ang2: float) -> UpperFinding | None:
+    if outer is None:
+        return None
+    return UpperFinding(
+        n_positions=outer.n_positions,
+        range_mev_per_ang2=MEV_PER_EV * outer.range_ev / area_ang2,
+        gap_offset_ang=outer.gap_offset_ang,
+        gap_ang=outer.gap_ang,
     )
 
 

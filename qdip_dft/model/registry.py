@@ -22,6 +22,11 @@ ONE_REGISTRY_IS_ENOUGH_ANG2: Final = 5.0
 Pair = tuple[float, float]
 
 
+def is_missing(value: object) -> bool:
+    """Whether a value is None; such a field is left out of the stored document."""
+    return value is None
+
+
 def is_none_at_all(number: int) -> bool:
     """Whether a number is zero; such a field is left out of the stored document."""
     return number == 0
@@ -94,6 +99,9 @@ class OuterRegistry(Record):
         Largest less least energy of these, each at its best gap, in eV per cell.
     is_minimum
         Whether the gap is a minimum inside the range, not its end.
+    energies_ev, multiplicities
+        Energy of each position at its best gap in eV, and the points of the grid that it stands for; empty in scans
+        that kept the range alone.
     """
 
     shift_ang: Pair
@@ -103,6 +111,8 @@ class OuterRegistry(Record):
     n_positions: int
     range_ev: float
     is_minimum: bool
+    energies_ev: tuple[float, ...] = Field(default=(), exclude_if=is_empty)
+    multiplicities: tuple[int, ...] = Field(default=(), exclude_if=is_empty)
 
 
 class ScannedRegistry(Record):
@@ -225,6 +235,26 @@ class RegistryScan(Record):
         return f"{n_without} of {self.n_positions} places have no energy, first {first}"
 
 
+class UpperFinding(Record):
+    """What a scan says about the dot on the upper face of an embedded film.
+
+    Parameters
+    ----------
+    n_positions
+        Distinct positions that were compared.
+    range_mev_per_ang2
+        Largest less least energy of these, each at its best gap, atoms not relaxed, per area of this interface.
+    gap_offset_ang, gap_ang
+        Height of the unrelaxed dot above contact of the ions' radii, and from the highest atom of the film to the
+        lowest of the dot, in Å.
+    """
+
+    n_positions: int
+    range_mev_per_ang2: float
+    gap_offset_ang: float
+    gap_ang: float
+
+
 class RegistryFinding(Record):
     """What a screening says about the place of one candidate.
 
@@ -254,6 +284,8 @@ class RegistryFinding(Record):
         Standard deviation of the same, which is what an unknown position leaves open.
     failure
         Why the best places are not known.
+    upper
+        What the scan of the film's upper face found, where the film lies between two dots; None under vacuum.
     """
 
     key: str
@@ -272,3 +304,4 @@ class RegistryFinding(Record):
     deviation_mev_per_ang2: float | None
     deviation_ev_per_fu: float | None
     failure: str | None = None
+    upper: UpperFinding | None = Field(default=None, exclude_if=is_missing)

@@ -136,7 +136,7 @@ def draw_structure(
             _name_view(axes, view, "" if slice_ang is None else f", {slice_ang:g} Å slice")
         if is_whole_crystal:
             _describe_cell(right, scene, top)
-        if is_whole_crystal and scene.vacuum_ang:
+        if slice_ang is None and scene.has_layers:
             _label_layers(left, scene, side, scale=scale)
         _draw_brackets(left, scene, side, part_names or {})
         _draw_scale_bar(right, top, scale=scale, has_text_above=is_whole_crystal)
@@ -432,7 +432,8 @@ def _draw_brackets(axes: Axes, scene: Scene, view: _View, part_names: Mapping[st
     """Draw a bracket with its name at the left of the side view for each named part."""
     for part, name in part_names.items():
         members = {part, PASSIVATION_PART} if part == DOT_PART else {part}
-        heights = [z for z, p in zip(view.places[:, 1], scene.parts, strict=True) if p in members]
+        is_own = np.isin(scene.parts, list(members)) & ~scene.is_image
+        heights = view.places[is_own, 1].tolist()
         if not heights:
             continue
         low, high, edge = min(heights) - 0.8, max(heights) + 0.8, view.low[0] + 0.4

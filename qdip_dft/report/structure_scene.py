@@ -75,6 +75,10 @@ class Scene:
         Chemical layers from bottom to top.
     bonds
         Shape (m, 2), pairs of bonded atoms.
+    is_image
+        Which atoms are images along the third vector.
+    is_embedded
+        Whether a film lies between two faces of a dot, without vacuum; the cell then begins with the dot.
     """
 
     positions_ang: Array
@@ -85,6 +89,8 @@ class Scene:
     vacuum_ang: float
     layers: tuple[Layer, ...]
     bonds: NDArray[np.int_]
+    is_image: NDArray[np.bool_]
+    is_embedded: bool
 
     @property
     def area_ang2(self) -> float:
@@ -95,6 +101,11 @@ class Scene:
     def is_finite(self) -> bool:
         """Return whether there is vacuum on all sides."""
         return all(self.is_open)
+
+    @property
+    def has_layers(self) -> bool:
+        """Return whether the structure is a slab, or a film between two dots, so that its layers begin somewhere."""
+        return self.is_embedded or (self.vacuum_ang > 0 and not self.is_finite)
 
 
 def set_scene(structure: StructureRecord, *, faces: tuple[str, str] | None = None) -> Scene:
@@ -114,6 +125,9 @@ def set_scene(structure: StructureRecord, *, faces: tuple[str, str] | None = Non
     gaps = [_widest_gap(coordinates[:, axis]) for axis in range(3)]
     is_open = tuple(gap * height > VACUUM_ANG for (gap, _), height in zip(gaps, heights, strict=True))
     starts = np.array([start if axis_open else 0.0 for (_, start), axis_open in zip(gaps, is_open, strict=True)])
+    dot_start = None if any(is_open) else _find_start_of_dot(coordinates[:, 2], structure.parts)
+    if dot_start is not None:
+        starts[2] = dot_start
     placed = _wrap_ions(coordinates, owners, starts)
     atoms, translations = _repeat_ions(placed, owners, cell, is_open)
     positions = (placed[atoms] + translations) @ cell
@@ -133,6 +147,8 @@ def set_scene(structure: StructureRecord, *, faces: tuple[str, str] | None = Non
             faces=faces,
         ),
         bonds=_find_bonds(positions, species),
+        is_image=translations[:, 2] > 0,
+        is_embedded=dot_start is not None,
     )
 
 
@@ -162,6 +178,21 @@ def _widest_gap(coordinates: Array) -> tuple[float, float]:
     gaps = np.append(wrapped[1:], wrapped[0] + 1.0) - wrapped
     widest = int(np.argmax(gaps))
     return float(gaps[widest]), float(wrapped[(widest + 1) % len(wrapped)])
+
+
+def _find_start_of_dot(heights: Array, parts: Sequence[str]) -> float | None:
+    """Return the fractional height of the dot's lowest atom above a film; None where there is no film, or no dot.
+
+    Of several places where the dot follows the film, as where they interlock, the one with the widest gap counts.
+    """
+    is_film = np.array(parts) == FILM_PART
+    if not is_film.any() or is_film.all():
+        return None
+    order = np.argsort(heights % 1.0, kind="stable")
+    wrapped, film = heights[order] % 1.0, is_film[order]
+    gaps = (wrapped - np.roll(wrapped, 1)) % 1.0
+    follows = ~film & np.roll(film, 1)
+    return float(wrapped[int(np.argmax(np.where(follows, gaps, -1.0)))])
 
 
 def _centres(coordinates: Array, owners: NDArray[np.int_]) -> Array:

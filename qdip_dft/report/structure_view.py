@@ -142,7 +142,7 @@ def _describe(doc: StabilizationDoc, result: CandidateResult, structure: Structu
         f"Side view from the dot below to the film above: {dot}, then the film {name_film(result)} of "
         f"{result.n_formula_units} formula units ({parts[FILM_PART]} atoms). "
         f"Cell area {scene.area_ang2:.1f} Å², film strain {write_strains(result.film_principal_strains)} %, "
-        f"vacuum {scene.vacuum_ang:.1f} Å. Layers from the bottom: {layers}."
+        f"{f'vacuum {scene.vacuum_ang:.1f} Å' if scene.vacuum_ang else 'no vacuum'}. Layers from the bottom: {layers}."
     )
 
 

@@ -44,7 +44,7 @@ class ThicknessView:
     line
         The line.
     volume_ang3_per_fu
-        Volume of a formula unit of the strained black phase in Å³: n formula units per Å² are n times this thick.
+        Volume of a formula unit of the strained black phase in Å³.
     black, competitor
         The two sides.
     facet
@@ -55,6 +55,8 @@ class ThicknessView:
         Formula units per Å² and difference in eV per formula unit of every thickness that was computed for both films.
     critical_words
         The critical thickness with its interval; empty where that is not known.
+    n_faces
+        Faces of the dot that a film lies on: one of n formula units per Å² of dot is n_faces times n times v thick.
     """
 
     line: ThicknessLine
@@ -65,6 +67,7 @@ class ThicknessView:
     errors: tuple[float, float, float] | None = None
     points: tuple[tuple[float, float], ...] = ()
     critical_words: str = ""
+    n_faces: int = 1
 
     @property
     def critical_nm(self) -> float | None:
@@ -89,18 +92,26 @@ class ThicknessView:
 
     def to_nm(self, n_per_ang2: float) -> float:
         """Return the thickness of the black film in nm for formula units per Å² of interface."""
-        return n_per_ang2 * self.volume_ang3_per_fu / ANG_PER_NM
+        return n_per_ang2 * self.n_faces * self.volume_ang3_per_fu / ANG_PER_NM
+
+    def to_inverse_coverage(self, inverse_per_nm: float) -> float:
+        """Return one over n in Å² per formula unit for one over a thickness in nm⁻¹."""
+        return inverse_per_nm * self.n_faces * self.volume_ang3_per_fu / ANG_PER_NM
 
     def error_ev_per_fu(self, inverse_per_nm: float) -> float:
         """Return the standard uncertainty of the line at one over a thickness; zero where it is not known."""
         strained, interface, covariance = self.errors or (0.0, 0.0, 0.0)
-        inverse = inverse_per_nm * self.volume_ang3_per_fu / ANG_PER_NM
+        inverse = self.to_inverse_coverage(inverse_per_nm)
         return sqrt(max(strained**2 + (interface * inverse) ** 2 + 2.0 * covariance * inverse, 0.0))
 
     @property
     def caption(self) -> str:
         """Return how to read the figure."""
-        lead = "ΔE(n) = Δe_strained + Δσ / n for n formula units per area of interface; thickness of the black film."
+        place = " between two dots" if self.n_faces == 2 else ""
+        lead = (
+            "ΔE(n) = Δe_strained + Δσ / n for n formula units per area of interface; thickness of the black film"
+            f"{place}."
+        )
         if self.errors is None:
             return (
                 f"{lead} Circles: the films that were computed. One thickness of each phase, so there is no error bar."
@@ -150,7 +161,8 @@ def view_thickness(doc: StabilizationDoc, calculations: Mapping[str, Calculation
     if line is None or volume_ang3 is None:
         return None
     name = name_film(competitor) if isinstance(competitor, CandidateResult) else competitor.label
-    view = ThicknessView(line, volume_ang3, name_film(compared[0]), name, name_facet(doc))
+    n_faces = compared[0].candidate.n_dot_faces
+    view = ThicknessView(line, volume_ang3, name_film(compared[0]), name, name_facet(doc), n_faces=n_faces)
     stated = doc.uncertainty
     if stated is None or not stated.is_asked or stated.critical is None:
         return view
@@ -225,7 +237,7 @@ def _find_end_per_nm(view: ThicknessView) -> float:
 
 
 def _difference(view: ThicknessView, inverse_per_nm: float) -> float:
-    n_inverse = inverse_per_nm * view.volume_ang3_per_fu / ANG_PER_NM
+    n_inverse = view.to_inverse_coverage(inverse_per_nm)
     return view.line.strained_ev_per_fu + view.line.interface_ev_per_ang2 * n_inverse
 
 

@@ -177,6 +177,8 @@ def _describe_outer(best: ScannedRegistry, minima: _Minima) -> OuterRegistry:
         n_positions=len(minima),
         range_ev=float(np.ptp([minimum.energy_ev for _, minimum in minima])),
         is_minimum=best.is_minimum,
+        energies_ev=tuple(minimum.energy_ev for _, minimum in minima),
+        multiplicities=tuple(place.displacement.multiplicity for place, _ in minima),
     )
 
 

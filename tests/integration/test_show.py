@@ -69,10 +69,11 @@ def test_a_preview_has_the_strain_and_area_of_the_plan(tmp_path: Path) -> None:
         assert shown["area_ang2"] == pytest.approx(shown["interface_area_ang2"])
 
 
-def test_the_parts_of_a_candidate_add_up_to_its_interface(tmp_path: Path) -> None:
-    """Under vacuum; between two dots the layers have no lowest one."""
+@pytest.mark.parametrize("study", [CAPPED_STUDY, TOY_STUDY])
+def test_the_parts_of_a_candidate_add_up_to_its_interface(tmp_path: Path, study: object) -> None:
+    """Under vacuum, and between two dots, where the lowest layer is the first of the dot above the film."""
     shown = {
-        part: show_json(CAPPED_STUDY, "--candidate", BLACK, "--part", part, "--results", tmp_path / "none")
+        part: show_json(study, "--candidate", BLACK, "--part", part, "--results", tmp_path / "none")
         for part in ("interface", "film", "dot", "bulk", "reference")
     }
     assert shown["film"]["n_atoms"] + shown["dot"]["n_atoms"] == shown["interface"]["n_atoms"]

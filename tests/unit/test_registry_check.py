@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from qdip_dft.analysis.checks import check_registry
+from qdip_dft.analysis.checks import check_registry, describe_place
 from qdip_dft.model.calculation import Level, LevelOfTheory
-from qdip_dft.model.registry import RegistryFinding
+from qdip_dft.model.registry import RegistryFinding, UpperFinding
 
 THEORY = LevelOfTheory(
     level=Level.TEST,
@@ -51,3 +51,11 @@ def test_a_place_that_cannot_be_decides_nothing() -> None:
 def test_a_finding_without_impossible_places_is_stored_as_before() -> None:
     assert "n_impossible" not in finding().model_dump(mode="json")
     assert finding(n_impossible=1).model_dump(mode="json")["n_impossible"] == 1
+
+
+def test_both_faces_of_an_embedded_film_are_told() -> None:
+    upper = UpperFinding(n_positions=9, range_mev_per_ang2=3.2, gap_offset_ang=0.2, gap_ang=2.71)
+    found = finding(upper=upper)
+    assert describe_place(found).endswith("; upper face: 9 positions, spread 3.2 meV/Å², unrelaxed gap 2.71 Å")
+    assert RegistryFinding.model_validate(found.model_dump(mode="json")) == found
+    assert "upper" not in finding().model_dump(mode="json")

@@ -131,6 +131,15 @@ def test_significant_energies_of_one_sign_have_no_critical_thickness() -> None:
     assert "no critical thickness" in found.finding
 
 
+def test_a_film_between_two_dots_is_twice_as_thick_for_the_same_host_per_area_of_dot() -> None:
+    energies = {"strained_ev_per_fu": (0.1, 0.01), "interface_ev_per_ang2": (-0.004, 0.0004)}
+    capped, embedded = (find_critical_size(**energies, volume_ang3_per_fu=250.0, n_faces=n) for n in (1, 2))
+    assert capped.critical_fu_per_ang2 == embedded.critical_fu_per_ang2 == pytest.approx(0.04)
+    assert capped.interval_fu_per_ang2 == embedded.interval_fu_per_ang2
+    assert "critical thickness 10.0 Å (1.6 layers)" in capped.finding
+    assert "critical thickness between two dots 20.0 Å (3.2 layers)" in embedded.finding
+
+
 def dots_in_host(**changes: Any) -> DotsInHost:
     """A line with round made-up numbers and no errors."""
     given = {

@@ -180,3 +180,30 @@ def test_a_slice_leaves_atoms_out() -> None:
     )
     assert 0 < n_cut < n_whole
     assert "3 Å slice" in texts(cut)
+
+
+def embedded(rise: float) -> StructureRecord:
+    """A dot of two layers and a film of two, without vacuum, raised by a fraction of the cell."""
+    heights = np.array([0.0, 0.0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75]) + rise + [0, 0.004, 0, -0.004, 0, 0, 0.005, 0]
+    in_plane = [(0.0, 0.0), (0.5, 0.5), (0.5, 0.5), (0.0, 0.0), (0.0, 0.0), (0.5, 0.5), (0.5, 0.5), (0.0, 0.0)]
+    record = StructureRecord(
+        lattice_ang=((10.0, 0.0, 0.0), (0.0, 10.0, 0.0), (2.0, 1.0, 12.0)),
+        species=("Pb", "S", "Pb", "S", "Cs", "I", "Cs", "I"),
+        frac_coords=tuple((x, y, float(z)) for (x, y), z in zip(in_plane, heights, strict=True)),
+    )
+    return label_structure(record, parts=("dot",) * 4 + ("film",) * 4)
+
+
+@pytest.mark.parametrize("rise", [0.0, 0.3, 0.6, -0.002])
+def test_the_layers_between_two_dots_begin_with_the_dot_above_the_film(rise: float) -> None:
+    scene = set_scene(embedded(rise))
+    assert scene.has_layers
+    assert scene.vacuum_ang == 0
+    assert [layer.composition for layer in scene.layers] == ["PbS", "PbS", "CsI", "CsI"]
+    top = [z for z, is_image in zip(scene.positions_ang[:, 2], scene.is_image, strict=True) if is_image]
+    assert min(top) > max(layer.height_ang for layer in scene.layers)
+    assert "CsI" in texts(draw_structure(embedded(rise), title="between two dots"))
+
+
+def test_a_bulk_has_no_lowest_layer() -> None:
+    assert not set_scene(label_structure(load("PbS").structure)).has_layers

@@ -21,9 +21,11 @@ from qdip_dft.analysis.uncertainty import (
     estimate_residual_ev,
     lower_choice,
     not_sampled,
+    registry_errors,
     residual_errors,
     spread_apart,
 )
+from qdip_dft.flows.answer import spread_of_places_ev
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.uncertainty import TermErrors, VariationKind, VariedFilm
@@ -239,3 +241,36 @@ def test_what_a_reference_leaves_moves_strain_and_faces_against_each_other() -> 
     )
     assert errors.total_ev_per_fu == pytest.approx(0.0, abs=1e-12)
     assert errors.strain_interface_covariance_ev2_per_ang2 == pytest.approx(-0.06 * 0.01**2)
+
+
+def scatter_of_sigma_mev_per_ang2(mistakes_ev: np.ndarray, *, area_ang2: float) -> float:
+    """Standard deviation of the interface energy of a cell whose interfaces were each laid wrongly, one row a cell."""
+    return float(1000.0 * np.std(mistakes_ev.sum(axis=1)) / area_ang2)
+
+
+@pytest.mark.parametrize(("first_ev", "second_ev"), [(0.04, 0.04), (0.05, 0.02), (0.03, 0.0)])
+def test_unlike_interfaces_of_one_cell_are_laid_wrongly_on_their_own(first_ev: float, second_ev: float) -> None:
+    drawn = np.random.default_rng(0).normal(size=(200_000, 2)) * [first_ev, second_ev]
+    error = registry_errors(
+        (first_ev, second_ev), is_same_surface=False, dot_area_ang2=320.0, coverage_fu_per_ang2=COVERAGE
+    )
+    assert error.interface_mev_per_ang2 == pytest.approx(
+        scatter_of_sigma_mev_per_ang2(drawn, area_ang2=320.0), rel=0.01
+    )
+    assert error.binding_ev_per_fu == pytest.approx(error.interface_mev_per_ang2 / 1000.0 / COVERAGE)
+
+
+def test_like_interfaces_of_one_cell_are_laid_wrongly_together() -> None:
+    drawn = np.random.default_rng(0).normal(size=(200_000, 1)) * [0.04, 0.04]
+    error = registry_errors((0.04, 0.04), is_same_surface=True, dot_area_ang2=320.0, coverage_fu_per_ang2=COVERAGE)
+    assert error.interface_mev_per_ang2 == pytest.approx(
+        scatter_of_sigma_mev_per_ang2(drawn, area_ang2=320.0), rel=0.01
+    )
+    alone = registry_errors((0.04,), is_same_surface=True, dot_area_ang2=160.0, coverage_fu_per_ang2=COVERAGE)
+    assert error == alone
+
+
+def test_places_far_above_the_best_leave_nothing_open() -> None:
+    assert spread_of_places_ev([0.0, 0.1, 1.0], [1, 1, 2]) == pytest.approx(0.1 / sqrt(2))
+    assert spread_of_places_ev([0.0, 0.1, 1.0], [1, 3, 2]) == pytest.approx(0.1 * sqrt(3 / 4))
+    assert spread_of_places_ev([0.7], [1]) == 0.0
