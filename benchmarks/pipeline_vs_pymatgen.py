@@ -32,8 +32,9 @@ import numpy as np
 from pymatgen.analysis.interfaces.coherent_interfaces import CoherentInterfaceBuilder
 from pymatgen.analysis.interfaces.zsl import ZSLGenerator
 
-from qdip_dft.builders.candidates import choose_termination, orient_face
+from qdip_dft.builders.candidates import choose_termination
 from qdip_dft.builders.dots import build_dot_slab, plan_dot_cut
+from qdip_dft.builders.faces import orient_face
 from qdip_dft.builders.films import build_strained_bulk, embed_matrix, in_vacuum, stack_film
 from qdip_dft.builders.interfaces import check_built, join_slabs
 from qdip_dft.builders.ions import IonicCrystal, repeat_crystal, transform_crystal

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qdip_dft.builders.candidates import orient_face
+from qdip_dft.builders.faces import orient_face
 from qdip_dft.builders.films import embed_matrix, in_vacuum
 from qdip_dft.builders.ions import IonicCrystal, repeat_crystal
 from qdip_dft.builders.registry import find_displacement_cell, join_at_gap

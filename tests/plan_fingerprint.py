@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qdip_dft.analysis.octahedra import find_metals, group_layers
-from qdip_dft.builders.candidates import orient_face
+from qdip_dft.builders.faces import orient_face
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.placement import list_places
 from qdip_dft.builders.terminations import list_terminations

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
@@ -17,14 +16,11 @@ from qdip_dft.builders.cleavage import find_terminations
 from qdip_dft.builders.completion import complete_termination, list_completions
 from qdip_dft.builders.dots import plan_dot_cut
 from qdip_dft.builders.excess import split_excess
-from qdip_dft.builders.ions import IonicCrystal, view_ions
+from qdip_dft.builders.faces import OrientedFace, orient_face
 from qdip_dft.builders.lattice_planes import survey_plane
 from qdip_dft.builders.matching import CellMatch, least_strained, require_matches
 from qdip_dft.builders.orientation import (
-    Orientation,
-    find_orientation,
     in_plane_vectors,
-    orient_crystal,
     plane_spacing_ang,
 )
 from qdip_dft.builders.passivation import require_whole_number
@@ -34,78 +30,12 @@ from qdip_dft.builders.terminations import TerminationPair, describe_pair, list_
 from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError, StudyError
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate, InterfaceLabel
-from qdip_dft.model.miller import parse_hkl, write_plane
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.snapping import ceil_whole
-from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import CellChoice, Completion, PhaseSpec, StudySpec
 
 THICKNESS_ALLOWANCE = 0.05
 """A thickness may fall short of one formula unit by this share: relaxed lattices differ by some per cent."""
-
-
-@dataclass(frozen=True, slots=True)
-class OrientedFace:
-    """A crystal cut along a plane, as filed in the catalogue.
-
-    Parameters
-    ----------
-    crystal
-        The conventional cell.
-    orientation
-        The recipe that turns it, or its relaxed version, into the oriented cell.
-    oriented
-        The oriented cell without a cut.
-    name
-        Such as ``PbS(111)``.
-    plane
-        Miller indices as the study writes them.
-    bulk_modulus_gpa
-        Of the crystal, in GPa; None if unknown.
-    """
-
-    crystal: IonicCrystal
-    orientation: Orientation
-    oriented: IonicCrystal
-    name: str
-    plane: str
-    bulk_modulus_gpa: float | None = None
-
-
-def orient_face(crystal: CrystalRecord, plane: str) -> OrientedFace:
-    """Return a crystal oriented along a plane of its conventional cell, in any form that `parse_hkl` reads."""
-    plane = write_plane(plane)
-    charges = tuple(sorted(crystal.formal_charges.items()))
-    return crystal.structure.derive(
-        ("face", crystal.id, plane, charges, crystal.bulk_modulus_gpa), lambda: _orient_face(crystal, plane)
-    )
-
-
-def _orient_face(crystal: CrystalRecord, plane: str) -> OrientedFace:
-    ionic = view_ions(crystal.structure, crystal.formal_charges)
-    orientation = find_orientation(ionic, parse_hkl(plane))
-    oriented = orient_crystal(ionic, orientation)
-    name = f"{crystal.id}({plane})"
-    return OrientedFace(ionic, orientation, oriented, name, plane, bulk_modulus_gpa=crystal.bulk_modulus_gpa)
-
-
-def orient_relaxed(face: OrientedFace, bulk: StructureRecord, *, cut: tuple[int, ...] = ()) -> IonicCrystal:
-    """Return the oriented cell of a face with the lattice and the atoms of another record of its crystal.
-
-    Parameters
-    ----------
-    face
-        The face as filed.
-    bulk
-        The crystal, relaxed or not; sites in the same order.
-    cut
-        The termination, see `orient_crystal`; empty: none.
-    """
-    charges = {ion.label: ion.charge for ion in face.crystal.ions}
-    return bulk.derive(
-        ("oriented", face.orientation, cut),
-        lambda: orient_crystal(view_ions(bulk, charges), face.orientation, cut=cut),
-    )
 
 
 def find_candidates(

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
-from scipy.sparse import csr_array
 
 from qdip_dft.errors import SlabError
 from qdip_dft.model.snapping import first_least, floor_whole, nearest_whole
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Array = NDArray[np.float64]
 Shifts = tuple[int, ...]
@@ -169,6 +171,8 @@ def _solve_relaxations(
     network: BondNetwork, aims: Sequence[Aim], branches: Sequence[_Branch], charge_shift: int
 ) -> Array:
     """Return the shifts that solve each branch's relaxation, shape (n_branches, n_ions)."""
+    from scipy.optimize import linprog
+
     weights = [aims[branch.aim].corrugation_weight for branch in branches]
     solution = linprog(
         _flow_costs(network, aims, branches, charge_shift).ravel(),
@@ -184,6 +188,8 @@ def _solve_relaxations(
 
 def _flow_balance(network: BondNetwork) -> csr_array:
     """Return the flow balance, one row per ion; columns: bonds, two arcs for heights, two for bounds, the charge."""
+    from scipy.sparse import csr_array
+
     n_ions, n_bonds = len(network.heights), len(network.costs)
     bonds = np.zeros((n_ions, n_bonds))
     bonds[network.first, np.arange(n_bonds)] = 1.0
@@ -194,6 +200,8 @@ def _flow_balance(network: BondNetwork) -> csr_array:
 
 def _repeat_block(block: csr_array, times: int) -> csr_array:
     """Return the block-diagonal matrix of equal blocks; scipy's own takes longer than solving most of them."""
+    from scipy.sparse import csr_array
+
     n_rows, n_columns = block.shape
     columns = np.add.outer(n_columns * np.arange(times), block.indices)
     ends = np.add.outer(block.nnz * np.arange(times), block.indptr[1:])

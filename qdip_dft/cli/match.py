@@ -10,7 +10,7 @@ from qdip_dft.cli.options import AsJson
 from qdip_dft.cli.output import console, write_json
 
 if TYPE_CHECKING:
-    from qdip_dft.builders.candidates import OrientedFace
+    from qdip_dft.builders.faces import OrientedFace
     from qdip_dft.builders.matching import CellMatch
 
 
@@ -73,7 +73,7 @@ def _match_pair(
     dot: str, dot_plane: str, phase: str, film_plane: str, *,
     max_area_ang2: float, max_strain: float, partition: str, as_json: bool,
 ) -> None:  # fmt: skip
-    from qdip_dft.builders.candidates import orient_face
+    from qdip_dft.builders.faces import orient_face
     from qdip_dft.builders.matching import require_matches
     from qdip_dft.builders.orientation import in_plane_vectors
     from qdip_dft.library import load_crystal_record
@@ -99,19 +99,25 @@ def _match_pair(
 
 
 def _read_partition(text: str, film: OrientedFace, dot: OrientedFace) -> float:
-    """Return w; for ``auto`` both slabs have the least thickness that a study asks for by default."""
+    """Return the share w as a number."""
+    from qdip_dft.builders.strain import check_partition
+
+    if text == "auto":
+        return _resolve_auto(film, dot)
+    try:
+        return check_partition(float(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number from 0 to 1 nor auto") from None
+
+
+def _resolve_auto(film: OrientedFace, dot: OrientedFace) -> float:
+    """Return the share of least elastic energy for slabs of the least thickness that a study asks for by default."""
     from math import ceil
 
     from qdip_dft.builders.candidates import resolve_partition
     from qdip_dft.builders.orientation import plane_spacing_ang
-    from qdip_dft.builders.strain import check_partition
     from qdip_dft.model.study import DotSpec, FilmSpec
 
-    if text != "auto":
-        try:
-            return check_partition(float(text))
-        except ValueError:
-            raise typer.BadParameter(f"{text!r} is neither a number from 0 to 1 nor auto") from None
     thicknesses_ang = [spec.model_fields["min_thickness_ang"].default for spec in (FilmSpec, DotSpec)]
     slabs = [
         (face, ceil(thickness_ang / plane_spacing_ang(face.oriented)))

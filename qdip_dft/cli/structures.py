@@ -136,8 +136,8 @@ def terminations(
 
     Example: qdip structures terminations CsPbI3-alpha 100
     """
-    from qdip_dft.builders.candidates import orient_face
     from qdip_dft.builders.completion import list_completions
+    from qdip_dft.builders.faces import orient_face
     from qdip_dft.builders.terminations import list_terminations
     from qdip_dft.library import load_crystal_record
 

@@ -150,12 +150,12 @@ class MlipEngine(PotentialEngine):
         network = _network_called(self.potential)
         settings: dict[str, JsonValue] = {"energy_sum": "float64"}
         if self.has_dispersion:
-            settings |= {"d3_code": f"dftd3 {version('dftd3')}", **PBE_D3BJ.as_settings()}
+            settings |= {"d3_code": f"dftd3 {_version_of('dftd3')}", **PBE_D3BJ.as_settings()}
         return LevelOfTheory(
             level=Level.SCREENING,
             engine=self.name,
             code=network.code,
-            code_version=f"{network.package} {version(network.package)}",
+            code_version=f"{network.package} {_version_of(network.package)}",
             functional="PBE",
             dispersion=self.dispersion,
             weights_hash=_sha256_of(weights_file(network)),
@@ -336,6 +336,11 @@ def _not_installed(package: str) -> EngineError:
         why="without it there is no energy",
         remedy=INSTALL_LINE,
     )
+
+
+@cache
+def _version_of(package: str) -> str:
+    return version(package)
 
 
 @cache

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.analysis.convergence import CUTOFF, DOT, FILM, K_SPACING, Ladder, Quantity, Setting, make_rung
-from qdip_dft.builders.candidates import orient_face
+from qdip_dft.builders.faces import orient_face
 from qdip_dft.builders.orientation import plane_spacing_ang
 from qdip_dft.engines.code_run import count_k_points
 from qdip_dft.errors import EngineError

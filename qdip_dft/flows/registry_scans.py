@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qdip_dft.builders.candidates import orient_face
+from qdip_dft.builders.faces import orient_face
 from qdip_dft.builders.ions import Array, view_ions
 from qdip_dft.builders.orientation import plane_spacing_ang
 from qdip_dft.builders.placement import list_places

@@ -21,10 +21,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qdip_dft.builders.candidates import OrientedFace, formula_units_per_cell, orient_face, orient_relaxed
+from qdip_dft.builders.candidates import formula_units_per_cell
 from qdip_dft.builders.continuation import continue_interface, match_dot, match_film
 from qdip_dft.builders.dots import build_dot_slab
 from qdip_dft.builders.embedded import close_cell
+from qdip_dft.builders.faces import OrientedFace, orient_face, orient_relaxed
 from qdip_dft.builders.films import (
     build_strained_bulk,
     count_images,

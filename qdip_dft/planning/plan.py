@@ -19,7 +19,6 @@ from qdip_dft.flows.building import preview_scans, preview_structures
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.registry_scans import count_positions
 from qdip_dft.flows.resolution import AnyStepId, LookUp, Resolution
-from qdip_dft.flows.stabilization import StabilizationMaker
 from qdip_dft.flows.steps import (
     BULKS,
     RegistryScanId,
@@ -298,6 +297,8 @@ class StudyPlan:
         checkpoint_folder
             Where registry scans keep their energies while they run, seen from the folder that a job runs in.
         """
+        from qdip_dft.flows.stabilization import StabilizationMaker
+
         found = self.resolve(look_up) if resolution is None else resolution
         wanted = {**attempts, **list_retries(found)} if is_retry else dict(attempts)
         if wanted:

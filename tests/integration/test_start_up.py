@@ -13,13 +13,15 @@ from qdip_dft.results.archive import Archive
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.synthetic_results import make_results
 
-HEAVY = {"pymatgen", "jobflow", "maggma", "pymongo", "monty", "torch", "atomate2"}
+MANAGERS = {"jobflow", "maggma", "pymongo", "torch", "atomate2", "pandas", "plotly", "scipy.stats"}
+HEAVY = MANAGERS | {"pymatgen", "monty"}
 LIBRARIES = HEAVY | {"numpy", "scipy", "ase", "matplotlib"}
+SEARCHES = {"scipy.optimize", "qdip_dft.builders.candidates", "qdip_dft.flows", "qdip_dft.planning", "qdip_dft.engines"}
 SCRIPT = (
     "import sys; sys.argv[0] = 'qdip'\nfrom qdip_dft.cli import main\n"
     "try: main()\n"
     "except SystemExit as end: assert not end.code, end.code\n"
-    "sys.stderr.write(' '.join({name.partition('.')[0] for name in sys.modules}))"
+    "sys.stderr.write(' '.join(sys.modules))"
 )
 BARE = ("import sys; sys.argv[0] = 'qdip'; from qdip_dft.cli import main; main()",)
 # Linux hands the highest memory of a parent down to `ru_maxrss` of its child; VmHWM begins anew with the program.
@@ -49,6 +51,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["status"], LIBRARIES),
         (["query"], LIBRARIES),
         (["report", "synthetic-000000"], HEAVY),
+        (["match", "PbS", "111", "CsPbI3-gamma", "100"], MANAGERS | SEARCHES | {"matplotlib"}),
+        (["match", "PbS", "CsPbI3", "--planes", "1"], MANAGERS | SEARCHES | {"matplotlib"}),
+        (["plan", "quickstart"], MANAGERS | {"matplotlib"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

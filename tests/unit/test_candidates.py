@@ -12,10 +12,10 @@ from qdip_dft.builders.candidates import (
     choose_termination,
     find_candidates,
     formula_units_per_cell,
-    orient_face,
     require_fitting,
 )
 from qdip_dft.builders.dots import plan_dot_cut
+from qdip_dft.builders.faces import orient_face
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.matching import match_cells
 from qdip_dft.builders.orientation import in_plane_vectors, plane_spacing_ang
