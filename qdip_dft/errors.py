@@ -105,6 +105,10 @@ class ResultsError(QdipError):
     """The results folder or database cannot be used."""
 
 
+class DamagedDocumentError(ResultsError):
+    """A stored document was changed, cut short, or contradicts itself or its calculations."""
+
+
 class ResultsDiskError(ResultsError, MachineError):
     """The disk of the results is full or fails."""
 

@@ -54,9 +54,18 @@ def find_results(folder: ResultsFolder, result_id: str) -> list[StabilizationDoc
     ------
     ResultsError
         If there is none; it names those that are stored.
+    DamagedDocumentError
+        If one contradicts itself or its stored calculations.
     """
+    from qdip_dft.results.archive import refuse_contradiction
+    from qdip_dft.results.retracing import retrace
+
     archive = open_archive_of(folder)
     documents = archive.find_stabilizations(result_id)
+    for document in documents:
+        contradictions = retrace(document, archive.find_record)
+        if contradictions:
+            raise refuse_contradiction(document, contradictions)
     if documents:
         return documents
     known = ", ".join(document.id for document in archive.list_stabilizations()) or "none yet"

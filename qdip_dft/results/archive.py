@@ -5,19 +5,34 @@ Documents are data: they are validated as records on reading, and nothing named 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from qdip_dft.errors import DamagedDocumentError
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.registry import RegistryScan
+from qdip_dft.model.seals import seal
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
-from qdip_dft.results.migrations import read_calculation, read_record, read_registry_scan, read_stabilization
+from qdip_dft.results.migrations import (
+    read_calculation,
+    read_record,
+    read_registry_scan,
+    read_stabilization,
+    refuse_damaged,
+)
+from qdip_dft.results.retracing import list_contradictions
 
 if TYPE_CHECKING:
     from qdip_dft.results.collection import Collection
+
+Read = TypeVar("Read")
+
+logger = logging.getLogger("qdip_dft.results")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +65,7 @@ class Archive:
 
     def find_calculation(self, key: str) -> CalculationRecord | None:
         """Return the stored record of a calculation: a usable attempt if there is one, else the latest."""
-        found = [_read_job(doc) for doc in self.calculations.query({"output.key": key})]
+        found = [record for record in self._find_records(key) if isinstance(record, CalculationRecord)]
         return max(found, key=lambda record: (record.is_usable, record.attempt), default=None)
 
     def find_calculations(self, keys: Iterable[str]) -> dict[str, CalculationRecord]:
@@ -60,13 +75,12 @@ class Archive:
 
     def find_record(self, key: str) -> StoredRecord | None:
         """Return the stored calculation or registry screening of a key, chosen in the same way."""
-        found = [read_record(document["output"]) for document in self.calculations.query({"output.key": key})]
-        return max(found, key=lambda record: (record.is_usable, record.attempt), default=None)
+        return max(self._find_records(key), key=lambda record: (record.is_usable, record.attempt), default=None)
 
     def list_calculations(self) -> Iterator[CalculationRecord]:
         """Return all stored calculations; registry scans are not among them."""
-        for document in self.calculations.query({"output.key": {"$exists": True}, "output.kind": {"$exists": False}}):
-            yield _read_job(document)
+        found = self.calculations.query({"output.key": {"$exists": True}, "output.kind": {"$exists": False}})
+        yield from _read_sound(_read_job, found)
 
     def save_records(self, records: Sequence[StoredRecord]) -> None:
         """Keep calculations and registry scans made elsewhere, as their jobs would have stored them; all or none."""
@@ -76,24 +90,36 @@ class Archive:
 
     def list_registry_scans(self) -> Iterator[RegistryScan]:
         """Return all stored registry scans."""
-        for document in self.calculations.query({"output.kind": "registry screening"}):
-            yield read_registry_scan(document["output"])
+        found = self.calculations.query({"output.kind": "registry screening"})
+        yield from _read_sound(lambda document: read_registry_scan(_take_output(document)), found)
+
+    def _find_records(self, key: str) -> Iterator[StoredRecord]:
+        """Yield the sound records of a key; a damaged index may lead to others."""
+        found = self.calculations.query({"output.key": key})
+        records = _read_sound(lambda document: read_record(_take_output(document)), found)
+        yield from (record for record in records if record.key == key)
 
     def save_stabilization(self, document: StabilizationDoc) -> None:
         """Keep a result; an earlier one of the same study, variant and facet is replaced."""
-        self.stabilizations.update([document.model_dump(mode="json")], key="id")
+        self.stabilizations.update([seal(document.model_dump(mode="json"))], key="id")
 
     def find_stabilizations(self, study: str) -> list[StabilizationDoc]:
-        """Return the result of an id such as ``study@facet+variant``, else all results of a study, by id."""
-        exact = [read_stabilization(document) for document in self.stabilizations.query({"id": study})]
+        """Return the result of an id such as ``study@facet+variant``, else all results of a study, by id.
+
+        Raises
+        ------
+        DamagedDocumentError
+            If one was changed after it was stored, or contradicts itself.
+        """
+        exact = [read_consistent(document) for document in self.stabilizations.query({"id": study})]
         if exact:
             return exact
         found = self.stabilizations.query({"study.name": study}, sort={"id": 1})
-        return [read_stabilization(document) for document in found]
+        return [read_consistent(document) for document in found]
 
     def list_stabilizations(self) -> list[StabilizationDoc]:
-        """Return all results, by id."""
-        return [read_stabilization(document) for document in self.stabilizations.query({}, sort={"id": 1})]
+        """Return all sound results, by id; damaged ones are left out and named."""
+        return list(_read_sound(read_consistent, self.stabilizations.query({}, sort={"id": 1})))
 
 
 def _describe_job(record: StoredRecord) -> dict[str, Any]:
@@ -101,7 +127,7 @@ def _describe_job(record: StoredRecord) -> dict[str, Any]:
     return {
         "uuid": job_id(record.key, attempt=record.attempt),
         "index": 1,
-        "output": record.model_dump(mode="json"),
+        "output": seal(record.model_dump(mode="json")),
         "completed_at": record.finished_at,
         "metadata": {},
         "hosts": [],
@@ -111,4 +137,52 @@ def _describe_job(record: StoredRecord) -> dict[str, Any]:
 
 def _read_job(document: dict[str, Any]) -> CalculationRecord:
     """Return the calculation of a job document; the rest of it, such as the names of classes, is not looked at."""
-    return read_calculation(document["output"])
+    return read_calculation(_take_output(document))
+
+
+def _take_output(document: dict[str, Any]) -> dict[str, Any]:
+    output = document.get("output") if isinstance(document, dict) else None
+    if isinstance(output, dict):
+        return output
+    raise refuse_damaged("a stored calculation", "it holds no record")
+
+
+def read_consistent(document: Mapping[str, Any]) -> StabilizationDoc:
+    """Return a result that does not contradict itself.
+
+    Raises
+    ------
+    DamagedDocumentError
+        If it does, or was changed after it was stored.
+    """
+    result = read_stabilization(document)
+    contradictions = list_contradictions(result)
+    if contradictions:
+        raise refuse_contradiction(result, contradictions)
+    return result
+
+
+def refuse_contradiction(document: StabilizationDoc, contradictions: Sequence[str]) -> DamagedDocumentError:
+    """Return the error for a result that contradicts itself or its calculations."""
+    more = f", and {len(contradictions) - 1} more" if len(contradictions) > 1 else ""
+    return DamagedDocumentError(
+        f"result {document.id} contradicts itself: {contradictions[0]}{more}",
+        limit="every term, total and sentence must follow from the stored energies",
+        why="nobody could say which of the numbers is the calculated one",
+        remedy=f"qdip run {document.study.name} makes it anew from its calculations; or restore the file from a backup",
+    )
+
+
+def _read_sound(read: Callable[[dict[str, Any]], Read], documents: Iterable[dict[str, Any]]) -> Iterator[Read]:
+    """Yield what can be read; a damaged document is named and left out, the others are as good as before."""
+    for document in documents:
+        try:
+            yield read(document)
+        except DamagedDocumentError as error:
+            _warn_once(error.what)
+
+
+@cache
+def _warn_once(what: str) -> None:
+    """Name a damaged document; a run asks for it again and again."""
+    logger.warning("left out: %s (qdip db check names all such documents)", what)

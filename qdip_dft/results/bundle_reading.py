@@ -38,6 +38,7 @@ from qdip_dft.results.bundle import (
 )
 from qdip_dft.results.evidence import Evidence, list_keys, list_registry_scan_keys
 from qdip_dft.results.migrations import STEPS, migrate, newest_version
+from qdip_dft.results.retracing import list_contradictions, retrace
 
 MAX_RATIO = 100
 """Largest expansion of a member; texts of numbers shrink to about a third."""
@@ -131,6 +132,7 @@ def _read_members(bundle: ZipFile) -> Bundle:
             documents[folder].append(document)
     evidence = Evidence(*(tuple(documents[folder]) for folder in (STABILIZATIONS, CALCULATIONS, REGISTRY_SCANS)))
     _require_complete(manifest, evidence)
+    _require_consistent(evidence)
     return Bundle(manifest, evidence)
 
 
@@ -303,6 +305,18 @@ def _require_complete(manifest: BundleManifest, evidence: Evidence) -> None:
         _refuse(f"calculation {min(needed - keys)} is missing", "every calculation of a result must be there")
     if keys - named:
         _refuse(f"calculation {min(keys - named)} belongs to no result", "only calculations of its results")
+
+
+def _require_consistent(evidence: Evidence) -> None:
+    """Require that every result follows from its calculations: checksums that were made anew prove nothing."""
+    records = {record.key: record for record in evidence.records}
+    for document in evidence.documents:
+        contradictions = (*list_contradictions(document), *retrace(document, records.get))
+        if contradictions:
+            _refuse(
+                f"result {document.id[:80]} does not follow from its calculations: {contradictions[0]}",
+                "every term, total and sentence must follow from the energies in the bundle",
+            )
 
 
 def _refuse(what: str, limit: str) -> NoReturn:

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from qdip_dft.errors import ResultsError
+from qdip_dft.errors import DamagedDocumentError
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.registry import RegistryScan
+from qdip_dft.model.seals import ADDED_BY_STORES, is_intact
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.study_versions import translate_study
@@ -127,8 +128,6 @@ STEPS: dict[type[Record], tuple[Step, ...]] = {
 }
 """The steps of each kind of document, from version 1 on."""
 
-_ADDED_BY_STORES = frozenset({"_id", "last_updated"})
-
 
 def read_calculation(document: Mapping[str, Any]) -> CalculationRecord:
     """Return the record of a calculation of any version.
@@ -178,7 +177,7 @@ def migrate(kind: type[Record], document: Mapping[str, Any]) -> Document:
         for step in steps[version - 1 :]:
             migrated = step(migrated)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise _unreadable(f"a {kind.__name__}", f"{type(error).__name__}: {show_value(error)}") from error
+        raise refuse_damaged(f"a {kind.__name__}", f"{type(error).__name__}: {show_value(error)}") from error
     return migrated
 
 
@@ -188,19 +187,32 @@ def newest_version(kind: type[Record]) -> int:
 
 
 def _read(kind: type[AnyRecord], document: Mapping[str, Any], *, name: str) -> AnyRecord:
-    fields = {field: value for field, value in document.items() if field not in _ADDED_BY_STORES}
+    if not is_intact(document):
+        raise _altered(name)
+    fields = {field: value for field, value in document.items() if field not in ADDED_BY_STORES}
     try:
         return kind.model_validate(migrate(kind, fields))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise _unreadable(name, f"{show_value(where)}: {show_value(first['msg'])}") from error
+        raise refuse_damaged(name, f"{show_value(where)}: {show_value(first['msg'])}") from error
 
 
-def _unreadable(what: str, finding: str) -> ResultsError:
-    return ResultsError(
+def _altered(what: str) -> DamagedDocumentError:
+    return DamagedDocumentError(
+        f"{what} was changed after it was stored",
+        limit="a document must have the checksum that it was stored with",
+        why="a changed digit would pass for a calculated one",
+        remedy="qdip db check names every such document, qdip db repair sets them aside, and qdip run makes them anew",
+    )
+
+
+def refuse_damaged(what: str, finding: str) -> DamagedDocumentError:
+    """Return the error for a document that does not follow its schema."""
+    return DamagedDocumentError(
         f"{what} cannot be read ({finding})",
         limit="stored records must follow the schema of their version",
         why="a misread number would be worse than none",
-        remedy="update qdip_dft, or choose another results folder with --results",
+        remedy="update qdip_dft; if that does not help, qdip db check names every such document, and qdip db repair "
+        "sets them aside",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qdip_dft.model.seals import seal
 from qdip_dft.model.temperature import TemperatureDoc
 from qdip_dft.results.migrations import read_temperature
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 def save_temperature(store: Collection, document: TemperatureDoc) -> None:
     """Keep a result against temperature; an earlier one of the same id is replaced."""
     store.connect()
-    store.update([document.model_dump(mode="json")], key="id")
+    store.update([seal(document.model_dump(mode="json"))], key="id")
 
 
 def find_temperature(store: Collection, result_id: str) -> TemperatureDoc | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from qdip_dft.errors import ResultsError
+from qdip_dft.model.seals import compute_checksum
 from qdip_dft.results.archive import Archive
 from qdip_dft.results.collection import Collection
 from qdip_dft.storage.codec import Document, encode_value
@@ -18,7 +18,6 @@ KEYS = {"calculations": ("uuid", "index"), "stabilizations": ("id",)}
 """The fields that identify a document of each collection."""
 
 _AT_A_TIME = 50
-_ADDED_BY_STORES = frozenset({"_id", "last_updated"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +72,7 @@ def copy_results(
 
 def checksum(document: Document) -> str:
     """Return the SHA-256 of a document's content, the same in every store."""
-    content = {name: value for name, value in document.items() if name not in _ADDED_BY_STORES}
-    text = json.dumps(json.loads(encode_value(content)), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return compute_checksum(json.loads(encode_value(_leave_out_additions(document))))
 
 
 def _copy_collection(
@@ -103,10 +100,7 @@ def _write(
 ) -> None:
     if not documents:
         return
-    plain = [
-        {name: value for name, value in document.items() if name not in _ADDED_BY_STORES} for document in documents
-    ]
-    target.update(plain, key=list(keys))
+    target.update([_leave_out_additions(document) for document in documents], key=list(keys))
     written = _list_checksums(target, documents, keys)
     for document in documents:
         key = _key_of(document, keys)
@@ -118,6 +112,11 @@ def _list_checksums(store: Collection, like: list[Document], keys: tuple[str, ..
     """Return the checksums of the stored documents that have the keys of the given ones."""
     names = [document[keys[0]] for document in like]
     return {_key_of(document, keys): checksum(document) for document in store.query({keys[0]: {"$in": names}})}
+
+
+def _leave_out_additions(document: Document) -> Document:
+    """Return the document without what stores add to it."""
+    return {name: value for name, value in document.items() if name not in {"_id", "last_updated"}}
 
 
 def _key_of(document: Document, keys: tuple[str, ...]) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qdip_dft.errors import OutOfTime
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
+from qdip_dft.model.seals import seal
 from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.runtime.faults import explain_machine_fault
 
@@ -21,7 +22,7 @@ logger = logging.getLogger("qdip_dft.progress")
 
 
 def calculate_task(task: dict[str, Any], engine: Engine, key: str, attempt: int) -> dict[str, Any]:
-    """Calculate a task and return the record as plain data.
+    """Calculate a task and return the record as plain data, with its checksum.
 
     A failure is a record as well, so that the terms it belongs to can say why they are missing; a later attempt has
     another id.
@@ -57,7 +58,7 @@ def calculate_task(task: dict[str, Any], engine: Engine, key: str, attempt: int)
         pseudopotentials=None if result is None else engine.pseudopotentials(asked.structure.species),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return record.model_dump(mode="json")
+    return seal(record.model_dump(mode="json"))
 
 
 def _run_engine(task: CalculationTask, engine: Engine) -> tuple[EngineResult | None, str | None]:

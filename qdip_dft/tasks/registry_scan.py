@@ -34,6 +34,7 @@ from qdip_dft.errors import OutOfTime, OverlapError, StructureError
 from qdip_dft.model.orientation import AS_CUT
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.registry import OuterRegistry, RegistryScan, RegistryScanTask, ScannedRegistry
+from qdip_dft.model.seals import seal
 from qdip_dft.model.snapping import least_first
 from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.runtime.faults import explain_machine_fault
@@ -59,7 +60,7 @@ def checkpoint_file(folder: str | Path, key: str) -> Path:
 
 
 def scan_task(task: dict[str, Any], engine: Engine, key: str, checkpoint_folder: str, attempt: int) -> dict[str, Any]:
-    """Return a `RegistryScan` as plain data.
+    """Return a `RegistryScan` as plain data, with its checksum.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def scan_task(task: dict[str, Any], engine: Engine, key: str, checkpoint_folder:
         record = screen(
             RegistryScanTask.model_validate(task), engine, key=key, checkpoint=Checkpoint(checkpoint_file(folder, key))
         )
-    return record.model_copy(update={"attempt": attempt}).model_dump(mode="json")
+    return seal(record.model_copy(update={"attempt": attempt}).model_dump(mode="json"))
 
 
 @dataclass

@@ -83,7 +83,7 @@ def records_of(results: Path) -> dict[str, CalculationRecord]:
 
 def test_energies_run_by_hand_complete_a_study_and_others_are_refused(study: Path, tmp_path: Path) -> None:
     results, inputs = tmp_path / "results", tmp_path / "inputs"
-    qdip("run", study, "--quiet", "--results", results)
+    qdip("run", study, "--quiet", "--results", results, leaves_with=1)
     folders = list(write_folders(study, results, inputs).values())
     spoiled, unfinished, other_numerics = folders[:3]
     change(spoiled, "SIGMA = 0.2\nLASPH = .FALSE.\n")

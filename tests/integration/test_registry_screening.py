@@ -32,6 +32,7 @@ from qdip_dft.model.keys import registry_scan_key
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import StudyPlan
+from qdip_dft.results.migrations import read_registry_scan
 from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.tasks.registry_scan import Checkpoint, checkpoint_file, screen
@@ -121,7 +122,7 @@ def test_a_job_gives_plain_data_and_keeps_its_checkpoint(tmp_path: Path) -> None
     job = job_of(task, checkpoint_folder=str(tmp_path / "checkpoints"))
     store = JobStore(MemoryStore())
     outcome = run_locally(job, store=store, log=False, ensure_success=True, root_dir=tmp_path)[job.uuid][1].output
-    record = RegistryScan.model_validate_json(json.dumps(outcome))
+    record = read_registry_scan(json.loads(json.dumps(outcome)))
     assert record.key == registry_scan_key(task, engine_of("testing").theory())
     assert checkpoint_file(tmp_path / "checkpoints", record.key).exists()  # until the record is stored
     assert record.is_usable

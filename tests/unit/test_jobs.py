@@ -15,6 +15,7 @@ from qdip_dft.jobs.calculate import calculation_job
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom
 from qdip_dft.model.keys import calculation_key, job_id
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
+from qdip_dft.results.migrations import read_calculation
 from tests.unit.crystals import load
 from tests.unit.studies import toy_engine
 
@@ -43,7 +44,7 @@ def store() -> JobStore:
 def run(task: CalculationTask, store: JobStore, *, engine: Any = None, attempt: int = 0) -> CalculationRecord:
     job = calculation_job(task, engine or toy_engine(), key=key_of(task), attempt=attempt)
     outputs = run_locally(job, store=store, log=False, ensure_success=True)
-    return CalculationRecord.model_validate(outputs[job.uuid][1].output)
+    return read_calculation(outputs[job.uuid][1].output)
 
 
 @pytest.mark.parametrize("freedom", [Freedom.NONE, Freedom.POSITIONS, Freedom.CELL])

@@ -15,13 +15,13 @@ from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import EngineError
 from qdip_dft.jobs.calculate import calculate
 from qdip_dft.model.calculation import (
-    CalculationRecord,
     CalculationTask,
     Freedom,
     PseudopotentialFile,
     PseudopotentialSet,
 )
 from qdip_dft.model.engine import EngineSpec
+from qdip_dft.results.migrations import read_calculation
 from tests.command_line import qdip
 from tests.unit.studies import StiffEngine, stiff_engine, toy_engine
 
@@ -105,5 +105,5 @@ def test_a_record_says_what_stood_for_the_cores(engine: Engine, family: str | No
     silicon = {"lattice_ang": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "species": ["Si"], "frac_coords": [[0, 0, 0]]}
     task = CalculationTask.model_validate({"label": "silicon", "freedom": Freedom.NONE, "structure": silicon})
     made = calculate.original(task.model_dump(mode="json"), engine, "k" * 64, 0)
-    record = CalculationRecord.model_validate(made)
+    record = read_calculation(made)
     assert (record.pseudopotentials.family if record.pseudopotentials else None) == family
