@@ -209,7 +209,7 @@ def survey_dots(document: StabilizationDoc, *, strain_range_ang: float | None = 
     document
         A result of formula version 2.
     strain_range_ang
-        Range L of the strain from a strain map; None: isotropic elasticity.
+        Range L of the strain from a strain map; None: that of the study, else isotropic elasticity.
     """
     answer, stated = document.stabilization, document.uncertainty
     if stated is None or stated.critical is None or stated.embedded is None or document.formula_version == 1:
@@ -223,7 +223,7 @@ def survey_dots(document: StabilizationDoc, *, strain_range_ang: float | None = 
         covariance=_collect_covariance(stated.difference, stated.embedded),
         volume_ang3_per_fu=stated.critical.volume_ang3_per_fu,
         not_sampled=stated.not_sampled,
-        strain_range_ang=strain_range_ang,
+        strain_range_ang=document.study.strain_range_ang if strain_range_ang is None else strain_range_ang,
     )
 
 

@@ -29,8 +29,8 @@ def size(
         typer.Option(
             "--strain-range",
             min=0.0,
-            help="How far the strain reaches into the host in Å (qdip show FILE --strain-from HOST); from isotropic "
-            "elasticity if not given.",
+            help="How far the strain reaches into the host in Å (qdip show FILE --strain-from HOST); the study's, "
+            "else isotropic elasticity, if not given.",
         ),
     ] = None,
     results: Results = DEFAULT_RESULTS,

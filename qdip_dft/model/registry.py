@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
-from qdip_dft.model.base import Record
+from qdip_dft.model.base import Record, is_missing
 from qdip_dft.model.calculation import LevelOfTheory
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from qdip_dft.model.structure import BareStructure, is_empty
@@ -20,11 +20,6 @@ ONE_REGISTRY_IS_ENOUGH_ANG2: Final = 5.0
 """Below this area of distinct displacements one lateral position stands for all (Å²)."""
 
 Pair = tuple[float, float]
-
-
-def is_missing(value: object) -> bool:
-    """Whether a value is None; such a field is left out of the stored document."""
-    return value is None
 
 
 def is_none_at_all(number: int) -> bool:

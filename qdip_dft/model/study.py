@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from qdip_dft.errors import SlabError
-from qdip_dft.model.base import Record
+from qdip_dft.model.base import Record, is_missing
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.miller import write_plane
 from qdip_dft.model.study_versions import NEWEST_STUDY_VERSION
@@ -387,6 +387,9 @@ class StudySpec(Record):
     coverage
         n*, the formula units of host per Å² of dot at which everything is compared: that of the thinner of the two
         films, a number, or what dots of a radius leave at a loading.
+    strain_range_ang
+        How far the strain of a dot reaches into the host in Å, from a strain map of an embedded dot; None: as isotropic
+        elasticity gives it.
     vacuum_ang
         Vacuum above each slab in Å.
     seed
@@ -411,6 +414,7 @@ class StudySpec(Record):
     check_minima: bool = True
     terms_only: bool = False
     coverage: Coverage = THINNER_FILM
+    strain_range_ang: float | None = Field(default=None, gt=0, le=1000, exclude_if=is_missing)
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
     geometry: EngineSpec | None = None

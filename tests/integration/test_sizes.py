@@ -87,6 +87,20 @@ def test_vanishing_loading_leaves_the_bulk_whatever_the_range_of_the_strain(resu
     assert size(results, "--strain-range", 1000)["strained_share"] == 1.0
 
 
+def test_a_range_that_the_study_gives_is_stored_with_its_result(results: Path, tmp_path: Path) -> None:
+    """The same calculations, another map."""
+    folder = tmp_path / "ranged"
+    copytree(results, folder)
+    (tmp_path / "toy-sizes.yaml").write_text(STUDY + "strain_range_ang: 4.0\n", encoding="utf-8")
+    said = qdip("run", tmp_path / "toy-sizes.yaml", "--results", folder).stdout
+    assert "0 calculations made" in said
+    assert "Strain reaches 4.0 Å from the dot" in " ".join(said.split())
+    (doc,) = open_results(folder).list_stabilizations()
+    assert doc.study.strain_range_ang == 4.0
+    assert size(folder) == size(results, "--strain-range", 4)
+    assert size(folder, "--strain-range", 9) == size(results, "--strain-range", 9)
+
+
 def test_a_result_of_the_old_formula_is_shown_as_such_and_made_anew_from_its_calculations(
     results: Path, tmp_path: Path
 ) -> None:
