@@ -53,10 +53,9 @@ def atlas(
         return
     page, reports = _choose_places(results, out)
     if has_reports:
-        _write_reports(results, [result.id for result in found if not _has_report(result, reports)], reports)
-    links = {
-        result.id: _link(page, _name_report(reports, result.id)) for result in found if _has_report(result, reports)
-    }
+        current = _find_current(found, reports)
+        _write_reports(results, [result.id for result in found if result.id not in current], reports)
+    links = {result_id: _link(page, _name_report(reports, result_id)) for result_id in _find_current(found, reports)}
     write_content(page, render_atlas(found, links).encode())
     words = f"Atlas of {len(found)} results, {len(links)} with a report: {page}"
     console().print(words, markup=False, soft_wrap=True)
@@ -84,8 +83,13 @@ def _name_report(reports: Path, result_id: str) -> Path:
     return reports / result_id / "report.html"
 
 
-def _has_report(result: ResultOverview, reports: Path) -> bool:
-    """Return whether the report of a result is there and not older than the result."""
+def _find_current(found: list[ResultOverview], reports: Path) -> set[str]:
+    """Return the results whose report is there and not older than the result."""
+    written = {folder.name for folder in reports.iterdir()} if reports.is_dir() else set()
+    return {result.id for result in found if result.id in written and _is_current(result, reports)}
+
+
+def _is_current(result: ResultOverview, reports: Path) -> bool:
     page = _name_report(reports, result.id)
     return page.is_file() and page.stat().st_mtime >= _read_time(result.created_at)
 

@@ -31,6 +31,7 @@ from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate, DroppedCandidate
 from qdip_dft.model.registry import RegistryFinding
 from qdip_dft.model.study import PhaseRole, StudySpec
+from qdip_dft.model.term_names import SIGN_CONVENTION
 from qdip_dft.model.terms import Terms
 from qdip_dft.model.uncertainty import Uncertainty
 from qdip_dft.model.versions import STABILIZATION_SCHEMA_VERSION
@@ -47,7 +48,6 @@ UNITS = {
     "_ang": "angstrom",
     "strains": "fraction; negative: compressed",
 }
-SIGN_CONVENTION = "stabilization = black - competitor at one coverage; negative: the black phase is favoured"
 
 
 class ChemicalPotentials(Record):

@@ -8,6 +8,8 @@ TERM_NAMES = ("bulk", "strain", "surface", "binding")
 TERM_COLUMNS = (*TERM_NAMES, "total")
 """The terms and their sum."""
 
+SIGN_CONVENTION = "stabilization = black - competitor at one coverage; negative: the black phase is favoured"
+
 TERM_FIELDS = tuple(f"{name}_ev_per_fu" for name in TERM_NAMES)
 """Names of the terms in every record that holds them."""
 

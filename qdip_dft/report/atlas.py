@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 
 from pydantic import JsonValue
 
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.verdict import Verdict
-from qdip_dft.model.stabilization import SIGN_CONVENTION
-from qdip_dft.model.term_names import TERM_COLUMNS
+from qdip_dft.model.term_names import SIGN_CONVENTION, TERM_COLUMNS
+from qdip_dft.report.cells import Cell, write_numbers
 from qdip_dft.report.page import render_page
-from qdip_dft.report.tables import Cell, write_numbers
 from qdip_dft.results.overview import ResultOverview
 
 ATLAS_SCRIPT = "atlas.js"
@@ -93,23 +93,62 @@ def render_atlas(results: Sequence[ResultOverview], links: Mapping[str, str]) ->
     links
         Where the report of a result lies, seen from the page, by id; those that are absent are not linked.
     """
+    from markupsafe import Markup
+
     entries = sorted((_describe(r, links.get(r.id)) for r in results), key=lambda e: (e.dot, e.host, e.facet, e.id))
     hosts = sorted({entry.host for entry in entries})
-    fields: dict[str, dict[str, list[Entry]]] = {entry.dot: {host: [] for host in hosts} for entry in entries}
+    fields: dict[str, dict[str, list[str]]] = {entry.dot: {host: [] for host in hosts} for entry in entries}
     for entry in entries:
-        fields[entry.dot][entry.host].append(entry)
+        fields[entry.dot][entry.host].append(_write_field(entry))
     return render_page(
         "atlas.html.j2",
         scripts=(ATLAS_SCRIPT,),
-        entries=entries,
+        count=len(entries),
         hosts=hosts,
-        matrix=fields,
+        matrix={dot: {host: Markup("\n".join(made)) for host, made in row.items()} for dot, row in fields.items()},
+        rows=Markup("\n".join(map(_write_row, entries))),
         filters={name: sorted({getattr(entry, name) for entry in entries}) for name in FILTERS},
         headings=TERM_COLUMNS,
         scale=[(value, *choose_colours(value)) for value in (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)],
         write_signed=write_signed,
         sign_convention=SIGN_CONVENTION,
     )  # fmt: skip
+
+
+def _write_field(entry: Entry) -> str:
+    """Return the field of a result in the matrix; a template would take four times as long for each of thousands."""
+    is_missing = entry.total.value is None
+    place = f"({escape(entry.facet)}) {escape(entry.level)}{', version 1' * (entry.formula == 'version 1')}"
+    tag, link = ("span", "") if entry.link is None else ("a", f' href="{escape(entry.link)}"')
+    total = "?" if is_missing else entry.total.text
+    return (
+        f'<{tag} {_write_data(entry)}{link} title="{escape(entry.id)}"><span class="field{" hatched" * is_missing}"'
+        f' style="background-color: {entry.background}; color: {entry.ink}">'
+        f"<strong>{total}</strong> {escape(entry.answer)} <small>{place}</small></span></{tag}>"
+    )
+
+
+def _write_row(entry: Entry) -> str:
+    """Return the row of a result in the list."""
+    name = escape(entry.id) if entry.link is None else f'<a href="{escape(entry.link)}">{escape(entry.id)}</a>'
+    texts = (entry.answer, entry.dot, entry.facet, entry.host, entry.level, entry.formula, entry.engine, entry.black,
+             entry.competitor)  # fmt: skip
+    cells = (
+        *map(_write_cell, (entry.total, entry.coverage, entry.sigma)),
+        *(f'<td class="text">{escape(text)}</td>' for text in texts),
+        *map(_write_cell, entry.terms[:-1]),
+    )
+    return f'<tr {_write_data(entry)}><th scope="row">{name}</th>{"".join(cells)}</tr>'
+
+
+def _write_data(entry: Entry) -> str:
+    """Return the attributes that a result is filtered by."""
+    return 'class="entry" ' + " ".join(f'data-{name}="{escape(getattr(entry, name))}"' for name in FILTERS)
+
+
+def _write_cell(cell: Cell) -> str:
+    value = "" if cell.value is None else f' data-value="{cell.value}"'
+    return f"<td{value}>{escape(cell.text)}</td>"
 
 
 def summarise_atlas(results: Sequence[ResultOverview]) -> list[dict[str, JsonValue]]:

@@ -10,9 +10,10 @@ from pydantic import JsonValue
 from qdip_dft.analysis.comparison import PER_AREA_MEV, Comparison, Line, Section
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.verdict import Verdict, judge
-from qdip_dft.model.stabilization import SIGN_CONVENTION
+from qdip_dft.model.term_names import SIGN_CONVENTION
+from qdip_dft.report.cells import Cell
 from qdip_dft.report.page import render_page
-from qdip_dft.report.tables import Cell, Column, Row, Table
+from qdip_dft.report.tables import Column, Row, Table
 
 DIFFERS = "≠"
 """Marks a setting in which the results differ."""

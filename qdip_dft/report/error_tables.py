@@ -16,7 +16,8 @@ from qdip_dft.model.uncertainty import (
     VariationKind,
     VariedFilm,
 )
-from qdip_dft.report.tables import Cell, Column, Row, Table, list_tables
+from qdip_dft.report.cells import Cell
+from qdip_dft.report.tables import Column, Row, Table, list_tables
 from qdip_dft.report.words import name_film
 from qdip_dft.units import MEV_PER_EV
 

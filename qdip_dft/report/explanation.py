@@ -18,7 +18,8 @@ from qdip_dft.library import load_crystal_record
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.report.tables import Cell, Column, Row, Table, write_numbers
+from qdip_dft.report.cells import Cell, write_numbers
+from qdip_dft.report.tables import Column, Row, Table
 from qdip_dft.report.words import find_compared, name_film
 from qdip_dft.units import ANG_PER_NM, MEV_PER_EV
 

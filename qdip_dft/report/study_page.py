@@ -16,6 +16,7 @@ from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
 from qdip_dft.planning.study_files import write_study
+from qdip_dft.report.cells import Cell, write_numbers
 from qdip_dft.report.citations import list_citations, list_structures
 from qdip_dft.report.error_tables import list_report_tables
 from qdip_dft.report.explanation import explain, list_explanation_tables
@@ -25,7 +26,7 @@ from qdip_dft.report.size_map import describe_size_map, draw_size_map, view_size
 from qdip_dft.report.strip_figure import describe_strip, draw_strip
 from qdip_dft.report.structure_view import InterfaceView, view_interface
 from qdip_dft.report.summary import FORMULAE, list_steps
-from qdip_dft.report.tables import Cell, Column, Row, Table, write_numbers
+from qdip_dft.report.tables import Column, Row, Table
 from qdip_dft.report.thickness_figure import ThicknessView, describe_thickness, draw_thickness, view_thickness
 from qdip_dft.report.words import (
     LEVEL_NOTICES,

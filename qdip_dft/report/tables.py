@@ -20,6 +20,7 @@ from qdip_dft.model.stabilization import (
 from qdip_dft.model.study import OrientationPolicy
 from qdip_dft.model.term_names import TERM_COLUMNS
 from qdip_dft.model.terms import Terms
+from qdip_dft.report.cells import Cell, write_numbers
 from qdip_dft.report.summary import count_surface_cells, find_selected
 from qdip_dft.report.words import (
     ROLE_WORDS,
@@ -48,25 +49,6 @@ class Column:
 
     name: str
     unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One entry of a table.
-
-    Parameters
-    ----------
-    text
-        What is read; ``—`` where it is missing.
-    value
-        What it is sorted by; None: the text, or missing.
-    is_marked
-        Whether it is to stand out; its text says why without colour.
-    """
-
-    text: str
-    value: float | None = None
-    is_marked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,11 +287,6 @@ def tabulate_cells(doc: StabilizationDoc) -> Table:
         rows=tuple(Row(name_film(result), _write_cell(result)) for result in list_selected(doc)),
         note="cell: 1 × 1 surface cells; strain: principal values with the relaxed lattices, negative: compressed.",
     )
-
-
-def write_numbers(values: Sequence[float | None], *, decimals: int = 3) -> tuple[Cell, ...]:
-    """Return signed numbers as cells; ``—`` where one is missing."""
-    return tuple(Cell(write_signed(value, decimals=decimals), value) for value in values)
 
 
 def _make_phase_row(doc: StabilizationDoc, phase: str, role: str) -> Row:

@@ -9,9 +9,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from qdip_dft.report.cells import Cell
 from qdip_dft.report.figure import NARROW, WIDE, FigureKind, draw_levels, render_figure
 from qdip_dft.report.page import PAGE_SCRIPT, STYLE, _open_templates, embed_figure, read_asset, write_policy
-from qdip_dft.report.tables import Cell, Column, Row, Table
+from qdip_dft.report.tables import Column, Row, Table
 from tests.unit.report_documents import make_document
 
 HOSTILE = "</title></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
