@@ -117,7 +117,7 @@ def _check_codes() -> list[dict[str, Any]]:
     from qdip_dft.engines.registry import ENGINES, engine_from_spec
     from qdip_dft.model.engine import EngineSpec
 
-    engines = [engine_from_spec(EngineSpec(name=name)) for name in ENGINES if name not in {"mlip", "testing"}]
+    engines = [engine_from_spec(EngineSpec(name=name)) for name in ENGINES if name not in {"mlip", "ase", "testing"}]
     findings = [f for e in engines if isinstance(e, DftEngine) for f in diagnose(e, _list_elements())]
     return [_finding(f.what, is_ok=f.is_ok, finding=f.finding, is_needed=False) for f in findings]
 

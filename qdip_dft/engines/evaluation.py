@@ -59,6 +59,11 @@ class Evaluation:
         )
 
 
+def as_stress_matrix(stress: FloatArray) -> FloatArray:
+    """Return a stress as a 3 × 3 matrix, also when it comes as xx, yy, zz, yz, xz, xy."""
+    return stress if stress.shape == (3, 3) else stress[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+
+
 Potential = Callable[[Arrangement], Evaluation]
 """A function of the atoms' places and nothing else: the same structure always has the same energy."""
 

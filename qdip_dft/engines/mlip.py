@@ -27,7 +27,7 @@ from pydantic import JsonValue
 
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.dispersion import PBE_D3BJ, D3Parameters, evaluate_d3
-from qdip_dft.engines.evaluation import Evaluation, FloatArray, Potential, evaluate_many
+from qdip_dft.engines.evaluation import Evaluation, Potential, as_stress_matrix, evaluate_many
 from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.preset import (
     RELAXATION_SETTINGS,
@@ -127,7 +127,7 @@ class MlipEngine(PotentialEngine):
     @classmethod
     def from_spec(cls, spec: EngineSpec) -> MlipEngine:
         """Return the engine that a study asks for, or say which part is missing."""
-        potential = spec.potential or "sevennet-0"
+        potential = spec.potential_name or "sevennet-0"
         preset = override_preset(load_preset(spec.preset), spec.settings, allowed=RELAXATION_SETTINGS)
         dispersion = spec.dispersion or preset.dispersion
         _require_installed(_network_called(potential).package)
@@ -158,7 +158,7 @@ class MlipEngine(PotentialEngine):
             code_version=f"{network.package} {_version_of(network.package)}",
             functional="PBE",
             dispersion=self.dispersion,
-            weights_hash=_sha256_of(weights_file(network)),
+            weights_hash=sha256_of(weights_file(network)),
             settings=settings,
         )
 
@@ -285,13 +285,8 @@ def _evaluate(calculator: Any, arrangement: Arrangement) -> Evaluation:
     return Evaluation(
         energy_ev=float(np.sum(calculator.results["energies"], dtype=np.float64)),
         forces_ev_per_ang=np.asarray(calculator.results["forces"], dtype=np.float64),
-        stress_ev_per_ang3=_as_matrix(np.asarray(calculator.results["stress"], dtype=np.float64)),
+        stress_ev_per_ang3=as_stress_matrix(np.asarray(calculator.results["stress"], dtype=np.float64)),
     )
-
-
-def _as_matrix(stress: FloatArray) -> FloatArray:
-    """Return a stress as a 3 × 3 matrix, also when it comes as xx, yy, zz, yz, xz, xy."""
-    return stress if stress.shape == (3, 3) else stress[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
 
 
 def _require_elements(arrangement: Arrangement, known: Container[int]) -> None:
@@ -311,9 +306,9 @@ def _network_called(name: str) -> Network:
         return NETWORKS[name]
     raise EngineError(
         f"engine 'mlip' has no potential {name!r}",
-        limit=f"it has {', '.join(NETWORKS)}",
+        limit=f"it has {', '.join(NETWORKS)}, and any calculator of ASE by its import path or as `file.py:Name`",
         why="only these bring their weights in their package, so that a result can be repeated",
-        remedy="set `potential` to one of them",
+        remedy="set `potential` to one of them; docs/potentials.md tells how to bring your own",
     )
 
 
@@ -344,6 +339,7 @@ def _version_of(package: str) -> str:
 
 
 @cache
-def _sha256_of(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file, read once per process."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from qdip_dft.engines.base import Engine, Feature
 from qdip_dft.errors import EngineError
-from qdip_dft.model.engine import EngineSpec
+from qdip_dft.model.engine import CalculatorSpec, EngineSpec
 
 
 def engine_from_spec(spec: EngineSpec) -> Engine:
@@ -20,6 +20,8 @@ def engine_from_spec(spec: EngineSpec) -> Engine:
         asked for, or if its packages are not installed.
     """
     if spec.name in ENGINES:
+        if isinstance(spec.potential, CalculatorSpec) and spec.name not in {"mlip", "ase"}:
+            raise _takes_no_calculator(spec)
         engine = ENGINES[spec.name](spec)
         if spec.spin_orbit:
             engine.require(Feature.SOC)
@@ -33,10 +35,29 @@ def engine_from_spec(spec: EngineSpec) -> Engine:
     )
 
 
+def _takes_no_calculator(spec: EngineSpec) -> EngineError:
+    return EngineError(
+        f"engine {spec.name!r} takes no calculator as its potential",
+        limit="calculators of ASE are potentials of `mlip`",
+        why="a setting that is ignored would make the result another one than asked for",
+        remedy="write `name: mlip`, or leave `potential` out",
+    )
+
+
 def _mlip(spec: EngineSpec) -> Engine:
+    """The networks that ship with their package; whatever else is named as a potential is a calculator of ASE."""
+    from qdip_dft.engines.ase import FORCE_FIELDS
     from qdip_dft.engines.mlip import MlipEngine
 
-    return MlipEngine.from_spec(spec)
+    named = spec.potential
+    is_bundled = named is None or (isinstance(named, str) and "." not in named and named not in FORCE_FIELDS)
+    return MlipEngine.from_spec(spec) if is_bundled else _ase(spec)
+
+
+def _ase(spec: EngineSpec) -> Engine:
+    from qdip_dft.engines.ase import AseEngine
+
+    return AseEngine.from_spec(spec)
 
 
 def _espresso(spec: EngineSpec) -> Engine:
@@ -71,6 +92,7 @@ def _testing(spec: EngineSpec) -> Engine:
 
 ENGINES: dict[str, Callable[[EngineSpec], Engine]] = {
     "mlip": _mlip,
+    "ase": _ase,
     "espresso": _espresso,
     "gpaw": _gpaw,
     "cp2k": _cp2k,

@@ -81,7 +81,7 @@ def list_engines(study: StudySpec) -> dict[str, EngineSpec]:
 
 def name_engine(spec: EngineSpec) -> str:
     """Return engine, potential, functional and preset in words, such as ``mlip chgnet fast``."""
-    return " ".join(filter(None, (spec.name, spec.potential, spec.functional, spec.preset.value)))
+    return " ".join(filter(None, (spec.name, spec.potential_name, spec.functional, spec.preset.value)))
 
 
 def _pin(film: Candidate) -> Candidate:

@@ -53,19 +53,59 @@ class Restart(StrEnum):
     """Whatever the code can reuse."""
 
 
+class CalculatorDispersion(StrEnum):
+    """Where the van der Waals attraction of a calculator's energies comes from."""
+
+    D3BJ = "d3bj"
+    """Added here: the calculator has none."""
+    INCLUDED = "included"
+    """In the calculator's energies."""
+    NONE = "none"
+    """Left out."""
+
+
+class CalculatorSpec(Record):
+    """A calculator of ASE as the potential of a study.
+
+    Parameters
+    ----------
+    calculator
+        Where its class is: an import path such as ``mace.calculators.MACECalculator``, ``file.py:Name`` beside the
+        study, or a force field that atomate2 makes by name, such as ``MACE-MP-0``.
+    arguments
+        What it is called with.
+    weights
+        Files that it is called with, by argument; paths start from the study's folder.
+    sha256
+        Hash (hex) of the model, declared where it is no file in `weights`; allows the calculator to fetch it.
+    functional
+        Exchange-correlation functional of its training data; ``none`` where there was none.
+    dispersion
+        Whether D3(BJ) is to be added, is ``included``, or ``none``.
+    """
+
+    calculator: str = Field(min_length=1)
+    arguments: dict[str, JsonValue] = {}
+    weights: dict[str, str] = {}
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    functional: str = Field(min_length=1)
+    dispersion: CalculatorDispersion
+
+
 class EngineSpec(Record):
     """The engine of a study, as ``engine: {name: mlip, preset: fast}``.
 
     Parameters
     ----------
     name
-        Name of the engine: ``mlip`` (machine-learned potentials), ``espresso`` (Quantum ESPRESSO), ``gpaw``,
-        ``cp2k``, ``vasp`` or ``testing`` (a toy potential).
+        Name of the engine: ``mlip`` (machine-learned potentials), ``ase`` (any calculator of ASE), ``espresso``
+        (Quantum ESPRESSO), ``gpaw``, ``cp2k``, ``vasp`` or ``testing`` (a toy potential).
     preset
         How finely to calculate.
     potential
         The engine's potential: ``sevennet-0`` or ``chgnet`` for ``mlip``, ``morse`` for ``testing``,
-        a release of the PAW potentials (``PBE_54``, …) for ``vasp``.  None takes the engine's default.
+        a release of the PAW potentials (``PBE_54``, …) for ``vasp``.  For ``mlip`` also any calculator of ASE, by its
+        name or with all that belongs to it.  None takes the engine's default.
     functional
         Exchange-correlation functional of a DFT engine: ``PBE``, ``PBEsol`` or
         ``r2SCAN`` (``vasp``, ``gpaw``).  None takes the engine's default.
@@ -82,9 +122,14 @@ class EngineSpec(Record):
 
     name: str = "mlip"
     preset: PresetName = PresetName.FAST
-    potential: str | None = None
+    potential: str | CalculatorSpec | None = None
     functional: str | None = None
     dispersion: Dispersion | None = None
     spin_orbit: bool = False
     device: Device = Field(default=Device.AUTO, exclude_if=lambda device: device is Device.AUTO)
     settings: dict[str, JsonValue] = {}
+
+    @property
+    def potential_name(self) -> str | None:
+        """The potential as one word."""
+        return self.potential.calculator if isinstance(self.potential, CalculatorSpec) else self.potential

@@ -9,12 +9,12 @@ from typing import Any
 
 from qdip_dft.errors import StudyError
 
-NAMING_KEYS = frozenset({"material", "phase", "ax", "bx2", "products"})
-"""Keys whose values name crystals: ids of the library or structure files."""
+NAMING_KEYS = frozenset({"material", "phase", "ax", "bx2", "products", "calculator", "weights"})
+"""Keys whose values name crystals, ids of the library or structure files, or files of a potential."""
 
 
 def find_named_files(content: Any, folder: Path) -> Any:
-    """Return a study with the paths of its structure files seen from the working directory.
+    """Return a study with the paths of its files seen from the working directory.
 
     Parameters
     ----------
@@ -33,18 +33,21 @@ def find_named_files(content: Any, folder: Path) -> Any:
 
 def write_named_files(content: Any, folder: Path) -> Any:
     """Return a study with the paths of its structure files seen from the folder that it is written to."""
-    return _rename(content, lambda name: os.path.relpath(name, folder) if Path(name).is_file() else name)
+    return _rename(content, lambda name: _write_from(name, folder))
 
 
 def _rename(content: Any, rename: Callable[[str], str], *, is_name: bool = False) -> Any:
     if isinstance(content, dict):
-        return {key: _rename(value, rename, is_name=key in NAMING_KEYS) for key, value in content.items()}
+        return {k: _rename(value, rename, is_name=is_name or k in NAMING_KEYS) for k, value in content.items()}
     if isinstance(content, (list, tuple)):
         return [_rename(value, rename, is_name=is_name) for value in content]
     return rename(content) if is_name and isinstance(content, str) else content
 
 
 def _find_beside(name: str, folder: Path) -> str:
+    file, inside = _split(name)
+    if inside:
+        return f"{_find_beside(file, folder)}{inside}"
     if (folder / name).is_file():
         return name if Path(name).is_absolute() else os.path.relpath(folder / name)
     if Path(name).is_file():
@@ -55,3 +58,14 @@ def _find_beside(name: str, folder: Path) -> str:
             remedy=f"write `{os.path.relpath(name, folder)}` for this file, or move it away if the library's is meant",
         )
     return name
+
+
+def _write_from(name: str, folder: Path) -> str:
+    file, inside = _split(name)
+    return os.path.relpath(file, folder) + inside if Path(file).is_file() else name
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A file, and which of its classes: ``("mine.py", ":Mine")``; for other files and names, themselves and nothing."""
+    file, colon, inside = name.rpartition(":")
+    return (file, colon + inside) if file.endswith(".py") else (name, "")

@@ -123,7 +123,7 @@ class VaspEngine(DftEngine):
     def from_spec(cls, spec: EngineSpec) -> VaspEngine:
         """Return the engine that a study asks for; its `potential` is a release of the PAW potentials."""
         engine = super().from_spec(spec)
-        potentials = spec.potential or FAMILIES[0]
+        potentials = spec.potential_name or FAMILIES[0]
         if potentials in FAMILIES and isinstance(engine, VaspEngine):
             return replace(engine, potentials=potentials)
         raise EngineError(
