@@ -123,15 +123,13 @@ def check_residual_pressure(
     modulus_gpa = SOFT_BULK_MODULUS_GPA if bulk_modulus_gpa is None else bulk_modulus_gpa
     pressure_gpa = -float(np.trace(stress_ev_per_ang3)) / 3.0 * EV_PER_ANG3_IN_GPA
     gain_ev = pressure_gpa**2 * volume_ang3_per_fu / (2.0 * modulus_gpa) / EV_PER_ANG3_IN_GPA
-    is_small = gain_ev <= LARGEST_RELAXATION_GAIN_EV_PER_FU
-    return Check(
-        name="residual pressure",
-        is_passed=is_small,
-        is_decisive=False,
-        finding=f"{part}: {pressure_gpa:+.2f} GPa at the geometry of the other level, about "
-        f"{MEV_PER_EV * gain_ev:.0f} meV per formula unit with a bulk modulus of {modulus_gpa:.0f} GPa"
-        + ("" if is_small else "; relax the lattices with the engine of the energies"),
+    finding = (
+        f"{part}: {pressure_gpa:+.2f} GPa at the geometry of the other level, about {MEV_PER_EV * gain_ev:.0f} meV per "
+        f"formula unit with a bulk modulus of {modulus_gpa:.0f} GPa"
     )
+    is_small = gain_ev <= LARGEST_RELAXATION_GAIN_EV_PER_FU
+    advice = "relax the lattices with the engine of the energies"
+    return advise("residual pressure", finding, is_passed=is_small, advice=advice)
 
 
 def check_residual_forces(forces_ev_per_ang: Mapping[str, float]) -> Check:
@@ -147,13 +145,9 @@ def check_residual_forces(forces_ev_per_ang: Mapping[str, float]) -> Check:
     """
     part = max(forces_ev_per_ang, key=lambda name: forces_ev_per_ang[name])
     is_small = forces_ev_per_ang[part] <= LARGEST_RESIDUAL_FORCE_EV_PER_ANG
-    return Check(
-        name="residual forces",
-        is_passed=is_small,
-        is_decisive=False,
-        finding=f"{part}: {forces_ev_per_ang[part]:.2f} eV/Å at the geometry of the other level"
-        + ("" if is_small else "; relax with the engine of the energies, from `prerelaxation`"),
-    )
+    finding = f"{part}: {forces_ev_per_ang[part]:.2f} eV/Å at the geometry of the other level"
+    advice = "relax with the engine of the energies, from `prerelaxation`"
+    return advise("residual forces", finding, is_passed=is_small, advice=advice)
 
 
 def check_prerelaxation(objections: Mapping[str, str]) -> Check:
@@ -200,15 +194,9 @@ def check_registry(*, displacement_area_ang2: float, n_shifts: int, screened: Re
             finding=describe_place(screened),
         )
     is_enough = displacement_area_ang2 <= ONE_REGISTRY_IS_ENOUGH_ANG2 or n_shifts > 1
-    return Check(
-        name="registry",
-        is_passed=is_enough,
-        is_decisive=False,
-        finding=(
-            f"{n_shifts} lateral position(s) for {displacement_area_ang2:.1f} Å² of distinct displacements"
-            + ("" if is_enough else "; the binding may be better elsewhere: leave out film.registries")
-        ),
-    )
+    finding = f"{n_shifts} lateral position(s) for {displacement_area_ang2:.1f} Å² of distinct displacements"
+    advice = "the binding may be better elsewhere: leave out film.registries"
+    return advise("registry", finding, is_passed=is_enough, advice=advice)
 
 
 def describe_place(found: RegistryFinding) -> str:
@@ -251,19 +239,11 @@ def check_strain(strains: tuple[float, float], *, limit: float, part: str) -> tu
     largest = max(strains, key=abs)
     is_kept, is_realistic = abs(largest) <= limit + RELAXED_LATTICE_ALLOWANCE, abs(largest) <= LARGE_STRAIN
     finding = f"largest principal strain {largest:+.2%}"
+    unlikely = f"above {LARGE_STRAIN:.0%} a coherent film is unlikely"
+    misfit = f"the study allows {limit:.0%}, the engine's lattices do not fit"
     return (
-        Check(
-            name=f"{part} strain limit",
-            is_passed=is_kept,
-            is_decisive=True,
-            finding=finding + ("" if is_kept else f"; the study allows {limit:.0%}, the engine's lattices do not fit"),
-        ),
-        Check(
-            name=f"{part} strain",
-            is_passed=is_realistic,
-            is_decisive=False,
-            finding=finding + ("" if is_realistic else f"; above {LARGE_STRAIN:.0%} a coherent film is unlikely"),
-        ),
+        advise(f"{part} strain limit", finding, is_passed=is_kept, advice=misfit, is_decisive=True),
+        advise(f"{part} strain", finding, is_passed=is_realistic, advice=unlikely),
     )
 
 
@@ -281,13 +261,9 @@ def check_gap(*, traction_ev_per_ang3: float) -> Check:
     """
     traction_gpa = traction_ev_per_ang3 * EV_PER_ANG3_IN_GPA
     is_small = abs(traction_gpa) <= LARGEST_TRACTION_GPA
-    return Check(
-        name="gap",
-        is_passed=is_small,
-        is_decisive=False,
-        finding=f"traction across the interface {traction_gpa:+.2f} GPa"
-        + ("" if is_small else "; the distance of film and dot is not relaxed, use a finer preset"),
-    )
+    finding = f"traction across the interface {traction_gpa:+.2f} GPa"
+    advice = "the distance of film and dot is not relaxed, use a finer preset"
+    return advise("gap", finding, is_passed=is_small, advice=advice)
 
 
 def check_strain_term(strain_ev_per_fu: float) -> Check:
@@ -297,10 +273,12 @@ def check_strain_term(strain_ev_per_fu: float) -> Check:
     cell forbids.  What the phase gains so is part of its strain term and belongs to every film of it.
     """
     is_cost = strain_ev_per_fu >= -STRAIN_RESOLUTION_EV_PER_FU
-    return Check(
-        name="strain term",
-        is_passed=is_cost,
-        is_decisive=False,
-        finding=f"{MEV_PER_EV * strain_ev_per_fu:+.0f} meV per formula unit"
-        + ("" if is_cost else "; in the larger cell tilting or turning gains more than the strain costs"),
-    )
+    finding = f"{MEV_PER_EV * strain_ev_per_fu:+.0f} meV per formula unit"
+    advice = "in the larger cell tilting or turning gains more than the strain costs"
+    return advise("strain term", finding, is_passed=is_cost, advice=advice)
+
+
+def advise(name: str, finding: str, *, is_passed: bool, advice: str, is_decisive: bool = False) -> Check:
+    """Return a check with what was found and, where it is not passed, what that means or what to do."""
+    words = finding if is_passed else f"{finding}; {advice}"
+    return Check(name=name, is_passed=is_passed, is_decisive=is_decisive, finding=words)

@@ -16,15 +16,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.analysis.phases import LONGEST_BOND_ANG, METALS
+from qdip_dft.analysis.phases import METALS, find_halide_bonds, list_links
 from qdip_dft.model.bond_valence import SOFTNESS_ANG, bond_valence_radius_ang
 from qdip_dft.model.elements import ANIONS, ORGANIC_ELEMENTS
-from qdip_dft.model.neighbours import find_pairs
+from qdip_dft.model.neighbours import Pairs, find_pairs
 from qdip_dft.model.snapping import rank
 from qdip_dft.model.structure import StructureRecord
 
@@ -108,18 +107,6 @@ class CrossBond:
     valence: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Bonds:
-    """Contacts of cations with anions: sites, the anion's cell, vectors from the cation to it, distances, valences."""
-
-    cations: NDArray[np.int64]
-    anions: NDArray[np.int64]
-    images: NDArray[np.int64]
-    vectors_ang: Array
-    distances_ang: Array
-    valences: Array
-
-
 def measure_shape(structure: StructureRecord, *, sites: Iterable[int] | None = None) -> Shape:
     """Return the shape of the octahedra around the metals among some sites.
 
@@ -163,26 +150,14 @@ def group_layers(structure: StructureRecord, sites: Iterable[int]) -> list[list[
 
 def find_bridges(structure: StructureRecord) -> tuple[Bridge, ...]:
     """Return every shared corner: pairs of metals, or a metal and its image, with exactly one halide in common."""
-    bonds = _halide_bonds(structure)
-    around: dict[int, list[int]] = defaultdict(list)
-    for bond, halide in enumerate(bonds.anions.tolist()):
-        around[halide].append(bond)
-    links = [pair for halide in around.values() for pair in combinations(halide, 2)]
-    names = [_name_link(bonds, *link) for link in links]
-    shared = Counter(names)
+    bonds = find_halide_bonds(structure)
+    links = list_links(bonds)
+    shared = Counter(name for _, name in links)
     return tuple(
-        Bridge((int(bonds.cations[one]), int(bonds.cations[other])), _angle_deg(*bonds.vectors_ang[[one, other]]))
-        for (one, other), name in zip(links, names, strict=True)
+        Bridge((int(bonds.first[one]), int(bonds.first[other])), _angle_deg(*bonds.vectors_ang[[one, other]]))
+        for (one, other), name in links
         if shared[name] == 1
     )
-
-
-def _name_link(bonds: _Bonds, one: int, other: int) -> tuple[int, int, tuple[int, ...]]:
-    """Return what two halides between the same two metals have in common: the metals and the cells between them."""
-    first, second = int(bonds.cations[one]), int(bonds.cations[other])
-    cells = tuple((bonds.images[one] - bonds.images[other]).tolist())
-    back = tuple(-n for n in cells)
-    return min((first, second, cells), (second, first, back))
 
 
 def find_cross_bonds(structure: StructureRecord, *, n_dot: int) -> tuple[CrossBond, ...]:
@@ -195,18 +170,18 @@ def find_cross_bonds(structure: StructureRecord, *, n_dot: int) -> tuple[CrossBo
     n_dot
         Number of sites of the dot.
     """
-    bonds = _find_bonds(structure)
-    crosses = ((bonds.cations < n_dot) != (bonds.anions < n_dot)) & (bonds.valences >= LEAST_BOND_VALENCE)
+    bonds, valences = _find_bonds(structure)
+    crosses = ((bonds.first < n_dot) != (bonds.second < n_dot)) & (valences >= LEAST_BOND_VALENCE)
     kinds: dict[str, list[int]] = defaultdict(list)
     for index in np.flatnonzero(crosses).tolist():
-        kinds[f"{structure.species[bonds.cations[index]]}-{structure.species[bonds.anions[index]]}"].append(index)
+        kinds[f"{structure.species[bonds.first[index]]}-{structure.species[bonds.second[index]]}"].append(index)
     return tuple(
         CrossBond(
             pair=pair,
             count=len(found),
             shortest_ang=float(bonds.distances_ang[found].min()),
             mean_ang=float(bonds.distances_ang[found].mean()),
-            valence=float(bonds.valences[found].sum()),
+            valence=float(valences[found].sum()),
         )
         for pair, found in sorted(kinds.items())
     )
@@ -216,15 +191,16 @@ class _Octahedra:
     """The octahedra around some metals of a structure."""
 
     def __init__(self, structure: StructureRecord, metals: frozenset[int]) -> None:
-        self.halides, self.bonds = _halide_bonds(structure), _find_bonds(structure)
+        self.halides = find_halide_bonds(structure)
+        self.bonds, self.valences = _find_bonds(structure)
         self.bridges = [bridge for bridge in find_bridges(structure) if metals.issuperset(bridge.metals)]
 
     def describe(self, metals: list[int]) -> Shape:
         """Return the shape around some of the metals; a bridge to another layer counts half for either."""
-        lengths = self.halides.distances_ang[np.isin(self.halides.cations, metals)]
+        lengths = self.halides.distances_ang[np.isin(self.halides.first, metals)]
         ends = [(b.angle_deg, sum(metal in metals for metal in b.metals)) for b in self.bridges]
         weight = sum(count for _, count in ends)
-        valence = self.bonds.valences[np.isin(self.bonds.cations, metals)].sum()
+        valence = self.valences[np.isin(self.bonds.first, metals)].sum()
         return Shape(
             n_metals=len(metals),
             bond_ang=float(lengths.mean()) if len(lengths) else None,
@@ -234,39 +210,15 @@ class _Octahedra:
         )
 
 
-def _halide_bonds(structure: StructureRecord) -> _Bonds:
-    """Return the bonds that make octahedra: metal and halide within the longest bond."""
-    bonds, species = _find_bonds(structure), structure.species
-    limits = np.array([LONGEST_BOND_ANG.get(species[anion], 0.0) for anion in bonds.anions])
-    is_metal = np.array([species[cation] in METALS for cation in bonds.cations], dtype=bool)
-    keep = is_metal & (bonds.distances_ang <= limits)
-    return _Bonds(
-        bonds.cations[keep],
-        bonds.anions[keep],
-        bonds.images[keep],
-        bonds.vectors_ang[keep],
-        bonds.distances_ang[keep],
-        bonds.valences[keep],
-    )
-
-
-def _find_bonds(structure: StructureRecord) -> _Bonds:
-    """Return the contacts that bond valences describe; those of halides with organic ions are none of them."""
-    pairs = find_pairs(
-        structure.arrangement.positions_ang, structure.arrangement.lattice_ang, cutoff_ang=LONGEST_CONTACT_ANG
-    )
-    is_anion = np.array([symbol in ANIONS for symbol in structure.species])
-    is_cation = np.array([symbol not in ANIONS | ORGANIC_ELEMENTS for symbol in structure.species])
-    forward = is_cation[pairs.first] & is_anion[pairs.second]
-    backward = is_anion[pairs.first] & is_cation[pairs.second]
-    cations = np.concatenate([pairs.first[forward], pairs.second[backward]])
-    anions = np.concatenate([pairs.second[forward], pairs.first[backward]])
-    images = np.concatenate([pairs.images[forward], -pairs.images[backward]])
-    vectors = np.concatenate([pairs.vectors_ang[forward], -pairs.vectors_ang[backward]])
-    distances = np.linalg.norm(vectors, axis=1)
-    species = structure.species
-    radii = np.array([bond_valence_radius_ang(species[c], species[a]) for c, a in zip(cations, anions, strict=True)])
-    return _Bonds(cations, anions, images, vectors, distances, np.exp((radii - distances) / SOFTNESS_ANG))
+def _find_bonds(structure: StructureRecord) -> tuple[Pairs, Array]:
+    """Return the contacts of cations with anions and their valences; those with organic ions are none of them."""
+    atoms, species = structure.arrangement, structure.species
+    pairs = find_pairs(atoms.positions_ang, atoms.lattice_ang, cutoff_ang=LONGEST_CONTACT_ANG)
+    is_anion, is_organic = np.isin(species, list(ANIONS)), np.isin(species, list(ORGANIC_ELEMENTS))
+    bonds = pairs.between(~is_anion & ~is_organic, is_anion)
+    ends = zip(bonds.first, bonds.second, strict=True)
+    radii = np.array([bond_valence_radius_ang(species[cation], species[anion]) for cation, anion in ends])
+    return bonds, np.exp((radii - bonds.distances_ang) / SOFTNESS_ANG)
 
 
 def _angle_deg(one: Array, other: Array) -> float:

@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 
+import numpy as np
+
+from qdip_dft.model.neighbours import Pairs, find_pairs
 from qdip_dft.model.structure import StructureRecord
 
 METALS = frozenset({"Pb", "Sn", "Ge"})
@@ -27,6 +31,10 @@ SAME_PHASE_OVERLAP = 0.75
 TIED_LINKS = 0.05
 """Fractions that differ by less are equal: lead bromide shares as many corners as edges, and no film has both faces
 cut alike."""
+
+
+Link = tuple[int, int, tuple[int, ...]]
+"""Two metals, and the cell of the second when the first lies in cell zero."""
 
 
 class Linkage(StrEnum):
@@ -75,11 +83,10 @@ def measure_connectivity(structure: StructureRecord, *, sites: frozenset[int] | 
     sites
         Indices of the sites to look at, such as those of the film; None: all.
     """
-    shared: Counter[tuple[int, int, tuple[int, ...]]] = Counter()
-    for metals in _metals_of_each_halide(structure, sites).values():
-        for position, (first, first_image) in enumerate(metals):
-            for second, second_image in metals[position + 1 :]:
-                shared[_pair(first, first_image, second, second_image)] += 1
+    bonds = find_halide_bonds(structure)
+    if sites is not None:
+        bonds = bonds[np.isin(bonds.first, list(sites)) & np.isin(bonds.second, list(sites))]
+    shared = Counter(name for _, name in list_links(bonds))
     links = Counter(min(count, 3) for count in shared.values())
     total = sum(links.values())
     if total == 0:
@@ -87,29 +94,32 @@ def measure_connectivity(structure: StructureRecord, *, sites: frozenset[int] | 
     return Connectivity(links[1] / total, links[2] / total, links[3] / total)
 
 
-def _metals_of_each_halide(
-    structure: StructureRecord, sites: frozenset[int] | None
-) -> dict[int, list[tuple[int, tuple[int, ...]]]]:
-    """Return for each halide the metals bonded to it with their lattice translations."""
-    neighbours = structure.to_pymatgen().get_neighbor_list(max(LONGEST_BOND_ANG.values()))
-    bonded: dict[int, list[tuple[int, tuple[int, ...]]]] = defaultdict(list)
-    for halide, metal, image, distance in zip(*neighbours, strict=True):
-        if structure.species[halide] not in BRIDGING_HALIDES or structure.species[metal] not in METALS:
-            continue
-        if sites is not None and not {int(halide), int(metal)} <= sites:
-            continue
-        if distance <= LONGEST_BOND_ANG[structure.species[halide]]:
-            bonded[int(halide)].append((int(metal), tuple(int(t) for t in image)))
-    return bonded
+def find_halide_bonds(structure: StructureRecord) -> Pairs:
+    """Return the bonds that make octahedra, from the metal to the halide."""
+    longest_ang = max(LONGEST_BOND_ANG.values())
+    pairs = find_pairs(structure.arrangement.positions_ang, structure.arrangement.lattice_ang, cutoff_ang=longest_ang)
+    bonds = pairs.between(np.isin(structure.species, list(METALS)), np.isin(structure.species, list(BRIDGING_HALIDES)))
+    return bonds[bonds.distances_ang <= [LONGEST_BOND_ANG[structure.species[halide]] for halide in bonds.second]]
 
 
-def _pair(
-    first: int, first_image: tuple[int, ...], second: int, second_image: tuple[int, ...]
-) -> tuple[int, int, tuple[int, ...]]:
-    """Return the key of a metal pair that does not depend on the order or on the cell it was found in."""
-    forward = tuple(b - a for a, b in zip(first_image, second_image, strict=True))
-    backward = tuple(-t for t in forward)
-    return min((first, second, forward), (second, first, backward))
+def list_links(bonds: Pairs) -> list[tuple[tuple[int, int], Link]]:
+    """Return every two bonds that meet at a halide, with the pair of metals that they link.
+
+    Metals that share two halides are linked twice: by an edge.  The name of a pair depends neither on its order nor on
+    the cell that it was found in.
+    """
+    around: dict[int, list[int]] = defaultdict(list)
+    for bond, halide in enumerate(bonds.second.tolist()):
+        around[halide].append(bond)
+    links = [pair for halide in around.values() for pair in combinations(halide, 2)]
+    return [(link, _name_link(bonds, *link)) for link in links]
+
+
+def _name_link(bonds: Pairs, one: int, other: int) -> Link:
+    first, second = int(bonds.first[one]), int(bonds.first[other])
+    cells = tuple((bonds.images[one] - bonds.images[other]).tolist())
+    back = tuple(-n for n in cells)
+    return min((first, second, cells), (second, first, back))
 
 
 def measure_overlap(found: Connectivity, expected: Connectivity) -> float:

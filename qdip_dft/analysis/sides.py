@@ -207,7 +207,6 @@ def find_sides(document: StabilizationDoc, answer: Stabilization | None = None) 
         One of its answers; None: the first.
     """
     given = document.stabilization if answer is None else answer
-    given = document.stabilization if answer is None else answer
     black, film = (document.find_candidate(candidate) for candidate in (given.black_id, given.competitor_id))
     is_products = given.competitor is not None and given.competitor_id is None
     return Sides(black, document.decomposition if is_products else film)

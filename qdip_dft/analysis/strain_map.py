@@ -17,7 +17,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.analysis.phases import BRIDGING_HALIDES, LONGEST_BOND_ANG, METALS
+from qdip_dft.analysis.phases import BRIDGING_HALIDES, METALS, find_halide_bonds
 from qdip_dft.errors import StructureError
 from qdip_dft.model.structure import StructureRecord
 
@@ -204,14 +204,9 @@ def _require_octahedra(ideal: dict[int, Array]) -> None:
 
 def _find_octahedra(structure: StructureRecord) -> dict[int, Array]:
     """Return for each metal with six halides the vectors to them, shape (6, 3) in Å; of more, the six nearest."""
-    lattice, coordinates = np.array(structure.lattice_ang), np.array(structure.frac_coords)
     found: dict[int, list[tuple[float, Array]]] = defaultdict(list)
-    neighbours = structure.to_pymatgen().get_neighbor_list(max(LONGEST_BOND_ANG.values()))
-    for metal, halide, image, distance in zip(*neighbours, strict=True):
-        symbol = structure.species[halide]
-        if structure.species[metal] not in METALS or distance > LONGEST_BOND_ANG.get(symbol, 0.0):
-            continue
-        vector = (coordinates[halide] + image - coordinates[metal]) @ lattice
+    bonds = find_halide_bonds(structure)
+    for metal, distance, vector in zip(bonds.first, bonds.distances_ang, bonds.vectors_ang, strict=True):
         found[int(metal)].append((float(distance), vector))
     return {
         metal: np.array([vector for _, vector in sorted(corners, key=lambda corner: corner[0])[:N_CORNERS]])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from qdip_dft.analysis.checks import advise
 from qdip_dft.model.stabilization import Check, ChemicalPotentials
 from qdip_dft.units import MEV_PER_EV
 
@@ -48,10 +49,6 @@ def check_window(potentials: ChemicalPotentials) -> Check:
     """Return whether the host is stable against AX + BX2, so that the chemical potentials have a range at all."""
     is_open = potentials.window_ev >= 0
     distance = f"{abs(MEV_PER_EV * potentials.window_ev):.0f} meV per formula unit {'below' if is_open else 'above'}"
-    return Check(
-        name="chemical potentials",
-        is_passed=is_open,
-        is_decisive=False,
-        finding=f"the host lies {distance} {potentials.ax} + {potentials.bx2}"
-        + ("" if is_open else "; no chemical potentials keep it stable, the bounds enclose where it falls apart"),
-    )
+    finding = f"the host lies {distance} {potentials.ax} + {potentials.bx2}"
+    advice = "no chemical potentials keep it stable, the bounds enclose where it falls apart"
+    return advise("chemical potentials", finding, is_passed=is_open, advice=advice)

@@ -62,8 +62,7 @@ def find_bonds(crystal: IonicCrystal, *, cutoff_ang: float = 4.5) -> tuple[Bond,
 def _find_contacts(crystal: IonicCrystal, cutoff_ang: float) -> dict[Contact, float]:
     """Return the unscaled valence of every contact of two ions, each listed once."""
     pairs = find_pairs(atom_positions(crystal), crystal.lattice_ang, cutoff_ang=cutoff_ang)
-    owner = np.repeat(np.arange(len(crystal.ions)), [len(ion.species) for ion in crystal.ions])
-    ends = owner[[pairs.first, pairs.second]]
+    ends = crystal.owners[[pairs.first, pairs.second]]
     charges = crystal.charges
     is_bound = charges[ends[0]] * charges[ends[1]] < 0 if np.any(charges) else np.ones(len(pairs.first), dtype=bool)
     radii_ang = _valence_radii_ang(crystal)[pairs.first[is_bound], pairs.second[is_bound]]
@@ -77,7 +76,7 @@ def _find_contacts(crystal: IonicCrystal, cutoff_ang: float) -> dict[Contact, fl
 
 def _valence_radii_ang(crystal: IonicCrystal) -> Array:
     """Return R0 of every two atoms of a crystal in Å, shape (n_atoms, n_atoms)."""
-    species = [symbol for ion in crystal.ions for symbol in ion.species]
+    species = crystal.species
     elements = sorted(set(species))
     table = np.array([[bond_valence_radius_ang(a, b) for b in elements] for a in elements])
     kinds = np.array([elements.index(symbol) for symbol in species])

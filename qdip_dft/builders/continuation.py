@@ -114,7 +114,7 @@ def continue_interface(
     )
     centres = joined.centres_ang + displacements
     lattice = joined.lattice_ang + relaxed.lattice_ang - thin.lattice_ang
-    return IonicCrystal(lattice, ions, np.asarray(centres @ np.linalg.inv(lattice)))
+    return IonicCrystal.at(lattice, ions, centres)
 
 
 def _displacements_ang(thin: IonicCrystal, relaxed: IonicCrystal) -> Array:

@@ -133,11 +133,8 @@ def build_dot_slab(
         return bare
     anions = _passivate(oriented, dot_cut, passivation, matrix)
     centres = np.vstack([bare.centres_ang, *[centre for _, centre in anions]])
-    return IonicCrystal(
-        lattice_ang=bare.lattice_ang,
-        ions=(*bare.ions, *[replace(ion, part=PASSIVATION_PART) for ion, _ in anions]),
-        frac_centres=centres @ np.linalg.inv(bare.lattice_ang),
-    )
+    added = (replace(ion, part=PASSIVATION_PART) for ion, _ in anions)
+    return IonicCrystal.at(bare.lattice_ang, (*bare.ions, *added), centres)
 
 
 def _stack(oriented: IonicCrystal, dot_cut: DotCut) -> IonicCrystal:
@@ -148,12 +145,7 @@ def _stack(oriented: IonicCrystal, dot_cut: DotCut) -> IonicCrystal:
     if dot_cut.is_polar:
         images += [(i, shifts[i] + periods) for i in _lowest_layer(oriented, dot_cut.cut)]
     centres = np.array([oriented.centres_ang[i] + k * oriented.lattice_ang[2] for i, k in images])
-    lattice = _slab_lattice(oriented, dot_cut.n_planes)
-    return IonicCrystal(
-        lattice_ang=lattice,
-        ions=tuple(oriented.ions[i] for i, _ in images),
-        frac_centres=centres @ np.linalg.inv(lattice),
-    )
+    return IonicCrystal.at(_slab_lattice(oriented, dot_cut.n_planes), (oriented.ions[i] for i, _ in images), centres)
 
 
 def _slab_lattice(oriented: IonicCrystal, n_planes: int) -> Array:

@@ -50,12 +50,6 @@ class EmbeddedDot:
     carved: dict[str, int]
     balanced: dict[str, int]
 
-    def list_atom_parts(self) -> tuple[DotPart, ...]:
-        """Return the part of each atom, in the order of the crystal's record."""
-        return tuple(
-            part for ion, part in zip(self.crystal.ions, self.parts, strict=True) for _ in range(len(ion.species))
-        )
-
 
 def embed_dot(
     dot: FiniteDot, host: IonicCrystal, *, host_name: str, host_thickness_ang: float = 20.0, clearance_ang: float = 0.0
@@ -95,10 +89,10 @@ def embed_dot(
     balanced = _balance(supercell, kept, dot, dot_centres, host_name)
     final = np.flatnonzero(balanced)
     embedded = EmbeddedDot(
-        crystal=IonicCrystal(
-            lattice_ang=supercell.lattice_ang,
-            ions=(*dot.ions, *(supercell.ions[k] for k in final)),
-            frac_centres=np.vstack([dot_centres, supercell.centres_ang[final]]) @ np.linalg.inv(supercell.lattice_ang),
+        crystal=IonicCrystal.at(
+            supercell.lattice_ang,
+            (*dot.ions, *(supercell.ions[k] for k in final)),
+            np.vstack([dot_centres, supercell.centres_ang[final]]),
         ),
         parts=(*dot.parts, *(DotPart.HOST for _ in final)),
         host_sites=tuple(host_sites[k] for k in final),
@@ -212,7 +206,7 @@ def _drop_bare_cations(
 
 def _wall_thickness_ang(supercell: IonicCrystal) -> float:
     """Return how far from the dot's ions the wall of the cavity reaches: two contacts of the largest ions."""
-    return 4 * float(contact_radii_ang([symbol for ion in supercell.ions for symbol in ion.species]).max())
+    return 4 * float(contact_radii_ang(supercell.species).max())
 
 
 def _balance(

@@ -123,11 +123,7 @@ def stack_closed_film(reference: IonicCrystal, *, n_images: Sequence[int], vacuu
     """
     images = [(ion, repeat) for ion, count in enumerate(n_images) for repeat in range(count)]
     centres = np.array([reference.centres_ang[ion] + repeat * reference.lattice_ang[2] for ion, repeat in images])
-    stacked = IonicCrystal(
-        lattice_ang=reference.lattice_ang,
-        ions=tuple(reference.ions[ion] for ion, _ in images),
-        frac_centres=centres @ np.linalg.inv(reference.lattice_ang),
-    )
+    stacked = IonicCrystal.at(reference.lattice_ang, (reference.ions[ion] for ion, _ in images), centres)
     return in_vacuum(stacked, vacuum_ang)
 
 
@@ -141,9 +137,7 @@ def in_vacuum(crystal: IonicCrystal, vacuum_ang: float) -> IonicCrystal:
     lattice = crystal.lattice_ang.copy()
     lattice[2] = [0.0, 0.0, top - bottom + vacuum_ang]
     centres = crystal.centres_ang - np.array([0.0, 0.0, bottom])
-    return IonicCrystal(
-        lattice_ang=lattice, ions=crystal.ions, frac_centres=np.asarray(centres @ np.linalg.inv(lattice))
-    )
+    return IonicCrystal.at(lattice, crystal.ions, centres)
 
 
 def move_in_plane(slab: IonicCrystal, displacement_ang: Array) -> IonicCrystal:

@@ -45,11 +45,8 @@ def join_slabs(dot: IonicCrystal, film: IonicCrystal, *, shift_ang: Array, vacuu
     _require_same_cell(dot, film)
     displacement = np.array([shift_ang[0], shift_ang[1], 0.0])
     displacement[2] = contact_height_ang(dot, film, displacement)
-    joined = IonicCrystal(
-        lattice_ang=dot.lattice_ang,
-        ions=(*dot.ions, *film.ions),
-        frac_centres=np.vstack([dot.centres_ang, film.centres_ang + displacement]) @ np.linalg.inv(dot.lattice_ang),
-    )
+    centres = np.vstack([dot.centres_ang, film.centres_ang + displacement])
+    joined = IonicCrystal.at(dot.lattice_ang, (*dot.ions, *film.ions), centres)
     return in_vacuum(joined, vacuum_ang)
 
 
@@ -72,16 +69,12 @@ def contact_height_ang(dot: IonicCrystal, film: IonicCrystal, displacement: Arra
     lower, upper = atom_positions(dot), atom_positions(film) + displacement
     near_top = lower[:, 2] > lower[:, 2].max() - depth_ang
     near_bottom = upper[:, 2] < upper[:, 2].min() + depth_ang
-    contact = _contact_distances(_species(dot), _species(film))[np.ix_(near_top, near_bottom)]
+    contact = _contact_distances(dot.species, film.species)[np.ix_(near_top, near_bottom)]
     lower, upper = lower[near_top], upper[near_bottom]
     lateral = _lateral_distances(lower[:, :2], upper[:, :2], dot.lattice_ang[:2, :2], reach_ang=float(contact.max()))
     rise = np.sqrt(np.maximum(contact**2 - lateral**2, 0.0))
     demand = np.where(lateral < contact, lower[:, None, 2] + rise - upper[None, :, 2], -np.inf)
     return float(demand.max() if np.isfinite(demand).any() else lower[:, 2].max() - upper[:, 2].min())
-
-
-def _species(crystal: IonicCrystal) -> tuple[str, ...]:
-    return tuple(symbol for ion in crystal.ions for symbol in ion.species)
 
 
 def _contact_distances(first: tuple[str, ...], second: tuple[str, ...]) -> Array:
@@ -183,8 +176,7 @@ def _unsound_cell(name: str, fault: str, *, wanted: str) -> InterfaceError:
 
 
 def _check_distances(crystal: IonicCrystal, name: str) -> None:
-    owner = np.repeat(np.arange(len(crystal.ions)), [len(ion.species) for ion in crystal.ions])
-    species = _species(crystal)
+    owner, species = crystal.owners, crystal.species
     pairs = find_close_pairs(species, atom_positions(crystal), crystal.lattice_ang, ratio=CLOSEST_COVALENT_RATIO)
     pairs = pairs[owner[pairs.first] != owner[pairs.second]]
     if len(pairs.first) == 0:

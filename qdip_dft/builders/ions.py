@@ -9,7 +9,7 @@ and handedness stay exactly.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import gcd
@@ -83,10 +83,25 @@ class IonicCrystal:
     ions: tuple[Ion, ...]
     frac_centres: Array
 
+    @classmethod
+    def at(cls, lattice_ang: Array, ions: Iterable[Ion], centres_ang: Array) -> IonicCrystal:
+        """Return ions at Cartesian centres, shape (n_ions, 3), in Å."""
+        return cls(lattice_ang, tuple(ions), np.asarray(centres_ang @ np.linalg.inv(lattice_ang)))
+
     @property
     def n_atoms(self) -> int:
         """Number of atoms in the cell."""
         return sum(len(ion.species) for ion in self.ions)
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Element of each atom, ion after ion."""
+        return tuple(symbol for ion in self.ions for symbol in ion.species)
+
+    @property
+    def owners(self) -> NDArray[np.int_]:
+        """Number of the ion that each atom belongs to."""
+        return np.repeat(np.arange(len(self.ions)), [len(ion.species) for ion in self.ions])
 
     @property
     def formal_charge(self) -> int:
@@ -114,11 +129,11 @@ class IonicCrystal:
     def to_record(self) -> StructureRecord:
         """Return the atoms, ion after ion, in the order of the ions, each with its ion and its part."""
         frac_coords = atom_positions(self) @ np.linalg.inv(self.lattice_ang)
-        owners = [number for number, ion in enumerate(self.ions) for _ in ion.species]
+        owners = self.owners.tolist()
         parts = tuple(self.ions[owner].part for owner in owners)
         return StructureRecord(
             lattice_ang=self.lattice_ang.tolist(),
-            species=tuple(symbol for ion in self.ions for symbol in ion.species),
+            species=self.species,
             frac_coords=tuple(map(tuple, frac_coords.tolist())),
             ion=tuple(owners),
             part=parts if all(parts) else (),
@@ -127,9 +142,8 @@ class IonicCrystal:
 
 def atom_positions(crystal: IonicCrystal) -> Array:
     """Return the Cartesian atom positions, ion after ion, shape (n_atoms, 3), in Å."""
-    n_atoms = [len(ion.species) for ion in crystal.ions]
     offsets = np.concatenate([ion.offsets_ang for ion in crystal.ions])
-    return np.asarray(np.repeat(crystal.centres_ang, n_atoms, axis=0) + offsets)
+    return np.asarray(crystal.centres_ang[crystal.owners] + offsets)
 
 
 def view_ions(structure: StructureRecord, formal_charges: Mapping[str, int]) -> IonicCrystal:
@@ -263,12 +277,6 @@ def transform_crystal(crystal: IonicCrystal, deformation: Array) -> IonicCrystal
         ions=tuple(ion.rotated(rotation) if len(ion.species) > 1 else ion for ion in crystal.ions),
         frac_centres=crystal.frac_centres.copy(),
     )
-
-
-def with_lattice(crystal: IonicCrystal, lattice_ang: Array) -> IonicCrystal:
-    """Return the crystal strained onto another lattice, centres at the same fractional coordinates."""
-    deformation = np.linalg.solve(crystal.lattice_ang, lattice_ang).T
-    return transform_crystal(crystal, np.asarray(deformation, dtype=float))
 
 
 def repeat_crystal(crystal: IonicCrystal, matrix: NDArray[np.int_]) -> IonicCrystal:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from math import inf
 from operator import itemgetter
 
@@ -39,20 +38,6 @@ AREA_REACH = 8.0
 """How many times the area limit is searched for the nearest cell."""
 
 
-class SizeMeasure(StrEnum):
-    """What a Pareto front calls the size of a cell."""
-
-    AREA = "area"
-    ATOMS = "atoms"
-
-
-class StrainMeasure(StrEnum):
-    """What a Pareto front calls the strain of a cell."""
-
-    LARGEST = "largest"
-    VON_MISES = "von_mises"
-
-
 @dataclass(frozen=True, slots=True)
 class CellMatch:
     """One common cell: a film supercell strained onto a dot supercell.
@@ -70,8 +55,6 @@ class CellMatch:
     film_matrix, dot_matrix
         Rows of integers with positive determinant: ``film_matrix @ film_2d``, turned and stretched, becomes
         ``dot_matrix @ dot_2d``.  With right-handed 1×1 bases both are right-handed: the film is never mirrored.
-    n_atoms
-        Atoms of film and dot together, if their numbers per 1×1 cell were given.
     is_pareto
         Whether no other cell of the search is smaller or equal in area and less in largest strain.
     """
@@ -83,7 +66,6 @@ class CellMatch:
     von_mises_strain: float
     film_matrix: IntegerMatrix
     dot_matrix: IntegerMatrix
-    n_atoms: int | None = None
     is_pareto: bool = False
 
     @property
@@ -125,15 +107,7 @@ class PlaneMatch:
     cells: tuple[CellMatch, ...]
 
 
-def match_cells(
-    film_2d: Array,
-    dot_2d: Array,
-    *,
-    max_area_ang2: float,
-    max_strain: float,
-    film_atoms_per_cell: int | None = None,
-    dot_atoms_per_cell: int | None = None,
-) -> tuple[CellMatch, ...]:
+def match_cells(film_2d: Array, dot_2d: Array, *, max_area_ang2: float, max_strain: float) -> tuple[CellMatch, ...]:
     """Return every metric-distinct common cell within the limits, smallest first.
 
     Two cells count as one if both their film and their dot sub-lattices have the same reduced Gram matrix, mirror
@@ -147,8 +121,6 @@ def match_cells(
         Largest area of the dot supercell in Å².
     max_strain
         Largest absolute principal strain of the film on the dot, a fraction in (0, 0.25].
-    film_atoms_per_cell, dot_atoms_per_cell
-        Atoms of the film and of the dot slab per 1×1 cell, for `CellMatch.n_atoms`.
 
     Returns
     -------
@@ -164,7 +136,7 @@ def match_cells(
     _check_search(film, dot, max_area_ang2=max_area_ang2, max_strain=max_strain)
     film_bases, dot_bases = search_bases(film, dot, max_area_ang2=max_area_ang2, max_strain=max_strain)
     cells = [
-        _count_atoms(cell, film_atoms_per_cell, dot_atoms_per_cell)
+        cell
         for cell in _describe_cells(film, dot, film_bases=film_bases, dot_bases=dot_bases)
         if cell.largest_strain <= max_strain + STRAIN_TIE
     ]
@@ -172,15 +144,7 @@ def match_cells(
     return tuple(replace(cell, is_pareto=True) if cell in front else cell for cell in cells)
 
 
-def require_matches(
-    film_2d: Array,
-    dot_2d: Array,
-    *,
-    max_area_ang2: float,
-    max_strain: float,
-    film_atoms_per_cell: int | None = None,
-    dot_atoms_per_cell: int | None = None,
-) -> tuple[CellMatch, ...]:
+def require_matches(film_2d: Array, dot_2d: Array, *, max_area_ang2: float, max_strain: float) -> tuple[CellMatch, ...]:
     """Return the common cells within the limits, as `match_cells` does, but at least one.
 
     Raises
@@ -188,14 +152,7 @@ def require_matches(
     MatchError
         If there is none; the message names the nearest cells.
     """
-    cells = match_cells(
-        film_2d,
-        dot_2d,
-        max_area_ang2=max_area_ang2,
-        max_strain=max_strain,
-        film_atoms_per_cell=film_atoms_per_cell,
-        dot_atoms_per_cell=dot_atoms_per_cell,
-    )
+    cells = match_cells(film_2d, dot_2d, max_area_ang2=max_area_ang2, max_strain=max_strain)
     if cells:
         return cells
     nearest = find_nearest_cells(film_2d, dot_2d, max_area_ang2=max_area_ang2, max_strain=max_strain)
@@ -225,37 +182,12 @@ def find_nearest_cells(film_2d: Array, dot_2d: Array, *, max_area_ang2: float, m
     )
 
 
-def pareto_front(
-    cells: Sequence[CellMatch],
-    *,
-    size: SizeMeasure = SizeMeasure.AREA,
-    strain: StrainMeasure = StrainMeasure.LARGEST,
-) -> tuple[CellMatch, ...]:
-    """Return the cells that no other beats in size and strain at once, smallest first.
-
-    Parameters
-    ----------
-    cells
-        Cells of one search.
-    size, strain
-        What is traded: area or number of atoms, against largest principal or von Mises strain.
-
-    Raises
-    ------
-    MatchError
-        If the front is asked by atoms and their numbers are not known.
-    """
-    if size is SizeMeasure.ATOMS and any(cell.n_atoms is None for cell in cells):
-        raise MatchError(
-            "front by number of atoms",
-            limit="the atoms of each cell must be known",
-            why="cells of equal area can hold different numbers of atoms",
-            remedy="give film_atoms_per_cell and dot_atoms_per_cell to match_cells",
-        )
+def pareto_front(cells: Sequence[CellMatch]) -> tuple[CellMatch, ...]:
+    """Return the cells of one search that no other beats in area and largest strain at once, smallest first."""
     front: list[CellMatch] = []
     least_strain = inf
-    sizes, strains = ([measure[k] for measure in (_measure(c, size, strain) for c in cells)] for k in (0, 1))
-    for _, _, index in sorted(zip(rank(sizes), rank(strains), range(len(cells)), strict=True)):
+    areas, strains = [cell.area_ang2 for cell in cells], [cell.largest_strain for cell in cells]
+    for _, _, index in sorted(zip(rank(areas), rank(strains), range(len(cells)), strict=True)):
         if strains[index] < least_strain - STRAIN_TIE:
             front.append(cells[index])
             least_strain = strains[index]
@@ -326,12 +258,6 @@ def _check_search(film: Array, dot: Array, *, max_area_ang2: float, max_strain: 
         )
 
 
-def _count_atoms(cell: CellMatch, film_atoms_per_cell: int | None, dot_atoms_per_cell: int | None) -> CellMatch:
-    if film_atoms_per_cell is None or dot_atoms_per_cell is None:
-        return cell
-    return replace(cell, n_atoms=cell.n_film * film_atoms_per_cell + cell.n_dot * dot_atoms_per_cell)
-
-
 def _in_order(cells: Sequence[CellMatch]) -> list[CellMatch]:
     """Return the cells of a search in their one order: size, strain, and for equal strains the matrices."""
     strains = rank(cell.largest_strain for cell in cells)
@@ -342,15 +268,6 @@ def _in_order(cells: Sequence[CellMatch]) -> list[CellMatch]:
 def least_strained(cells: Sequence[CellMatch]) -> CellMatch:
     """The cell of least strain; of equal ones the first, which is the smallest."""
     return cells[first_least([cell.largest_strain for cell in cells])]
-
-
-def _measure(cell: CellMatch, size: SizeMeasure, strain: StrainMeasure) -> tuple[float, float]:
-    """Return size and strain of a cell."""
-    by_atoms = size is SizeMeasure.ATOMS and cell.n_atoms is not None
-    return (
-        float(cell.n_atoms or 0) if by_atoms else cell.area_ang2,
-        cell.von_mises_strain if strain is StrainMeasure.VON_MISES else cell.largest_strain,
-    )
 
 
 def _describe_cells(film: Array, dot: Array, *, film_bases: Integers, dot_bases: Integers) -> list[CellMatch]:

@@ -383,8 +383,7 @@ def join_at_gap(
     joined = join_slabs(dot, film, shift_ang=np.array(shift_ang), vacuum_ang=vacuum_ang)
     centres = joined.centres_ang
     centres[len(dot.ions) :, 2] += gap_offset_ang
-    frac_centres = centres @ np.linalg.inv(joined.lattice_ang)
-    return in_vacuum(IonicCrystal(joined.lattice_ang, joined.ions, frac_centres), vacuum_ang)
+    return in_vacuum(IonicCrystal.at(joined.lattice_ang, joined.ions, centres), vacuum_ang)
 
 
 def measure_gap_ang(interface: IonicCrystal, *, n_dot_atoms: int) -> float:

@@ -177,7 +177,7 @@ def list_film_variants(
 
 def _is_carried(first: IonicCrystal, second: IonicCrystal, operation: Integers, *, tolerance_ang: float) -> bool:
     """Return whether an in-plane operation and some displacement carry the atoms of one film onto the other's."""
-    species = np.array([symbol for ion in first.ions for symbol in ion.species])
+    species = np.array(first.species)
     cell = first.lattice_ang[:2, :2]
     start, end = (atom_positions(film) for film in (first, second))
     start[:, :2] = start[:, :2] @ np.linalg.inv(cell) @ operation.T @ cell

@@ -44,7 +44,7 @@ def atlas(
     """
     from qdip_dft.report.atlas import render_atlas, summarise_atlas
     from qdip_dft.results.overview import list_overviews
-    from qdip_dft.results.structure_export import write_content
+    from qdip_dft.results.writing import write_content
     from qdip_dft.storage.location import open_stabilizations
 
     found = list_overviews(open_stabilizations(results))

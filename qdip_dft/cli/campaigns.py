@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import write_json, write_line, write_table
 from qdip_dft.cli.stored import make_look_up
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ def plan_campaign(campaign: Planned, results: Path, *, as_json: bool) -> None:
         return
     _print_table(planned)
     print_left_out(campaign)
-    console().print(describe_counts(counts), markup=False, soft_wrap=True)
+    write_line(describe_counts(counts))
 
 
 def print_left_out(campaign: Planned) -> None:
     """Print which combinations are left out and why."""
     for name, reason in campaign.left_out.items():
-        console().print(f"left out: {name}: {reason}", markup=False, soft_wrap=True)
+        write_line(f"left out: {name}: {reason}")
 
 
 def describe_counts(counts: Counts) -> str:
@@ -45,20 +45,15 @@ def describe_counts(counts: Counts) -> str:
 
 
 def _print_table(planned: dict[str, list[PlannedCalculation]]) -> None:
-    from rich import box
-    from rich.table import Table
-
     from qdip_dft.execution.progress import format_duration
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("study", no_wrap=True)
-    for heading in ("calculations", "stored", "largest", "time"):
-        table.add_column(heading, justify="right")
-    for name, found in planned.items():
-        n_stored = sum(c.is_stored for c in found)
-        largest = f"{max(c.n_atoms for c in found)} atoms"
-        table.add_row(name, str(len(found)), str(n_stored), largest, format_duration(sum(c.estimated_s for c in found)))
-    console().print(table)
+    headings = ("study", "calculations", "stored", "largest", "time")
+    rows = [
+        (name, str(len(found)), str(sum(c.is_stored for c in found)), f"{max(c.n_atoms for c in found)} atoms",
+         format_duration(sum(c.estimated_s for c in found)))
+        for name, found in planned.items()
+    ]  # fmt: skip
+    write_table(headings, rows, numbers=headings[1:])
 
 
 def _as_json(name: str, found: list[PlannedCalculation]) -> dict[str, object]:

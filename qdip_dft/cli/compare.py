@@ -52,7 +52,7 @@ def compare(
 
 def _write_page(comparison: Comparison, path: Path) -> None:
     from qdip_dft.report.comparison import render_comparison_page
-    from qdip_dft.results.structure_export import write_content
+    from qdip_dft.results.writing import write_content
 
     write_content(path, render_comparison_page(comparison).encode())
 

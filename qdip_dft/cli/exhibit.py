@@ -91,7 +91,8 @@ def present(exhibit: Exhibit, *, output: Sequence[Path], as_json: bool) -> None:
 
 
 def _write(exhibit: Exhibit, path: Path) -> None:
-    from qdip_dft.results.structure_export import write_content, write_structure
+    from qdip_dft.results.structure_export import write_structure
+    from qdip_dft.results.writing import write_content
 
     if path.suffix.lower() == PICTURE_SUFFIX:
         write_content(path, _draw(exhibit))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qdip_dft.cli.options import AsJson
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import write_json, write_line, write_table
 
 if TYPE_CHECKING:
     from qdip_dft.builders.faces import OrientedFace
@@ -153,19 +153,16 @@ def _describe(cell: CellMatch, film_atoms: int, dot_atoms: int) -> dict[str, Any
 
 
 def _print_cells(title: str, cells: list[dict[str, Any]], *, partition: float) -> None:
-    from rich.table import Table
-
     caption = "* on the Pareto front of area against the largest strain"
-    describe = _unshared_columns if partition == 0.0 else _shared_columns
-    table = Table(title=title, caption=caption if partition == 0.0 else f"w = {partition:.3f}; {caption}")
-    for heading in describe(cells[0]):
-        table.add_column(heading, justify="right")
-    for cell in cells:
-        table.add_row(*describe(cell).values())
-    console().print(table)
+    describe = _describe_in_words if partition == 0.0 else _describe_shares_in_words
+    rows = [describe(cell) for cell in cells]
+    headings = tuple(rows[0])
+    write_line(title)
+    write_table(headings, [tuple(row.values()) for row in rows], numbers=headings,
+                caption=caption if partition == 0.0 else f"w = {partition:.3f}; {caption}")  # fmt: skip
 
 
-def _unshared_columns(cell: dict[str, Any]) -> dict[str, str]:
+def _describe_in_words(cell: dict[str, Any]) -> dict[str, str]:
     first, second = cell["principal_strains"]
     return {
         "area (Å²)": f"{cell['area_ang2']:.1f}",
@@ -178,13 +175,11 @@ def _unshared_columns(cell: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _shared_columns(cell: dict[str, Any]) -> dict[str, str]:
-    film, dot = (", ".join(f"{100 * strain:+.2f}" for strain in cell[f"{side}_strains"]) for side in ("film", "dot"))
-    return {
-        "cell (Å²)": f"{cell['mesh_area_ang2']:.1f}",
-        "film:dot": f"{cell['n_film']}:{cell['n_dot']}",
-        "film strains (%)": film,
-        "dot strains (%)": dot,
-        "atoms/plane": str(cell["n_atoms"]),
-        "front": "*" if cell["is_pareto"] else "",
+def _describe_shares_in_words(cell: dict[str, Any]) -> dict[str, str]:
+    shares = {
+        f"{side} strains (%)": ", ".join(f"{100 * strain:+.2f}" for strain in cell[f"{side}_strains"])
+        for side in ("film", "dot")
     }
+    words = _describe_in_words(cell)
+    kept = {name: words[name] for name in ("atoms/plane", "front")}
+    return {"cell (Å²)": f"{cell['mesh_area_ang2']:.1f}", "film:dot": words["film:dot"], **shares, **kept}

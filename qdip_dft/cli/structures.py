@@ -166,23 +166,15 @@ def _describe_pair(pair: TerminationPair) -> dict[str, Any]:
 
 
 def _print_terminations(title: str, pairs: Sequence[TerminationPair]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
-                  caption="a film with a charge must be completed or passivated before it can be built")  # fmt: skip
-    for heading in ("bottom|top", "layers\ne", "film\ne", "Tasker", "dipole\ne·Å", "broken", "symmetric", "excess"):
-        is_text = heading in {"bottom|top", "symmetric", "excess"}
-        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True)
-    for pair in pairs:
-        table.add_row(
-            pair.name,
-            f"{pair.bottom_charge_e:+d}|{pair.top_charge_e:+d}",
-            f"{pair.charge_e:+d}",
-            pair.tasker_type.value,
-            f"{pair.dipole_e_ang:.3f}",
-            f"{pair.broken_valence:.2f}",
-            "no" if pair.symmetry is None else f"by {pair.symmetry.value}",
-            pair.excess_in_words,
-        )
-    console().print(table if pairs else title)
+    console().print(title, markup=False)
+    if not pairs:
+        return
+    headings = ("bottom|top", "layers (e)", "film (e)", "Tasker", "dipole (e·Å)", "broken", "symmetric", "excess")
+    rows = [
+        (pair.name, f"{pair.bottom_charge_e:+d}|{pair.top_charge_e:+d}", f"{pair.charge_e:+d}", pair.tasker_type.value,
+         f"{pair.dipole_e_ang:.3f}", f"{pair.broken_valence:.2f}",
+         "no" if pair.symmetry is None else f"by {pair.symmetry.value}", pair.excess_in_words)
+        for pair in pairs
+    ]  # fmt: skip
+    caption = "a film with a charge must be completed or passivated before it can be built"
+    write_table(headings, rows, numbers=headings[1:6], caption=caption)

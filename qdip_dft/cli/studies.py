@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qdip_dft.cli.campaigns import plan_campaign, print_left_out
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import console, write_json, write_table
 from qdip_dft.cli.stored import find_results, make_look_up, open_archive_of, open_folder
 
 if TYPE_CHECKING:
@@ -189,9 +190,6 @@ def describe_calculation(calculation: PlannedCalculation) -> dict[str, Any]:
 
 
 def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> None:
-    from rich import box
-    from rich.table import Table
-
     from qdip_dft.execution.progress import format_duration
 
     console().print(f"{planned.study.name}: {planned.study.question}", markup=False)
@@ -202,17 +200,13 @@ def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> N
     for name, value in planned.engines.relaxing.relaxation_settings().items():
         words = f"{value:.4g}" if isinstance(value, float) else str(value)
         console().print(f"  {name} = {words}", markup=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("calculation", "atoms", "moves", "state", "time"):
-        table.add_column(heading, justify="right" if heading in {"atoms", "time"} else "left", no_wrap=True)
-    subject = None
-    for c in calculations:
-        if c.subject != subject:
-            subject = c.subject
-            table.add_row(subject)
-        time = "" if c.is_stored else format_duration(c.estimated_s)
-        table.add_row(f"  {c.part}", str(c.n_atoms), _describe_moves(c), c.state, time)
-    console().print(table)
+    rows: list[tuple[str, ...]] = []
+    for subject, group in groupby(calculations, key=lambda calculation: calculation.subject):
+        rows.append((subject, "", "", "", ""))
+        for c in group:
+            time = "" if c.is_stored else format_duration(c.estimated_s)
+            rows.append((f"  {c.part}", str(c.n_atoms), _describe_moves(c), c.state, time))
+    write_table(("calculation", "atoms", "moves", "state", "time"), rows, numbers=("atoms", "time"))
     for dropped in planned.steps.dropped:
         console().print(f"dropped: {dropped.label}: {dropped.reason}", markup=False)
     n_left = sum(not c.is_stored for c in calculations)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import console, write_json, write_table
 from qdip_dft.cli.stored import find_results, open_folder
 
 if TYPE_CHECKING:
@@ -64,9 +64,6 @@ def list_temperatures(highest_k: float, step_k: float) -> tuple[float, ...]:
 
 
 def _print(document: TemperatureDoc) -> None:
-    from rich import box
-    from rich.table import Table
-
     out = console()
     theory = document.theory
     out.print(
@@ -76,13 +73,11 @@ def _print(document: TemperatureDoc) -> None:
     )
     for phase in document.phases:
         out.print(f"  {_describe_phase(phase.model_dump())}", markup=False, soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("T (K)", "off the dot (meV/f.u.)", "on the dot (meV/f.u.)"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for index, kelvin in enumerate(document.temperatures_k):
-        table.add_row(f"{kelvin:g}", _show(document.off_dot, index), _show(document.on_dot, index))
-    out.print(table)
-    for name, curve in (("off the dot", document.off_dot), ("on the dot", document.on_dot)):
+    headings = ("T (K)", "off the dot (meV/f.u.)", "on the dot (meV/f.u.)")
+    curves = (document.off_dot, document.on_dot)
+    rows = [(f"{kelvin:g}", *(_show(curve, i) for curve in curves)) for i, kelvin in enumerate(document.temperatures_k)]
+    write_table(headings, rows, numbers=headings)
+    for name, curve in zip(("off the dot", "on the dot"), curves, strict=True):
         out.print(f"{name}: {describe_curve(curve, document.temperatures_k[-1])}", markup=False, soft_wrap=True)
     for assumption in document.assumptions:
         out.print(f"  assumed: {assumption}", markup=False, soft_wrap=True)

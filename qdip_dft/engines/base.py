@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import ClassVar
 
@@ -67,6 +67,9 @@ class RelaxationStep:
     max_force_ev_per_ang: float
     elapsed_s: float
 
+
+RELAXATIONS = frozenset({*FEATURE_OF_FREEDOM.values(), Feature.STRESS, Feature.SELF_STOP})
+"""What an engine can do whose forces and stress are relaxed here."""
 
 OnStep = Callable[[RelaxationStep], None]
 """What a caller may pass to watch a relaxation."""
@@ -154,12 +157,7 @@ class Engine(MSONable, ABC):
 
     def relaxation_settings(self) -> dict[str, JsonValue]:
         """Return what decides where a relaxation ends; part of a relaxation's key, not of the level of theory."""
-        return {
-            "force_threshold_ev_per_ang": self.relaxation.force_threshold_ev_per_ang,
-            "stress_threshold_ev_per_ang3": self.relaxation.stress_threshold_ev_per_ang3,
-            "max_steps": self.relaxation.max_steps,
-            "optimiser": self.relaxation.optimiser,
-        }
+        return asdict(self.relaxation)
 
     @abstractmethod
     def theory(self) -> LevelOfTheory:

@@ -25,7 +25,7 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from qdip_dft.engines.base import Engine, Feature, OnStep
+from qdip_dft.engines.base import RELAXATIONS, Engine, Feature, OnStep
 from qdip_dft.engines.code_run import CodeRun, RecordedRun, Setting, count_k_points, find_vacuum
 from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL, evaluate_d3
 from qdip_dft.engines.evaluation import Evaluation, evaluate_apart, require_finite, result_of
@@ -87,16 +87,7 @@ class DftEngine(Engine):
     default_functional: ClassVar[str]
     extra_settings: ClassVar[frozenset[str]] = frozenset()
     """Settings of a preset that mean something to this code alone; its fields carry their names."""
-    features: ClassVar[frozenset[Feature]] = frozenset(
-        {
-            Feature.RELAX_POSITIONS,
-            Feature.RELAX_OUT_OF_PLANE,
-            Feature.RELAX_CELL,
-            Feature.STRESS,
-            Feature.D3BJ,
-            Feature.SELF_STOP,
-        }
-    )
+    features: ClassVar[frozenset[Feature]] = RELAXATIONS | {Feature.D3BJ}
 
     @classmethod
     def from_spec(cls, spec: EngineSpec) -> DftEngine:

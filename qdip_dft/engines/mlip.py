@@ -25,16 +25,11 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import JsonValue
 
-from qdip_dft.engines.base import Feature
+from qdip_dft.engines.base import RELAXATIONS, Feature
 from qdip_dft.engines.dispersion import PBE_D3BJ, D3Parameters, evaluate_d3
 from qdip_dft.engines.evaluation import Evaluation, Potential, as_stress_matrix, evaluate_many
 from qdip_dft.engines.potential import PotentialEngine
-from qdip_dft.engines.preset import (
-    RELAXATION_SETTINGS,
-    load_preset,
-    override_preset,
-    relaxation_settings_of,
-)
+from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
 from qdip_dft.engines.relaxation.descent import OPTIMISER
 from qdip_dft.engines.repeatable import repeatable
 from qdip_dft.errors import EngineError
@@ -113,16 +108,7 @@ class MlipEngine(PotentialEngine):
     device: str = Device.AUTO.value
 
     name: ClassVar[str] = "mlip"
-    features: ClassVar[frozenset[Feature]] = frozenset(
-        {
-            Feature.RELAX_POSITIONS,
-            Feature.RELAX_OUT_OF_PLANE,
-            Feature.RELAX_CELL,
-            Feature.STRESS,
-            Feature.D3BJ,
-            Feature.SELF_STOP,
-        }
-    )
+    features: ClassVar[frozenset[Feature]] = RELAXATIONS | {Feature.D3BJ}
 
     @classmethod
     def from_spec(cls, spec: EngineSpec) -> MlipEngine:

@@ -55,6 +55,16 @@ def require_known_version(version: str, *, code: str, known: Sequence[str]) -> s
     )
 
 
+def no_version(program: str, *, code: str, remedy: str) -> EngineError:
+    """Return the error for a program that does not say which version it is."""
+    return EngineError(
+        f"{program} prints no version of {code}",
+        limit="the version is part of every calculation's key",
+        why="energies of different versions must not meet in one difference",
+        remedy=remedy,
+    )
+
+
 def last_run(text: str, banner: str) -> str:
     """The last run of an output to which several were appended; it alone is judged.
 

@@ -63,6 +63,14 @@ def _has_spin_orbit(path: Path) -> bool:
     return header is not None and re.search(r'has_so\s*=\s*"\s*\.?[Tt]', header[0]) is not None
 
 
+def hash_files(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of a family of files: of their names and contents, in the given order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 @cache
 def _hash_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
+from importlib import import_module
 
 from qdip_dft.engines.base import Engine, Feature
 from qdip_dft.errors import EngineError
@@ -44,59 +46,32 @@ def _takes_no_calculator(spec: EngineSpec) -> EngineError:
     )
 
 
-def _mlip(spec: EngineSpec) -> Engine:
+def _make_engine(place: str, spec: EngineSpec) -> Engine:
+    module, _, name = place.rpartition(".")
+    engine: Engine = getattr(import_module(f"qdip_dft.engines.{module}"), name).from_spec(spec)
+    return engine
+
+
+def _make_mlip(spec: EngineSpec) -> Engine:
     """The networks that ship with their package; whatever else is named as a potential is a calculator of ASE."""
     from qdip_dft.engines.ase import FORCE_FIELDS
-    from qdip_dft.engines.mlip import MlipEngine
 
     named = spec.potential
     is_bundled = named is None or (isinstance(named, str) and "." not in named and named not in FORCE_FIELDS)
-    return MlipEngine.from_spec(spec) if is_bundled else _ase(spec)
+    return _make_engine("mlip.MlipEngine" if is_bundled else "ase.AseEngine", spec)
 
 
-def _ase(spec: EngineSpec) -> Engine:
-    from qdip_dft.engines.ase import AseEngine
-
-    return AseEngine.from_spec(spec)
-
-
-def _espresso(spec: EngineSpec) -> Engine:
-    from qdip_dft.engines.espresso.engine import EspressoEngine
-
-    return EspressoEngine.from_spec(spec)
-
-
-def _gpaw(spec: EngineSpec) -> Engine:
-    from qdip_dft.engines.gpaw.engine import GpawEngine
-
-    return GpawEngine.from_spec(spec)
-
-
-def _cp2k(spec: EngineSpec) -> Engine:
-    from qdip_dft.engines.cp2k.engine import Cp2kEngine
-
-    return Cp2kEngine.from_spec(spec)
-
-
-def _vasp(spec: EngineSpec) -> Engine:
-    from qdip_dft.engines.vasp.engine import VaspEngine
-
-    return VaspEngine.from_spec(spec)
-
-
-def _testing(spec: EngineSpec) -> Engine:
-    from qdip_dft.engines.testing import TestingEngine
-
-    return TestingEngine.from_spec(spec)
-
+_PLACES = {
+    "ase": "ase.AseEngine",
+    "espresso": "espresso.engine.EspressoEngine",
+    "gpaw": "gpaw.engine.GpawEngine",
+    "cp2k": "cp2k.engine.Cp2kEngine",
+    "vasp": "vasp.engine.VaspEngine",
+    "testing": "testing.TestingEngine",
+}
 
 ENGINES: dict[str, Callable[[EngineSpec], Engine]] = {
-    "mlip": _mlip,
-    "ase": _ase,
-    "espresso": _espresso,
-    "gpaw": _gpaw,
-    "cp2k": _cp2k,
-    "vasp": _vasp,
-    "testing": _testing,
+    "mlip": _make_mlip,
+    **{name: partial(_make_engine, place) for name, place in _PLACES.items()},
 }
-"""Every engine by the name that a study uses."""
+"""Every engine by the name that a study uses; its module is loaded when it is made."""

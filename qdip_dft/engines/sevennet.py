@@ -16,7 +16,7 @@ from sevenn.train.dataload import unlabeled_atoms_to_graph
 
 from qdip_dft.engines.evaluation import Evaluation, FloatArray
 from qdip_dft.engines.repeatable import repeatable
-from qdip_dft.engines.sevennet_convolution import PairConvolution, is_known
+from qdip_dft.engines.sevennet_convolution import PairConvolution, can_compile, is_known
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.runtime.quiet import third_parties_silent
 
@@ -113,7 +113,7 @@ def _hasten(original: SevenNet) -> SevenNet:
     """Replace the convolutions of a network if they are known and the numbers stay."""
     model, expected = original.model, original(PROBE)
     convolutions = {name: module for name, module in model.named_children() if name.endswith("_convolution")}
-    if convolutions and all(map(is_known, convolutions.values())):
+    if convolutions and all(map(is_known, convolutions.values())) and can_compile():
         _replace(model, {name: PairConvolution(module) for name, module in convolutions.items()})
         fast = replace(original, takes_pairs_once=True)
         if _agree(fast(PROBE), expected):
@@ -124,8 +124,8 @@ def _hasten(original: SevenNet) -> SevenNet:
 
 
 NOT_FAST = (
-    "SevenNet runs three times slower than it could: the installed sevenn or e3nn is not one whose convolution is "
-    "known here; the numbers are the same"
+    "SevenNet runs several times slower than it could: numba is missing or may keep nothing on disk, or the installed "
+    "sevenn or e3nn is not one whose convolution is known here; the numbers are the same"
 )
 
 

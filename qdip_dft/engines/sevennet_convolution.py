@@ -8,7 +8,7 @@ Atom i collects from its neighbours j, for each path (l₁, l₂ → l₃) of an
 with Wigner's 3j coefficients C (times the constant of the path), spherical harmonics Y and radial weights w (Batzner et
 al., Nat. Commun. 2022, 13, 2453; Park et al., J. Chem. Theory Comput. 2024, 20, 4857).  e3nn evaluates every path of
 every pair on its own and stores each intermediate for the gradient.  Here all paths that start from one l₁ are one
-small matrix M per pair, channels lie side by side in memory, and pairs pass in blocks that stay in the cache.  With
+small matrix M per pair, and channels lie side by side in memory.  With
 :math:`g = \partial E/\partial o` the gradients are
 
 .. math:: \frac{\partial E}{\partial x_j} = \sum_i M^T (w g_i), \quad
@@ -24,7 +24,6 @@ Each pair of atoms stands once in the graph and is used in both directions, with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,15 +33,12 @@ import torch
 from e3nn.o3 import wigner_3j
 from torch import Tensor, nn
 
-BLOCK = 128
-"""Pairs that are worked on together: their intermediates stay in the cache of one core."""
-
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One product l₁ × l₂ → l₃: its radial weights, its rows of M and where its result belongs."""
+    """One product l₁ × l₂ → l₃: its first radial weight, its rows of M and where its result belongs."""
 
-    weights: slice
+    first_weight: int
     rows: slice
     output: slice
 
@@ -78,7 +74,7 @@ class InputGroup:
 
         weight_of_row = np.zeros(self.n_rows, dtype=np.int64)
         for path in self.paths:
-            weight_of_row[path.rows] = path.weights.start
+            weight_of_row[path.rows] = path.first_weight
         return list_coupling(self.coupling.view(-1, self.n_rows, self.n_components).numpy(), weight_of_row)
 
     @property
@@ -95,15 +91,6 @@ class InputGroup:
         """The part of an output that the block feeds, shape (atoms, rows, channels)."""
         shape = (len(output), self.n_channels, -1)
         return torch.cat([output[:, path.output].reshape(shape).transpose(1, 2) for path in self.paths], dim=1)
-
-    def pair_matrices(self, harmonics: Tensor) -> Tensor:
-        """M of each pair, shape (pairs, rows, components)."""
-        return (harmonics @ self.coupling).view(len(harmonics), self.n_rows, self.n_components)
-
-    def scale(self, rows: Tensor, weights: Tensor) -> None:
-        """Multiply the rows of each pair by the radial weights of their path, in place."""
-        for path in self.paths:
-            rows[:, path.rows].mul_(weights[:, None, path.weights])
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +125,7 @@ def _group(product: Any, block: int, instructions: list[tuple[Any, int]]) -> Inp
         couplings.append(coupling)
         paths.append(
             Path(
-                weights=slice(first_weight, first_weight + n_channels),
+                first_weight=first_weight,
                 rows=slice(row, row + coupling.shape[1]),
                 output=product.irreps_out.slices()[instruction.i_out],
             )
@@ -163,79 +150,8 @@ def _coupling(product: Any, instruction: Any) -> Tensor:
     return coupling
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Some pairs in both directions: first all from the second atom to the first, then all back."""
-
-    pairs: slice
-    receivers: Tensor
-    senders: Tensor
-    harmonics: Tensor
-    weights: Tensor
-
-
-def _blocks(pairs: Tensor, harmonics: Tensor, weights: Tensor, parity: Tensor) -> Iterator[Block]:
-    for begin in range(0, len(weights), BLOCK):
-        some = slice(begin, begin + BLOCK)
-        first, second = pairs[0, some], pairs[1, some]
-        yield Block(
-            pairs=some,
-            receivers=torch.cat([first, second]),
-            senders=torch.cat([second, first]),
-            harmonics=torch.cat([harmonics[some], harmonics[some] * parity]),
-            weights=torch.cat([weights[some], weights[some]]),
-        )
-
-
 class _Convolve(torch.autograd.Function):
     """The sum over neighbours of every path, in both directions of each pair."""
-
-    @staticmethod
-    def forward(  # noqa: PLR0917 (autograd hands its arguments over by position)
-        context: Any, features: Tensor, harmonics: Tensor, weights: Tensor, pairs: Tensor, paths: Paths
-    ) -> Tensor:
-        """The convolved features, shape (atoms, outputs)."""
-        context.save_for_backward(features, harmonics, weights, pairs)
-        context.paths = paths
-        output = features.new_empty(len(features), paths.n_outputs)
-        for group in paths.groups:
-            incoming = group.channels_last(features)
-            collected = features.new_zeros(len(features), group.n_rows, group.n_channels)
-            for block in _blocks(pairs, harmonics, weights, paths.parity):
-                rows = torch.bmm(group.pair_matrices(block.harmonics), incoming[block.senders])
-                group.scale(rows, block.weights)
-                collected.index_add_(0, block.receivers, rows)
-            for path in group.paths:
-                output[:, path.output] = collected[:, path.rows].transpose(1, 2).flatten(1)
-        return output
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """The derivatives by features, harmonics and weights."""
-        features, harmonics, weights, pairs = context.saved_tensors
-        by_features, by_harmonics = torch.zeros_like(features), torch.zeros_like(harmonics)
-        by_weights = torch.empty_like(weights)
-        for group in context.paths.groups:
-            incoming, outgoing = group.channels_last(features), group.rows_of_output(gradient)
-            by_incoming = torch.zeros_like(incoming)
-            for block in _blocks(pairs, harmonics, weights, context.paths.parity):
-                matrices = group.pair_matrices(block.harmonics)
-                sent, received = incoming[block.senders], outgoing[block.receivers]
-                products = torch.bmm(matrices, sent).mul_(received)
-                for path in group.paths:
-                    there, back = products[:, path.rows].sum(1).chunk(2)
-                    by_weights[block.pairs, path.weights] = there + back
-                group.scale(received, block.weights)
-                by_incoming.index_add_(0, block.senders, torch.bmm(matrices.transpose(1, 2), received))
-                by_matrices = torch.bmm(received, sent.transpose(1, 2)).flatten(1)
-                there, back = (by_matrices @ group.coupling.T).chunk(2)
-                by_harmonics[block.pairs] += there + back * context.paths.parity
-            by_features[:, group.features] = by_incoming.transpose(1, 2).flatten(1)
-        return by_features, by_harmonics, by_weights, None, None
-
-
-class _ConvolveCompiled(torch.autograd.Function):
-    """The same with compiled loops, about four times faster."""
 
     @staticmethod
     def forward(  # noqa: PLR0917 (autograd hands its arguments over by position)
@@ -274,7 +190,7 @@ class _ConvolveCompiled(torch.autograd.Function):
         return by_features, by_harmonics, by_weights, None, None
 
 
-def _can_compile() -> bool:
+def can_compile() -> bool:
     """Whether the loops can be compiled: numba is there and may keep what it compiles."""
     try:
         import qdip_dft.engines.sevennet_kernels  # noqa: F401
@@ -290,16 +206,14 @@ class PairConvolution(nn.Module):
         super().__init__()
         self.original = original
         self.paths = paths_of(original.convolution)
-        self.convolve: Any = _ConvolveCompiled if _can_compile() else _Convolve
 
     def forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
         """Replace the node features by those that arrive from the neighbours."""
         original = self.original
         weights = original.weight_nn(data[original.key_weight_input])
-        collected = self.convolve.apply(
-            data[original.key_x], data[original.key_filter], weights, data[original.key_edge_idx], self.paths
-        )
-        data[original.key_x] = collected / original.denominator
+        arguments = data[original.key_x], data[original.key_filter], weights, data[original.key_edge_idx], self.paths
+        convolve: Any = _Convolve.apply
+        data[original.key_x] = convolve(*arguments) / original.denominator
         return data
 
 

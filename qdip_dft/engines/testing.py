@@ -19,15 +19,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.engines.base import Feature
+from qdip_dft.engines.base import RELAXATIONS, Feature
 from qdip_dft.engines.evaluation import Evaluation, FloatArray, Potential
 from qdip_dft.engines.potential import PotentialEngine
-from qdip_dft.engines.preset import (
-    RELAXATION_SETTINGS,
-    load_preset,
-    override_preset,
-    relaxation_settings_of,
-)
+from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
 from qdip_dft.engines.relaxation.descent import OPTIMISER
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
@@ -80,15 +75,7 @@ class TestingEngine(PotentialEngine):
     __test__ = False  # not a test case, whatever its name suggests to pytest
 
     name: ClassVar[str] = "testing"
-    features: ClassVar[frozenset[Feature]] = frozenset(
-        {
-            Feature.RELAX_POSITIONS,
-            Feature.RELAX_OUT_OF_PLANE,
-            Feature.RELAX_CELL,
-            Feature.STRESS,
-            Feature.SELF_STOP,
-        }
-    )
+    features: ClassVar[frozenset[Feature]] = RELAXATIONS
 
     @classmethod
     def from_spec(cls, spec: EngineSpec) -> TestingEngine:

@@ -8,19 +8,19 @@ import numpy as np
 
 from qdip_dft.analysis import uncertainty as errors
 from qdip_dft.analysis.dot_size import embed_interface, ends_alike
-from qdip_dft.analysis.minima import list_saddles
-from qdip_dft.analysis.sentence import answer_in_words, join_bounds, name_environment
+from qdip_dft.analysis.sentence import join_bounds
 from qdip_dft.analysis.series import find_critical_size, fit_thicknesses
-from qdip_dft.analysis.sides import find_sides, name_competitor, name_side
+from qdip_dft.analysis.sides import find_sides
 from qdip_dft.analysis.thickness import find_thickness_line
 from qdip_dft.builders.cation_orientations import has_molecules
 from qdip_dft.builders.placement import find_point
+from qdip_dft.flows.assembly import put_in_words
 from qdip_dft.flows.registry_findings import find_registry_scan
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import CandidateGeometry, Part, StudySteps
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.registry import OuterRegistry, RegistryScan
-from qdip_dft.model.stabilization import CandidateResult, Check, DecompositionResult, Stabilization, StabilizationDoc
+from qdip_dft.model.stabilization import CandidateResult, Check, Stabilization, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.uncertainty import (
     CriticalSize,
@@ -320,19 +320,8 @@ def _add_to_answer(document: StabilizationDoc, stated: Uncertainty) -> Stabiliza
 
 
 def _rewrite(document: StabilizationDoc, answer: Stabilization, stated: Uncertainty) -> Stabilization:
-    sides = find_sides(document, answer)
-    sentence = answer_in_words(
-        answer,
-        black=name_side(sides.black),
-        competitor=name_competitor(sides.competitor),
-        facet=document.facet,
-        environment=name_environment(document.study),
-        level=document.level,
-        stated=stated,
-        is_upper_bound=isinstance(sides.competitor, DecompositionResult),
-        saddles=list_saddles(sides.films),
-    )
-    return answer.model_copy(update={"sentence": sentence})
+    sides, study = find_sides(document, answer), document.study
+    return put_in_words(answer, sides, study=study, facet=document.facet, level=document.level, stated=stated)
 
 
 def _check_line(fit: LineFit) -> Check:

@@ -49,7 +49,7 @@ from qdip_dft.flows.geometry_checks import check_lattices, check_minima, check_s
 from qdip_dft.flows.registry_findings import describe_registry, find_registry_scan
 from qdip_dft.flows.reservoirs import Reservoirs, survey_reservoirs
 from qdip_dft.flows.resolution import Resolution
-from qdip_dft.flows.steps import BULKS, CandidateGeometry, Part, Stage, Step, StepId, StudySteps
+from qdip_dft.flows.steps import BULKS, CandidateGeometry, Part, Stage, Step, StudySteps
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.registry import RegistryFinding
@@ -61,9 +61,9 @@ from qdip_dft.model.stabilization import (
     Stabilization,
     StabilizationDoc,
 )
-from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import PhaseRole, StudySpec
 from qdip_dft.model.terms import Terms
+from qdip_dft.model.uncertainty import Uncertainty
 
 Described = TypeVar("Described", CandidateResult, DecompositionResult)
 
@@ -267,7 +267,7 @@ def describe_candidate(
 
 def _volume_ang3_per_fu(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> float | None:
     """Return the volume of a formula unit of the relaxed bulk."""
-    bulk = _relaxed(resolution, steps.id_of(Part.BULK, candidate.phase))
+    bulk = resolution.relaxed.get(steps.id_of(Part.BULK, candidate.phase))
     if bulk is None:
         return None
     return abs(float(np.linalg.det(np.array(bulk.lattice_ang)))) / steps.crystals[candidate.phase].formula_units
@@ -297,8 +297,7 @@ def _collect_energies(
 ) -> tuple[CandidateEnergies, CandidateEnergies]:
     """Return the energies of a candidate at the AX-rich and at the BX2-rich bound; the same without an excess."""
     energy = {
-        part: None if part in spoilt else _energy_ev(resolution, step)
-        for part, step in steps.parts_of(candidate).items()
+        part: None if part in spoilt else resolution.energy_ev(step) for part, step in steps.parts_of(candidate).items()
     }
     stoichiometric = CandidateEnergies(
         bulk_ev=energy[Part.BULK],
@@ -329,7 +328,7 @@ def _apart_ev_per_fu(steps: StudySteps, resolution: Resolution, candidate: Candi
     if not candidate.apart:
         return 0.0
     amounts = balance_products(steps)
-    energies = {name: _energy_ev(resolution, steps.static_of(Part.BULK, name)) for name in candidate.apart}
+    energies = {name: resolution.energy_ev(steps.static_of(Part.BULK, name)) for name in candidate.apart}
     known = {name: energy for name, energy in energies.items() if energy is not None}
     if len(known) < len(energies):
         return None
@@ -343,11 +342,6 @@ def balance_products(steps: StudySteps) -> dict[str, float]:
     return balance_decomposition(host.composition_per_fu, compositions)
 
 
-def _energy_ev(resolution: Resolution, step: StepId) -> float | None:
-    record = resolution.usable(step)
-    return None if record is None or record.result is None else record.result.energy_ev
-
-
 def _missing_terms(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> tuple[str, ...]:
     needed = [(part.value, step) for part, step in steps.parts_of(candidate).items()]
     needed += [(f"bulk of {steps.crystals[name].id}", steps.static_of(Part.BULK, name)) for name in candidate.apart]
@@ -358,16 +352,11 @@ def _missing_terms(steps: StudySteps, resolution: Resolution, candidate: Candida
     )
 
 
-def _relaxed(resolution: Resolution, step: StepId) -> StructureRecord | None:
-    record = resolution.usable(step)
-    return None if record is None or record.result is None else record.result.structure
-
-
 def _mesh(
     steps: StudySteps, resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry
 ) -> InterfaceCell | None:
-    dot = _relaxed(resolution, steps.id_of(Part.DOT_BULK, candidate.dot))
-    film = _relaxed(resolution, steps.id_of(Part.BULK, candidate.phase))
+    dot = resolution.relaxed.get(steps.id_of(Part.DOT_BULK, candidate.dot))
+    film = resolution.relaxed.get(steps.id_of(Part.BULK, candidate.phase))
     could_be_built = steps.id_of(Part.STRAINED_BULK, candidate.id) in resolution.tasks
     return geometry.interface_cell(dot, film) if dot is not None and film is not None and could_be_built else None
 
@@ -377,7 +366,7 @@ def _check_parts(steps: StudySteps, resolution: Resolution, candidate: Candidate
     checks: dict[Part, tuple[Check, Check]] = {}
     expected = measure_connectivity(steps.crystals[candidate.phase].structure)
     for part, step in steps.relaxations_of(candidate).items():
-        relaxed = _relaxed(resolution, step)
+        relaxed = resolution.relaxed.get(step)
         if relaxed is None or part in (Part.DOT_SLAB, Part.UNSTRAINED_DOT_SLAB):
             continue
         checks[part] = (
@@ -453,7 +442,7 @@ def describe_decomposition(steps: StudySteps, resolution: Resolution) -> Decompo
         return None
     products, amounts = {name: steps.crystals[name] for name in steps.products}, balance_products(steps)
     statics = {name: steps.static_of(Part.BULK, name) for name in products}
-    energies = {name: _energy_ev(resolution, static) for name, static in statics.items()}
+    energies = {name: resolution.energy_ev(static) for name, static in statics.items()}
     missing = [name for name, energy in energies.items() if energy is None]
     bulk = sum(amounts[n] * e / products[n].formula_units for n, e in energies.items() if e is not None)
     zero = None if missing else 0.0
@@ -525,15 +514,25 @@ def _answer_at_bounds(
 def _compare(study: StudySpec, found: FacetResults, *, dot: str, level: Level) -> Stabilization:
     sides = found.sides
     answer = subtract_sides(sides, found.coverage_fu_per_ang2)
+    missing = _reasons_of_absence(found.candidates, found.decomposition, sides)
+    return put_in_words(answer, sides, study=study, facet=dot, level=level, missing=missing)
+
+
+def put_in_words(
+    answer: Stabilization, sides: Sides, *, study: StudySpec, facet: str, level: Level,
+    missing: Sequence[str] = (), stated: Uncertainty | None = None,
+) -> Stabilization:  # fmt: skip
+    """Return an answer with its sentence."""
     sentence = answer_in_words(
         answer,
         black=name_side(sides.black),
         competitor=name_competitor(sides.competitor),
-        facet=dot,
+        facet=facet,
         environment=name_environment(study),
         level=level,
-        missing=_reasons_of_absence(found.candidates, found.decomposition, sides),
+        missing=missing,
         has_competitor=study.has_competitor,
+        stated=stated,
         is_upper_bound=isinstance(sides.competitor, DecompositionResult),
         saddles=list_saddles(sides.films),
     )

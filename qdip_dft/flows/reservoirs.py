@@ -60,7 +60,5 @@ def survey_reservoirs(steps: StudySteps, resolution: Resolution) -> Reservoirs:
 
 
 def _bulk_ev_per_fu(steps: StudySteps, resolution: Resolution, name: str) -> float | None:
-    record = resolution.usable(steps.static_of(Part.BULK, name))
-    if record is None or record.result is None:
-        return None
-    return record.result.energy_ev / steps.crystals[name].formula_units
+    energy_ev = resolution.energy_ev(steps.static_of(Part.BULK, name))
+    return None if energy_ev is None else energy_ev / steps.crystals[name].formula_units

@@ -211,6 +211,11 @@ class Resolution:
         state = self.states.get(step)
         return None if state is None else state.usable
 
+    def energy_ev(self, step: StepId) -> float | None:
+        """Energy of the cell of a step in eV; None without a usable calculation."""
+        record = self.usable(step)
+        return None if record is None or record.result is None else record.result.energy_ev
+
     def is_scanned(self, scan: RegistryScanId) -> bool:
         """Whether a registry scan is made, and every place of it that may have an energy has one."""
         return scan in self.registry_scans and scan not in self.unusable_registry_scans
@@ -219,10 +224,6 @@ class Resolution:
         """What people call a step that was looked at."""
         state = self.scan_states[step] if isinstance(step, RegistryScanId) else self.states[step]
         return state.step.label
-
-    def list_labels(self, steps: Mapping[StepId, object]) -> dict[str, str]:
-        """The keys of steps by what people call them."""
-        return {self.label(step): self.keys[step] for step in steps}
 
     def explain_failure(self, step: AnyStepId) -> str:
         """Why a step gave no usable energy, in one clause."""

@@ -38,6 +38,24 @@ class Pairs:
         indices = (self.first[chosen], self.second[chosen], self.images[chosen])
         return Pairs(*indices, self.vectors_ang[chosen], self.distances_ang[chosen])
 
+    def between(self, is_first: NDArray[np.bool_], is_second: NDArray[np.bool_]) -> Pairs:
+        """Pairs of an atom of one kind with one of another, turned round where they are listed the other way.
+
+        Parameters
+        ----------
+        is_first, is_second
+            Whether each atom of the structure is of that kind; none is of both.
+        """
+        forward = self[is_first[self.first] & is_second[self.second]]
+        backward = self[is_second[self.first] & is_first[self.second]]
+        return Pairs(
+            first=np.concatenate([forward.first, backward.second]),
+            second=np.concatenate([forward.second, backward.first]),
+            images=np.concatenate([forward.images, -backward.images]),
+            vectors_ang=np.concatenate([forward.vectors_ang, -backward.vectors_ang]),
+            distances_ang=np.concatenate([forward.distances_ang, backward.distances_ang]),
+        )
+
     def covalent_sums_ang(self, species: Sequence[str]) -> NDArray[np.float64]:
         """Sum of the covalent radii of each pair in Å."""
         radii = covalent_radii_ang(species)

@@ -19,6 +19,7 @@ from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.report.cells import Cell, write_numbers
+from qdip_dft.report.summary import find_structure
 from qdip_dft.report.tables import Column, Row, Table
 from qdip_dft.report.words import find_compared, name_film
 from qdip_dft.units import ANG_PER_NM, MEV_PER_EV
@@ -101,7 +102,7 @@ def survey_film(
 ) -> FilmModes | None:
     """Return what became of one film; None where a structure of it is missing."""
     names = (BULK, STRAINED_BULK, DOT_SLAB, FILM_SLAB, INTERFACE)
-    structures = {name: _find_structure(result, name, calculations) for name in names}
+    structures = {name: find_structure(result, name, calculations) for name in names}
     found = {name: structure for name, structure in structures.items() if structure is not None}
     if len(found) < len(structures) or result.area_ang2 is None:
         return None
@@ -118,13 +119,6 @@ def survey_film(
         area_ang2=result.area_ang2,
         charges_e=_count_charges(doc, result, {name: found[name] for name in (DOT_SLAB, FILM_SLAB, INTERFACE)}),
     )
-
-
-def _find_structure(
-    result: CandidateResult, name: str, calculations: Mapping[str, CalculationRecord]
-) -> StructureRecord | None:
-    record = calculations.get(result.calculations.get(name, ""))
-    return None if record is None or record.result is None else record.result.structure
 
 
 def _count_charges(

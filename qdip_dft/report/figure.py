@@ -18,7 +18,9 @@ from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
+from qdip_dft.model.term_names import TERM_NAMES
 from qdip_dft.model.terms import Terms
+from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.summary import count_surface_cells
 from qdip_dft.report.words import (
     ROLE_WORDS,
@@ -191,14 +193,12 @@ def draw_levels(doc: StabilizationDoc, *, shape: FigureShape = WIDE) -> Figure:
         A figure on the Agg canvas, outside pyplot.
     """
     import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     series = list_series(doc)
+    n_rows = -(-len(series) // shape.legend_columns)
+    frame = FigureFrame(_AXES_INCH, shape.top_inch, shape.bottom_inch, _LEFT_INCH, _RIGHT_INCH)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(shape.width_inch, _find_height_inch(len(series), shape)))
-        FigureCanvasAgg(figure)
-        axes = _place_axes(figure, shape)
+        figure, axes = frame.open_axes(width_inch=shape.width_inch, legend_inch=n_rows * _LEGEND_ROW_INCH)
         _set_limits(axes, series)
         for entry in sorted(series, key=lambda entry: (entry.is_compared, entry.role is PhaseRole.BLACK)):
             _draw_series(axes, entry)
@@ -226,7 +226,7 @@ def list_series(doc: StabilizationDoc) -> tuple[LevelSeries, ...]:
     ranks = [sum(o.candidate.role is other.candidate.role for o in others[:i]) + 1 for i, other in enumerate(others)]
     return tuple(
         LevelSeries(
-            name=typeset_film(name_film(result)),
+            name=typeset(name_film(result)),
             cell=_describe_cell(result),
             role=result.candidate.role,
             levels_ev_per_fu=stack_levels(count_from_lowest(doc, result)),
@@ -238,42 +238,37 @@ def list_series(doc: StabilizationDoc) -> tuple[LevelSeries, ...]:
 
 def stack_levels(counted: Terms) -> tuple[float, ...]:
     """Return the running sum of the four terms, up to the first missing one."""
-    terms = (
-        counted.bulk_ev_per_fu,
-        counted.strain_ev_per_fu,
-        counted.surface_ev_per_fu,
-        counted.binding_ev_per_fu,
-    )
-    known = takewhile(lambda term: term is not None, terms)
+    known = takewhile(lambda term: term is not None, (counted[name] for name in TERM_NAMES))
     return tuple(accumulate(term for term in known if term is not None))
 
 
-def typeset_film(film: str) -> str:
-    """Write ``FAPbI3-alpha(100)`` as ``α-FAPbI₃(100)``; other names stay as they are."""
-    match = re.fullmatch(r"((?:[A-Z][a-z]?\d*)+)(?:-(alpha|beta|gamma|delta))?(\(.*)?", film)
-    if match is None:
-        return film
-    formula, phase, plane = match.groups(default="")
-    prefix = f"{_GREEK[phase]}-" if phase else ""
-    return f"{prefix}{formula.translate(_SUBSCRIPTS)}{plane}"
+def typeset(text: str) -> str:
+    """Write formulas with subscripts and Greek phases: ``CsPbI3-alpha(100)`` becomes ``α-CsPbI₃(100)``."""
+
+    def improve(match: re.Match[str]) -> str:
+        formula, phase = match.groups()
+        return (f"{_GREEK[phase]}-" if phase else "") + formula.translate(_SUBSCRIPTS)
+
+    return re.sub(r"\b((?:[A-Z][a-z]?\d*)+)(?:-(alpha|beta|gamma|delta))?\b(?!\.)", improve, text)
+
+
+def describe_levels(doc: StabilizationDoc) -> str:
+    """Say in words what the level diagram shows."""
+    stages = ("bulk", "with strain", "with surfaces", "with binding")
+    lines = [
+        f"{entry.name}: "
+        + ", ".join(
+            f"{stage} {write_signed(level)}" for stage, level in zip(stages, entry.levels_ev_per_fu, strict=False)
+        )
+        for entry in list_series(doc)
+    ]
+    lead = "Energy above the most stable bulk in eV per formula unit as the terms are added up. "
+    return lead + ("; ".join(lines) + "." if lines else "No phase has a valid candidate.")
 
 
 def _describe_cell(result: CandidateResult) -> str:
     film, dot = (count_surface_cells(m) for m in (result.candidate.film_matrix, result.candidate.dot_matrix))
     return f"cell {film}:{dot}, film strain {write_strains(result.film_principal_strains)} %"
-
-
-def _find_height_inch(n_series: int, shape: FigureShape) -> float:
-    n_rows = -(-n_series // shape.legend_columns)
-    return shape.top_inch + _AXES_INCH + shape.bottom_inch + n_rows * _LEGEND_ROW_INCH
-
-
-def _place_axes(figure: Figure, shape: FigureShape) -> Axes:
-    """Return axes of fixed size, so that the room a label takes is known before it is placed."""
-    height_inch = figure.get_figheight()
-    bottom = 1.0 - (shape.top_inch + _AXES_INCH) / height_inch
-    width = 1.0 - (_LEFT_INCH + _RIGHT_INCH) / shape.width_inch
-    return figure.add_axes((_LEFT_INCH / shape.width_inch, bottom, width, _AXES_INCH / height_inch))
 
 
 def _set_limits(axes: Axes, series: Sequence[LevelSeries]) -> None:
@@ -391,8 +386,8 @@ def _write_heading(figure: Figure, doc: StabilizationDoc, shape: FigureShape) ->
     """Write host, facet, planes and the level of theory above the axes; on a narrow figure from its very left."""
     left = _LEFT_INCH / shape.width_inch if shape is WIDE else 0.02
     height_inch = figure.get_figheight()
-    sides = [typeset_film(name_film(result)) for result in find_compared(doc)]
-    films = " against ".join(sides) if len(sides) == 2 else typeset_film(doc.study.host)
+    sides = [typeset(name_film(result)) for result in find_compared(doc)]
+    films = " against ".join(sides) if len(sides) == 2 else typeset(doc.study.host)
     heading = f"{films} on {name_facet(doc)}{'' if len(sides) == 2 else ': undecided'}"
     method = f"{doc.theory.code}, " if doc.theory else ""
     note = fill(f"{method}{_LEVEL_NOTES[doc.level]}", shape.line_length)

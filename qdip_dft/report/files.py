@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from pydantic import JsonValue
 
-from qdip_dft.analysis.strip import survey_strip
-from qdip_dft.errors import ResultsError
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.model.terms import Terms
-from qdip_dft.report.figure import FigureKind, draw_levels, render_figure
+from qdip_dft.report.figure import WIDE, FigureKind, render_figure
+from qdip_dft.report.figures import list_figures
 from qdip_dft.report.latex import write_latex
-from qdip_dft.report.size_map import draw_size_map, view_size_map
-from qdip_dft.report.strip_figure import draw_strip
 from qdip_dft.report.study_page import render_study_page
 from qdip_dft.report.summary import summarise
-from qdip_dft.report.thickness_figure import draw_thickness, view_thickness
-from qdip_dft.report.words import name_facet
+from qdip_dft.report.thickness_figure import view_thickness
+from qdip_dft.results.writing import write_content
 
 DIFFERENCE_LABEL = "black - competitor"
 
@@ -38,11 +33,8 @@ TABLE_COLUMNS = (
     "dot_plane",
     "is_selected",
     "is_valid",
-    "bulk_ev_per_fu",
-    "strain_ev_per_fu",
-    "surface_ev_per_fu",
-    "binding_ev_per_fu",
-    "total_ev_per_fu",
+    *TERM_FIELDS,
+    TOTAL_FIELD,
     "coverage_fu_per_ang2",
     "total_at_coverage_ev_per_fu",
     "bulk_above_lowest_ev_per_fu",
@@ -72,8 +64,6 @@ The last row is the difference at n*, which stands in its column of the coverage
 
 PAGE, JSON, CSV, LATEX = "report.html", "report.json", "table.csv", "tables.tex"
 """Names of the files; each figure is there as ``NAME.png``, ``NAME.svg`` and ``NAME.pdf``."""
-
-LEVELS, THICKNESS, STRIP, SIZE_MAP = "levels", "thickness", "potentials", "size-map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,31 +121,15 @@ def write_report(
         CSV: tabulate(doc),
         LATEX: write_latex(doc),
     }
-    figures = _render_figures(doc, known)
-    contents = {**{name: text.encode() for name, text in texts.items()}, **figures}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            _write_whole(folder / name, content)
-    except OSError as error:
-        raise _explain_failure(error, folder=folder, size_bytes=sum(map(len, contents.values()))) from error
+    figures = {
+        f"{figure.name}.{kind.value}": render_figure(figure.draw(WIDE), kind)
+        for figure in list_figures(doc, view_thickness(doc, known))
+        for kind in FigureKind
+    }
+    for name, content in {**{name: text.encode() for name, text in texts.items()}, **figures}.items():
+        write_content(folder / name, content)
     html, json_file, csv_file, latex = (folder / name for name in texts)
     return ReportFiles(folder, html, json_file, csv_file, latex, tuple(folder / name for name in figures))
-
-
-def _render_figures(doc: StabilizationDoc, calculations: Mapping[str, CalculationRecord]) -> dict[str, bytes]:
-    """Return the figures for print by file name."""
-    figures = {LEVELS: draw_levels(doc)}
-    thickness = view_thickness(doc, calculations)
-    if thickness is not None:
-        figures[THICKNESS] = draw_thickness(thickness)
-    strip = survey_strip(doc)
-    if strip is not None:
-        figures[STRIP] = draw_strip(strip, facet=name_facet(doc))
-    size_map = view_size_map(doc)
-    if size_map is not None:
-        figures[SIZE_MAP] = draw_size_map(size_map)
-    return {f"{n}.{kind.value}": render_figure(figure, kind) for n, figure in figures.items() for kind in FigureKind}
 
 
 def tabulate(doc: StabilizationDoc) -> str:
@@ -180,41 +154,3 @@ def _split_strains(candidate: dict[str, JsonValue], side: str) -> dict[str, Json
     strains = candidate[f"{side}_principal_strains"]
     low, high = strains if isinstance(strains, list) else (None, None)
     return {f"{side}_strain_min": low, f"{side}_strain_max": high}
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: a reader or a crash never meets half a file."""
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        partial = Path(file.name)
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            partial.chmod(_MODE)
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-
-
-_MODE = 0o644
-"""Readable by colleagues; temporary files are not."""
-
-
-def _explain_failure(error: OSError, *, folder: Path, size_bytes: int) -> ResultsError:
-    reason = error.strerror or str(error)
-    why = "the result itself is stored and not lost, but its report would be incomplete"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        limit = f"it needs {size_bytes / 1000:.0f} kB and the disk or quota is full ({reason})"
-        return ResultsError(
-            f"the report could not be written to {folder}",
-            limit=limit,
-            why=why,
-            remedy="free some space and run `qdip report` again, or write elsewhere with `--results DIR`",
-        )
-    return ResultsError(
-        f"the report could not be written to {folder}",
-        limit=f"the folder must be writable ({reason})",
-        why=why,
-        remedy="correct the permissions or the path, then run `qdip report` again",
-    )

@@ -11,7 +11,7 @@ import numpy as np
 from qdip_dft.analysis.dot_size import Dots, DotsInHost, survey_dots
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
+from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset
 from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.words import find_compared, name_facet, name_film
 from qdip_dft.units import ANG_PER_NM
@@ -78,7 +78,7 @@ def draw_size_map(view: SizeMap, *, shape: FigureShape = WIDE) -> Figure:
         _fill(axes, view, figure, (place.x1 + 0.02, place.y0, 0.025, place.height))
         axes.set_xlabel("radius of the dots (nm)")
         axes.set_ylabel("loading (volume %)")
-        favoured = f"{view.facet} in a host, below 0: {typeset_film(view.black)}"
+        favoured = f"{view.facet} in a host, below 0: {typeset(view.black)}"
         heading = f"{favoured}; solid: 0, dashed: beyond it twice the sampled standard uncertainty is exceeded"
         axes.set_title(fill(heading, shape.line_length - 12), fontsize=7, color="#555555", loc="left")
     return figure

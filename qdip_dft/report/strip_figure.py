@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.strip import PhaseStrip, Strip
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
+from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset
 from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.words import ROLE_WORDS, name_film_and_termination
 
@@ -56,7 +56,7 @@ def _draw_phase(axes: Axes, phase: PhaseStrip, width_ev: float) -> None:
         axes.plot(
             (-width_ev, 0.0), (line.at(0.0), line.at(1.0)), color=colour, linewidth=_LINE_WIDTH,
             linestyle=_DASHES[number % len(_DASHES)],
-            label=f"{ROLE_WORDS[phase.role]} {typeset_film(name_film_and_termination(line.result))}",
+            label=f"{ROLE_WORDS[phase.role]} {typeset(name_film_and_termination(line.result))}",
         )  # fmt: skip
     for reign in phase.reigns:
         ends = (reign.start_ev, reign.end_ev)

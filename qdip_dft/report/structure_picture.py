@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.model.elements import ALKALI_METALS, ORGANIC_ELEMENTS, covalent_radii_ang
 from qdip_dft.model.structure import DOT_PART, PASSIVATION_PART, StructureRecord
+from qdip_dft.report.figure import STYLE, typeset
 from qdip_dft.report.structure_scene import Array, Scene, set_scene
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-"""Passivating atoms are drawn with a dark rim, inside the bracket of the dot."""
 
 _COLOURS = {"Cs": "#5fb7ad", "Rb": "#8fc7c0", "Pb": "#5b6470", "H": "#f4f4f4", "S": "#f2cf1d", "Te": "#d07a1e"}
 """Beside the colours of Jmol: there Cs is nearly as purple as I, and Pb too dark for a shade."""
@@ -47,16 +45,6 @@ _TOP_INCH, _HEADING_LINE_INCH, _LEGEND_INCH, _CAPTION_INCH, _BAR_INCH = 0.5, 0.1
 _MARGIN_ANG = 2.2
 _LABEL_POINTS = 8.5
 _POINTS_PER_INCH = 72.0
-_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-_GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
-_STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8.0,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "qdip_dft",
-    "text.parse_math": False,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +111,7 @@ def draw_structure(
     heading_inch = _TOP_INCH + _HEADING_LINE_INCH * len(notes)
     height = heading_inch + _LEGEND_INCH + max(scale * side.size_ang[1], scale * top.size_ang[1] + caption_inch)
     width = max(_MIN_WIDTH_INCH, _LEFT_INCH + _GAP_INCH + _RIGHT_INCH + scale * (side.size_ang[0] + top.size_ang[0]))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
         FigureCanvasAgg(figure)
         ceiling = height - heading_inch
@@ -143,16 +131,6 @@ def draw_structure(
         _draw_legend(figure, scene)
         _write_heading(figure, title, notes)
     return figure
-
-
-def typeset(text: str) -> str:
-    """Write formulas with subscripts and Greek phases: ``CsPbI3-alpha(100)`` becomes ``α-CsPbI₃(100)``."""
-
-    def improve(match: re.Match[str]) -> str:
-        formula, phase = match.groups()
-        return (f"{_GREEK[phase]}-" if phase else "") + formula.translate(_SUBSCRIPTS)
-
-    return re.sub(r"\b((?:[A-Z][a-z]?\d*)+)(?:-(alpha|beta|gamma|delta))?\b(?!\.)", improve, text)
 
 
 def _look_from_side(scene: Scene, *, slice_ang: float | None) -> _View:

@@ -21,6 +21,7 @@ from qdip_dft.report.structure_picture import (
     find_drawn_radius_ang,
 )
 from qdip_dft.report.structure_scene import Scene, set_scene
+from qdip_dft.report.summary import find_structure
 from qdip_dft.report.words import find_compared, name_facet, name_film, write_strains
 from qdip_dft.results.structure_export import StructureFormat, label_slab, render_structure
 
@@ -111,17 +112,10 @@ def view_interface(
 
 def label_interface(result: CandidateResult, calculations: Mapping[str, CalculationRecord]) -> StructureRecord | None:
     """Return the relaxed interface with the part of each atom; the dot's atoms come first, as it is built."""
-    interface, dot_slab = (_find_structure(result, name, calculations) for name in (INTERFACE, DOT_SLAB))
+    interface, dot_slab = (find_structure(result, name, calculations) for name in (INTERFACE, DOT_SLAB))
     if interface is None or dot_slab is None:
         return None
     return label_slab(interface, n_dot=dot_slab.n_atoms, passivation=result.candidate.passivation)
-
-
-def _find_structure(
-    result: CandidateResult, name: str, calculations: Mapping[str, CalculationRecord]
-) -> StructureRecord | None:
-    record = calculations.get(result.calculations.get(name, ""))
-    return None if record is None or record.result is None else record.result.structure
 
 
 def _say_role(doc: StabilizationDoc, result: CandidateResult) -> str:

@@ -11,7 +11,6 @@ from pydantic import JsonValue
 
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.sentence import find_deciding_term, find_error_ev_per_fu, write_with_error
-from qdip_dft.analysis.strip import survey_strip
 from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
@@ -20,14 +19,13 @@ from qdip_dft.report.cells import Cell, write_numbers
 from qdip_dft.report.citations import list_citations, list_structures
 from qdip_dft.report.error_tables import list_report_tables
 from qdip_dft.report.explanation import explain, list_explanation_tables
-from qdip_dft.report.figure import NARROW, WIDE, FigureKind, draw_levels, list_series, render_figure
+from qdip_dft.report.figure import NARROW, WIDE, FigureKind, render_figure
+from qdip_dft.report.figures import ReportFigure, list_figures
 from qdip_dft.report.page import embed_figure, render_page
-from qdip_dft.report.size_map import describe_size_map, draw_size_map, view_size_map
-from qdip_dft.report.strip_figure import describe_strip, draw_strip
 from qdip_dft.report.structure_view import InterfaceView, view_interface
 from qdip_dft.report.summary import FORMULAE, list_steps
 from qdip_dft.report.tables import Column, Row, Table
-from qdip_dft.report.thickness_figure import ThicknessView, describe_thickness, draw_thickness, view_thickness
+from qdip_dft.report.thickness_figure import ThicknessView, view_thickness
 from qdip_dft.report.words import (
     LEVEL_NOTICES,
     describe,
@@ -95,13 +93,10 @@ def render_study_page(doc: StabilizationDoc, calculations: Mapping[str, Calculat
         notice=LEVEL_NOTICES[doc.level],
         method=describe(doc),
         tables=list_report_tables(doc),
-        levels=_embed_levels(doc),
+        figures={figure.name: _embed(figure) for figure in list_figures(doc, thickness)},
         thickness=thickness,
-        thickness_figures=() if thickness is None else _embed_thickness(thickness),
-        strip_figures=_embed_strip(doc),
         decision=explanation.decision,
         reasons=list_explanation_tables(explanation),
-        size_map_figures=_embed_size_map(doc),
         how_sure=remarks.get("How sure", ()),
         interfaces=interfaces,
         scenes=[{"name": view.name, "elements": view.elements, **view.scene} for view in interfaces],
@@ -301,71 +296,14 @@ def _order_by_interest(doc: StabilizationDoc) -> Iterable[CandidateResult]:
     return sorted(doc.candidates, key=lambda result: (result not in compared, result not in selected))
 
 
-def _embed_levels(doc: StabilizationDoc) -> tuple[Markup, ...]:
-    """Return the level diagram for wide and for narrow screens."""
+def _embed(figure: ReportFigure) -> tuple[Markup, ...]:
+    """Return a figure for wide and for narrow screens."""
     return tuple(
         embed_figure(
-            render_figure(draw_levels(doc, shape=shape), FigureKind.SVG),
-            name=name,
-            title=f"Energy levels on {name_facet(doc)}",
-            description=describe_levels(doc),
+            render_figure(figure.draw(shape), FigureKind.SVG),
+            name=f"{figure.name}-{width}",
+            title=figure.title,
+            description=figure.description,
         )
-        for name, shape in (("levels-wide", WIDE), ("levels-narrow", NARROW))
-    )
-
-
-def describe_levels(doc: StabilizationDoc) -> str:
-    """Say in words what the level diagram shows."""
-    stages = ("bulk", "with strain", "with surfaces", "with binding")
-    lines = [
-        f"{entry.name}: "
-        + ", ".join(
-            f"{stage} {write_signed(level)}" for stage, level in zip(stages, entry.levels_ev_per_fu, strict=False)
-        )
-        for entry in list_series(doc)
-    ]
-    lead = "Energy above the most stable bulk in eV per formula unit as the terms are added up. "
-    return lead + ("; ".join(lines) + "." if lines else "No phase has a valid candidate.")
-
-
-def _embed_strip(doc: StabilizationDoc) -> tuple[Markup, ...]:
-    """Return the films over the strip of chemical potentials; nothing where no film depends on it."""
-    strip = survey_strip(doc)
-    if strip is None:
-        return ()
-    return tuple(
-        embed_figure(
-            render_figure(draw_strip(strip, facet=name_facet(doc), shape=shape), FigureKind.SVG),
-            name=name,
-            title="Films over the strip of chemical potentials",
-            description=describe_strip(strip),
-        )
-        for name, shape in (("potentials-wide", WIDE), ("potentials-narrow", NARROW))
-    )
-
-
-def _embed_thickness(view: ThicknessView) -> tuple[Markup, ...]:
-    return tuple(
-        embed_figure(
-            render_figure(draw_thickness(view, shape=shape), FigureKind.SVG),
-            name=name,
-            title="Preference against the thickness of the film",
-            description=describe_thickness(view),
-        )
-        for name, shape in (("thickness-wide", WIDE), ("thickness-narrow", NARROW))
-    )
-
-
-def _embed_size_map(doc: StabilizationDoc) -> tuple[Markup, ...]:
-    view = view_size_map(doc)
-    if view is None:
-        return ()
-    return tuple(
-        embed_figure(
-            render_figure(draw_size_map(view, shape=shape), FigureKind.SVG),
-            name=name,
-            title="Dots in a host",
-            description=describe_size_map(view),
-        )
-        for name, shape in (("size-map-wide", WIDE), ("size-map-narrow", NARROW))
+        for width, shape in (("wide", WIDE), ("narrow", NARROW))
     )

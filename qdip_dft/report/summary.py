@@ -5,11 +5,15 @@ Numbers are printed in full, so that bulk + strain + surface + binding = total h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import JsonValue
 
 from qdip_dft.analysis.coverage import compared_terms
+from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
+from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import PhaseSpec
 from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2, MEV_PER_EV
 
@@ -105,6 +109,14 @@ def list_reasons(doc: StabilizationDoc, phase: PhaseSpec) -> tuple[str, ...]:
     dropped = (each for each in doc.dropped if each.phase == phase.phase)
     not_built = [f"{candidate.label}: {candidate.reason}" for candidate in dropped]
     return (*invalid, *not_built) or ("no candidate was computed",)
+
+
+def find_structure(
+    result: CandidateResult, part: str, calculations: Mapping[str, CalculationRecord]
+) -> StructureRecord | None:
+    """Return the calculated structure of a part of a candidate; None where it is not at hand or has failed."""
+    record = calculations.get(result.calculations.get(part, ""))
+    return None if record is None or record.result is None else record.result.structure
 
 
 def count_surface_cells(matrix: IntegerMatrix2) -> int:

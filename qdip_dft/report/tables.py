@@ -330,10 +330,4 @@ def _explain_zero(doc: StabilizationDoc) -> str:
 
 
 def _list_terms(terms: Terms) -> tuple[float | None, ...]:
-    return (
-        terms.bulk_ev_per_fu,
-        terms.strain_ev_per_fu,
-        terms.surface_ev_per_fu,
-        terms.binding_ev_per_fu,
-        terms.total_ev_per_fu,
-    )
+    return tuple(terms[name] for name in TERM_COLUMNS)

@@ -17,7 +17,7 @@ from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.uncertainty import CriticalSize, Uncertainty, VariationKind
-from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset_film
+from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset
 from qdip_dft.report.figure_frame import FigureFrame
 from qdip_dft.report.words import find_compared, name_facet, name_film
 from qdip_dft.units import ANG_PER_NM, MEV_PER_EV
@@ -278,7 +278,7 @@ def _label_axes(axes: Axes, view: ThicknessView, shape: FigureShape) -> None:
     thicknesses = _choose_ticks_nm(end)
     inverse.set_xticks([0.0, *(1 / t for t in thicknesses)], ["∞", *(f"{t:g}" for t in thicknesses)])
     inverse.set_xlabel("thickness (nm)")
-    favoured = f"on {view.facet}, below 0: {typeset_film(view.black)}; "
+    favoured = f"on {view.facet}, below 0: {typeset(view.black)}; "
     favoured += "one thickness each, no error bar" if view.errors is None else "band: twice the standard uncertainty"
     axes.set_title(fill(favoured, shape.line_length), fontsize=7, color="#555555", loc="left")
 

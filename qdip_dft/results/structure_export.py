@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qdip_dft.builders.ions import IonicCrystal, group_ions, name_ions
-from qdip_dft.errors import ResultsError, StructureError
+from qdip_dft.errors import StructureError
 from qdip_dft.library.reading import read_structure
 from qdip_dft.model.structure import DOT_PART, FILM_PART, PASSIVATION_PART, StructureRecord
+from qdip_dft.results.writing import write_content
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -253,24 +254,3 @@ def choose_format(path: Path) -> StructureFormat:
         why="the format is read from the ending",
         remedy="give one of these endings",
     )
-
-
-def write_content(path: Path, content: bytes) -> Path:
-    """Write a file and its folder.
-
-    Raises
-    ------
-    ResultsError
-        If it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise ResultsError(
-            f"{path} could not be written",
-            limit=f"its folder must be writable and have room ({error.strerror or error})",
-            why="nothing would be left of what was asked for",
-            remedy="free some space, correct the permissions or give another path with --output",
-        ) from error
-    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,9 +39,29 @@ def open_whole(path: Path) -> Iterator[IO[bytes]]:
                 partial.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise ResultsError(
-            f"{path} could not be written",
-            limit=f"its folder must be writable and have room ({error.strerror or error})",
-            why="nothing would be left of what was asked for",
-            remedy="free some space, correct the permissions or give another path",
-        ) from error
+        raise _explain(error, path) from error
+
+
+def write_content(path: Path, content: bytes) -> Path:
+    """Write a file and its folder, whole or not at all.
+
+    Raises
+    ------
+    ResultsError
+        If it cannot be written.
+    """
+    with open_whole(path) as file:
+        file.write(content)
+    return path
+
+
+def _explain(error: OSError, path: Path) -> ResultsError:
+    reason = error.strerror or str(error)
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    cure = "free some space" if is_full else "correct the permissions or the path"
+    return ResultsError(
+        f"{path} could not be written",
+        limit=f"the disk or quota is full ({reason})" if is_full else f"its folder must be writable ({reason})",
+        why="the file would be missing or half written; results that are stored are not lost",
+        remedy=f"{cure} and run the same command again, or write elsewhere",
+    )

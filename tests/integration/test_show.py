@@ -127,7 +127,7 @@ def test_a_bare_dot_stands_in_vacuum(tmp_path: Path) -> None:
         (("show", TOY_STUDY, "--candidate", "no-such"), BLACK),
         (("show", TOY_STUDY, "--candidate", "PbTe"), "2 candidates fit"),
         (("show", "PbS", "--output", "pbs.gif"), ".extxyz"),
-        (("show", "PbS", "--output", "/dev/null/pbs.cif"), "--output"),
+        (("show", "PbS", "--output", "/dev/null/pbs.cif"), "write elsewhere"),
         (("show", "PbS", "--strain-from", "CsPbI3-alpha"), "qdip dot --host"),
         (("dot", "CdSe-zincblende"), "rock-salt"),
         (("dot", "PbS", "--passivation", "none"), "halides"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdip_dft.builders.ions import IonicCrystal, find_ions, repeat_crystal, transform_crystal, with_lattice
+from qdip_dft.builders.ions import IonicCrystal, find_ions, repeat_crystal, transform_crystal
 from qdip_dft.errors import StructureError
 from qdip_dft.model.structure import StructureRecord
 from tests.unit.crystals import (
@@ -173,7 +173,7 @@ def test_no_deformation_changes_nothing():
 def test_a_new_lattice_keeps_fractional_centres(deformation):
     crystal = load_ions("MAPbI3-cubic")
     lattice = crystal.lattice_ang @ deformation.T
-    strained = with_lattice(crystal, lattice)
+    strained = transform_crystal(crystal, deformation)
     assert strained.lattice_ang == pytest.approx(lattice, abs=1e-9)
     assert np.array_equal(strained.frac_centres, crystal.frac_centres)
     assert distances_of(strained.ions[0].offsets_ang) == pytest.approx(

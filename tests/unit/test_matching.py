@@ -16,8 +16,6 @@ from hypothesis import strategies as st
 
 from qdip_dft.builders.matching import (
     CellMatch,
-    SizeMeasure,
-    StrainMeasure,
     find_nearest_cells,
     match_cells,
     pareto_front,
@@ -327,38 +325,19 @@ def test_equal_metrics_are_represented_along_the_axes() -> None:
     assert sorted(map(abs, np.ravel(five_by_five.dot_matrix))) == [0, 0, 5, 5]
 
 
-def test_atoms_are_counted_on_both_sides() -> None:
-    film, dot = surface("CsPbI3_alpha", "100").vectors_2d, surface("PbS", "111").vectors_2d
-    limits = {"max_area_ang2": 400, "max_strain": 0.05}
-    cells = match_cells(film, dot, **limits, film_atoms_per_cell=10, dot_atoms_per_cell=7)
-    assert all(cell.n_atoms == 10 * cell.n_film + 7 * cell.n_dot for cell in cells)
-    assert match_cells(film, dot, **limits)[0].n_atoms is None
-
-
-@pytest.mark.parametrize("size", SizeMeasure)
-@pytest.mark.parametrize("strain", StrainMeasure)
-def test_no_cell_beats_one_of_the_front(size: SizeMeasure, strain: StrainMeasure) -> None:
+def test_no_cell_beats_one_of_the_front() -> None:
     def measure(cell: CellMatch) -> tuple[float, float]:
-        return (
-            cell.area_ang2 if size is SizeMeasure.AREA else cell.n_atoms,
-            cell.largest_strain if strain is StrainMeasure.LARGEST else cell.von_mises_strain,
-        )
+        return cell.area_ang2, cell.largest_strain
 
     film, dot = surface("FAPbI3_delta", "110").vectors_2d, surface("PbS", "111").vectors_2d
-    cells = match_cells(film, dot, max_area_ang2=800, max_strain=0.05, film_atoms_per_cell=48, dot_atoms_per_cell=2)
-    front = pareto_front(cells, size=size, strain=strain)
+    cells = match_cells(film, dot, max_area_ang2=800, max_strain=0.05)
+    front = pareto_front(cells)
     assert len(front) > 1
     for one, other in product(cells, front):
         is_better = measure(one)[0] <= measure(other)[0] + 1e-6 and measure(one)[1] < measure(other)[1] - 1e-5
         assert not is_better
     for cell in cells:
         assert any(measure(o)[0] <= measure(cell)[0] + 1e-6 and measure(o)[1] <= measure(cell)[1] + 2e-6 for o in front)
-
-
-def test_a_front_by_atoms_needs_their_numbers() -> None:
-    square = np.array([[4.0, 0.0], [0.0, 4.0]])
-    with pytest.raises(MatchError, match="give film_atoms_per_cell"):
-        pareto_front(match_cells(square, square, max_area_ang2=20, max_strain=0.01), size=SizeMeasure.ATOMS)
 
 
 def test_no_cell_is_an_empty_answer_and_its_error_names_the_nearest() -> None:

@@ -418,7 +418,7 @@ def smallest_files() -> Iterator[None]:
 def test_a_report_that_does_not_fit_says_so_and_leaves_no_half_file(tmp_path: Path) -> None:
     old = tmp_path / "report.json"
     old.write_text("synthetic old report")
-    with pytest.raises(ResultsError, match="free some space and run `qdip report` again"):
+    with pytest.raises(ResultsError, match="free some space and run the same command again"):
         write_report(make_decided(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
     assert old.read_text() == "synthetic old report"

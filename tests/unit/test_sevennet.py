@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from qdip_dft.engines import sevennet, sevennet_convolution
+from qdip_dft.engines import sevennet
 from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.mlip import NETWORKS, choose_device, weights_file
 from qdip_dft.engines.registry import engine_from_spec
@@ -85,31 +85,11 @@ def test_fast_evaluation_differs_from_the_package_by_rounding_only(name: str) ->
     assert found.stress_ev_per_ang3 == pytest.approx(expected.stress_ev_per_ang3, abs=STRESS_EV_PER_ANG3)
 
 
-def test_compiled_loops_give_what_the_blocks_of_pairs_give() -> None:
-    pytest.importorskip("numba", reason="the loops are compiled where numba is installed")
-    product = calculator().model.get_submodule("2_convolution").convolution
-    paths, random = sevennet_convolution.paths_of(product), torch.Generator().manual_seed(4)
-    pairs = torch.randint(0, 6, (2, 40), generator=random)
-    shapes = (6, product.irreps_in1.dim), (40, product.irreps_in2.dim), (40, product.weight_numel)
-    weight_of_output = torch.randn((6, product.irreps_out.dim), generator=random)
-    found = []
-    for convolve in (sevennet_convolution._Convolve, sevennet_convolution._ConvolveCompiled):
-        random.manual_seed(5)
-        inputs = [torch.randn(shape, generator=random, requires_grad=True) for shape in shapes]
-        output = convolve.apply(*inputs, pairs, paths)
-        found.append([output.detach(), *torch.autograd.grad((output * weight_of_output).sum(), inputs)])
-    for blocks, loops in zip(*found, strict=True):
-        assert loops.numpy() == pytest.approx(blocks.numpy(), abs=1e-4 * float(blocks.abs().max()))
-
-
-def test_convolution_without_numba_gives_the_numbers_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sevennet_convolution, "_can_compile", lambda: False)
-    blocks = load_sevennet(weights_file(NETWORKS["sevennet-0"]))
-    assert blocks.takes_pairs_once
-    arrangement = STRUCTURES["methylammonium"]()
-    expected, found = evaluate_as_the_package_does(arrangement), blocks(arrangement)
-    assert found.energy_ev == pytest.approx(expected.energy_ev, abs=ENERGY_EV)
-    assert found.forces_ev_per_ang == pytest.approx(expected.forces_ev_per_ang, abs=FORCE_EV_PER_ANG)
+def test_without_numba_the_convolution_of_the_package_is_taken_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sevennet, "can_compile", lambda: False)
+    with pytest.warns(RuntimeWarning, match="numba is missing"):
+        slow = load_sevennet(weights_file(NETWORKS["sevennet-0"]))
+    assert not slow.takes_pairs_once
 
 
 def test_lone_atom_has_an_energy_and_no_force() -> None:

@@ -126,7 +126,7 @@ def test_the_field_of_a_point_dilatation_falls_with_the_cube_of_the_distance() -
 def test_an_unrelaxed_embedded_dot_leaves_its_host_unstrained() -> None:
     dot = build_finite_dot(load_ions("PbS"), name="PbS", diameter_ang=20.0, energy_ratio=1.0, passivation="I")
     embedded = embed_dot(dot, load_ions("CsPbI3-alpha"), host_name="CsPbI3-alpha")
-    sites = [site for site, part in enumerate(embedded.list_atom_parts()) if part is not DotPart.HOST]
+    sites = [site for site, ion in enumerate(embedded.crystal.owners) if embedded.parts[ion] is not DotPart.HOST]
     record = embedded.crystal.to_record()
     strains = map_strain(record, reference=load("CsPbI3-alpha").structure, dot_sites=sites)
     assert len(strains) > 50

@@ -137,5 +137,5 @@ def test_an_unknown_ending_is_refused(name: str) -> None:
 
 def test_a_file_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ResultsError, match="--output"):
+    with pytest.raises(ResultsError, match="or write elsewhere"):
         write_structure(two_parts("PbS"), tmp_path / "file" / "pbs.cif", title="PbS")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from qdip_dft.builders.dots import build_dot_slab, plan_dot_cut
 from qdip_dft.builders.films import in_vacuum
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.report.figure import FigureKind, render_figure
-from qdip_dft.report.structure_picture import draw_structure, spread_labels, typeset
+from qdip_dft.report.figure import FigureKind, render_figure, typeset
+from qdip_dft.report.structure_picture import draw_structure, spread_labels
 from qdip_dft.report.structure_scene import find_layers, name_layer, set_scene
 from qdip_dft.results.structure_export import label_structure
 from tests.unit.crystals import load, load_face, make_record

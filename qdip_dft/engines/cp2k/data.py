@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from qdip_dft.engines.cp2k.output import KNOWN_MAJOR_VERSIONS
-from qdip_dft.engines.programs import require_known_version
+from qdip_dft.engines.programs import no_version, require_known_version
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialFile, PseudopotentialSet
 
@@ -72,12 +72,7 @@ def version_of(program: str) -> str:
     found = re.search(r"CP2K version (\S+)", describe_program(program))
     if found:
         return require_known_version(found.group(1), code="CP2K", known=KNOWN_MAJOR_VERSIONS)
-    raise EngineError(
-        f"{program} prints no version of CP2K",
-        limit="the version is part of every calculation's key",
-        why="energies of different versions must not meet in one difference",
-        remedy=INSTALL_LINE,
-    )
+    raise no_version(program, code="CP2K", remedy=INSTALL_LINE)
 
 
 def data_folder(program: str) -> Path:

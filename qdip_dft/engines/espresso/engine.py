@@ -14,7 +14,6 @@ grid and no magnetisation either; wavefunctions with one component it cannot rea
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import subprocess
@@ -34,8 +33,14 @@ from qdip_dft.engines.dft import ENERGY_CONVERGENCE_EV_PER_ATOM, DftEngine
 from qdip_dft.engines.espresso.driver import Driver, DriverError
 from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
-from qdip_dft.engines.programs import find_command, require_known_version, require_same_atoms, run_command
-from qdip_dft.engines.pseudopotentials import describe_files, require_spin_orbit
+from qdip_dft.engines.programs import (
+    find_command,
+    no_version,
+    require_known_version,
+    require_same_atoms,
+    run_command,
+)
+from qdip_dft.engines.pseudopotentials import describe_files, hash_files, require_spin_orbit
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.engine import Restart
@@ -230,10 +235,7 @@ def _family(folder: Path) -> list[Path]:
 
 @cache
 def _hash_of_family(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in _family(folder):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    return hash_files(_family(folder))
 
 
 @cache
@@ -243,12 +245,7 @@ def _version_of(program: str) -> str:
     found = re.search(rb"Program PWSCF v\.?(\S+)", done.stdout)
     if found:
         return found.group(1).decode()
-    raise EngineError(
-        f"{program} prints no version of PWSCF",
-        limit="the version is part of every calculation's key",
-        why="energies of different versions must not meet in one difference",
-        remedy=INSTALL_LINE,
-    )
+    raise no_version(program, code="PWSCF", remedy=INSTALL_LINE)
 
 
 @dataclass

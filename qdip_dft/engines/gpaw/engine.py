@@ -8,7 +8,6 @@ one core.  The PAW data sets are those of the package ``gpaw-data`` or of ``GPAW
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -30,7 +29,7 @@ from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.gpaw.server import ANSWER, QUESTION, Server
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.programs import find_command, require_known_version, run_command
-from qdip_dft.engines.pseudopotentials import describe_files
+from qdip_dft.engines.pseudopotentials import describe_files, hash_files
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.engine import Restart
@@ -211,10 +210,7 @@ def _energy_criterion(n_atoms: int) -> dict[str, Any]:
 
 @cache
 def _hash_of_data_sets(folders: tuple[Path, ...], functional: str) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(p for folder in folders for p in folder.glob(f"*.{functional}*")):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    return hash_files(sorted(path for folder in folders for path in folder.glob(f"*.{functional}*")))
 
 
 @dataclass
