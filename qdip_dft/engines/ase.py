@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import JsonValue
 
-from qdip_dft.engines.base import Feature
+from qdip_dft.engines.base import RELAXATIONS, Feature
 from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL
 from qdip_dft.engines.evaluation import Evaluation, Potential, as_stress_matrix
 from qdip_dft.engines.mlip import DispersionCorrected, choose_device, sha256_of
@@ -94,16 +94,7 @@ class AseEngine(PotentialEngine):
     device: str = "auto"
 
     name: ClassVar[str] = "ase"
-    features: ClassVar[frozenset[Feature]] = frozenset(
-        {
-            Feature.RELAX_POSITIONS,
-            Feature.RELAX_OUT_OF_PLANE,
-            Feature.RELAX_CELL,
-            Feature.STRESS,
-            Feature.D3BJ,
-            Feature.SELF_STOP,
-        }
-    )
+    features: ClassVar[frozenset[Feature]] = RELAXATIONS | {Feature.D3BJ}
 
     @classmethod
     def from_spec(cls, spec: EngineSpec) -> AseEngine:

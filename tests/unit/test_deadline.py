@@ -13,6 +13,7 @@ import pytest
 from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
 
+from qdip_dft.engines.ase import AseEngine
 from qdip_dft.engines.base import Engine, Feature
 from qdip_dft.engines.evaluation import Evaluation, Potential
 from qdip_dft.engines.registry import ENGINES, engine_from_spec
@@ -112,9 +113,13 @@ def test_a_job_learns_nothing_from_the_job_before_it():
         current_deadline().require_time()
 
 
-@pytest.mark.parametrize("name", sorted(set(ENGINES) - {"espresso", "gpaw"}))
+@pytest.mark.parametrize("name", sorted(set(ENGINES) - {"ase", "espresso", "gpaw"}))
 def test_every_engine_declares_that_it_stops_itself(name):
     assert Feature.SELF_STOP in engine_from_spec(EngineSpec(name=name)).features
+
+
+def test_a_calculator_of_ase_stops_itself_whichever_it_is():
+    assert Feature.SELF_STOP in AseEngine.features
 
 
 def test_a_stopped_relaxation_goes_on_where_it_stopped_and_ends_at_the_same_place(tmp_path):
