@@ -23,9 +23,11 @@ from math import ceil, log, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import Array, Ion, IonicCrystal
+from qdip_dft.builders.passivation import passivating_ion
 from qdip_dft.errors import ChargeBalanceError, SlabError
 from qdip_dft.model.bond_valence import bond_length_ang
 from qdip_dft.model.snapping import first_least
@@ -246,9 +248,11 @@ def build_finite_dot(
     SlabError
         If the material is not rock salt, or the size is out of range.
     ChargeBalanceError
-        If no whole number of monovalent anions on the surface makes the dot neutral.
+        If no whole number of monovalent anions on the surface makes the dot neutral, or the anion is not monovalent.
     """
     cation, anion, lattice_constant_ang = _read_rock_salt(crystal, name)
+    if passivation is not None:
+        passivating_ion(passivation, outward=1.0)
     shape = choose_shape(
         lattice_constant_ang=lattice_constant_ang, diameter_ang=diameter_ang, energy_ratio=energy_ratio
     )
@@ -258,13 +262,12 @@ def build_finite_dot(
     places = _choose_places(shape, core[is_cation], n_wanted=excess, anion=passivation, name=name, seed=seed)
     half = lattice_constant_ang / 2
     added = [_place_anion(place, core[is_cation], half, cation.label, str(passivation)) for place in places]
-    halide = Ion(str(passivation), -1, (str(passivation),), np.zeros((1, 3)), ())
     dot = FiniteDot(
         name=name,
         shape=shape,
         lattice_constant_ang=lattice_constant_ang,
-        ions=(*(cation if c else anion for c in is_cation), *(halide for _ in places)),
-        centres_ang=np.vstack([core * half, *added]),
+        ions=(*(cation if c else anion for c in is_cation), *(ion for ion, _ in added)),
+        centres_ang=np.vstack([core * half, *(centre for _, centre in added)]),
         parts=(*(DotPart.CORE for _ in core), *(DotPart.PASSIVATION for _ in places)),
     )
     check_built(dot.in_vacuum(20.0), name=f"{name} dot")
@@ -372,18 +375,21 @@ def _spread_pairs(group: Sequence[Site], n_pairs: int, *, seed: int) -> list[Sit
     return [_freeze(sign * halves[index]) for index in chosen for sign in (1, -1)]
 
 
-def _place_anion(place: Site, cations: Integers, half_ang: float, cation: str, anion: str) -> Array:
-    """Return the position in Å outside the cations of a site, one bond length from each.
+def _place_anion(place: Site, cations: Integers, half_ang: float, cation: str, label: str) -> tuple[Ion, Array]:
+    """Return a passivating anion outside the cations of a site, one bond length from each, and its centre in Å.
 
-    A monovalent anion shares its one bond valence among its n cations.
+    A monovalent anion shares its one bond valence among its n cations; a hydroxide points outwards.
     """
     around = cations[np.sum(np.abs(cations - np.array(place)), axis=1) == 1] * half_ang
     middle = around.mean(axis=0)
     outward = np.array(place) * half_ang - middle
-    length = bond_length_ang(cation, anion, 1 / len(around))
+    outward = outward / np.linalg.norm(outward)
+    ion, beyond = passivating_ion(label, outward=1.0)
+    length = bond_length_ang(cation, ion.species[0], 1 / len(around))
     lateral = float(np.linalg.norm(around[0] - middle))
     rise = sqrt(max(length**2 - lateral**2, 0.25))
-    return np.asarray(middle + rise * outward / np.linalg.norm(outward))
+    turn = Rotation.align_vectors(outward[None], [[0.0, 0.0, 1.0]])[0].as_matrix()
+    return ion.rotated(turn), np.asarray(middle + (rise + beyond) * outward)
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:

@@ -60,7 +60,7 @@ def passivating_ion(label: str, *, outward: float) -> tuple[Ion, float]:
             f"passivation with {label}",
             limit=f"known monovalent anions are {', '.join(HALIDES)} and {HYDROXIDE}",
             why="the charge of anything else would be a guess",
-            remedy="set dot.passivation to one of these",
+            remedy="choose one of these, as `dot.passivation` of a study or `--passivation` of `qdip dot`",
         )
     half = 0.5 * HYDROXIDE_BOND_ANG
     offsets = np.array([[0.0, 0.0, -outward * half], [0.0, 0.0, outward * half]])

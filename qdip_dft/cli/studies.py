@@ -95,6 +95,8 @@ def run(
     if as_json:
         _write_documents(documents)
     else:
+        for planned in found.plans:
+            print_remarks(planned)
         _print_documents(documents, open_folder(results))
         print_left_out(found)
         n_calculated = sum(summary.n_calculated for summary in summaries)
@@ -166,6 +168,7 @@ def _plan_as_json(planned: StudyPlan, calculations: list[PlannedCalculation]) ->
         },
         "relaxation": planned.engines.relaxing.relaxation_settings(),
         "candidates": [candidate.model_dump(mode="json") for candidate in planned.steps.candidates],
+        "remarks": list(planned.remarks),
         "dropped": [dropped.model_dump(mode="json") for dropped in planned.steps.dropped],
         "calculations": [describe_calculation(calculation) for calculation in calculations],
         "estimated_s": sum(calculation.estimated_s for calculation in calculations),
@@ -189,6 +192,12 @@ def describe_calculation(calculation: PlannedCalculation) -> dict[str, Any]:
     }
 
 
+def print_remarks(planned: StudyPlan) -> None:
+    """Print what was chosen or converted on reading the crystals."""
+    for remark in planned.remarks:
+        console().print(f"Note: {remark}", markup=False, soft_wrap=True)
+
+
 def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> None:
     from qdip_dft.execution.progress import format_duration
 
@@ -200,6 +209,7 @@ def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> N
     for name, value in planned.engines.relaxing.relaxation_settings().items():
         words = f"{value:.4g}" if isinstance(value, float) else str(value)
         console().print(f"  {name} = {words}", markup=False)
+    print_remarks(planned)
     rows: list[tuple[str, ...]] = []
     for subject, group in groupby(calculations, key=lambda calculation: calculation.subject):
         rows.append((subject, "", "", "", ""))

@@ -9,8 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qdip_dft.library.charges import COMMON_CHARGES
     from qdip_dft.library.checks import Finding, check_crystal
     from qdip_dft.library.collections import (
+        count_atoms,
         find_structure,
         find_study,
         list_campaigns,
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
         load_catalogue,
         load_molecule,
     )
-    from qdip_dft.library.crystals import COMMON_CHARGES, load_crystal, load_crystal_record
+    from qdip_dft.library.crystals import load_crystal, load_crystal_record, read_molecule
     from qdip_dft.library.reading import read_structure
     from qdip_dft.model.material import Catalogue, CatalogueEntry, Crystal
 
@@ -29,6 +31,7 @@ __all__ = [
     "Crystal",
     "Finding",
     "check_crystal",
+    "count_atoms",
     "find_structure",
     "find_study",
     "list_campaigns",
@@ -37,12 +40,14 @@ __all__ = [
     "load_crystal",
     "load_crystal_record",
     "load_molecule",
+    "read_molecule",
     "read_structure",
 ]
 
 _MODULES = {
     "qdip_dft.library.checks": ("Finding", "check_crystal"),
     "qdip_dft.library.collections": (
+        "count_atoms",
         "find_structure",
         "find_study",
         "list_campaigns",
@@ -50,7 +55,8 @@ _MODULES = {
         "load_catalogue",
         "load_molecule",
     ),
-    "qdip_dft.library.crystals": ("COMMON_CHARGES", "load_crystal", "load_crystal_record"),
+    "qdip_dft.library.charges": ("COMMON_CHARGES",),
+    "qdip_dft.library.crystals": ("load_crystal", "load_crystal_record", "read_molecule"),
     "qdip_dft.library.reading": ("read_structure",),
     "qdip_dft.model.material": ("Catalogue", "CatalogueEntry", "Crystal"),
 }

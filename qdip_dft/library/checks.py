@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qdip_dft.library.collections import load_catalogue, load_molecule
 from qdip_dft.library.contacts import (
+    Pair,
     covalent_sum_ang,
     find_bonds,
     find_molecules,
@@ -18,7 +19,7 @@ from qdip_dft.library.contacts import (
     symbols_of,
 )
 from qdip_dft.library.crystals import count_ions
-from qdip_dft.model.elements import CLOSEST_COVALENT_RATIO, HALIDES, MIN_HYDROGEN_HALIDE_ANG
+from qdip_dft.model.elements import HALIDES, SHORTEST_HYDROGEN_HALIDE_ANG, closest_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,6 +63,7 @@ def check_crystal(crystal: Crystal) -> list[Finding]:
         _check_volume(crystal),
         _check_molecules(crystal.structure, molecules),
         _check_hydrogen_bonds(crystal.structure),
+        *(Finding("as read", True, remark) for remark in crystal.remarks),
     ]
 
 
@@ -71,8 +73,8 @@ def _check_contacts(structure: Structure) -> Finding:
         return Finding("shortest contact", True, "no atoms within 1.5 times the sum of their covalent radii")
     closest = min(pairs, key=lambda pair: pair.distance_ang / covalent_sum_ang(structure, pair))
     ratio = closest.distance_ang / covalent_sum_ang(structure, closest)
-    named = name_pair(structure, closest)
-    return Finding("shortest contact", ratio >= CLOSEST_COVALENT_RATIO, f"{named}, {ratio:.2f} of the covalent radii")
+    named, limit = name_pair(structure, closest), closest_ratio(*symbols_of(structure, closest))
+    return Finding("shortest contact", ratio >= limit, f"{named}, {ratio:.2f} of the covalent radii")
 
 
 def _check_space_group(crystal: Crystal, molecules: list[list[int]]) -> Finding:
@@ -118,9 +120,13 @@ def _check_hydrogen_bonds(structure: Structure) -> Finding:
     ]
     if not contacts:
         return Finding("H···X", True, "no contact")
-    closest = min(contacts, key=lambda pair: pair.distance_ang)
-    is_passed = closest.distance_ang >= MIN_HYDROGEN_HALIDE_ANG
-    return Finding("H···X", is_passed, f"shortest {name_pair(structure, closest)}, limit {MIN_HYDROGEN_HALIDE_ANG} Å")
+
+    def limit_ang(pair: Pair) -> float:
+        return min(SHORTEST_HYDROGEN_HALIDE_ANG.get(symbol, math.inf) for symbol in symbols_of(structure, pair))
+
+    closest = min(contacts, key=lambda pair: pair.distance_ang / limit_ang(pair))
+    is_passed = closest.distance_ang >= limit_ang(closest)
+    return Finding("H···X", is_passed, f"shortest {name_pair(structure, closest)}, limit {limit_ang(closest)} Å")
 
 
 def _find_space_group(structure: Structure) -> tuple[str, int]:

@@ -192,6 +192,18 @@ def _have_one_formula(name: str, known: str) -> bool:
     return formula.lower() in [word.lower() for word in words] or (bool(own) and own in map(_read_formula, words))
 
 
+def count_atoms(formula: str) -> dict[str, float]:
+    """The atoms of a formula whose ions may be molecules of the library: ``FAPbI3``; empty for no formula."""
+    from pymatgen.core import Composition
+
+    for molecule in sorted(load_catalogue().molecules, key=lambda molecule: -len(molecule.id)):
+        formula = formula.replace(molecule.id, f"({molecule.formula.replace(' ', '')})")
+    try:
+        return {str(element): float(amount) for element, amount in Composition(formula).items()}
+    except ValueError:
+        return {}
+
+
 def _spell_as_library(name: str) -> str:
     """A name with organic cations and Greek letters as in the library: ``α-CH3NH3PbI3`` is ``alpha-MAPbI3``."""
     for written, filed in _SPELLINGS.items():

@@ -209,14 +209,17 @@ class Crystal:
         The crystal as calculations carry it.
     entry
         The catalogue entry, or None for a user's file.
+    remarks
+        What was chosen or converted on reading, in words for the user.
     """
 
     record: CrystalRecord
     entry: CatalogueEntry | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
-        """Catalogue id, or the stem of the user's file."""
+        """Catalogue id, or the name of the user's file."""
         return self.record.id
 
     @property

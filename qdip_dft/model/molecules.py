@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qdip_dft.model.elements import BOND_RATIO, ORGANIC_ELEMENTS
+from qdip_dft.model.elements import BOND_RATIO, CARBON_PARTNERS, ORGANIC_ELEMENTS
 from qdip_dft.model.neighbours import Pairs, find_close_pairs
 from qdip_dft.model.structure import Arrangement
 
@@ -32,14 +32,19 @@ class Molecule:
 
 
 def find_bonds(atoms: Arrangement) -> Pairs:
-    """Return the covalent bonds between organic atoms (H, C, N, O), periodic images included, each once."""
-    organic = np.flatnonzero(np.isin(atoms.species, tuple(ORGANIC_ELEMENTS)))
-    if len(organic) == 0:
+    """Return the covalent bonds of H, C, N and O, and those of carbon, periodic images included, each once."""
+    partners = CARBON_PARTNERS if "C" in atoms.species else frozenset[str]()
+    kept = np.flatnonzero(np.isin(atoms.species, tuple(ORGANIC_ELEMENTS | partners)))
+    if len(kept) == 0:
         none = np.empty(0, dtype=np.int64)
         return Pairs(none, none, none.reshape(0, 3), np.empty((0, 3)), np.empty(0))
-    symbols = [atoms.species[site] for site in organic.tolist()]
-    pairs = find_close_pairs(symbols, atoms.positions_ang[organic], atoms.lattice_ang, ratio=BOND_RATIO)
-    return Pairs(organic[pairs.first], organic[pairs.second], pairs.images, pairs.vectors_ang, pairs.distances_ang)
+    symbols = np.array([atoms.species[site] for site in kept.tolist()])
+    pairs = find_close_pairs(symbols.tolist(), atoms.positions_ang[kept], atoms.lattice_ang, ratio=BOND_RATIO)
+    is_organic, is_carbon = np.isin(symbols, tuple(ORGANIC_ELEMENTS)), symbols == "C"
+    first, second = pairs.first, pairs.second
+    bonds = (is_organic[first] & is_organic[second]) | is_carbon[first] | is_carbon[second]
+    columns = (kept[first], kept[second], pairs.images, pairs.vectors_ang, pairs.distances_ang)
+    return Pairs(*(column[bonds] for column in columns))
 
 
 def find_molecules(atoms: Arrangement) -> tuple[Molecule, ...]:

@@ -104,6 +104,21 @@ class DotSpec(Record):
     thicknesses: int = Field(default=1, ge=1, le=8)
 
 
+class MoleculeSpec(Record):
+    """A molecular ion that the crystal library does not know.
+
+    Parameters
+    ----------
+    file
+        XYZ file of one whole molecule, hydrogens included; it is known by its atoms.
+    charge
+        Its formal charge in e; zero for a solvent molecule.
+    """
+
+    file: str
+    charge: int = Field(ge=-4, le=4)
+
+
 class PhaseSpec(Record):
     """One phase of the host and the film planes to try.
 
@@ -352,6 +367,10 @@ Coverage = Literal["thinner-film"] | Annotated[float, Field(gt=0, le=10)] | DotC
 """At which n* both sides are compared; see docs/decisions/0034."""
 
 
+FormalCharge = Annotated[int, Field(ge=-8, le=8, strict=True)]
+"""Formal charge of an ion in e."""
+
+
 class StudySpec(Record):
     """A study: which phase wins on this dot, by how much, and why.
 
@@ -372,6 +391,11 @@ class StudySpec(Record):
         Engine of every relaxation, where ``engine`` gives only the energies at the relaxed structures; None: the same.
     prerelaxation
         Engine that relaxes every structure first; the relaxation starts from there.  None: there is none.
+    formal_charges
+        Charges in e of elements or molecular ions by material or phase, where the common ones are not meant or not
+        neutral, such as ``{InP.cif: {In: 3, P: -3}}``.
+    molecules
+        Molecular ions that the crystal library does not know.
     decomposition
         Competitor made of other compounds instead of, or besides, another phase.
     uncertainty
@@ -405,6 +429,8 @@ class StudySpec(Record):
     dot: DotSpec
     host: str
     phases: tuple[PhaseSpec, ...] = Field(min_length=1)
+    formal_charges: dict[str, dict[str, FormalCharge]] = Field(default_factory=dict)
+    molecules: tuple[MoleculeSpec, ...] = Field(default=(), max_length=20)
     decomposition: DecompositionSpec | None = None
     matching: MatchingSpec = MatchingSpec()
     film: FilmSpec = FilmSpec()
@@ -432,6 +458,15 @@ class StudySpec(Record):
         return self
 
     @model_validator(mode="after")
+    def _charges_are_those_of_its_crystals(self) -> StudySpec:
+        foreign = [name for name in self.formal_charges if name not in self.crystals]
+        if foreign:
+            raise ValueError(
+                f"formal_charges names {foreign[0]}, which the study does not; it names {', '.join(self.crystals)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _relaxes_once_per_engine(self) -> StudySpec:
         relaxing = self.geometry or self.engine.model_copy(update={"spin_orbit": False})
         if self.prerelaxation is not None and self.prerelaxation == relaxing:
@@ -443,6 +478,15 @@ class StudySpec(Record):
         if any(spec is not None and spec.spin_orbit for spec in (self.geometry, self.prerelaxation)):
             raise ValueError("relaxations are done without spin-orbit coupling; set spin_orbit in engine alone")
         return self
+
+    @property
+    def crystals(self) -> tuple[str, ...]:
+        """Every material and phase that the study names, the dot first, then the phases of the host."""
+        products = () if self.decomposition is None else self.decomposition.products
+        reservoirs = () if self.film.reservoirs is None else (self.film.reservoirs.ax, self.film.reservoirs.bx2)
+        return tuple(
+            dict.fromkeys((self.dot.material, *(phase.phase for phase in self.phases), *products, *reservoirs))
+        )
 
     @property
     def id(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -179,7 +180,7 @@ def count_calculations(
 def _make_study(
     campaign: CampaignSpec, dot: CampaignDot, facet: str, host: CampaignHost, engine: EngineSpec, *, source: str
 ) -> StudySpec:
-    content = {
+    content: dict[str, Any] = {
         "schema_version": campaign.schema_version,
         "question": campaign.question,
         **campaign.study,
@@ -189,6 +190,10 @@ def _make_study(
         **host.model_dump(mode="json"),
         "engine": engine.model_dump(mode="json"),
     }
+    if isinstance(charges := content.get("formal_charges"), dict):
+        products = () if host.decomposition is None else host.decomposition.products
+        named = {dot.material, *(phase.phase for phase in host.phases), *products}
+        content["formal_charges"] = {name: charges[name] for name in charges if name in named}
     return validate_study(content, source=source)
 
 
@@ -203,6 +208,8 @@ def _name_variant(engine: EngineSpec, engines: tuple[EngineSpec, ...]) -> str:
 def _slug(text: str) -> str:
     """Return a material, plane or file as part of a name: ``1-10`` and ``cspbi3`` are kept apart from other signs."""
     stem = Path(text).stem if "/" in text or text.endswith((".cif", ".vasp", ".xyz")) else text
+    if stem.upper() in {"POSCAR", "CONTCAR"}:  # the folder tells them apart
+        stem = f"{Path(text).parent.name}-{stem}"
     return re.sub(r"[^a-z0-9.-]+", "-", stem.lower()).strip("-")
 
 

@@ -9,8 +9,11 @@ from typing import Any
 
 from qdip_dft.errors import StudyError
 
-NAMING_KEYS = frozenset({"material", "phase", "ax", "bx2", "products", "calculator", "weights"})
-"""Keys whose values name crystals, ids of the library or structure files, or files of a potential."""
+NAMING_KEYS = frozenset({"material", "phase", "ax", "bx2", "products", "file", "calculator", "weights"})
+"""Keys whose values name crystals, ids of the library or structure files, or files of a molecule or a potential."""
+
+NAMED_KEYS = "formal_charges"
+"""The key of a mapping whose own keys name crystals."""
 
 
 def find_named_files(content: Any, folder: Path) -> Any:
@@ -38,6 +41,9 @@ def write_named_files(content: Any, folder: Path) -> Any:
 
 def _rename(content: Any, rename: Callable[[str], str], *, is_name: bool = False) -> Any:
     if isinstance(content, dict):
+        if isinstance(content.get(NAMED_KEYS), dict):
+            charges = {rename(str(name)): value for name, value in content[NAMED_KEYS].items()}
+            content = {**content, NAMED_KEYS: charges}
         return {k: _rename(value, rename, is_name=is_name or k in NAMING_KEYS) for k, value in content.items()}
     if isinstance(content, (list, tuple)):
         return [_rename(value, rename, is_name=is_name) for value in content]

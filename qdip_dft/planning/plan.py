@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qdip_dft.analysis.stability import balance_decomposition
 from qdip_dft.builders.candidates import find_candidates
+from qdip_dft.builders.ions import group_ions, name_composition, name_ions
 from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import StudyError
@@ -30,6 +31,7 @@ from qdip_dft.flows.steps import (
 )
 from qdip_dft.flows.study_results import assemble_study, preview_variations, resolve_study
 from qdip_dft.flows.variations import Variation, list_engines
+from qdip_dft.library import count_atoms, load_catalogue
 from qdip_dft.model.calculation import CalculationTask, Freedom
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.engine import EngineSpec
@@ -41,7 +43,7 @@ from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
 from qdip_dft.model.term_names import TERM_OF_PART, TERM_OF_SCANS
-from qdip_dft.planning.study_files import load_crystals
+from qdip_dft.planning.study_files import read_crystals
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -119,11 +121,14 @@ class StudyPlan:
     ----------
     study, crystals, engine
         What is asked, of what, and who gives the energies.
+    remarks
+        What was chosen or converted on reading the crystals, in words for the user.
     """
 
     study: StudySpec
     crystals: dict[str, CrystalRecord]
     engine: Engine
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def steps(self) -> StudySteps:
@@ -396,14 +401,16 @@ def plan_study(study: StudySpec) -> StudyPlan:
     _require_competitor(study)
     products = () if study.decomposition is None else study.decomposition.products
     reservoirs = () if study.film.reservoirs is None else (study.film.reservoirs.ax, study.film.reservoirs.bx2)
-    names = [study.dot.material, *(phase.phase for phase in study.phases), *products, *reservoirs]
-    crystals = load_crystals(names)
+    found = read_crystals(study)
+    crystals = {name: crystal.record for name, crystal in found.items()}
     _require_same_host(study, crystals)
+    _require_named_host(study, crystals)
     host = crystals[study.phases[0].phase]
     for compounds in filter(None, (products, reservoirs)):
         balance_decomposition(host.composition_per_fu, {name: crystals[name].composition_per_fu for name in compounds})
     _require_one_product_on_dot(study, crystals)
-    return StudyPlan(study=study, crystals=crystals, engine=engine_from_spec(study.engine))
+    remarks = tuple(f"{name}: {remark}" for name, crystal in found.items() for remark in crystal.remarks)
+    return StudyPlan(study=study, crystals=crystals, engine=engine_from_spec(study.engine), remarks=remarks)
 
 
 def _require_competitor(study: StudySpec) -> None:
@@ -434,6 +441,33 @@ def _require_one_product_on_dot(study: StudySpec, crystals: dict[str, CrystalRec
             why="its film could not hold as many formula units of the host per area",
             remedy="name another product in decomposition.on_dot, or leave it out: the answer is then an upper bound",
         )
+
+
+def _require_named_host(study: StudySpec, crystals: dict[str, CrystalRecord]) -> None:
+    """Refuse phases that are not what the study calls its host."""
+    filed = [load_catalogue().find_entry(phase.phase) for phase in study.phases]
+    if study.host in {entry.material for entry in filed if entry is not None}:
+        return
+    built = crystals[study.phases[0].phase]
+    if _share(count_atoms(study.host)) != _share(built.composition_per_fu):
+        name = _name_compound(built)
+        raise StudyError(
+            f"the host is called {study.host}, but {study.phases[0].phase} is {name}",
+            limit="host is the formula of what all phases are",
+            why="the result would be filed under another compound than was calculated",
+            remedy=f"set host: {name}, or name phases of {study.host}",
+        )
+
+
+def _name_compound(crystal: CrystalRecord) -> str:
+    anions = {ion for ion, charge in crystal.formal_charges.items() if charge < 0}
+    return name_composition(name_ions(group_ions(crystal.structure)), anions=anions)
+
+
+def _share(amounts: Mapping[str, float]) -> dict[str, float]:
+    """Amounts as shares of the whole, in alphabetical order."""
+    total = sum(amounts.values())
+    return {symbol: round(amounts[symbol] / total, 4) for symbol in sorted(amounts)}
 
 
 def _require_same_host(study: StudySpec, crystals: dict[str, CrystalRecord]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from pydantic import ValidationError
 
 from qdip_dft.engines.ranges import require_in_range
 from qdip_dft.errors import StudyError
-from qdip_dft.library import find_study, load_crystal_record
+from qdip_dft.library import find_study, load_crystal, read_molecule
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.engine import EngineSpec
+from qdip_dft.model.material import Crystal
 from qdip_dft.model.study import StudySpec
 from qdip_dft.model.study_versions import translate_study
 from qdip_dft.planning.mistakes import list_mistakes
@@ -142,13 +144,27 @@ def use_engine(study: StudySpec, *, engine: str | None = None, preset: str | Non
     return changed.model_copy(update={"variant": "-".join(filter(None, [study.variant, *words]))})
 
 
-def load_crystals(names: Iterable[str]) -> dict[str, CrystalRecord]:
-    """The crystals of a study by the names that it gives them.
+def load_crystals(study: StudySpec) -> dict[str, CrystalRecord]:
+    """The crystals of a study as calculations carry them; errors as of `read_crystals`."""
+    return {name: crystal.record for name, crystal in read_crystals(study).items()}
+
+
+def read_crystals(study: StudySpec) -> dict[str, Crystal]:
+    """The crystals of a study by the names that it gives them, with what was chosen or converted on reading them.
 
     A crystal is its content: two files of one name are two crystals, and people are told which is which.
+
+    Raises
+    ------
+    StructureError
+        If one is unknown or unusable.
     """
-    crystals = {name: load_crystal_record(name) for name in names}
-    return {name: crystal.model_copy(update={"id": _name_apart(name, crystals)}) for name, crystal in crystals.items()}
+    molecules = [read_molecule(Path(each.file), each.charge) for each in study.molecules]
+    charges = study.formal_charges
+    found = {name: load_crystal(name, formal_charges=charges.get(name), molecules=molecules) for name in study.crystals}
+    records = {name: crystal.record for name, crystal in found.items()}
+    apart = {name: records[name].model_copy(update={"id": _name_apart(name, records)}) for name in records}
+    return {name: replace(crystal, record=apart[name]) for name, crystal in found.items()}
 
 
 def _name_apart(name: str, crystals: Mapping[str, CrystalRecord]) -> str:

@@ -14,10 +14,10 @@ from qdip_dft.analysis.sentence import find_deciding_term
 from qdip_dft.analysis.signs import Sign, compare_signs
 from qdip_dft.builders.ions import view_ions
 from qdip_dft.errors import QdipError
-from qdip_dft.library import load_crystal_record
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.planning.study_files import load_crystals
 from qdip_dft.report.cells import Cell, write_numbers
 from qdip_dft.report.summary import find_structure
 from qdip_dft.report.tables import Column, Row, Table
@@ -127,7 +127,8 @@ def _count_charges(
     """Return the sum of the formal charges of each part; nothing if the crystal files are not at hand."""
     candidate = result.candidate
     try:
-        crystals = [load_crystal_record(name) for name in (doc.study.dot.material, candidate.phase)]
+        named = load_crystals(doc.study)
+        crystals = (named[doc.study.dot.material], named[candidate.phase])
         charges = {label: charge for crystal in crystals for label, charge in crystal.formal_charges.items()}
         charges |= {candidate.passivation: -1} if candidate.passivation else {}
         return {name: round(view_ions(part, charges).charges.sum()) for name, part in structures.items()}

@@ -118,6 +118,23 @@ def test_the_seed_moves_only_the_last_halides() -> None:
     assert [ion.label for ion in first.ions] == [ion.label for ion in second.ions]
 
 
+@pytest.mark.parametrize("anion", ["S", "O", "Cs", "NO3", "Pb"])
+def test_a_dot_is_passivated_by_monovalent_anions_only(anion: str) -> None:
+    with pytest.raises(ChargeBalanceError, match=r"anions are F, Cl, Br, I and OH.*choose one of these"):
+        build_finite_dot(load_ions("PbS"), name="PbS", diameter_ang=30.0, energy_ratio=1.0, passivation=anion)
+
+
+def test_hydroxide_binds_by_its_oxygen_and_points_outwards() -> None:
+    dot = build_finite_dot(load_ions("PbS"), name="PbS", diameter_ang=20.0, energy_ratio=1.0, passivation="OH")
+    hydroxides = [(ion, centre) for ion, centre in zip(dot.ions, dot.centres_ang, strict=True) if ion.label == "OH"]
+    assert len(hydroxides) > 0
+    assert dot.formal_charge == 0
+    for ion, centre in hydroxides:
+        oxygen, hydrogen = centre + ion.offsets_ang
+        assert np.linalg.norm(hydrogen - oxygen) == pytest.approx(0.97)
+        assert np.linalg.norm(hydrogen) > np.linalg.norm(oxygen) + 0.3
+
+
 def test_a_dot_without_passivation_is_refused_with_the_number_of_halides() -> None:
     n_halides = build(diameter_ang=30.0).count(DotPart.PASSIVATION)
     with pytest.raises(ChargeBalanceError, match=f"passivate with {n_halides} halides"):

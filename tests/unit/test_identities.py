@@ -12,6 +12,8 @@ import pytest
 
 from qdip_dft.errors import StructureError, StudyError
 from qdip_dft.flows.steps import Step
+from qdip_dft.library import load_crystal_record
+from qdip_dft.model.study import StudySpec
 from qdip_dft.planning.campaign import read_studies
 from qdip_dft.planning.plan import plan_study
 from qdip_dft.planning.study_files import load_crystals, read_study, validate_study, write_study
@@ -31,14 +33,21 @@ def two_files(tmp_path: Path) -> tuple[str, str]:
     return paths[0], paths[1]
 
 
+def name_crystals(dot: str, *phases: str) -> StudySpec:
+    """A study of a dot and black phases."""
+    named = [{"phase": phase, "role": "black", "planes": ["100"]} for phase in phases]
+    return validate_study({**TINY_STUDY, "dot": {"material": dot, "facets": ["100"]}, "phases": named}, source="named")
+
+
 def test_two_files_of_one_name_are_two_crystals_and_people_are_told_which(two_files: tuple[str, str]) -> None:
-    crystals = load_crystals(two_files)
+    crystals = load_crystals(name_crystals("PbTe", *two_files))
+    del crystals["PbTe"]
     assert [crystal.id for crystal in crystals.values()] == ["black/phase.cif", "yellow/phase.cif"]
     assert crystals[two_files[0]].structure != crystals[two_files[1]].structure
 
 
 def test_a_file_that_is_alone_keeps_its_short_name(two_files: tuple[str, str]) -> None:
-    assert [crystal.id for crystal in load_crystals(["PbTe", two_files[0]]).values()] == ["PbTe", "phase"]
+    assert [crystal.id for crystal in load_crystals(name_crystals("PbTe", two_files[0])).values()] == ["PbTe", "phase"]
 
 
 def test_films_of_two_files_of_one_name_are_two_films(two_files: tuple[str, str]) -> None:
@@ -121,9 +130,9 @@ def test_paths_in_a_study_start_from_its_folder(project: Path, folder: str, monk
     monkeypatch.chdir(project.parent / folder)
     study = read_study(str(project / "study.yaml"))
     assert study.film.reservoirs is not None
-    found = load_crystals([study.phases[0].phase, study.film.reservoirs.bx2])
-    expected = load_crystals(["CsPbI3-alpha", "PbI2"])
-    assert [c.structure for c in found.values()] == [c.structure for c in expected.values()]
+    found = load_crystals(study)
+    assert found[study.phases[0].phase].structure == load_crystal_record("CsPbI3-alpha").structure
+    assert found[study.film.reservoirs.bx2].structure == load_crystal_record("PbI2").structure
     assert study.phases[1].phase == "CsPbI3-delta"
 
 
@@ -131,9 +140,8 @@ def test_paths_in_a_study_start_from_its_folder(project: Path, folder: str, monk
 def test_paths_in_a_campaign_start_from_its_folder(project: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.parent / folder)
     ((_, study),) = read_studies(str(project / "many.yaml"))
-    found = load_crystals([study.dot.material, study.phases[0].phase])
-    expected = load_crystals(["PbSe", "CsPbI3-alpha"])
-    assert [c.structure for c in found.values()] == [c.structure for c in expected.values()]
+    found = load_crystals(study).values()
+    assert [c.structure for c in found] == [load_crystal_record(name).structure for name in ("PbSe", "CsPbI3-alpha")]
 
 
 def test_a_study_is_written_with_paths_from_its_new_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
