@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from jobflow import Flow, Job, Maker, OutputReference
 
@@ -12,7 +13,7 @@ from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import StudySteps
 from qdip_dft.flows.study_results import assemble_study, resolve_study
-from qdip_dft.jobs.advance import advance_study
+from qdip_dft.jobs.advance import advance_study, continue_study, pack_records
 from qdip_dft.jobs.calculate import calculation_job
 from qdip_dft.jobs.scan_registry import registry_scan_job
 from qdip_dft.model.crystal import CrystalRecord
@@ -47,6 +48,10 @@ class StabilizationMaker(Maker):
         Where registry scans keep their energies while they run, seen from the folder that a job runs in.
     attempts
         Number of the next attempt, by calculation key, of calculations that failed before; all others make their first.
+    is_self_contained
+        Whether the flow runs under any manager of jobflow: its jobs have ids of their own, so that it can be submitted
+        twice, and later stages get the records of earlier ones as data.  Otherwise the ids follow from the
+        calculations, and later stages look earlier ones up in a store which all share.
     """
 
     study: StudySpec
@@ -57,6 +62,7 @@ class StabilizationMaker(Maker):
     name: str = "stabilization"
     attempts: dict[str, int] = field(default_factory=dict)
     checkpoint_folder: str = "."
+    is_self_contained: bool = False
 
     def make(self, resolution: Resolution | None = None) -> Flow:
         """Return the flow of what is still to be calculated.
@@ -93,9 +99,13 @@ class StabilizationMaker(Maker):
 
     def _stage(self, resolution: Resolution, known: Mapping[str, StoredRecord]) -> Flow:
         jobs = self._calculation_jobs(resolution) | self._registry_scan_jobs(resolution)
-        references = {key: OutputReference(job_id(key, attempt=record.attempt)) for key, record in known.items()}
-        references |= {key: made.output for key, made in jobs.items()}
-        following = advance_study(self, references)
+        made = {key: job.output for key, job in jobs.items()}
+        if self.is_self_contained:
+            earlier = {key: record.model_dump(mode="json") for key, record in known.items()}
+            following = continue_study(self, made, pack_records(earlier))
+        else:
+            stored = {key: OutputReference(job_id(key, attempt=record.attempt)) for key, record in known.items()}
+            following = advance_study(self, stored | made)
         following.name = f"advance {self.study.name}"
         return Flow([*jobs.values(), following], output=following.output, name=self.study.name)
 
@@ -105,20 +115,28 @@ class StabilizationMaker(Maker):
         for id_, task in resolution.ready.items():
             key, engine, attempt = resolution.keys[id_], self.engines.of(resolution.steps[id_]), self.attempts
             term = TERM_OF_PART[id_.part]
-            jobs[key] = calculation_job(task, engine, key=key, term=term, attempt=attempt.get(key, 0))
+            jobs[key] = self._name(calculation_job(task, engine, key=key, term=term, attempt=attempt.get(key, 0)))
         return jobs
 
     def _registry_scan_jobs(self, resolution: Resolution) -> dict[str, Job]:
         """Return one job per registry scan that can be made."""
         tasks = {resolution.keys[scan]: task for scan, task in resolution.ready_registry_scans.items()}
         return {
-            key: registry_scan_job(
-                task,
-                self.engines.registry_engine,
-                key=key,
-                term=TERM_OF_SCANS,
-                checkpoint_folder=self.checkpoint_folder,
-                attempt=self.attempts.get(key, 0),
+            key: self._name(
+                registry_scan_job(
+                    task,
+                    self.engines.registry_engine,
+                    key=key,
+                    term=TERM_OF_SCANS,
+                    checkpoint_folder=self.checkpoint_folder,
+                    attempt=self.attempts.get(key, 0),
+                )
             )
             for key, task in tasks.items()
         }
+
+    def _name(self, job: Job) -> Job:
+        """The job with an id of its own, if the flow is to have such ids."""
+        if self.is_self_contained:
+            job.set_uuid(str(uuid4()))
+        return job

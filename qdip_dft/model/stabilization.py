@@ -385,3 +385,18 @@ class StabilizationDoc(Record):
     def selected(self, role: PhaseRole) -> tuple[CandidateResult, ...]:
         """Return the candidates that stand for the phases of one role, one per phase."""
         return tuple(c for c in self.candidates if c.is_selected and c.candidate.role is role)
+
+
+class StudyOutput(Record):
+    """What the flow of a study gives to the jobs that follow it.
+
+    Parameters
+    ----------
+    stabilization
+        The answer on the first facet, such as ``flow.output.stabilization.total_ev_per_fu``.
+    documents
+        The results on all facets.
+    """
+
+    stabilization: Stabilization
+    documents: tuple[StabilizationDoc, ...]

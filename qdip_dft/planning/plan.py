@@ -43,7 +43,7 @@ from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import StudySpec
 from qdip_dft.model.term_names import TERM_OF_PART, TERM_OF_SCANS
-from qdip_dft.planning.study_files import read_crystals
+from qdip_dft.planning.study_files import read_crystals, read_study
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -286,6 +286,7 @@ class StudyPlan:
         is_retry: bool = False,
         attempts: Mapping[str, int] = MappingProxyType({}),
         checkpoint_folder: str = ".",
+        is_self_contained: bool = False,
     ) -> Flow | None:
         """Return the flow of what is still to be calculated; None when nothing is.
 
@@ -301,6 +302,8 @@ class StudyPlan:
             Number of the attempt that counts, by key; earlier ones do not.
         checkpoint_folder
             Where registry scans keep their energies while they run, seen from the folder that a job runs in.
+        is_self_contained
+            Whether any manager of jobflow is to carry it, as `StabilizationMaker` describes.
         """
         from qdip_dft.flows.stabilization import StabilizationMaker
 
@@ -318,6 +321,7 @@ class StudyPlan:
             dropped=self.steps.dropped,
             attempts=wanted,
             checkpoint_folder=checkpoint_folder,
+            is_self_contained=is_self_contained,
         )
         return maker.make(found)
 
@@ -411,6 +415,26 @@ def plan_study(study: StudySpec) -> StudyPlan:
     _require_one_product_on_dot(study, crystals)
     remarks = tuple(f"{name}: {remark}" for name, crystal in found.items() for remark in crystal.remarks)
     return StudyPlan(study=study, crystals=crystals, engine=engine_from_spec(study.engine), remarks=remarks)
+
+
+def make_study_flow(name_or_path: str) -> Flow:
+    """Return a whole study as a flow that any manager of jobflow carries; its output is a `StudyOutput`.
+
+    Parameters
+    ----------
+    name_or_path
+        A ready-made study or a study file.
+
+    Raises
+    ------
+    QdipError
+        If the study cannot be read, planned or built.
+    """
+    plan = plan_study(read_study(name_or_path))
+    plan.require_buildable()
+    flow = plan.make_flow(lambda _: None, is_self_contained=True)
+    assert flow is not None  # nothing is stored
+    return flow
 
 
 def _require_competitor(study: StudySpec) -> None:
