@@ -535,14 +535,18 @@ class CandidateGeometry:
         """Where the next dot lies, in the plane, against the one below the film.
 
         The registry of the upper interface was found for slabs of their own: the film cut from the unrelaxed strained
-        bulk, with its lowest plane where that of the film is, and a dot without added planes.
+        bulk, with its lowest plane where that of the film is, and a dot without added planes.  Where it was not looked
+        for, the dot repeats along the normal; with added planes it keeps the registry that it has there without them.
         """
-        if self.candidate.outer_shift is None or parts.bulks is None or parts.strained_bulk is None:
+        if parts.bulks is None or parts.strained_bulk is None:
             return 0.0, 0.0
-        unit = np.linalg.inv(np.array(self.candidate.film_matrix)) @ np.array(parts.dot_slab.lattice_ang)[:2, :2]
-        shifts = (np.array(self.candidate.shift) + np.array(self.candidate.outer_shift)) @ unit
+        shifts, built = np.zeros(2), parts.strained_bulk
+        if self.candidate.outer_shift is not None:
+            unit = np.linalg.inv(np.array(self.candidate.film_matrix)) @ np.array(parts.dot_slab.lattice_ang)[:2, :2]
+            shifts = (np.array(self.candidate.shift) + np.array(self.candidate.outer_shift)) @ unit
+            built = self.strained_bulk(*parts.bulks)
         dot = self.candidate.n_added_dot_planes * self.dot_stacking_ang(*parts.bulks)
-        film = self._upper_face_moved_ang(relaxed=parts.strained_bulk, built=self.strained_bulk(*parts.bulks))
+        film = self._upper_face_moved_ang(relaxed=parts.strained_bulk, built=built)
         x, y = (shifts + dot + film).tolist()
         return x, y
 

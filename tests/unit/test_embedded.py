@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import pytest
 
+from qdip_dft.analysis.coverage import evaluate_total
 from qdip_dft.builders.embedded import close_cell, measure_gaps_ang, separate_slabs, shortest_image, split_interface
 from qdip_dft.builders.interfaces import check_closed, join_slabs
 from qdip_dft.builders.ions import Ion, IonicCrystal, atom_positions
+from qdip_dft.engines.base import OnStep
 from qdip_dft.engines.evaluation import Arrangement
-from qdip_dft.engines.testing import evaluate_morse
+from qdip_dft.engines.testing import TestingEngine, evaluate_morse
 from qdip_dft.errors import InterfaceError
 from qdip_dft.flows.assembly import describe_candidate
+from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.reservoirs import survey_reservoirs
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Part, StudySteps
-from qdip_dft.model.calculation import Freedom
+from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.stabilization import CandidateResult
+from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import Environment, StudySpec
 from qdip_dft.model.study_versions import translate_study
-from tests.unit.studies import TINY_STUDY, make_steps, stages
+from tests.unit.studies import TINY_STUDY, make_steps, stages, toy_engine
 
 CELL = np.array([[6.0, 0.0, 0.0], [0.0, 6.0, 0.0], [0.0, 0.0, 20.0]])
 DOT = [("Pb", 2, (0.0, 0.0, 0.0)), ("S", -2, (3.0, 3.0, 0.0)), ("Pb", 2, (3.0, 3.0, 3.0)), ("S", -2, (0.0, 0.0, 3.0))]
@@ -181,3 +186,97 @@ def test_a_dot_that_is_strained_by_one_per_cent_costs_hundredths_of_an_ev():
     result = describe("embedded", strain_partition=1.0, film_ang=6.0)
     assert result.dot_principal_strains == pytest.approx((0.0098, 0.0098), abs=2e-4)
     assert result.dot_strain_ev_per_fu == pytest.approx(0.06, abs=0.015)
+
+
+@dataclass(frozen=True)
+class RigidEngine(TestingEngine):
+    """The toy potential, which ends at 6 Å, with atoms held where they are: laws of surfaces hold to rounding."""
+
+    def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:  # noqa: ARG002
+        """The structure as it is; what holds it leaves no force."""
+        found = self.static(structure)
+        nothing = (0.0, 0.0, 0.0)
+        held = {"forces_ev_per_ang": (nothing,) * structure.n_atoms, "stress_ev_per_ang3": (nothing,) * 3}
+        return found.model_copy(update={**held, "max_force_ev_per_ang": 0.0, "is_converged": True})
+
+
+RIGID = StudyEngines(energy=RigidEngine(relaxation=toy_engine().relaxation))
+
+TERMINATIONS = ("PbI2|CsI", "PbI2|PbI2", "CsI|CsI")
+
+
+def rigid_steps(environment: str = "embedded", *, film_ang: float = 12.0) -> StudySteps:
+    first, *others = TERMINATIONS
+    phase = {"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"], "termination": first}
+    return make_steps(
+        schema_version=2,
+        environment=environment,
+        check_minima=False,
+        symmetry_breaking_ang=0.0,
+        dot={"material": "PbTe", "facets": ["100"], "min_thickness_ang": 9},
+        phases=[{**phase, "further_terminations": others}],
+        matching={"max_area_ang2": 90, "max_strain": 0.05},
+        film={
+            "min_thickness_ang": film_ang,
+            "registries": [[0.0, 0.0]],
+            "reservoirs": {"ax": "CsI", "bx2": "PbI2"},
+        },
+    )
+
+
+def describe_rigid(steps: StudySteps) -> dict[str, CandidateResult]:
+    *_, resolution = stages(steps, {}, engines=RIGID)
+    reservoirs = survey_reservoirs(steps, resolution)
+    found = [describe_candidate(steps, resolution, candidate, reservoirs) for candidate in steps.candidates]
+    return {result.candidate.termination: result for result in found}
+
+
+def test_doubling_the_film_moves_nothing_once_its_faces_do_not_see_each_other():
+    thin, thick = (describe_rigid(rigid_steps(film_ang=film_ang)) for film_ang in (12.0, 24.0))
+    for termination in TERMINATIONS:
+        once, twice = thin[termination], thick[termination]
+        assert twice.n_formula_units > 1.5 * once.n_formula_units
+        assert evaluate_total(twice, once.coverage_fu_per_ang2) == pytest.approx(
+            evaluate_total(once, once.coverage_fu_per_ang2), abs=1e-9
+        )
+        assert abs(twice.total_ev_per_fu - once.total_ev_per_fu) > 0.01
+
+
+def test_a_cell_twice_as_large_has_the_same_energies_per_area():
+    steps = rigid_steps()
+    wide = [
+        candidate.model_copy(
+            update={
+                "film_matrix": (tuple(2 * n for n in candidate.film_matrix[0]), candidate.film_matrix[1]),
+                "dot_matrix": (tuple(2 * n for n in candidate.dot_matrix[0]), candidate.dot_matrix[1]),
+                "n_formula_units": 2 * candidate.n_formula_units,
+                "excess": {name: 2 * number for name, number in candidate.excess.items()},
+            }
+        )
+        for candidate in steps.candidates
+    ]
+    small, large = describe_rigid(steps), describe_rigid(replace(steps, candidates=tuple(wide)))
+    for termination in TERMINATIONS:
+        assert large[termination].area_ang2 == pytest.approx(2 * small[termination].area_ang2)
+        for name in ("surface_mev_per_ang2", "binding_mev_per_ang2", "interface_mev_per_ang2"):
+            assert getattr(large[termination], name) == pytest.approx(getattr(small[termination], name), abs=1e-6)
+
+
+def test_a_stoichiometric_film_has_the_mean_of_its_two_symmetric_films():
+    """Each of its faces is one of theirs.  What both hold beyond whole formula units, one CsI and one PbI2, comes from
+    reservoirs in equilibrium with the unstrained host, so that their σ pays for straining it."""
+    found = describe_rigid(rigid_steps(film_ang=20.0))
+    film, *symmetric = (found[termination] for termination in TERMINATIONS)
+    assert [result.candidate.excess for result in symmetric] == [{"PbI2": 1}, {"CsI": 1}]
+    mean = sum(result.interface_mev_per_ang2 for result in symmetric) / 2
+    strained_mev_per_ang2 = 1000.0 * film.film_strain_ev_per_fu / (2 * film.area_ang2)
+    assert film.interface_mev_per_ang2 == pytest.approx(mean - strained_mev_per_ang2, abs=1e-6)
+    assert strained_mev_per_ang2 > 0.1
+
+
+def test_a_capped_film_pays_its_free_face_besides():
+    embedded, capped = (describe_rigid(rigid_steps(environment)) for environment in ("embedded", "capped"))
+    for termination in TERMINATIONS[1:]:
+        free_face = capped[termination].surface_mev_per_ang2 / 2
+        difference = capped[termination].interface_mev_per_ang2 - embedded[termination].interface_mev_per_ang2
+        assert difference == pytest.approx(free_face, abs=1e-6)
