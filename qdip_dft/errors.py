@@ -106,7 +106,7 @@ class ResultsError(QdipError):
 
 
 class DamagedDocumentError(ResultsError):
-    """A stored document was changed, cut short, or contradicts itself or its calculations."""
+    """A stored document or file was changed, cut short, or contradicts itself or its calculations."""
 
 
 class ResultsDiskError(ResultsError, MachineError):

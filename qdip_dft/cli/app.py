@@ -51,7 +51,7 @@ COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "atlas": ("atlas:atlas", "Draw all results on one page."),
         "export": ("export:export", "Write a bundle, a training set or OPTIMADE."),
         "import-bundle": ("export:import_bundle", "Restore the results of a bundle."),
-        "db": ("database:app", "Copy results between folders and databases."),
+        "db": ("database:app", "Copy, check, repair and back up results."),
     },
     "Cluster": {
         "init-cluster": ("cluster:init_cluster", "Write the configuration of a cluster."),

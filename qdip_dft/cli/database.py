@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qdip_dft.cli.options import AsJson
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
+from qdip_dft.cli.output import console, write_json, write_line
+from qdip_dft.cli.stored import open_folder
 
-app = typer.Typer(no_args_is_help=True, help="Copy results between folders and databases, and bring them up to date.")
+app = typer.Typer(no_args_is_help=True, help="Copy, check, repair, back up and upgrade results.")
 
 Place = "a results folder, or mongodb://HOST/NAME"
 
 
 @app.callback()
 def choose() -> None:
-    """Copy results between folders and databases, and bring them up to date.
+    """Copy, check, repair, back up and upgrade results.
 
     Example: qdip db copy ./qdip-results mongodb://server.example.org/group
     """
@@ -77,3 +79,74 @@ def upgrade(
         console().print(f"{found.id}: {words}", markup=False)
     if not upgrades:
         console().print("Every result follows the present formula.", markup=False)
+
+
+@app.command("check")
+def check(
+    results: Annotated[str, typer.Argument(help=f"Where the results are: {Place}.")] = "qdip-results",
+    as_json: AsJson = False,
+) -> None:
+    """Check the file, every document and every result against its calculations; changes nothing, exit code 1 if not.
+
+    Example: qdip db check ./qdip-results
+    """
+    from qdip_dft.storage.checkup import check_archive, check_folder
+    from qdip_dft.storage.location import open_results
+    from qdip_dft.storage.mongo_address import is_mongo_uri
+    from qdip_dft.storage.results_folder import ResultsFolder
+
+    archive = open_results(results)
+    found = list(check_archive(archive) if is_mongo_uri(results) else check_folder(ResultsFolder(results), archive))
+    if as_json:
+        write_json([asdict(finding) for finding in found])
+    else:
+        for finding in found:
+            write_line(f"{finding.where}: {finding.what}")
+        n_all = archive.calculations.count() + archive.stabilizations.count()
+        write_line(f"{n_all} documents, {len(found)} findings.")
+        if found:
+            write_line("qdip db repair saves what is sound; qdip run makes the rest anew.")
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command("repair")
+def repair(
+    results: Annotated[Path, typer.Argument(help="A results folder that no run uses.")] = DEFAULT_RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Write a new results file with every sound document; the damaged file is kept beside it, the rest set aside.
+
+    Example: qdip db repair ./qdip-results
+    """
+    from qdip_dft.storage.repair import repair_folder
+
+    done = repair_folder(results)
+    if as_json:
+        write_json({**asdict(done), "kept": str(done.kept)})
+        return
+    for finding in done.set_aside:
+        write_line(f"set aside: {finding.where}: {finding.what}")
+    saved = ", ".join(f"{count} {name}" for name, count in sorted(done.n_saved.items())) or "nothing"
+    write_line(f"Saved: {saved}; {len(done.set_aside)} set aside. The damaged file is {done.kept}.")
+
+
+@app.command("backup")
+def backup(
+    target: Annotated[Path, typer.Argument(help="The folder of the backup; it must not exist.")],
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Copy a results file as it is at one moment, also while a run writes to it, and check the copy.
+
+    Example: qdip db backup ./backup-2026-11-30 --results ./qdip-results
+    """
+    from qdip_dft.storage.checkup import check_folder
+    from qdip_dft.storage.repair import backup_folder
+    from qdip_dft.storage.results_folder import ResultsFolder, open_archive
+
+    n_bytes = backup_folder(open_folder(results).path, target)
+    folder = ResultsFolder(target)
+    found = list(check_folder(folder, open_archive(folder)))
+    write_line(f"{target}: {n_bytes / 1e6:.1f} MB, {len(found)} findings (qdip db check {target}).")
+    if found:
+        raise typer.Exit(1)

@@ -151,7 +151,24 @@ def _check_results(results: Path) -> list[dict[str, Any]]:
             is_ok=os.access(parent, os.W_OK),
             finding=f"{results} ({'exists' if results.exists() else 'new'})",
         ),
+        _check_file_system(results),
         _finding("free disk space", is_ok=free_gib > 1.0, finding=f"{free_gib:.1f} GiB"),
         _finding("processor cores", is_ok=True, finding=str(len(os.sched_getaffinity(0)))),
         _finding("threads of a calculation", is_ok=True, finding=str(threads_per_calculation())),
     ]
+
+
+def _check_file_system(results: Path) -> dict[str, Any]:
+    from qdip_dft.errors import ResultsError
+    from qdip_dft.storage.file_systems import find_file_system, require_locks
+
+    place = next(p for p in (results.absolute(), *results.absolute().parents) if p.is_dir())
+    found = find_file_system(place)
+    words = "a disk of this machine, write-ahead log"
+    if found.is_shared:
+        words = f"{found.kind}: may be used by several machines, rollback journal (slower)"
+    try:
+        require_locks(place)
+    except ResultsError as error:
+        return _finding("file system of results", is_ok=False, finding=f"{error.what}; {error.remedy}")
+    return _finding("file system of results", is_ok=True, finding=words)

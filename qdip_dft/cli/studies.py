@@ -153,6 +153,9 @@ def _print_documents(documents: list[StabilizationDoc], folder: ResultsFolder) -
     archive = open_archive_of(folder)
     for document in documents:
         print_report(document, console())
+        if not folder.is_writable:
+            console().print(f"No files were written: {folder.path} is read-only.", markup=False, soft_wrap=True)
+            continue
         calculations = archive.find_calculations(list_calculation_keys(document))
         files = write_report(document, folder.reports_folder(document.id), calculations=calculations)
         console().print(f"Report: {files.html}", markup=False, soft_wrap=True)

@@ -106,6 +106,7 @@ def run_study(
         documents = plan.assemble(resolution)
         for document in documents:
             archive.save_stabilization(document)
+        folder.require_in_place()
     done = _list_attempts(resolution)
     return RunSummary(documents=documents, n_calculated=len(done - stored), n_reused=len(done & stored))
 

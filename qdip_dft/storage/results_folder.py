@@ -9,9 +9,9 @@
       checkpoints/     energies of registry scans and relaxations that are not finished
       reports/NAME/    figures and tables, drawn from the documents
 
-Reading never needs the lock.  The folder should be on a disk of this machine: on network drives (NFS, Lustre) file
-locks and the shared memory of SQLite's log may not work between machines.  To move results, end all runs and copy the
-folder.
+Reading needs neither the lock nor the right to write.  On a network file system a slower journal is used that is safe
+there; one without locks is refused (`file_systems`).  To move results, end all runs and copy the folder, or
+``qdip db backup``.
 """
 
 from __future__ import annotations
@@ -24,18 +24,28 @@ import socket
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from qdip_dft import __version__
-from qdip_dft.errors import ResultsError
+from qdip_dft.errors import DamagedDocumentError, ResultsError
 from qdip_dft.results.fields import INDEXES, SUMMARY_FIELDS
 from qdip_dft.runtime.unlinked import open_unlinked
+from qdip_dft.storage.codec import Document
+from qdip_dft.storage.file_systems import WITHOUT_LOCKS, refuse_without_locks
 from qdip_dft.storage.mongo_address import require_folder_name
-from qdip_dft.storage.sqlite_collection import SQLiteCollection, open_connection
+from qdip_dft.storage.sqlite_collection import SQLiteCollection
 from qdip_dft.storage.sqlite_errors import explain_file_errors, explain_sqlite_errors, measure_free_space_mb
+from qdip_dft.storage.sqlite_file import (
+    connect,
+    identify,
+    is_writable,
+    open_connection,
+    open_for_reading,
+    refuse_missing,
+)
 from qdip_dft.storage.summary_collection import SummaryCollection
 
 if TYPE_CHECKING:
@@ -52,6 +62,9 @@ MIN_FREE_SPACE_MB = 200.0
 A stored calculation of 500 atoms takes about 0.15 MB, so a study of 100 calculations takes 15 MB, as much again in the
 log, and a few MB of figures; the rest is what other programs may use up while it runs.
 """
+
+EXPENSIVE_S = 1.0
+"""A calculation that took longer, in s, is on the disk before the run goes on."""
 
 NOTES_FILE = "run.json"
 """What the running study is at."""
@@ -93,6 +106,22 @@ class ResultsFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         if _read_schema_version(self.database) is None:
             self._write_meta()
+        self._identity = identify(self.database)
+
+    @classmethod
+    def of_damaged(cls, path: str | Path) -> ResultsFolder:
+        """Return a folder whose file may be damaged; it is not looked at.
+
+        Raises
+        ------
+        ResultsError
+            If the file is a foreign one, or of a newer version.
+        """
+        folder = cls.__new__(cls)
+        folder.path = Path(require_folder_name(path)).absolute()
+        with suppress(DamagedDocumentError):
+            _read_schema_version(folder.database)
+        return folder
 
     @property
     def database(self) -> Path:
@@ -108,7 +137,24 @@ class ResultsFolder:
         """Return a collection, such as ``calculations``, ``stabilizations`` or ``studies``."""
         if name == "stabilizations":
             return SummaryCollection(self.database, name, "id", SUMMARY_FIELDS, INDEXES, counts=_COUNTS)
-        return SQLiteCollection(self.database, name, key=_KEYS.get(name, "id"))
+        is_expensive = _took_long if name == "calculations" else None
+        return SQLiteCollection(self.database, name, key=_KEYS.get(name, "id"), is_expensive=is_expensive)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether something may be stored here; reading does not need it."""
+        return is_writable(self.database)
+
+    def require_in_place(self) -> None:
+        """Require that the folder and its file are still where they were.
+
+        Raises
+        ------
+        ResultsDiskError
+            If they were removed or moved.
+        """
+        if identify(self.database) != self._identity:
+            raise refuse_missing(self.database)
 
     def job_store(self) -> JobStore:
         """Return the jobflow store whose documents are the calculations."""
@@ -168,6 +214,10 @@ class ResultsFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise self._held_by(_read_holder(path)) from None
+            except OSError as error:
+                if error.errno in WITHOUT_LOCKS:
+                    raise refuse_without_locks(self.path, error) from error
+                raise
             _require_lock_file(lock, path)
             _write_holder(lock)
             try:
@@ -185,13 +235,26 @@ class ResultsFolder:
 
     def _write_meta(self) -> None:
         """Write the versions before anything else, so that a folder without them is known to be foreign."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        rows = [("schema_version", str(SCHEMA_VERSION)), ("package_version", __version__), ("created_at", now)]
         with explain_sqlite_errors(self.database), closing(open_connection(self.database)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_CREATE_META)
-            connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
+            write_meta(connection)
             connection.execute("COMMIT")
+
+
+def write_meta(connection: sqlite3.Connection) -> None:
+    """Write the versions of this package into a results file that has none."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = [("schema_version", str(SCHEMA_VERSION)), ("package_version", __version__), ("created_at", now)]
+    connection.execute(_CREATE_META)
+    connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
+
+
+def _took_long(document: Document) -> bool:
+    """Whether a calculation cost more than `EXPENSIVE_S`; one that failed counts as expensive."""
+    output = document.get("output")
+    result = (output.get("result") or output) if isinstance(output, dict) else {}
+    wall_time_s = result.get("wall_time_s") if isinstance(result, dict) else None
+    return not isinstance(wall_time_s, int | float) or wall_time_s > EXPENSIVE_S
 
 
 def _read_schema_version(database: Path) -> int | None:
@@ -202,8 +265,8 @@ def _read_schema_version(database: Path) -> int | None:
         tables, version = _read_meta(database)
     if not tables:
         return None
-    if version is None or not version.isdecimal():
-        raise _foreign(database, tables)
+    if version is None or re.fullmatch("[0-9]{1,9}", version) is None:
+        raise _unreadable(database) if "calculations" in tables else _foreign(database, tables)
     if int(version) > SCHEMA_VERSION:
         raise _too_new(database, int(version))
     return int(version)
@@ -215,6 +278,9 @@ def _read_meta(database: Path) -> tuple[list[str], str | None]:
     A file without a log is opened as unchangeable, because otherwise SQLite would make an empty log beside it.  Another
     process may open it for writing at that moment; then the half-written page is read again with locks.
     """
+    if not is_writable(database):
+        with closing(open_for_reading(database)) as connection:
+            return _read_meta_from(connection)
     has_log = Path(f"{database}-wal").exists() or Path(f"{database}-journal").exists()
     try:
         return _read_meta_with(database, "mode=ro" if has_log else "immutable=1")
@@ -223,9 +289,13 @@ def _read_meta(database: Path) -> tuple[list[str], str | None]:
 
 
 def _read_meta_with(database: Path, mode: str) -> tuple[list[str], str | None]:
-    with closing(sqlite3.connect(f"{database.as_uri()}?{mode}", uri=True, timeout=60)) as connection:
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        found = connection.execute(_READ_META).fetchone() if "meta" in tables else None
+    with closing(connect(f"{database.as_uri()}?{mode}", is_uri=True)) as connection:
+        return _read_meta_from(connection)
+
+
+def _read_meta_from(connection: sqlite3.Connection) -> tuple[list[str], str | None]:
+    tables = [str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    found = connection.execute(_READ_META).fetchone() if "meta" in tables else None
     return tables, None if found is None else str(found[0])
 
 
@@ -304,6 +374,15 @@ def _foreign(database: Path, tables: list[str]) -> ResultsError:
         limit="a results file has a table meta with a schema_version",
         why="somebody else's data would be changed",
         remedy="choose another folder with --results DIR",
+    )
+
+
+def _unreadable(database: Path) -> DamagedDocumentError:
+    return DamagedDocumentError(
+        f"{database} has no readable version",
+        limit="a results file has a table meta with a schema_version",
+        why="documents of an unknown version could be misread",
+        remedy="save every sound document into a new file (qdip db repair DIR), or restore it from a backup",
     )
 
 

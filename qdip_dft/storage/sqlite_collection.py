@@ -2,23 +2,25 @@
 
 Each collection is a table of documents in JSON.  The file is in write-ahead-log mode: readers never wait, and writers
 wait for each other.  Every `update` is one transaction, complete when it returns: a process killed at any moment takes
-back nothing that was acknowledged and leaves no half document.  At a power failure the file stays intact, but
-documents of the last seconds may be missing and are computed again: the log is handed to the operating system without
-waiting for the disk (``synchronous=NORMAL``; waiting would cost up to 10 ms for every document).  The log needs memory
-shared between all processes that use the file: they must run on one machine, and the folder should not be on a
-network drive.
+back nothing that was acknowledged and leaves no half document.  Documents that were expensive are on the disk, in the
+file itself, before `update` returns; at a power failure others of the last seconds may be missing and are computed
+again: their log is handed to the operating system without waiting (waiting would cost up to 10 ms for every document).
+How the file is opened, also on network file systems, stands in `sqlite_file`.
+
+A document that is no document any more, because its bytes were changed, is left out of every answer and named once; it
+stays where it is until `qdip db repair` sets it aside.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import sqlite3
 import threading
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,18 +40,18 @@ from qdip_dft.storage.filters import (
     split_field,
 )
 from qdip_dft.storage.sqlite_errors import explain_sqlite_errors
+from qdip_dft.storage.sqlite_file import FileConnection, has_table, open_connection, transaction
 
 if TYPE_CHECKING:
     from maggma.core import Sort
 
-BUSY_TIMEOUT_S = 60.0
-"""How long a writer waits for another one before it gives up, in s."""
+logger = logging.getLogger("qdip_dft.results")
 
 Tree = dict[str, Any]
 
 _DOCUMENTS_AT_A_TIME = 64
 _DIRECTIONS = {1: "ASC", -1: "DESC"}
-_INHERITED: list[sqlite3.Connection] = []
+_INHERITED: list[FileConnection] = []
 """Connections opened before a fork.  The child must neither use nor close them: closing would remove a live log."""
 
 
@@ -64,17 +66,30 @@ class SQLiteCollection:
         The table: letters, digits and underscores.
     key
         The field that identifies a document when `update` is not told otherwise.
+    is_expensive
+        Whether a document must be on the disk before `update` returns; None: none has to.
     """
 
-    def __init__(self, path: str | Path, collection_name: str = "documents", key: str = "task_id") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        collection_name: str = "documents",
+        key: str = "task_id",
+        *,
+        is_expensive: Callable[[Document], bool] | None = None,
+    ) -> None:
         self.key = key
+        self._is_expensive = is_expensive
         self._open_later(path, collection_name)
+
+    _is_expensive: Callable[[Document], bool] | None = None
 
     def _open_later(self, path: str | Path, collection_name: str) -> None:
         """Note where the collection is; the file is opened when it is needed."""
         self.path = str(Path(path).absolute())
         self.collection_name = _require_table_name(collection_name)
-        self._connection: sqlite3.Connection | None = None
+        self._connection: FileConnection | None = None
+        self._is_damaged = False
         self._process_id = 0
         self._indexed: set[str] = set()
         self._lock = threading.RLock()
@@ -85,7 +100,7 @@ class SQLiteCollection:
         return f"sqlite://{self.path}/{self.collection_name}"
 
     @property
-    def _collection(self) -> sqlite3.Connection:
+    def _collection(self) -> FileConnection:
         """The connection of this process, opened when needed."""
         if self._connection is None or self._process_id != os.getpid():
             self.connect()
@@ -166,7 +181,12 @@ class SQLiteCollection:
         texts = [encode_document(document) for document in documents]
         wanted = [_key_criteria(document, names) for document in documents]
         self._ensure_index(names, is_unique=False)
-        with self._lock, explain_sqlite_errors(self.path), transaction(self._collection) as connection:
+        is_durable = self._is_expensive is not None and any(map(self._is_expensive, documents))
+        with (
+            self._lock,
+            explain_sqlite_errors(self.path),
+            transaction(self._collection, is_durable=is_durable) as connection,
+        ):
             for text, criteria in zip(texts, wanted, strict=True):
                 self._replace(connection, text, criteria)
 
@@ -210,6 +230,11 @@ class SQLiteCollection:
     def _table(self) -> str:
         return f'"{self.collection_name}"'
 
+    @property
+    def _source(self) -> str:
+        """Where documents are read: the table, or its sound rows once an unsound one was met."""
+        return sound_rows_sql(self._table) if self._is_damaged else self._table
+
     def _fetch(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
         """Return all rows at once: an open cursor would keep an old view of the file and block our own writes."""
         with self._lock, explain_sqlite_errors(self.path):
@@ -218,9 +243,13 @@ class SQLiteCollection:
     def _create_table(self) -> None:
         connection = self._collection
         try:
-            if not has_table(connection, self.collection_name):
+            if has_table(connection, self.collection_name):
+                return
+            columns = "(id INTEGER PRIMARY KEY, doc TEXT NOT NULL)"
+            if connection.is_read_only:
+                connection.make_temporary(f"CREATE TEMP TABLE {self._table} {columns}")
+            else:
                 with transaction(connection):
-                    columns = "(id INTEGER PRIMARY KEY, doc TEXT NOT NULL)"
                     connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} {columns}")
         except BaseException:
             self.close()
@@ -239,15 +268,21 @@ class SQLiteCollection:
         create = f'CREATE {"UNIQUE " * is_unique}INDEX IF NOT EXISTS "{label}" ON {self._table} ({columns})'
         with self._lock, explain_sqlite_errors(self.path):
             try:
+                if self._collection.is_read_only:
+                    return has_table(self._collection, label)
                 if not has_table(self._collection, label):
                     with transaction(self._collection) as connection:
                         connection.execute(create)
             except sqlite3.IntegrityError:
                 return False
+            except sqlite3.OperationalError as error:
+                if not _is_damage(error):
+                    raise
+                return False
             self._indexed.add(label)
             return True
 
-    def _replace(self, connection: sqlite3.Connection, text: str, criteria: Document) -> None:
+    def _replace(self, connection: FileConnection, text: str, criteria: Document) -> None:
         found = self._choose(criteria, at_most=1)
         if found:
             connection.execute(f"UPDATE {self._table} SET doc = ? WHERE id = ?", (text, found[0]))
@@ -257,7 +292,18 @@ class SQLiteCollection:
     def _choose(
         self, criteria: Document | None, sort: dict[str, Sort | int] | None = None, at_most: int | None = None
     ) -> list[int]:
-        """Return the row numbers of the documents that pass a filter, sorted."""
+        """Return the row numbers of the documents that pass a filter, sorted; without what is no document any more."""
+        try:
+            return self._choose_once(criteria, sort, at_most)
+        except sqlite3.OperationalError as error:
+            if self._is_damaged or not _is_damage(error):
+                raise
+            self._is_damaged = True
+            return self._choose_once(criteria, sort, at_most)
+
+    def _choose_once(
+        self, criteria: Document | None, sort: dict[str, Sort | int] | None, at_most: int | None
+    ) -> list[int]:
         order = {split_field(name): read_direction(way) for name, way in (sort or {}).items()}
         fields = list_filtered(criteria) | order.keys()
         table, decided = self._find_table(fields), self._list_decided(fields)
@@ -269,26 +315,70 @@ class SQLiteCollection:
         sql += f"WHERE {bounds.possible.text} ORDER BY {ordered}"
         with self._lock, explain_sqlite_errors(self.path):
             rows = self._collection.execute(sql, (*bounds.certain.parameters, *bounds.possible.parameters))
-            passing = (row for row, text in rows if text is None or document_passes(criteria, decode_value(text)))
+            passing = (row for row, text in rows if text is None or self._passes(criteria, text, row))
             return list(islice(passing, at_most))
+
+    def _passes(self, criteria: Document | None, text: str, row: int) -> bool:
+        document = self._decode(text, row)
+        return document is not None and document_passes(criteria, document)
+
+    def _decode(self, text: object, row: int) -> Document | None:
+        """Return a document; None, with a warning, where the text is none any more."""
+        try:
+            document = decode_value(text) if isinstance(text, str) else None
+        except (ValueError, RecursionError):
+            document = None
+        if isinstance(document, dict):
+            return document
+        warn_of_damage(self.path, self.collection_name, row)
+        return None
 
     def _find_table(self, fields: Iterable[Field]) -> str:  # noqa: ARG002 (of a summary)
         """Return the table that answers questions about these fields."""
-        return self._table
+        return self._source
 
     def _list_decided(self, fields: Iterable[Field]) -> frozenset[Field]:  # noqa: ARG002 (of a summary)
         """Return those of the fields that are known to hold plain values in every document."""
         return frozenset()
 
+    def _fetch_texts(self, table: str, rows: list[int]) -> dict[int, object]:
+        """Return the texts of rows."""
+        return dict(self._fetch(f"SELECT id, doc FROM {table} WHERE id IN ({marks_sql(rows)})", tuple(rows)))
+
     def _read(self, rows: list[int], wanted: list[str] | None) -> Iterator[Document]:
-        table = self._table if wanted is None else self._find_table(map(split_field, wanted))
-        marks = ", ".join("?" * len(rows))
-        texts = dict(self._fetch(f"SELECT id, doc FROM {table} WHERE id IN ({marks})", tuple(rows)))
+        table = self._source if wanted is None else self._find_table(map(split_field, wanted))
+        texts = self._fetch_texts(table, rows)
         tree = None if wanted is None else grow_tree(wanted)
         for row in rows:
-            if row in texts:
-                document = decode_value(texts[row])
+            document = self._decode(texts[row], row) if row in texts else None
+            if document is not None:
                 yield document if tree is None else keep_fields(document, tree)
+
+
+def marks_sql(values: list[int]) -> str:
+    """Return a question mark for each value."""
+    return ", ".join("?" * len(values))
+
+
+def sound_rows_sql(table: str) -> str:
+    """Return the SQL for a table without the rows that are no documents any more."""
+    return f"(SELECT id, CASE WHEN typeof(doc) = 'text' AND json_valid(doc) THEN doc END AS doc FROM {table})"
+
+
+@cache
+def warn_of_damage(path: str, collection_name: str, row: int) -> None:
+    """Name a row that is no document any more, once."""
+    logger.warning(
+        "%s: row %d of %s is damaged and left out (qdip db check names all such rows, qdip db repair sets them aside)",
+        path,
+        row,
+        collection_name,
+    )
+
+
+def _is_damage(error: sqlite3.OperationalError) -> bool:
+    """Whether SQLite met a text that is no JSON any more."""
+    return "malformed JSON" in str(error)
 
 
 def read_direction(direction: Sort | int) -> int:
@@ -339,49 +429,6 @@ def keep_fields(value: Any, tree: Tree) -> Any:
         for name, branch in tree.items()
         if name in value and (not branch or isinstance(value[name], dict | list))
     }
-
-
-def open_connection(path: str | Path) -> sqlite3.Connection:
-    """Open a SQLite file as the stores of this package use it; the caller begins its own transactions."""
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    try:
-        _switch_to_write_ahead_log(connection)
-    except BaseException:
-        connection.close()
-        raise
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
-
-
-def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Switch on the write-ahead log; while another process does the same, SQLite answers busy without waiting."""
-    deadline_s = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
-                raise
-        time.sleep(0.01)
-
-
-def has_table(connection: sqlite3.Connection, name: str) -> bool:
-    """Return whether there is a table or index; unlike IF NOT EXISTS this needs no write lock."""
-    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Hold the write lock from the first statement on, and take everything back if one fails."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _key_criteria(document: Document, names: list[str]) -> Document:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qdip_dft.errors import ResultsDiskError, ResultsError
+from qdip_dft.errors import DamagedDocumentError, ResultsDiskError, ResultsError
 
 _KEPT = "what was stored before is still there, the calculation at hand is not stored"
 _DISK_FULL = ("the disk or your quota is full", _KEPT, "free some space and start the same run again, it goes on")
@@ -26,7 +27,7 @@ _NO_FOLDER = (
 _BROKEN = (
     "it must be an intact SQLite database",
     "results in it could be wrong",
-    "restore it from a backup, or move it away and start again; do not edit it",
+    "save what is sound (qdip db repair DIR), restore a backup, or move it away and start again; do not edit it",
 )
 _BUSY = (
     "only one process can write at a time",
@@ -61,6 +62,9 @@ _MEANINGS = {
     "SQLITE_IOERR": _IO_ERROR,
     "SQLITE_TOOBIG": _TOO_LARGE,
 }
+_SAYS_BROKEN = re.compile("unsupported file format|malformed database schema|no such (?:column|table|index)")
+"""What SQLite says of a damaged file under the number of a wrong statement."""
+
 _MEANINGS_OF_ERRNO = {
     errno.ENOSPC: _DISK_FULL,
     errno.EDQUOT: _DISK_FULL,
@@ -79,9 +83,13 @@ def explain_sqlite_errors(path: str | Path) -> Iterator[None]:
     """Turn SQLite's errors about a file into ones that say what to do; errors of programming pass unchanged."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise _explain(path, "a name in it is not text", _BROKEN) from error
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", None) or ""
         meaning = _NOT_UNIQUE if "UNIQUE" in name else _MEANINGS.get("_".join(name.split("_")[:2]))
+        if meaning is None and _SAYS_BROKEN.search(str(error)):
+            meaning = _BROKEN
         if meaning is None:
             raise
         raise _explain(path, str(error), meaning) from error
@@ -114,5 +122,6 @@ def _explain(path: str | Path, complaint: str, meaning: tuple[str, str, str]) ->
     free_mb = measure_free_space_mb(path)
     space = "" if free_mb is None else f"; {free_mb:.0f} MB are free there"
     limit, why, remedy = meaning
-    kind = ResultsDiskError if meaning in {_DISK_FULL, _IO_ERROR} else ResultsError
+    kinds = {_DISK_FULL: ResultsDiskError, _IO_ERROR: ResultsDiskError, _BROKEN: DamagedDocumentError}
+    kind: type[ResultsError] = kinds.get(meaning, ResultsError)
     return kind(f"{path} cannot be used ({complaint}{space})", limit=limit, why=why, remedy=remedy)

@@ -9,16 +9,23 @@ was made for other fields, it is made anew.  Indexes on single fields also sort.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import compress
+from itertools import compress, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from qdip_dft.storage.codec import Document, decode_value
+from qdip_dft.storage.codec import Document
 from qdip_dft.storage.filters import Field, crosses_list_sql, index_sql, json_path_sql, split_field, type_sql
-from qdip_dft.storage.sqlite_collection import SQLiteCollection, grow_tree, has_table, keep_fields, transaction
+from qdip_dft.storage.sqlite_collection import (
+    SQLiteCollection,
+    grow_tree,
+    keep_fields,
+    logger,
+    marks_sql,
+    sound_rows_sql,
+)
+from qdip_dft.storage.sqlite_file import FileConnection, has_table, transaction
 
 if TYPE_CHECKING:
     from maggma.core import Sort
@@ -68,9 +75,42 @@ class SummaryCollection(SQLiteCollection):
         """
         tree = grow_tree(fields)
         order = {row: place for place, row in enumerate(self._choose({}, sort))}
-        found = self._fetch(f"SELECT id, doc, counts FROM {self._summary_table}", ())
-        for _, text, counts in sorted((row for row in found if row[0] in order), key=lambda row: order[row[0]]):
-            yield keep_fields(decode_value(text), tree), decode_value(counts)
+        found = self._fetch_counted()
+        for row, text, counts in sorted((row for row in found if row[0] in order), key=lambda row: order[row[0]]):
+            document, counted = self._decode(text, row), self._decode(counts, row)
+            if document is not None and counted is not None:
+                yield keep_fields(document, tree), counted
+
+    def is_current(self) -> bool:
+        """Whether every row of the summary is what its document makes it."""
+        sql = f"SELECT id, {self._summary_sql()} FROM {self._source} WHERE doc IS NOT NULL ORDER BY id"
+        kept = self._fetch(f"SELECT * FROM {self._summary_table} ORDER BY id", ())
+        return all(map(_is_as_written, kept)) and [row[:3] for row in kept] == self._fetch(sql, ())
+
+    def _fetch_counted(self) -> list[tuple[int, object, object]]:
+        """Return row, text and counts of every document; from the documents themselves if the summary was changed."""
+        found = [] if self._is_damaged else self._fetch(f"SELECT * FROM {self._summary_table}", ())
+        if self._is_damaged or not all(map(_is_as_written, found)):
+            self._distrust_summary()
+            return self._fetch(
+                f"SELECT id, doc, {counts_sql(self.counts)} FROM {self._source} WHERE doc IS NOT NULL", ()
+            )
+        return [row[:3] for row in found]
+
+    def _fetch_texts(self, table: str, rows: list[int]) -> dict[int, object]:
+        if table != self._summary_table:
+            return super()._fetch_texts(table, rows)
+        found = self._fetch(f"SELECT * FROM {table} WHERE id IN ({marks_sql(rows)})", tuple(rows))
+        if all(map(_is_as_written, found)):
+            return {row[0]: row[1] for row in found}
+        self._distrust_summary()
+        return super()._fetch_texts(self._source, rows)
+
+    def _distrust_summary(self) -> None:
+        """Read the documents themselves from now on."""
+        if not self._is_damaged:
+            logger.warning("%s: the summary of %s was changed (qdip db check)", self.path, self.collection_name)
+        self._is_damaged = True
 
     @property
     def _summary_table(self) -> str:
@@ -78,12 +118,13 @@ class SummaryCollection(SQLiteCollection):
 
     @property
     def _summary_name(self) -> str:
-        made_of = (self.summary, self.indexes, sorted(self.counts.items()))
+        made_of = ("twice", self.summary, self.indexes, sorted(self.counts.items()))
         digest = hashlib.sha256(repr(made_of).encode()).hexdigest()[:8]
         return f"{self.collection_name}_summary_{digest}"
 
     def _find_table(self, fields: Iterable[Field]) -> str:
-        return self._summary_table if self._fields.issuperset(fields) else self._table
+        is_summed_up = self._fields.issuperset(fields) and not self._is_damaged
+        return self._summary_table if is_summed_up else self._source
 
     def _list_decided(self, fields: Iterable[Field]) -> frozenset[Field]:
         """Return those of the fields that hold plain values in every document, as their index says."""
@@ -98,6 +139,10 @@ class SummaryCollection(SQLiteCollection):
         super()._create_table()
         if has_table(self._collection, self._summary_name):
             return
+        if self._collection.is_read_only:
+            for sql in islice(self._describe_summary(), 2):
+                self._collection.make_temporary(sql.replace("CREATE TABLE", "CREATE TEMP TABLE"))
+            return
         with transaction(self._collection) as connection:
             if has_table(connection, self._summary_name):
                 return  # another process was faster
@@ -105,19 +150,23 @@ class SummaryCollection(SQLiteCollection):
             for sql in self._describe_summary():
                 connection.execute(sql)
 
-    def _drop_summaries(self, connection: sqlite3.Connection) -> None:
+    def _drop_summaries(self, connection: FileConnection) -> None:
         """Drop the summaries that were made for other fields."""
         find = "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'trigger') AND instr(name, ?) = 1"
         for kind, name in connection.execute(find, (f"{self.collection_name}_summary_",)).fetchall():
             connection.execute(f'DROP {kind} "{name}"')
 
+    def _summary_sql(self) -> str:
+        return f"{summary_sql(sorted(self._fields))} AS part, {counts_sql(self.counts)} AS counts"
+
     def _describe_summary(self) -> Iterator[str]:
         table, name = self._summary_table, self._summary_name
-        parts = f"{summary_sql(sorted(self._fields))}, {counts_sql(self.counts)}"
-        put = f"INSERT OR REPLACE INTO {table} (id, doc, counts) SELECT id, {parts} FROM"
-        yield f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, doc TEXT NOT NULL, counts TEXT NOT NULL)"
-        yield f"{put} {self._table}"
-        put = f"{put} (SELECT NEW.id AS id, NEW.doc AS doc)"
+        columns = "id INTEGER PRIMARY KEY, doc TEXT NOT NULL, counts TEXT NOT NULL, again TEXT NOT NULL"
+        put = f"INSERT OR REPLACE INTO {table} SELECT id, part, counts, part || counts FROM"
+        select = f"SELECT id, {self._summary_sql()} FROM"
+        yield f"CREATE TABLE {table} ({columns})"
+        yield f"{put} ({select} {sound_rows_sql(self._table)} WHERE doc IS NOT NULL)"
+        put = f"{put} ({select} (SELECT NEW.id AS id, NEW.doc AS doc))"
         yield f'CREATE TRIGGER "{name}_insert" AFTER INSERT ON {self._table} BEGIN {put}; END'
         yield f'CREATE TRIGGER "{name}_update" AFTER UPDATE ON {self._table} BEGIN {put}; END'
         gone = f"DELETE FROM {table} WHERE id = OLD.id"
@@ -125,6 +174,11 @@ class SummaryCollection(SQLiteCollection):
         for number, index in enumerate(self.indexes):
             columns = ", ".join(index_sql(split_field(field)) for field in index)
             yield f'CREATE INDEX "{name}_{number}" ON {table} ({columns})'
+
+
+def _is_as_written(row: tuple[int, object, object, object]) -> bool:
+    """Whether both copies of a row of a summary are the same: SQLite alone could make no checksum."""
+    return row[3] == f"{row[1]}{row[2]}"
 
 
 def counts_sql(counts: Mapping[str, str]) -> str:
