@@ -16,7 +16,7 @@ the same interface or its mirror image, which has the same energy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import product
 from math import gcd, inf
@@ -423,16 +423,22 @@ class GapMinimum:
     is_minimum: bool
 
 
-def find_best_gap(
-    sample: Callable[[float], GapPoint],
+GapSearch = Generator[float, GapPoint, GapMinimum]
+"""The search for the gap of one lateral position; see `search_gap`."""
+
+
+def search_gap(
     *,
     start_ang: float,
     stiffness_ev_per_ang2: float,
     range_ang: tuple[float, float],
     tolerance_ev: float,
     lowest_ev: float = inf,
-) -> GapMinimum:
-    """Return the gap of least energy of two rigid slabs, by Newton's method on the force between them.
+) -> GapSearch:
+    """Search the gap of least energy of two rigid slabs, by Newton's method on the force between them.
+
+    Yields the heights above contact in Å whose energy and slope it wants, and returns the best: the searches of several
+    positions can wait for one evaluation together.
 
     The force on the film along the normal is −dE/dgap exactly, so each sample gives energy and slope, and two give the
     stiffness: with a good guess of it one or two samples find the minimum that a scan needs many for.  Once the slope
@@ -440,8 +446,6 @@ def find_best_gap(
 
     Parameters
     ----------
-    sample
-        Calculates energy and slope at a height above contact in Å.
     start_ang
         Where to begin.
     stiffness_ev_per_ang2
@@ -453,7 +457,7 @@ def find_best_gap(
     lowest_ev
         Least energy of the positions searched before: far above it a coarser gap is enough (`COARSE_SHARE`).
     """
-    samples = [sample(start_ang)]
+    samples = [(yield start_ang)]
     stiffness = stiffness_ev_per_ang2
     while True:
         last = samples[-1]
@@ -462,7 +466,7 @@ def find_best_gap(
         allowed = max(tolerance_ev, COARSE_SHARE * (last.energy_ev - gain - lowest_ev))
         if gain <= allowed or len(samples) == MOST_GAP_SAMPLES:
             break
-        samples.append(sample(target))
+        samples.append((yield target))
         stiffness = _stiffness_between(samples[-2], samples[-1]) or stiffness
     is_inside = range_ang[0] < target < range_ang[1] or abs(last.slope_ev_per_ang) ** 2 < 2 * stiffness * tolerance_ev
     return GapMinimum(

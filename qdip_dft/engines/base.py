@@ -9,7 +9,7 @@ subtracted are.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -177,6 +177,17 @@ class Engine(MSONable, ABC):
     @abstractmethod
     def static(self, structure: StructureRecord) -> EngineResult:
         """Return energy, forces and stress of a structure as it stands."""
+
+    def static_many(self, structures: Sequence[StructureRecord]) -> list[EngineResult] | None:
+        """Return energies, forces and stresses of structures evaluated at once; None where that brings nothing.
+
+        Raises
+        ------
+        EngineError
+            If one of them has no energy; evaluated alone each says for itself.
+        """
+        del structures
+        return None
 
     @abstractmethod
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:

@@ -33,9 +33,9 @@ from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_p
 from qdip_dft.engines.relaxation.descent import OPTIMISER
 from qdip_dft.engines.repeatable import repeatable
 from qdip_dft.errors import EngineError
-from qdip_dft.model.calculation import Level, LevelOfTheory
+from qdip_dft.model.calculation import EngineResult, Level, LevelOfTheory
 from qdip_dft.model.engine import Device, Dispersion, EngineSpec
-from qdip_dft.model.structure import Arrangement
+from qdip_dft.model.structure import Arrangement, StructureRecord
 from qdip_dft.runtime.quiet import third_parties_silent
 from qdip_dft.runtime.threads import limit_torch
 
@@ -147,6 +147,10 @@ class MlipEngine(PotentialEngine):
             weights_hash=sha256_of(weights_file(network)),
             settings=settings,
         )
+
+    def static_many(self, structures: Sequence[StructureRecord]) -> list[EngineResult] | None:
+        """Return energies, forces and stresses; None on a processor, where a batch takes memory and saves no time."""
+        return None if choose_device(self.device) is Device.CPU else super().static_many(structures)
 
     def load_potential(self) -> Potential:
         """Return the network with its dispersion correction."""

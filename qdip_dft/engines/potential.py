@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from qdip_dft.engines.base import Engine, OnStep
-from qdip_dft.engines.evaluation import Potential, evaluate_apart, require_finite, result_of
+from qdip_dft.engines.evaluation import (
+    BatchPotential,
+    Potential,
+    evaluate_apart,
+    evaluate_many_apart,
+    require_finite,
+    result_of,
+)
 from qdip_dft.engines.relaxation.descent import relax_structure, relaxation_steps
 from qdip_dft.engines.relaxation.recorded import RecordedPotential, recording_folder
 from qdip_dft.engines.relaxation.together import Relaxation, relax_together
@@ -35,6 +42,19 @@ class PotentialEngine(Engine):
         arrangement = structure.arrangement
         evaluation = require_finite(evaluate_apart(self.load_potential(), arrangement), arrangement)
         return result_of(structure, evaluation, is_converged=True, n_steps=0, start_s=start_s)
+
+    def static_many(self, structures: Sequence[StructureRecord]) -> list[EngineResult] | None:
+        """Return energies, forces and stresses of structures evaluated at once; None where that brings nothing."""
+        potential = self.load_potential()
+        if not isinstance(potential, BatchPotential):
+            return None
+        start_s = perf_counter()
+        arrangements = [structure.arrangement for structure in structures]
+        evaluations = evaluate_many_apart(potential, arrangements)
+        return [
+            result_of(structure, require_finite(found, arrangement), is_converged=True, n_steps=0, start_s=start_s)
+            for structure, arrangement, found in zip(structures, arrangements, evaluations, strict=True)
+        ]
 
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:
         """Return the relaxed structure with its energy."""

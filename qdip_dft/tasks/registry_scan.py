@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,9 +25,10 @@ from qdip_dft.builders.registry import (
     TYPICAL_STIFFNESS_EV_PER_ANG4,
     GapMinimum,
     GapPoint,
-    find_best_gap,
+    GapSearch,
     join_at_gap,
     measure_gap_ang,
+    search_gap,
 )
 from qdip_dft.builders.variants import turn_film
 from qdip_dft.errors import OutOfTime, OverlapError, StructureError
@@ -42,11 +43,16 @@ from qdip_dft.runtime.journal import append_entry, read_entries, recordings
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
+    from qdip_dft.model.calculation import EngineResult
 
 logger = logging.getLogger("qdip_dft.progress")
 
 EQUAL_ENERGY_EV = 1e-4
 """Places whose energies are closer than this are equally good: single precision scatters by 3·10⁻⁵ eV."""
+
+
+MOST_SIDE_BY_SIDE = 16
+"""Places of a scan that are searched at once; more would begin with worse guesses."""
 
 
 def name_registry_scan(label: str) -> str:
@@ -183,6 +189,22 @@ def _describe_outer(best: ScannedRegistry, minima: _Minima) -> OuterRegistry:
     )
 
 
+class _Guess(NamedTuple):
+    """What a round knows of the rounds before: the gap in Å, d²E/dgap² in eV/Å² and the lowest energy in eV."""
+
+    offset_ang: float
+    stiffness_ev_per_ang2: float
+    lowest_ev: float
+
+
+def list_rounds(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
+    """Yield places to be searched side by side: one, then twice as many each time up to `MOST_SIDE_BY_SIDE`."""
+    start, size = 0, 1
+    while start < len(places):
+        yield places[start : start + size]
+        start, size = start + size, min(2 * size, MOST_SIDE_BY_SIDE)
+
+
 @dataclass
 class _Screening:
     """The state of a running screening."""
@@ -202,32 +224,70 @@ class _Screening:
         self.places = list_places(self.dot, self.film, self.task.turns, spacing_ang=self.task.grid_spacing_ang)
 
     def find_minima(self) -> _Minima:
-        """Return the best gap of every place, each search beginning with what the one before found."""
-        start_ang, stiffness, lowest_ev = 0.0, TYPICAL_STIFFNESS_EV_PER_ANG4 * self.area_ang2, inf
+        """Return the best gap of every place.
+
+        The places of a round are searched side by side, each step of all of them in one evaluation where the engine can
+        do that, and begin with what the round before found.  Rounds are the same for every engine, and so are the
+        numbers.
+        """
+        guess = _Guess(0.0, TYPICAL_STIFFNESS_EV_PER_ANG4 * self.area_ang2, inf)
         minima: _Minima = []
         self.report(ProgressKind.STARTED, step=0)
-        for index, place in enumerate(self.places):
-            minimum = self._search_gap(place, start_ang=start_ang, stiffness=stiffness, lowest_ev=lowest_ev)
-            if minimum is None:
-                continue
-            minima.append((place, minimum))
-            start_ang, stiffness = minimum.offset_ang, minimum.stiffness_ev_per_ang2
-            lowest_ev = min(lowest_ev, minimum.energy_ev)
-            self.report(ProgressKind.STEP, step=index + 1, energy_ev=minimum.energy_ev)
+        for round_ in list_rounds(self.places):
+            found = self._search_gaps(round_, guess)
+            minima += found
+            if found:
+                last = found[-1][1]
+                lowest_ev = min(guess.lowest_ev, *(minimum.energy_ev for _, minimum in found))
+                guess = _Guess(last.offset_ang, last.stiffness_ev_per_ang2, lowest_ev)
+                self.report(ProgressKind.STEP, step=len(minima), energy_ev=last.energy_ev)
         return minima
 
-    def _search_gap(self, place: Place, *, start_ang: float, stiffness: float, lowest_ev: float) -> GapMinimum | None:
-        return self._attempt(
-            place,
-            lambda: find_best_gap(
-                self._sampler(place),
-                start_ang=start_ang,
-                stiffness_ev_per_ang2=stiffness,
-                range_ang=self.task.gap_range_ang,
-                tolerance_ev=GAP_ENERGY_TOLERANCE_EV_PER_ANG2 * self.area_ang2,
-                lowest_ev=lowest_ev,
-            ),
+    def _search_gaps(self, places: Sequence[Place], guess: _Guess) -> _Minima:
+        """Return the best gap of places that are searched side by side, in their order; failed ones are left out."""
+        searches = {place.name: self._search_gap(guess) for place in places}
+        asked = [(place, next(searches[place.name])) for place in places]
+        found: dict[str, GapMinimum] = {}
+        while asked:
+            waiting, asked = asked, []
+            for (place, _), sample in zip(waiting, self._sample_all(waiting), strict=True):
+                if sample is None:
+                    continue
+                try:
+                    asked.append((place, searches[place.name].send(sample)))
+                except StopIteration as end:
+                    found[place.name] = end.value
+        return [(place, found[place.name]) for place in places if place.name in found]
+
+    def _search_gap(self, guess: _Guess) -> GapSearch:
+        return search_gap(
+            start_ang=guess.offset_ang,
+            stiffness_ev_per_ang2=guess.stiffness_ev_per_ang2,
+            range_ang=self.task.gap_range_ang,
+            tolerance_ev=GAP_ENERGY_TOLERANCE_EV_PER_ANG2 * self.area_ang2,
+            lowest_ev=guess.lowest_ev,
         )
+
+    def _sample_all(self, asked: Sequence[tuple[Place, float]]) -> list[GapPoint | None]:
+        """Return energy and slope of each place and height; None, with the reason kept, where there is none."""
+        self._sample_together([one for one in asked if self._name(*one) not in self.checkpoint.known])
+        return [self._attempt(place, partial(self._sample, place, offset_ang)) for place, offset_ang in asked]
+
+    def _sample_together(self, asked: Sequence[tuple[Place, float]]) -> None:
+        """Keep what the engine says about places and heights at once; where it cannot, each is left to be alone."""
+        if len(asked) < 2:
+            return
+        try:
+            results = self.engine.static_many([self._build(*one).to_record() for one in asked])
+        except OutOfTime:
+            raise
+        except Exception as error:
+            fault = explain_machine_fault(error)
+            if fault is not None:
+                raise fault from error
+            return  # evaluated alone, each place says what is wrong with it
+        for one, result in zip(asked, results or (), strict=False):
+            self._keep(*one, result)
 
     def _attempt(self, place: Place, find: Callable[[], _Found]) -> _Found | None:
         """Return what is found at a place; None, with the reason kept, where there is nothing."""
@@ -247,18 +307,17 @@ class _Screening:
             self.failures.append(f"{place.name}: {type(error).__name__}: {error}")
             return None
 
-    def _sampler(self, place: Place) -> Callable[[float], GapPoint]:
-        return lambda offset_ang: self._sample(place, offset_ang)
-
     def _sample(self, place: Place, offset_ang: float) -> GapPoint:
-        name = f"{self.face}{place.name} +{offset_ang:.6f} Å"
-        known = self.checkpoint.known.get(name)
-        if known is not None:
-            return known
-        result = self.engine.static(self._build(place, offset_ang).to_record())
+        known = self.checkpoint.known.get(self._name(place, offset_ang))
+        return known or self._keep(place, offset_ang, self.engine.static(self._build(place, offset_ang).to_record()))
+
+    def _name(self, place: Place, offset_ang: float) -> str:
+        return f"{self.face}{place.name} +{offset_ang:.6f} Å"
+
+    def _keep(self, place: Place, offset_ang: float, result: EngineResult) -> GapPoint:
         film_forces = np.array(result.forces_ev_per_ang)[self.dot.n_atoms :]
         sample = GapPoint(offset_ang, result.energy_ev, -float(film_forces[:, 2].sum()))
-        self.checkpoint.add(name, sample)
+        self.checkpoint.add(self._name(place, offset_ang), sample)
         return sample
 
     def _build(self, place: Place, offset_ang: float) -> IonicCrystal:
@@ -272,13 +331,13 @@ class _Screening:
 
     def calculate_best(self, minima: _Minima) -> list[ScannedRegistry]:
         """Return the best points with their energies calculated at their own gap, lowest first."""
-        best = []
-        for place, minimum in self._choose_distinct(minima):
-            sample = self._attempt(place, partial(self._sample, place, minimum.offset_ang))
-            if sample is None:
-                continue
-            point = self.describe(place, minimum)
-            best.append(point.model_copy(update={"energy_ev": sample.energy_ev, "is_calculated": True}))
+        chosen = self._choose_distinct(minima)
+        samples = self._sample_all([(place, minimum.offset_ang) for place, minimum in chosen])
+        best = [
+            self.describe(place, minimum).model_copy(update={"energy_ev": sample.energy_ev, "is_calculated": True})
+            for (place, minimum), sample in zip(chosen, samples, strict=True)
+            if sample is not None
+        ]
         return [best[index] for index in least_first([p.energy_ev for p in best], tolerance=EQUAL_ENERGY_EV)]
 
     def _choose_distinct(self, minima: _Minima) -> _Minima:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,8 +21,9 @@ from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.registry import find_displacement_cell, join_at_gap
 from qdip_dft.builders.variants import list_half_turns
 from qdip_dft.engines.base import Engine
+from qdip_dft.engines.evaluation import Evaluation, Potential
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.engines.testing import TestingEngine
+from qdip_dft.engines.testing import TestingEngine, evaluate_morse
 from qdip_dft.errors import EngineError, MachineError, OutOfTime, OverlapError
 from qdip_dft.execution.failures import list_failures
 from qdip_dft.execution.local import run_study
@@ -30,7 +32,7 @@ from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.keys import registry_scan_key
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Arrangement, StructureRecord
 from qdip_dft.planning.plan import StudyPlan
 from qdip_dft.results.migrations import read_registry_scan
 from qdip_dft.runtime.deadline import Deadline, working_until
@@ -344,3 +346,79 @@ def test_a_screening_without_any_energy_says_so(tmp_path: Path) -> None:
 def test_a_gap_range_without_contact_is_refused() -> None:
     with pytest.raises(ValidationError, match="gap_range_ang must hold 0"):
         make_task(gap_range_ang=(0.2, 1.0))
+
+
+@dataclass
+class BatchedMorse:
+    """The testing engine's potential as one that takes several structures at once, and fails at a batch if told to."""
+
+    sizes: list[int] = field(default_factory=list)
+    errors: dict[int, BaseException] = field(default_factory=dict)
+
+    def __call__(self, arrangement: Arrangement) -> Evaluation:
+        return self.evaluate_many([arrangement])[0]
+
+    def evaluate_many(self, arrangements: Sequence[Arrangement]) -> list[Evaluation]:
+        n_batches = sum(size > 1 for size in self.sizes)
+        if len(arrangements) > 1 and n_batches in self.errors:
+            raise self.errors.pop(n_batches)
+        self.sizes.append(len(arrangements))
+        return [evaluate_morse(arrangement) for arrangement in arrangements]
+
+
+@dataclass(frozen=True)
+class BatchingEngine(TestingEngine):
+    """The testing engine with a potential that takes several structures at once."""
+
+    __test__ = False
+
+    potential: BatchedMorse
+
+    def load_potential(self) -> Potential:
+        """Return the potential."""
+        return self.potential
+
+
+@pytest.fixture
+def batching() -> BatchingEngine:
+    return BatchingEngine(engine_of("testing").relaxation, BatchedMorse())
+
+
+def test_places_evaluated_at_once_have_the_numbers_of_places_evaluated_alone(
+    batching: BatchingEngine, tmp_path: Path
+) -> None:
+    task = make_task(grid_spacing_ang=1.2)
+    alone = scan_with(engine_of("testing"), task, tmp_path / "alone.jsonl")
+    together = scan_with(batching, task, tmp_path / "together.jsonl")
+    assert (together.points, together.best) == (alone.points, alone.best)
+    assert sum(batching.potential.sizes) == together.n_evaluations == alone.n_evaluations
+    assert len(batching.potential.sizes) < 0.6 * alone.n_evaluations
+
+
+def test_a_scan_killed_in_a_batch_repeats_nothing_that_was_evaluated(batching: BatchingEngine, tmp_path: Path) -> None:
+    task, path = make_task(grid_spacing_ang=1.2), tmp_path / "energies.jsonl"
+    whole = scan_with(engine_of("testing"), task, tmp_path / "whole.jsonl")
+    batching.potential.errors[2] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        scan_with(batching, task, path)
+    assert len(Checkpoint(path).known) == sum(batching.potential.sizes)
+    continued = scan_with(batching, task, path)
+    assert sum(batching.potential.sizes) == continued.n_evaluations == whole.n_evaluations
+    assert (continued.points, continued.best) == (whole.points, whole.best)
+
+
+def test_a_fault_of_the_machine_in_a_batch_is_no_fact_about_its_places(
+    batching: BatchingEngine, tmp_path: Path
+) -> None:
+    batching.potential.errors[1] = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    with pytest.raises(MachineError, match="free memory"):
+        scan_with(batching, make_task(), tmp_path / "energies.jsonl")
+
+
+def test_what_fails_in_a_batch_is_evaluated_alone(batching: BatchingEngine, tmp_path: Path) -> None:
+    batching.potential.errors[1] = ValueError("one of them is unusable")
+    task = make_task()
+    found = scan_with(batching, task, tmp_path / "energies.jsonl")
+    assert not batching.potential.errors
+    assert found.is_usable
+    assert found.points == scan_with(engine_of("testing"), task, tmp_path / "whole.jsonl").points

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,16 +13,17 @@ from hypothesis import strategies as st
 from qdip_dft.builders.films import embed_matrix, in_vacuum
 from qdip_dft.builders.ions import Ion, IonicCrystal, repeat_crystal
 from qdip_dft.builders.registry import (
+    GapMinimum,
     GapPoint,
     coincidence_index,
     count_grid_points,
     displacement_lattice,
-    find_best_gap,
     find_displacement_cell,
     find_plane_operations,
     join_at_gap,
     list_displacements,
     measure_gap_ang,
+    search_gap,
 )
 from qdip_dft.engines.testing import evaluate_morse
 from qdip_dft.errors import StructureError
@@ -250,6 +252,16 @@ def sample_at(slabs: Slabs, offset_ang: float) -> GapPoint:
 def test_the_force_on_the_film_is_the_slope_of_the_energy_with_the_gap(slabs: Slabs) -> None:
     below, here, above = (sample_at(slabs, offset) for offset in (0.499, 0.5, 0.501))
     assert here.slope_ev_per_ang == pytest.approx((above.energy_ev - below.energy_ev) / 0.002, rel=1e-4)
+
+
+def find_best_gap(sample: Callable[[float], GapPoint], **guess: Any) -> GapMinimum:
+    search = search_gap(**guess)
+    asked_ang = next(search)
+    while True:
+        try:
+            asked_ang = search.send(sample(asked_ang))
+        except StopIteration as end:
+            return cast("GapMinimum", end.value)
 
 
 @pytest.mark.parametrize("start_ang", [-0.5, 0.0, 1.0])
