@@ -15,7 +15,7 @@ from qdip_dft.library.charges import choose_charges
 from qdip_dft.library.collections import find_structure, load_catalogue
 from qdip_dft.library.contacts import find_molecules, name_atoms
 from qdip_dft.library.conventional import find_conventional
-from qdip_dft.library.reading import read_file
+from qdip_dft.library.reading import read_file, read_filed
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.material import Crystal, MoleculeEntry
 from qdip_dft.model.structure import StructureRecord
@@ -50,8 +50,8 @@ def load_crystal(
         that is not known.
     """
     path = find_structure(id_or_path)
-    held = read_file(path)
     entry = None if Path(id_or_path).is_file() else load_catalogue().find_entry(str(id_or_path))
+    held = read_file(path) if entry is None else read_filed(path)
     structure, converted = (held.structure, "") if entry is not None else find_conventional(held.structure)
     ions = count_ions(structure, path.name, molecules=molecules)
     known = {each.id: each.charge for each in (*load_catalogue().molecules, *molecules)}

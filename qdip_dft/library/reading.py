@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qdip_dft.errors import StructureError
-from qdip_dft.library.cif import read_cif
+from qdip_dft.library.cif import read_cif, read_filed_cif
 from qdip_dft.library.contacts import covalent_sum_ang, find_pairs, name_pair, symbols_of
 from qdip_dft.library.conventional import name_cell
 from qdip_dft.library.second_reader import (
@@ -92,9 +92,17 @@ def read_file(path: Path) -> FileCrystal:
         When it is unreadable, empty, partially occupied, read differently by two readers, too large, holds several
         crystals or has atoms on top of each other.
     """
+    return _read_by(_choose_reader(path), path)
+
+
+def read_filed(path: Path) -> FileCrystal:
+    """Read a CIF of the library; errors as of `read_file`."""
+    return _read_by(lambda text, name: (read_filed_cif(text, name), ""), path)
+
+
+def _read_by(reader: Callable[[str, str], tuple[Structure, str]], path: Path) -> FileCrystal:
     from pymatgen.core import Lattice
 
-    reader = _choose_reader(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -15,7 +15,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from qdip_dft.errors import StructureError, StudyError
 from qdip_dft.library import check_crystal, load_catalogue, load_crystal, load_molecule
 from qdip_dft.library import second_reader as second
-from qdip_dft.library.reading import read_structure
+from qdip_dft.library.reading import read_filed, read_structure
 from qdip_dft.planning.plan import plan_study
 from qdip_dft.planning.study_files import validate_study
 from tests.unit.studies import TINY_STUDY
@@ -96,6 +96,7 @@ def test_two_readers_find_the_same_crystal_in_every_file_of_the_library(file: st
     text = (ROOT / "structures" / file).read_text(encoding="utf-8")
     listed = second.read_cif_again(text)
     assert listed.operations is not None
+    assert read_filed(ROOT / "structures" / file).structure == read_structure(ROOT / "structures" / file)
     second.require_same(
         read_structure(ROOT / "structures" / file),
         second.expand_sites(listed, *listed.operations),
