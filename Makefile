@@ -36,7 +36,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e ".[mlip,phonons,fireworks,remote,dev]"
+	$(INSTALL) -e ".[chgnet,phonons,fireworks,remote,dev]"
 	@$(COMPILE)
 	@touch $(VENV)/.installed-demo $@
 

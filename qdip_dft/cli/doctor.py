@@ -17,7 +17,9 @@ from qdip_dft.cli.output import console, write_json
 from qdip_dft.runtime.threads import threads_per_calculation
 
 BASE_PACKAGES = ("ase", "pymatgen", "atomate2", "jobflow", "maggma", "monty", "pydantic")
-MLIP_PACKAGES = ("torch", "sevenn", "chgnet", "dftd3")
+MLIP_PACKAGES = ("torch", "sevenn", "dftd3")
+BUNDLED = {"sevennet-0": True, "chgnet": False}
+"""The networks that come with their package, and whether the default engine needs them."""
 BYTES_PER_GIB = 1024**3
 
 
@@ -84,13 +86,14 @@ def _check_engines() -> list[dict[str, Any]]:
     from qdip_dft.model.engine import EngineSpec
 
     found = []
-    for potential in ("sevennet-0", "chgnet"):
+    for potential, is_needed in BUNDLED.items():
         try:
             theory = engine_from_spec(EngineSpec(name="mlip", potential=potential)).theory()
             words = f"{theory.code_version}, weights {theory.weights_hash[:12]}"
             found.append(_finding(f"engine mlip {potential}", is_ok=True, finding=words))
         except EngineError as error:
-            found.append(_finding(f"engine mlip {potential}", is_ok=False, finding=f"{error.what}; {error.remedy}"))
+            words = f"{error.what}; {error.remedy}"
+            found.append(_finding(f"engine mlip {potential}", is_ok=False, finding=words, is_needed=is_needed))
     return [*found, _check_device()]
 
 

@@ -84,7 +84,8 @@ NETWORKS: dict[str, Network] = {
 DEVICE_VARIABLE = "QDIP_DEVICE"
 """Environment variable that says where networks run: ``auto``, ``cpu`` or ``cuda``; it goes before the study."""
 
-INSTALL_LINE = 'install them with `pip install "qdip-dft[mlip]"`'
+EXTRAS = {"chgnet": "chgnet"}
+"""The extra of a package that the extra `mlip` does not bring."""
 
 
 @dataclass(frozen=True)
@@ -319,7 +320,7 @@ def _not_installed(package: str) -> EngineError:
         f"engine 'mlip' needs the package {package!r}",
         limit="it is not installed",
         why="without it there is no energy",
-        remedy=INSTALL_LINE,
+        remedy=f'install it with `pip install "qdip-dft[{EXTRAS.get(package, "mlip")}]"`',
     )
 
 
