@@ -58,6 +58,12 @@ def test_nothing_is_recovered_from_a_display_name() -> None:
     assert found <= {"qdip_dft/results/migrations.py"}
 
 
+def test_spglib_finds_symmetry_in_one_place() -> None:
+    """Another package may switch how it reports errors; the tables of the space groups are constants."""
+    asking = {path.relative_to(ROOT).as_posix() for path in MODULES if "import spglib" in path.read_text("utf-8")}
+    assert asking == {"qdip_dft/model/symmetry.py", "qdip_dft/library/space_groups.py"}
+
+
 @pytest.mark.parametrize("gone", ["integration", "reference_crystal", "sampled_crystals", "trajectories"])
 def test_thermodynamic_integration_is_gone(gone: str) -> None:
     assert [path for path in MODULES if path.stem == gone] == []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from qdip_dft.model.symmetry import find_space_group, standardize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,36 +39,32 @@ def find_conventional(structure: Structure) -> tuple[Structure, str]:
     structure
         The crystal in the axes of its file.
     """
-    import spglib
     from pymatgen.core import Element, Structure
 
-    cell: Any = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
-    found = spglib.get_symmetry_dataset(cell, symprec=SYMMETRY_ANG)
-    if found is None:
+    cell = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
+    found = find_space_group(*cell, tolerance_ang=SYMMETRY_ANG)
+    standard = standardize(*cell, tolerance_ang=SYMMETRY_ANG)
+    if found is None or standard is None:
         return structure, ""
-    n_atoms, shape = len(found.std_types), (structure.lattice.lengths, structure.lattice.angles)
+    n_atoms, shape = found.n_atoms, (structure.lattice.lengths, structure.lattice.angles)
     if n_atoms == len(structure) and _has_form(found.number, *shape):
         return structure, ""
     if n_atoms > len(structure) and _is_lattice_of_higher_symmetry(structure, found.number):
         return structure, ""
-    found_cell: Any = spglib.standardize_cell(cell, no_idealize=True, symprec=SYMMETRY_ANG)
-    lattice, places, numbers = found_cell
+    lattice, places, numbers = standard
     converted = Structure(lattice, [Element.from_Z(int(number)) for number in numbers], places)
     kind = "primitive or rhombohedral" if n_atoms > len(structure) else "multiplied"
     kind = "skewed" if n_atoms == len(structure) else kind
     return converted, (
         f"its cell of {len(structure)} atoms is {kind}; planes refer to the conventional cell of {n_atoms} atoms,"
-        f" {found.international}, {name_cell(converted)}"
+        f" {found.symbol}, {name_cell(converted)}"
     )
 
 
 def _is_lattice_of_higher_symmetry(structure: Structure, number: int) -> bool:
     """Whether the cell without its atoms is a conventional one of a higher system: cubic, with an ordering, say."""
-    import spglib
-
-    lattice: Any = structure.lattice.matrix
-    bare = spglib.get_symmetry_dataset((lattice, [[0, 0, 0]], [1]), symprec=SYMMETRY_ANG)
-    if bare is None or len(bare.std_types) > 1 or _find_system(bare.number) <= _find_system(number):
+    bare = find_space_group(structure.lattice.matrix, [[0, 0, 0]], [1], tolerance_ang=SYMMETRY_ANG)
+    if bare is None or bare.n_atoms > 1 or _find_system(bare.number) <= _find_system(number):
         return False
     return _has_form(bare.number, structure.lattice.lengths, structure.lattice.angles)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,13 +26,19 @@ class Operations:
     translations: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class SpaceGroup:
+    """Number and symbol of a space group in the International Tables, and the atoms of its conventional cell."""
+
+    number: int
+    symbol: str
+    n_atoms: int
+
+
 def find_operations(
     lattice_ang: ArrayLike, frac_coords: ArrayLike, kinds: Sequence[int], *, tolerance_ang: float
 ) -> Operations | None:
     """Return the symmetry operations of a cell, the identity among them; None if spglib finds none.
-
-    spglib has one switch for the whole process that makes it raise an error instead of returning None; phonopy turns it
-    on when it is imported.  Here both are one answer.
 
     Parameters
     ----------
@@ -45,11 +52,44 @@ def find_operations(
         How far a site may be off in Å; lengths, not angles, tell lattice systems apart.
     """
     import spglib
+
+    found = _ask(spglib.get_symmetry, lattice_ang, frac_coords, kinds, symprec=tolerance_ang)
+    return None if found is None else Operations(found["rotations"].astype(np.int64), found["translations"])
+
+
+def find_space_group(
+    lattice_ang: ArrayLike, frac_coords: ArrayLike, kinds: Sequence[int], *, tolerance_ang: float
+) -> SpaceGroup | None:
+    """Return the space group of a cell and the size of its conventional cell; None if spglib finds none."""
+    import spglib
+
+    found = _ask(spglib.get_symmetry_dataset, lattice_ang, frac_coords, kinds, symprec=tolerance_ang)
+    return None if found is None else SpaceGroup(found.number, found.international, len(found.std_types))
+
+
+def standardize(
+    lattice_ang: ArrayLike, frac_coords: ArrayLike, kinds: Sequence[int], *, tolerance_ang: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]] | None:
+    """Return lattice, fractional coordinates and kinds of the conventional cell, no atom moved; None likewise."""
+    import spglib
+
+    options = {"symprec": tolerance_ang, "no_idealize": True}
+    found = _ask(spglib.standardize_cell, lattice_ang, frac_coords, kinds, **options)
+    return None if found is None else (found[0], found[1], found[2])
+
+
+def _ask(
+    function: Callable[..., Any], lattice_ang: ArrayLike, frac_coords: ArrayLike, kinds: Sequence[int], **options: Any
+) -> Any:
+    """What spglib says, None if nothing.
+
+    It has one switch for the whole process that makes it raise an error instead of returning None; phonopy turns it on
+    when it is imported.  Here both are one answer.
+    """
     from spglib.error import SpglibError
 
     cell = np.asarray(lattice_ang).tolist(), np.asarray(frac_coords).tolist(), list(kinds)
     try:
-        found = spglib.get_symmetry(cell, symprec=tolerance_ang)
+        return function(cell, **options)
     except SpglibError:
         return None
-    return None if found is None else Operations(found["rotations"].astype(np.int64), found["translations"])
