@@ -70,8 +70,8 @@ preset `fast`, in eV per formula unit, black − yellow; `qdip explain` prints t
 
 Strain costs black more in both, since its cells fit worse: up to 6.9 % on PbS(100) (1 : 8, 141 Å²) and 3.8 % on
 PbS(111), against 4.6 % and 4.9 % of δ, whose chains give way. Such films are not coherent in practice, and neither
-study varies anything: their sentences name what was not sampled, and neither sum is decided by these numbers alone. The
-plane of the yellow phase is our choice; that of the paper could not be checked.
+study varies anything: their sentences name what was not estimated, and neither sum is decided by these numbers alone.
+The plane of the yellow phase is our choice; that of the paper could not be checked.
 """
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from qdip_dft.analysis.octahedra import find_metals, group_layers
+from qdip_dft.builders.candidate_registries import list_film_registries
 from qdip_dft.builders.faces import orient_face
 from qdip_dft.builders.ions import find_ions
-from qdip_dft.builders.placement import list_places
 from qdip_dft.builders.terminations import list_terminations
 from qdip_dft.flows.building import preview_scans
 from qdip_dft.flows.steps import Stage
@@ -98,7 +98,7 @@ def _list_faces(plan: StudyPlan) -> Decisions:
 
 def _list_places(task: RegistryScanTask) -> list[tuple[str, int]]:
     dot, film = (find_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
-    places = list_places(dot, film, task.turns, spacing_ang=task.grid_spacing_ang)
+    places = list_film_registries(dot, film, task.turns, spacing_ang=task.grid_spacing_ang)
     return [(place.name, place.displacement.multiplicity) for place in places]
 
 

@@ -123,10 +123,10 @@ class DotsInHost:
     bulk_ev_per_fu, strain_ev_per_fu, interface_ev_per_ang2
         Δe_bulk, Δe_strain and Δσ.
     covariance
-        Of these three, as rows: what was sampled of their errors.
+        Of these three, as rows: what is estimated of their errors.
     volume_ang3_per_fu
         Volume v of a formula unit.
-    not_sampled
+    not_estimated
         Sources of error that are in no covariance.
     strain_range_ang
         Range L of the strain; None: isotropic elasticity.
@@ -137,7 +137,7 @@ class DotsInHost:
     interface_ev_per_ang2: float
     covariance: tuple[tuple[float, float, float], ...]
     volume_ang3_per_fu: float
-    not_sampled: tuple[str, ...] = ()
+    not_estimated: tuple[str, ...] = ()
     strain_range_ang: float | None = None
 
     def share_strained(self, dots: Dots) -> float:
@@ -160,7 +160,7 @@ class DotsInHost:
         return self.bulk_ev_per_fu + strain + self.interface_ev_per_ang2 / self.count_host(dots)
 
     def uncertainty_ev_per_fu(self, dots: Dots) -> float:
-        """Standard uncertainty of what was sampled, with that of s.
+        """Standard uncertainty of what is estimated, with that of s.
 
         Without a strain map that is all of the strain's part; with one, what half the size of a formula unit more or
         less does, which is the resolution of such a map.
@@ -222,7 +222,7 @@ def survey_dots(document: StabilizationDoc, *, strain_range_ang: float | None = 
         interface_ev_per_ang2=stated.embedded.difference_mev_per_ang2 / MEV_PER_EV,
         covariance=_collect_covariance(stated.difference, stated.embedded),
         volume_ang3_per_fu=stated.critical.volume_ang3_per_fu,
-        not_sampled=stated.not_sampled,
+        not_estimated=stated.not_estimated,
         strain_range_ang=document.study.strain_range_ang if strain_range_ang is None else strain_range_ang,
     )
 

@@ -1,6 +1,6 @@
 """The candidates of a phase against each other, and what they are together at a temperature.
 
-A dot is covered by many patches of film, each with one plane, termination and place.  At a temperature T they occur
+A dot is covered by many patches of film, each with one plane, termination and registry.  At a temperature T they occur
 with Boltzmann weights of the energy of a patch, which is extensive: the larger the patch, the more the lowest candidate
 wins.  They are compared at the coverage n* of the answer (`qdip_dft.analysis.sides`), where a film has the energy e(n*)
 per formula unit and n* e(n*) per area; a patch of area a has the weight w ∝ exp(−a n* e(n*) / kT), and the mean total

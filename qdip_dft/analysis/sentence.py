@@ -53,8 +53,8 @@ class _Wording:
     def basis(self) -> str:
         """Environment, level, what is not in the error bar, and what the products leave out."""
         parts = [self.environment, _LEVEL_WORDS[self.level]]
-        if self.stated is not None and self.stated.not_sampled:
-            parts.append(f"not sampled: {', '.join(self.stated.not_sampled)}")
+        if self.stated is not None and self.stated.not_estimated:
+            parts.append(f"not estimated: {', '.join(self.stated.not_estimated)}")
         if self.is_upper_bound:
             parts.append("upper bound of what the dot gains: the products lie off the dot")
         if self.saddles:
@@ -76,7 +76,7 @@ def answer_in_words(
     is_upper_bound: bool = False,
     saddles: Sequence[str] = (),
 ) -> str:
-    """The answer in one sentence, with its coverage, its environment and one ± or what was not sampled.
+    """The answer in one sentence, with its coverage, its environment and one ± or what was not estimated.
 
     The winner is the phase with the lower total at n*.  A difference within ``RESOLUTION_EV_PER_FU`` of the level, or
     within twice its standard uncertainty, or whose sign depends on the model, is too close to call.

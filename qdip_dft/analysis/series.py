@@ -70,7 +70,7 @@ def fit_line(x: Sequence[float], y: Sequence[float]) -> Line:
     return Line(slope, intercept, sqrt(variance / spread), sqrt(variance * (1 / len(xs) + mean**2 / spread)), free)
 
 
-def fit_thicknesses(base: CandidateResult, samples: Sequence[VariedFilm]) -> LineFit | None:
+def fit_thicknesses(base: CandidateResult, variations: Sequence[VariedFilm]) -> LineFit | None:
     """Return the line through a film and its thicker versions; None with fewer than three that count.
 
     Energies are counted from the relaxed bulk, which moves nothing but the zero of the slope.
@@ -79,13 +79,13 @@ def fit_thicknesses(base: CandidateResult, samples: Sequence[VariedFilm]) -> Lin
     ----------
     base
         The study's own film.
-    samples
-        Samples that count; those of other films and kinds are passed over.
+    variations
+        Variations that count; those of other films and kinds are passed over.
     """
-    own = [s for s in samples if s.film_id == base.candidate.id and s.kind is VariationKind.FILM_THICKNESS]
+    own = [s for s in variations if s.film_id == base.candidate.id and s.kind is VariationKind.FILM_THICKNESS]
     if base.area_ang2 is None or base.total_ev_per_fu is None or base.strain_ev_per_fu is None:
         return None
-    films: list[CandidateResult | VariedFilm] = [base, *sorted(own, key=lambda sample: sample.index)]
+    films: list[CandidateResult | VariedFilm] = [base, *sorted(own, key=lambda film: film.index)]
     if len(films) < MIN_POINTS:
         return None
     n, g = (list(values) for values in zip(*(_point(film) for film in films), strict=True))

@@ -40,7 +40,7 @@ class CandidateEnergies:
     bulk_ev, n_bulk
         Relaxed bulk of the phase and its formula units Z.
     strained_bulk_ev, n_strained_bulk
-        Strained bulk in the interface's mesh and its formula units N_ref.
+        Strained bulk in the interface cell and its formula units N_ref.
     film_slab_ev, dot_slab_ev, interface_ev
         The slabs and the interface.
     n_film

@@ -1,7 +1,7 @@
 """How sure a stabilization is: every source of error as a standard uncertainty, and their combination.
 
 Definitions follow the Guide to the Expression of Uncertainty in Measurement (JCGM 100:2008).  Repeated choices (type
-A) give the sample standard deviation of what they change, because a study makes one of the choices at random.  A series
+A) give the standard deviation of what they change, because a study makes one of the choices at random.  A series
 that leads somewhere, such as ever thicker films, begins with the study's own value, which is no mean of it: it gives
 the root mean square of the changes from that value.  Independent components add in quadrature.
 
@@ -63,7 +63,7 @@ class Compared:
     ----------
     black, competitor
         The study's own results; the competitor may be made of bulk compounds, or be missing.
-    samples
+    variations
         The variations that count.
     coverage_fu_per_ang2
         n*.
@@ -71,7 +71,7 @@ class Compared:
 
     black: CandidateResult
     competitor: Side | None
-    samples: tuple[VariedFilm, ...]
+    variations: tuple[VariedFilm, ...]
     coverage_fu_per_ang2: float
 
     def base(self, role: PhaseRole) -> Vector:
@@ -81,8 +81,8 @@ class Compared:
 
     def changed(self, role: PhaseRole, kind: VariationKind) -> dict[int, Vector]:
         """Return the terms of one side with each change of a kind, by number."""
-        found = [sample for sample in self.samples if sample.role is role and sample.kind is kind]
-        return {sample.index: read_quantities(sample, self.coverage_fu_per_ang2) for sample in found}
+        found = [film for film in self.variations if film.role is role and film.kind is kind]
+        return {film.index: read_quantities(film, self.coverage_fu_per_ang2) for film in found}
 
     def differences(self, kind: VariationKind) -> list[Vector]:
         """Return black − competitor for each change that was made to both sides, the study's own first."""
@@ -118,7 +118,7 @@ def change_together(compared: Compared, kind: VariationKind, *, name: str, words
     """
     differences = compared.differences(kind)
     if len(differences) < 2:
-        return not_sampled(name, _say_why(kind))
+        return not_estimated(name, _say_why(kind))
     sides = {role: [compared.base(role), *compared.changed(role, kind).values()] for role in PhaseRole}
     return ErrorComponent(
         name=name,
@@ -136,7 +136,7 @@ def spread_apart(compared: Compared, kind: VariationKind, *, name: str, words: s
     sides = {role: [compared.base(role), *compared.changed(role, kind).values()] for role in PhaseRole}
     counts = [len(values) for values in sides.values()]
     if max(counts) < 2:
-        return not_sampled(name, _say_why(kind))
+        return not_estimated(name, _say_why(kind))
     black, competitor = (deviate(values) for values in sides.values())
     return ErrorComponent(
         name=name,
@@ -156,7 +156,7 @@ def lower_choice(compared: Compared, kind: VariationKind, *, name: str, words: s
     """
     changed = {role: list(compared.changed(role, kind).values()) for role in PhaseRole}
     if not any(changed.values()):
-        return not_sampled(name, _say_why(kind))
+        return not_estimated(name, _say_why(kind))
     black, competitor = (_excess_over(compared.base(role), changed[role]) for role in PhaseRole)
     return ErrorComponent(
         name=name,
@@ -175,10 +175,10 @@ def _excess_over(base: Vector, others: Sequence[Vector]) -> TermErrors:
 
 
 def _say_why(kind: VariationKind) -> str:
-    return f"not sampled: the study asks for one value of {kind.value}, or no other counts"
+    return f"not estimated: the study asks for one value of {kind.value}, or no other counts"
 
 
-def not_sampled(name: str, why: str, *, is_applicable: bool = True) -> ErrorComponent:
+def not_estimated(name: str, why: str, *, is_applicable: bool = True) -> ErrorComponent:
     """Return a source of error that nobody looked at, which is no zero; or one that does not exist here."""
     return ErrorComponent(name=name, is_sampled=False, is_applicable=is_applicable, finding=why)
 
@@ -274,7 +274,7 @@ def measure_changes(values: Sequence[Vector]) -> TermErrors:
 
 
 def deviate(values: Sequence[Vector]) -> TermErrors:
-    """Return the sample standard deviation (n − 1) of each term; zero for one value."""
+    """Return the standard deviation (n − 1) of each term; zero for one value."""
     changes = np.array(values) - np.mean(values, axis=0)
     return _errors(changes.T @ changes / max(len(values) - 1, 1))
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Literal
 
+from qdip_dft.builders.candidate_registries import RegistryChoice, list_registry_choices
 from qdip_dft.builders.cleavage import find_terminations
 from qdip_dft.builders.completion import complete_termination, list_completions
 from qdip_dft.builders.dots import plan_dot_cut
@@ -24,7 +25,6 @@ from qdip_dft.builders.orientation import (
     plane_spacing_ang,
 )
 from qdip_dft.builders.passivation import require_whole_number
-from qdip_dft.builders.placement import Placing, list_placings
 from qdip_dft.builders.strain import automatic_partition
 from qdip_dft.builders.terminations import TerminationPair, describe_pair, list_terminations
 from qdip_dft.errors import ChargeBalanceError, MatchError, SlabError, StudyError
@@ -110,7 +110,7 @@ def _candidates_of_phase(
                 _describe(
                     study,
                     phase,
-                    title=title.model_copy(update={"termination": further, "registry": placing.name}),
+                    title=title.model_copy(update={"termination": further, "registry": registry_choice.name}),
                     crystal=crystal,
                     plane=plane,
                     film_face=film_face,
@@ -119,9 +119,9 @@ def _candidates_of_phase(
                     termination=termination,
                     excess=excess,
                     match=match,
-                    placing=placing,
+                    registry_choice=registry_choice,
                 )
-                for placing in list_placings(study.film, match, area_ang2=match.area_ang2)
+                for registry_choice in list_registry_choices(study.film, match, area_ang2=match.area_ang2)
             ]
     if not found and refusal is not None:
         raise refusal
@@ -372,7 +372,7 @@ def _describe(
     termination: TerminationPair,
     excess: Mapping[str, int],
     match: CellMatch,
-    placing: Placing,
+    registry_choice: RegistryChoice,
 ) -> Candidate:
     n_planes = _count_film_planes(study, film_face, formula_units_per_cell(film_face, crystal))
     unnamed = Candidate(
@@ -395,10 +395,10 @@ def _describe(
         strain_partition=resolve_partition(
             study.matching.strain_partition, (film_face, n_planes), (dot_face, dot_cut.n_planes)
         ),
-        shift=placing.shift,
+        shift=registry_choice.shift,
         environment=study.environment,
         apart=study.list_apart(phase.phase),
-        place=placing.rank,
+        place=registry_choice.rank,
         n_formula_units=match.n_film
         * (n_planes * formula_units_per_cell(film_face, crystal) + termination.n_closing_formula_units),
         closing=termination.closing if any(termination.closing) else (),

@@ -58,7 +58,7 @@ GAP_ENERGY_TOLERANCE_EV_PER_ANG2 = 2e-5
 COARSE_SHARE = 0.1
 """The energy of a position that lies high above the best may be wrong by this share of the difference."""
 
-MOST_GAP_SAMPLES = 8
+MOST_GAP_POINTS = 8
 """Energies after which the search for a gap is given up."""
 
 
@@ -410,7 +410,7 @@ class GapMinimum:
     offset_ang
         Height above contact in Å.
     energy_ev
-        Energy there in eV, from the last sample and the slope and stiffness at it.
+        Energy there in eV, from the last point and the slope and stiffness at it.
     stiffness_ev_per_ang2
         d²E/dgap², which serves as the first guess for the next position.
     is_minimum
@@ -440,9 +440,9 @@ def search_gap(
     Yields the heights above contact in Å whose energy and slope it wants, and returns the best: the searches of several
     positions can wait for one evaluation together.
 
-    The force on the film along the normal is −dE/dgap exactly, so each sample gives energy and slope, and two give the
-    stiffness: with a good guess of it one or two samples find the minimum that a scan needs many for.  Once the slope
-    changes its sign the search stays between the samples.
+    The force on the film along the normal is −dE/dgap exactly, so each point gives energy and slope, and two give the
+    stiffness: with a good guess of it one or two points find the minimum that a scan needs many for.  Once the slope
+    changes its sign the search stays between the points.
 
     Parameters
     ----------
@@ -457,17 +457,17 @@ def search_gap(
     lowest_ev
         Least energy of the positions searched before: far above it a coarser gap is enough (`COARSE_SHARE`).
     """
-    samples = [(yield start_ang)]
+    points = [(yield start_ang)]
     stiffness = stiffness_ev_per_ang2
     while True:
-        last = samples[-1]
-        target = float(np.clip(_next_offset(samples, stiffness), *range_ang))
+        last = points[-1]
+        target = float(np.clip(_next_offset(points, stiffness), *range_ang))
         gain = 0.5 * abs(last.slope_ev_per_ang * (target - last.offset_ang))
         allowed = max(tolerance_ev, COARSE_SHARE * (last.energy_ev - gain - lowest_ev))
-        if gain <= allowed or len(samples) == MOST_GAP_SAMPLES:
+        if gain <= allowed or len(points) == MOST_GAP_POINTS:
             break
-        samples.append((yield target))
-        stiffness = _stiffness_between(samples[-2], samples[-1]) or stiffness
+        points.append((yield target))
+        stiffness = _stiffness_between(points[-2], points[-1]) or stiffness
     is_inside = range_ang[0] < target < range_ang[1] or abs(last.slope_ev_per_ang) ** 2 < 2 * stiffness * tolerance_ev
     return GapMinimum(
         offset_ang=target,
@@ -477,13 +477,13 @@ def search_gap(
     )
 
 
-def _next_offset(samples: list[GapPoint], stiffness: float) -> float:
-    """Return where the slope should vanish: between a falling and a rising sample, or one Newton step on."""
-    last = samples[-1]
+def _next_offset(points: list[GapPoint], stiffness: float) -> float:
+    """Return where the slope should vanish: between a falling and a rising point, or one Newton step on."""
+    last = points[-1]
     step = -last.slope_ev_per_ang / stiffness
     target = last.offset_ang + float(np.clip(step, -LARGEST_GAP_STEP_ANG, LARGEST_GAP_STEP_ANG))
-    falling = [s.offset_ang for s in samples if s.slope_ev_per_ang < 0]
-    rising = [s.offset_ang for s in samples if s.slope_ev_per_ang >= 0]
+    falling = [s.offset_ang for s in points if s.slope_ev_per_ang < 0]
+    rising = [s.offset_ang for s in points if s.slope_ev_per_ang >= 0]
     if not falling or not rising:
         return target
     lower, upper = max(falling), min(rising)
@@ -491,7 +491,7 @@ def _next_offset(samples: list[GapPoint], stiffness: float) -> float:
 
 
 def _stiffness_between(first: GapPoint, second: GapPoint) -> float | None:
-    """Return the mean d²E/dgap² of two samples, or None where the energy is not convex."""
+    """Return the mean d²E/dgap² of two points, or None where the energy is not convex."""
     distance = second.offset_ang - first.offset_ang
     if abs(distance) < 1e-9:
         return None

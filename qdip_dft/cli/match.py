@@ -130,11 +130,11 @@ def _describe_shared(cell: CellMatch, film: OrientedFace, dot: OrientedFace, *, 
     from qdip_dft.builders.orientation import in_plane_vectors
     from qdip_dft.builders.strain import interface_cell
 
-    mesh = interface_cell(in_plane_vectors(film.oriented), in_plane_vectors(dot.oriented), cell, partition)
+    interface = interface_cell(in_plane_vectors(film.oriented), in_plane_vectors(dot.oriented), cell, partition)
     return {
-        "mesh_area_ang2": mesh.area_ang2,
-        "film_strains": list(mesh.film_principal_strains),
-        "dot_strains": list(mesh.dot_principal_strains),
+        "interface_area_ang2": interface.area_ang2,
+        "film_strains": list(interface.film_principal_strains),
+        "dot_strains": list(interface.dot_principal_strains),
     }
 
 
@@ -182,4 +182,4 @@ def _describe_shares_in_words(cell: dict[str, Any]) -> dict[str, str]:
     }
     words = _describe_in_words(cell)
     kept = {name: words[name] for name in ("atoms/plane", "front")}
-    return {"cell (Å²)": f"{cell['mesh_area_ang2']:.1f}", "film:dot": words["film:dot"], **shares, **kept}
+    return {"cell (Å²)": f"{cell['interface_area_ang2']:.1f}", "film:dot": words["film:dot"], **shares, **kept}

@@ -116,12 +116,12 @@ def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Pa
     structures, relaxed, candidate = _gather_structures(plan, candidate, results)
     step = _find_step(plan, candidate, part)
     record, state = structures[step], RELAXED if step in relaxed else PREVIEW
-    mesh = _find_mesh(plan, candidate, structures)
+    cell = _find_cell(plan, candidate, structures)
     subject = plan.crystals[candidate.phase].id if part is ShownPart.BULK else candidate.label
     return Exhibit(
         _label(plan, candidate, part, record, structures),
         title=f"{part.value} {subject}",
-        notes=(f"{state}, {record.n_atoms} atoms", *_write_strains(candidate, part, mesh)),
+        notes=(f"{state}, {record.n_atoms} atoms", *_write_strains(candidate, part, cell)),
         part_names=_name_parts(candidate, part),
         faces=_find_faces(candidate, part),
         facts={
@@ -131,9 +131,9 @@ def _show_candidate(study: str, wanted: str | None, part: ShownPart, results: Pa
             "state": state,
             "cell_film": [list(row) for row in candidate.film_matrix],
             "cell_dot": [list(row) for row in candidate.dot_matrix],
-            "film_principal_strains": list(mesh.film_principal_strains),
-            "dot_principal_strains": list(mesh.dot_principal_strains),
-            "interface_area_ang2": mesh.area_ang2,
+            "film_principal_strains": list(cell.film_principal_strains),
+            "dot_principal_strains": list(cell.dot_principal_strains),
+            "interface_area_ang2": cell.area_ang2,
         },
     )
 
@@ -200,7 +200,7 @@ def _find_step(plan: StudyPlan, candidate: Candidate, part: ShownPart) -> StepId
     return plan.steps.relaxations_of(candidate)[parts[part]]
 
 
-def _find_mesh(plan: StudyPlan, candidate: Candidate, structures: Mapping[StepId, StructureRecord]) -> InterfaceCell:
+def _find_cell(plan: StudyPlan, candidate: Candidate, structures: Mapping[StepId, StructureRecord]) -> InterfaceCell:
     from qdip_dft.flows.steps import Part
 
     steps = plan.steps
@@ -233,13 +233,13 @@ def _name_parts(candidate: Candidate, part: ShownPart) -> dict[str, str]:
     return names if part is ShownPart.INTERFACE else {}
 
 
-def _write_strains(candidate: Candidate, part: ShownPart, mesh: InterfaceCell) -> tuple[str, ...]:
+def _write_strains(candidate: Candidate, part: ShownPart, cell: InterfaceCell) -> tuple[str, ...]:
     from qdip_dft.report.summary import count_surface_cells
     from qdip_dft.report.words import write_strains
 
     film, dot = count_surface_cells(candidate.film_matrix), count_surface_cells(candidate.dot_matrix)
-    film_words = f"film strain {write_strains(mesh.film_principal_strains)} %"
-    dot_words = f"dot strain {write_strains(mesh.dot_principal_strains)} %"
+    film_words = f"film strain {write_strains(cell.film_principal_strains)} %"
+    dot_words = f"dot strain {write_strains(cell.dot_principal_strains)} %"
     cells = f"{film} film cells on {dot} dot cells"
     return {
         ShownPart.INTERFACE: (f"{cells}, {film_words}, {dot_words}",),

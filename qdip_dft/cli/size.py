@@ -69,8 +69,8 @@ def _answer(document: StabilizationDoc, dots: Dots, *, strain_range_ang: float |
         "coverage_fu_per_ang2": line.count_host(dots),
         "strained_share": line.share_strained(dots),
         "difference_ev_per_fu": line.difference_ev_per_fu(dots),
-        "uncertainty_ev_per_fu": None if line.not_sampled else line.uncertainty_ev_per_fu(dots),
-        "not_sampled": list(line.not_sampled),
+        "uncertainty_ev_per_fu": None if line.not_estimated else line.uncertainty_ev_per_fu(dots),
+        "not_estimated": list(line.not_estimated),
         "critical_radius_ang": line.find_critical_radius_ang(dots),
         "critical_loading": line.find_critical_loading(dots),
         "assumptions": [say_strain_range(line), stated.embedded.finding if stated and stated.embedded else ""],
@@ -94,10 +94,10 @@ def _require_line(document: StabilizationDoc, strain_range_ang: float | None) ->
 def _describe(answer: dict[str, object]) -> list[str]:
     radius, loading = f"{answer['radius_ang']:g} Å", f"{100 * float(str(answer['loading'])):g} %"
     limits = answer["critical_radius_ang"], answer["critical_loading"]
-    error, lacking = answer["uncertainty_ev_per_fu"], answer["not_sampled"]
+    error, lacking = answer["uncertainty_ev_per_fu"], answer["not_estimated"]
     sure = f" ± {error:.3f} eV/f.u." if error is not None else " eV/f.u."
     if isinstance(lacking, list) and lacking:
-        sure += f" (not sampled: {', '.join(lacking)})"
+        sure += f" (not estimated: {', '.join(lacking)})"
     place = f"n = {answer['coverage_fu_per_ang2']:.4f} f.u./Å²"
     lead = f"{answer['id']}: dots of {radius} at {loading} of the volume ({place})"
     lines = [f"{lead}: black − competitor {answer['difference_ev_per_fu']:+.3f}{sure}"]

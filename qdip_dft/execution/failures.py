@@ -136,7 +136,7 @@ def _describe_scan(plan: StudyPlan, resolution: Resolution, step: RegistryScanId
         kind="failed",
         reason=scan.failure or "",
         where=f"stored in {where} as calculation {scan.key[:_KEY_DIGITS]}, attempt {scan.attempt + 1}",
-        remedy=f"qdip run {plan.study.name} repeats the places that failed",
+        remedy=f"qdip run {plan.study.name} repeats the registries that failed",
     )
 
 

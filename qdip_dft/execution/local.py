@@ -101,7 +101,7 @@ def run_study(
         _require_every_calculation(plan, resolution)
         for scan in resolution.registry_scans.values():
             if scan.failures:
-                continue  # the next run repeats the places that failed and finds the others here
+                continue  # the next run repeats the registries that failed and finds the others here
             checkpoint_file(folder.checkpoints, scan.key).unlink(missing_ok=True)
         documents = plan.assemble(resolution)
         for document in documents:

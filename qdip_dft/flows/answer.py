@@ -12,8 +12,8 @@ from qdip_dft.analysis.sentence import join_bounds
 from qdip_dft.analysis.series import find_critical_size, fit_thicknesses
 from qdip_dft.analysis.sides import find_sides
 from qdip_dft.analysis.thickness import find_thickness_line
+from qdip_dft.builders.candidate_registries import find_point
 from qdip_dft.builders.cation_orientations import has_molecules
-from qdip_dft.builders.placement import find_point
 from qdip_dft.flows.assembly import put_in_words
 from qdip_dft.flows.registry_findings import find_registry_scan
 from qdip_dft.flows.resolution import Resolution
@@ -36,7 +36,7 @@ from qdip_dft.model.uncertainty import (
 from qdip_dft.units import MEV_PER_EV
 
 REACH_SHARE = 0.2
-"""Relaxation may reorder places whose unrelaxed energies differ by up to this share of the range of all of them."""
+"""Relaxation may reorder registries whose unrelaxed energies differ by up to this share of the range of all of them."""
 
 
 def state_uncertainty(
@@ -61,7 +61,7 @@ def state_uncertainty(
     black, competitor, difference = (
         errors.combine_components(components, side) for side in ("black", "competitor", "difference")
     )
-    fits = [fit_thicknesses(side, compared.samples) for side in budget.films]
+    fits = [fit_thicknesses(side, compared.variations) for side in budget.films]
     stated = Uncertainty(
         components=components,
         black=black,
@@ -104,7 +104,7 @@ class _Budget:
         self.films = [side for side in sides if isinstance(side, CandidateResult)]
 
     def list_components(self) -> tuple[ErrorComponent, ...]:
-        """Return every source of error, sampled or not."""
+        """Return every source of error, estimated or not."""
         compared = self.compared
         return (
             errors.change_together(
@@ -135,7 +135,7 @@ class _Budget:
         crystals = [self.steps.crystals[film.candidate.phase] for film in self.films]
         if not any(has_molecules(crystal.structure, crystal.formal_charges) for crystal in crystals):
             why = "no organic cations"
-            return errors.not_sampled("cation orientation", why, is_applicable=False)
+            return errors.not_estimated("cation orientation", why, is_applicable=False)
         words = "random orientations of the cations"
         return errors.spread_apart(self.compared, VariationKind.ORIENTATION, name="cation orientation", words=words)
 
@@ -143,8 +143,8 @@ class _Budget:
         found = {film.candidate.role: self._error_of_place(film) for film in self.films}
         if all(error is None for error in found.values()):
             is_given = any(not _is_registry_passed(film) for film in self.films)
-            why = "not sampled: the registry was given" if is_given else "one registry stands for all"
-            return errors.not_sampled("registry", why, is_applicable=is_given)
+            why = "not estimated: the registry was given" if is_given else "one registry stands for all"
+            return errors.not_estimated("registry", why, is_applicable=is_given)
         black, competitor = (found.get(role) or errors.NO_ERRORS for role in PhaseRole)
         finding = (
             f"root mean square of the unrelaxed energies, above the best registry, of those within {REACH_SHARE:.0%} "
@@ -174,8 +174,8 @@ class _Budget:
             by_preset = errors.change_together(self.compared, VariationKind.PRESET, name=name, words=words)
             if is_dft and by_preset.is_sampled:
                 return (by_preset,)
-        why = "not sampled: give uncertainty.preset" if is_dft else "a potential has neither"
-        basis = errors.not_sampled("k-points and cutoff", why, is_applicable=is_dft)
+        why = "not estimated: give uncertainty.preset" if is_dft else "a potential has neither"
+        basis = errors.not_estimated("k-points and cutoff", why, is_applicable=is_dft)
         return basis, by_preset if by_preset is not None and by_preset.is_sampled else self._residual()
 
     def _residual(self) -> ErrorComponent:
@@ -245,31 +245,31 @@ def _is_registry_passed(film: CandidateResult) -> bool:
 
 
 def spread_of_interfaces_ev(scan: RegistryScan, outer: OuterRegistry | None) -> tuple[float, ...]:
-    """Return for each interface how far other places within reach lie above its best one, in eV per cell.
+    """Return for each interface how far other registries within reach lie above its best one, in eV per cell.
 
     Parameters
     ----------
     scan
         A scan with at least one energy: the lower interface.
     outer
-        The upper interface of an embedded film; None under vacuum.  Of a scan that kept the range alone, its places are
-        taken to be distributed as those of the lower one.
+        The upper interface of an embedded film; None under vacuum.  Of a scan that kept the range alone, its registries
+        are taken to be distributed as those of the lower one.
     """
-    lower = spread_of_places_ev([p.energy_ev for p in scan.points], [p.multiplicity for p in scan.points])
+    lower = spread_of_registries_ev([p.energy_ev for p in scan.points], [p.multiplicity for p in scan.points])
     if outer is None:
         return (lower,)
     if outer.energies_ev:
-        return lower, spread_of_places_ev(outer.energies_ev, outer.multiplicities)
+        return lower, spread_of_registries_ev(outer.energies_ev, outer.multiplicities)
     return lower, lower * outer.range_ev / scan.range_ev if scan.range_ev else 0.0
 
 
-def spread_of_places_ev(energies_ev: Sequence[float], multiplicities: Sequence[int]) -> float:
-    """Return how far other places within reach lie above the best one, root mean square over the grid, in eV per cell.
+def spread_of_registries_ev(energies_ev: Sequence[float], multiplicities: Sequence[int]) -> float:
+    """Return how far other registries within reach lie above the best (root mean square over the grid, eV per cell).
 
     Parameters
     ----------
     energies_ev, multiplicities
-        Energy of each place, at least one, and the points of the grid that it stands for.
+        Energy of each registry, at least one, and the points of the grid that it stands for.
     """
     energies, weights = np.array(energies_ev), np.array(multiplicities)
     above = energies - energies.min()
@@ -289,7 +289,7 @@ def _add_one_layer(compared: errors.Compared) -> OneMoreLayer | None:
 def _list_models(compared: errors.Compared) -> tuple[ModelAnswer, ...]:
     if compared.competitor is None:
         return ()
-    tags = {s.index: s.tag for s in compared.samples if s.kind is VariationKind.MODEL and s.role is PhaseRole.BLACK}
+    tags = {s.index: s.tag for s in compared.variations if s.kind is VariationKind.MODEL and s.role is PhaseRole.BLACK}
     black, other = (compared.changed(role, VariationKind.MODEL) for role in PhaseRole)
     common = [index for index in tags if index in other]
     return tuple(

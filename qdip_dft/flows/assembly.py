@@ -43,7 +43,7 @@ from qdip_dft.analysis.stability import (
     share_strain,
 )
 from qdip_dft.analysis.surfaces import check_window
-from qdip_dft.builders.placement import displacement_area_ang2, place_candidate
+from qdip_dft.builders.candidate_registries import displacement_area_ang2, set_registry
 from qdip_dft.builders.strain import InterfaceCell
 from qdip_dft.flows.geometry_checks import check_lattices, check_minima, check_slabs, check_starts
 from qdip_dft.flows.registry_findings import describe_registry, find_registry_scan
@@ -216,8 +216,8 @@ def describe_candidate(
     spoilt = _list_spoilt(part_checks)
     at_bounds = _collect_energies(steps, resolution, candidate, geometry, reservoirs, spoilt=frozenset(spoilt))
     energies, terms = at_bounds[0], compute_terms(at_bounds[0])
-    mesh = _mesh(steps, resolution, candidate, geometry)
-    area = None if mesh is None else candidate.n_dot_faces * mesh.area_ang2
+    cell = _interface_cell(steps, resolution, candidate, geometry)
+    area = None if cell is None else candidate.n_dot_faces * cell.area_ang2
     n, shares = candidate.n_formula_units, share_strain(energies)
     surface, binding = terms.surface_ev_per_fu, terms.binding_ev_per_fu
     surface_mev, surface_j = per_area(surface, n_film=n, area_ang2=area)
@@ -237,8 +237,8 @@ def describe_candidate(
         n_formula_units=n,
         n_atoms=None if interface is None else interface.structure.n_atoms,
         area_ang2=area,
-        film_principal_strains=None if mesh is None else mesh.film_principal_strains,
-        dot_principal_strains=None if mesh is None else mesh.dot_principal_strains,
+        film_principal_strains=None if cell is None else cell.film_principal_strains,
+        dot_principal_strains=None if cell is None else cell.dot_principal_strains,
         surface_mev_per_ang2=surface_mev,
         surface_j_per_m2=surface_j,
         binding_mev_per_ang2=binding_mev,
@@ -248,7 +248,7 @@ def describe_candidate(
         identity_residual_ev=identity_residual_ev(terms, energies),
         checks=(
             *(check for checks in part_checks.values() for check in checks),
-            *_check_interface(steps, resolution, candidate, mesh),
+            *_check_interface(steps, resolution, candidate, cell),
             *check_starts(steps, resolution, candidate),
             *check_lattices(steps, resolution, (candidate.dot, candidate.phase)),
             *check_minima(steps, resolution, (candidate.dot, candidate.phase)),
@@ -281,9 +281,9 @@ def _compute_checked_terms(energies: CandidateEnergies) -> Terms:
 
 
 def place_built(steps: StudySteps, resolution: Resolution, candidate: Candidate) -> Candidate:
-    """Return the candidate with the place that its interface was built at, as far as that is known."""
+    """Return the candidate with the registry that its interface was built at, as far as that is known."""
     is_built = steps.id_of(Part.INTERFACE, candidate.id) in resolution.tasks
-    return place_candidate(candidate, find_registry_scan(resolution, candidate)) if is_built else candidate
+    return set_registry(candidate, find_registry_scan(resolution, candidate)) if is_built else candidate
 
 
 def _collect_energies(
@@ -352,7 +352,7 @@ def _missing_terms(steps: StudySteps, resolution: Resolution, candidate: Candida
     )
 
 
-def _mesh(
+def _interface_cell(
     steps: StudySteps, resolution: Resolution, candidate: Candidate, geometry: CandidateGeometry
 ) -> InterfaceCell | None:
     dot = resolution.relaxed.get(steps.id_of(Part.DOT_BULK, candidate.dot))
@@ -387,10 +387,10 @@ def _list_spoilt(checks: Mapping[Part, tuple[Check, ...]]) -> dict[Part, str]:
 
 
 def _check_interface(
-    steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: InterfaceCell | None
+    steps: StudySteps, resolution: Resolution, candidate: Candidate, cell: InterfaceCell | None
 ) -> tuple[Check, ...]:
-    found = [] if mesh is None else _check_mesh(steps, candidate, mesh, describe_registry(resolution, candidate))
-    return (*found, *_check_gap(steps, resolution, candidate, mesh))
+    found = [] if cell is None else _check_cell(steps, candidate, cell, describe_registry(resolution, candidate))
+    return (*found, *_check_gap(steps, resolution, candidate, cell))
 
 
 def _check_terms(terms: Terms) -> list[Check]:
@@ -402,15 +402,15 @@ def _check_potentials(candidate: Candidate, reservoirs: Reservoirs) -> list[Chec
 
 
 def _check_gap(
-    steps: StudySteps, resolution: Resolution, candidate: Candidate, mesh: InterfaceCell | None
+    steps: StudySteps, resolution: Resolution, candidate: Candidate, cell: InterfaceCell | None
 ) -> list[Check]:
     """Return the check of the distance between film and dot, if the interface was relaxed."""
     record = resolution.usable(steps.id_of(Part.INTERFACE, candidate.id))
     film = _film_sites(steps, resolution, candidate, Part.INTERFACE) if record is not None else None
-    if record is None or record.result is None or film is None or mesh is None:
+    if record is None or record.result is None or film is None or cell is None:
         return []
     pull_ev_per_ang = sum(record.result.forces_ev_per_ang[site][2] for site in film)
-    return [check_gap(traction_ev_per_ang3=pull_ev_per_ang / mesh.area_ang2)]
+    return [check_gap(traction_ev_per_ang3=pull_ev_per_ang / cell.area_ang2)]
 
 
 def _film_sites(steps: StudySteps, resolution: Resolution, candidate: Candidate, part: Part) -> frozenset[int] | None:
@@ -422,17 +422,17 @@ def _film_sites(steps: StudySteps, resolution: Resolution, candidate: Candidate,
     return frozenset(range(n_dot, n_all))
 
 
-def _check_mesh(
-    steps: StudySteps, candidate: Candidate, mesh: InterfaceCell, registry: RegistryFinding | None
+def _check_cell(
+    steps: StudySteps, candidate: Candidate, cell: InterfaceCell, registry: RegistryFinding | None
 ) -> list[Check]:
     return [
         check_registry(
-            displacement_area_ang2=displacement_area_ang2(candidate, area_ang2=mesh.area_ang2),
+            displacement_area_ang2=displacement_area_ang2(candidate, area_ang2=cell.area_ang2),
             n_shifts=len(steps.study.film.registries or ((0.0, 0.0),)),
-            screened=registry,
+            scanned=registry,
         ),
-        *check_strain(mesh.film_principal_strains, limit=steps.study.matching.max_strain, part="film"),
-        *check_strain(mesh.dot_principal_strains, limit=steps.study.matching.max_strain, part="dot"),
+        *check_strain(cell.film_principal_strains, limit=steps.study.matching.max_strain, part="film"),
+        *check_strain(cell.dot_principal_strains, limit=steps.study.matching.max_strain, part="dot"),
     ]
 
 

@@ -75,7 +75,7 @@ def _build_interface(
     geometry = steps.geometry_of(candidate)
     parts = _list_interface_parts(steps, candidate, structures)
     if steps.thin is None:
-        return geometry.at_place(scan).interface(parts)
+        return geometry.at_registry(scan).interface(parts)
     thin_dot, thin_film, relaxed = (structures[part] for part in steps.list_thin())
     return geometry.continued_interface(
         parts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qdip_dft.builders.placement import find_point
+from qdip_dft.builders.candidate_registries import find_point
 from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import RegistryScanId
 from qdip_dft.model.interface import Candidate

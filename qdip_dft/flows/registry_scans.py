@@ -1,6 +1,6 @@
 """The registry scans of a study: which slabs are compared.
 
-These are *unrelaxed* slabs, cut from the relaxed bulks on the interface's own mesh: they keep the symmetry of their
+These are *unrelaxed* slabs, cut from the relaxed bulks on the interface cell itself: they keep the symmetry of their
 crystals, so that few positions are distinct, and the displacement cell is that of the ideal surfaces.  The film is that
 of the study.  Of the dot only `SCANNED_DOT_ANG` are taken: the part of the energy that depends on the displacement
 decays into a slab as exp(−2πz/d), with d of a few Å the period of the displacement cell.
@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from qdip_dft.builders.candidate_registries import list_film_registries
 from qdip_dft.builders.faces import orient_face
 from qdip_dft.builders.ions import Array, view_ions
 from qdip_dft.builders.orientation import plane_spacing_ang
-from qdip_dft.builders.placement import list_places
 from qdip_dft.builders.variants import HALF_TURN, list_half_turns
 from qdip_dft.flows.steps import CandidateGeometry, StudySteps
 from qdip_dft.model.interface import Candidate
@@ -99,4 +99,4 @@ def _choose_turns(study: StudySpec, candidate: Candidate, dot_slab: StructureRec
 def count_positions(task: RegistryScanTask) -> int:
     """Return how many distinct positions a scan compares, all orientations together."""
     dot, film = (view_ions(slab, task.formal_charges) for slab in (task.dot, task.film))
-    return len(list_places(dot, film, task.turns, spacing_ang=task.grid_spacing_ang))
+    return len(list_film_registries(dot, film, task.turns, spacing_ang=task.grid_spacing_ang))

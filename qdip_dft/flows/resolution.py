@@ -172,7 +172,7 @@ class Resolution:
 
     @cached_property
     def unusable_registry_scans(self) -> Mapping[RegistryScanId, RegistryScan]:
-        """The registry scans in which places failed: the best of them may be among these."""
+        """The registry scans in which registries failed: the best of them may be among these."""
         return {scan: record for scan, record in self.registry_scans.items() if record.failures}
 
     @property
@@ -217,7 +217,7 @@ class Resolution:
         return None if record is None or record.result is None else record.result.energy_ev
 
     def is_scanned(self, scan: RegistryScanId) -> bool:
-        """Whether a registry scan is made, and every place of it that may have an energy has one."""
+        """Whether a registry scan is made, and every registry of it that may have an energy has one."""
         return scan in self.registry_scans and scan not in self.unusable_registry_scans
 
     def label(self, step: AnyStepId) -> str:

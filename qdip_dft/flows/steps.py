@@ -1,10 +1,10 @@
 """The calculations of a study as a list of steps, each built from the relaxed results of earlier ones.
 
     bulk (dot, every phase)          atoms and cell relaxed
-    strained bulk (per candidate)    atoms and the third vector relaxed, on the interface's mesh
-    dot slab (per candidate)         atoms relaxed, on the same mesh
+    strained bulk (per candidate)    atoms and the third vector relaxed, on the interface cell
+    dot slab (per candidate)         atoms relaxed, on the same cell
     film slab (per candidate)        the relaxed strained bulk with vacuum, atoms relaxed
-    interface (per candidate)        relaxed film on relaxed dot at its place, atoms relaxed;
+    interface (per candidate)        relaxed film on relaxed dot at its registry, atoms relaxed;
                                      a thicker version of it starts from the relaxed thinner one
 
 After every relaxation a static calculation at the relaxed geometry gives the energy that enters the terms.  A study may
@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qdip_dft.builders.candidate_registries import set_registry
 from qdip_dft.builders.candidates import formula_units_per_cell
 from qdip_dft.builders.continuation import continue_interface, match_dot, match_film
 from qdip_dft.builders.dots import build_dot_slab
@@ -38,7 +39,6 @@ from qdip_dft.builders.films import (
 from qdip_dft.builders.interfaces import check_built, check_closed
 from qdip_dft.builders.ions import Array, IonicCrystal, transform_crystal, view_ions
 from qdip_dft.builders.orientation import in_plane_vectors
-from qdip_dft.builders.placement import place_candidate
 from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.strain import InterfaceCell, interface_cell
 from qdip_dft.builders.variants import turn_film
@@ -350,7 +350,7 @@ class StudySteps:
         ]
 
     def _before_interface(self, candidate: Candidate) -> tuple[StepId, ...]:
-        """The slabs; of an embedded film what the place of the next dot follows from; what a thick film continues."""
+        """The slabs; of an embedded film what the next dot's registry follows from; what a thick film continues."""
         ids = self.relaxations_of(candidate)
         needed = [ids[Part.DOT_SLAB], ids[Part.FILM_SLAB]]
         if candidate.environment is Environment.EMBEDDED:
@@ -415,9 +415,9 @@ class CandidateGeometry:
     def _oriented_film(self, film_bulk: StructureRecord) -> IonicCrystal:
         return orient_relaxed(self._film_face, film_bulk, cut=self.candidate.cut)
 
-    def at_place(self, screening: RegistryScan | None) -> CandidateGeometry:
+    def at_registry(self, scan: RegistryScan | None) -> CandidateGeometry:
         """Return the geometry with the film where a registry scan puts it; None: as given."""
-        return self if screening is None else replace(self, candidate=place_candidate(self.candidate, screening))
+        return self if scan is None else replace(self, candidate=set_registry(self.candidate, scan))
 
     @property
     def formal_charges(self) -> dict[str, int]:
@@ -447,7 +447,7 @@ class CandidateGeometry:
         return n_cells * formula_units_per_cell(self._film_face, self.film)
 
     def strained_bulk(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> StructureRecord:
-        """Return the film's bulk on the mesh, slightly displaced so that it may leave a saddle point."""
+        """Return the film's bulk on the interface cell, slightly displaced so that it may leave a saddle point."""
         reference = build_strained_bulk(
             self._oriented_film(film_bulk),
             self.candidate.film_matrix,
@@ -458,7 +458,7 @@ class CandidateGeometry:
         return displaced.to_record()
 
     def dot_slab(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> StructureRecord:
-        """Return the neutral dot slab on the mesh."""
+        """Return the neutral dot slab on the interface cell."""
         cell = self.interface_cell(dot_bulk, film_bulk)
         slab = build_dot_slab(
             self._oriented_dot(dot_bulk),
@@ -552,7 +552,7 @@ class CandidateGeometry:
 
     def _upper_face_moved_ang(self, *, relaxed: StructureRecord, built: StructureRecord) -> Array:
         """How far the upper face of the film lies, in the plane, from where it was when its registry was found."""
-        candidate, mesh = self.candidate, np.array(relaxed.lattice_ang)[:2, :2]
+        candidate, cell = self.candidate, np.array(relaxed.lattice_ang)[:2, :2]
         plane, scanned = (
             np.array(bulk.lattice_ang)[2, :2] / self.study.film.reference_periods for bulk in (relaxed, built)
         )
@@ -560,7 +560,7 @@ class CandidateGeometry:
         moved = candidate.n_film_planes * plane - n_scanned * scanned
         if candidate.turn.is_flipped:  # its lowest plane faces up, and added planes lie beyond it
             moved = -candidate.n_added_film_planes * plane
-        return np.asarray(moved @ np.linalg.inv(mesh) @ np.array(candidate.turn.matrix).T @ mesh)
+        return np.asarray(moved @ np.linalg.inv(cell) @ np.array(candidate.turn.matrix).T @ cell)
 
     def _join_lower(self, dot_slab: StructureRecord, film_slab: StructureRecord) -> IonicCrystal:
         dot, film = view_ions(dot_slab, self.formal_charges), view_ions(film_slab, self.formal_charges)

@@ -31,7 +31,7 @@ _OWN_PARTS = {
 
 _THICKER = frozenset({VariationKind.FILM_THICKNESS, VariationKind.DOT_THICKNESS})
 """One interface at several thicknesses: these start from the study's relaxed one.  What another orientation,
-termination, preset or model finds on its own from the same place is part of what that change is worth."""
+termination, preset or model finds on its own from the same registry is part of what that change is worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def list_variations(steps: StudySteps, films: Sequence[Candidate]) -> tuple[Vari
     steps
         The study.
     films
-        The films with the places that they were built at.
+        The films with the registries that they were built at.
     """
     return tuple(variation for film in films for variation in _variations_of(steps, _pin(film)))
 
@@ -95,7 +95,7 @@ def _variations_of(steps: StudySteps, film: Candidate) -> Iterator[Variation]:
             own = _OWN_PARTS[kind]
             if (
                 kind is VariationKind.ORIENTATION and film.strain_partition > 0
-            ):  # the mesh follows from the film's lattice
+            ):  # the interface cell follows from the film's lattice
                 own = own | {Part.DOT_SLAB}
             thin = film if kind in _THICKER else None
             yield Variation(kind, index, film, replace(changed, dropped=(), tag=tag, own=own, thin=thin))

@@ -51,7 +51,7 @@ def combine_levels(energies: Level, geometries: Level) -> Level:
     """Return how far energies at geometries of another level may be trusted.
 
     The energy is stationary where the forces vanish, so a small error of the geometry enters in second order.  Energies
-    of DFT on screened geometries are a level of their own.
+    of DFT on geometries of a potential are a level of their own.
 
     Parameters
     ----------

@@ -18,8 +18,8 @@ class InterfaceLabel(Record):
     dot, dot_plane, film, film_plane
         Names of the two crystals and the planes that face each other.
     termination, registry
-        What tells it apart from others of the same planes, such as ``PbI2|PbI2`` and ``place 2``; empty where nothing
-        has to.
+        What tells it apart from others of the same planes, such as ``PbI2|PbI2`` and ``registry 2``; empty where
+        nothing has to.
     apart
         What lies off the dot besides, such as ``MAI``; empty: nothing.
     """
@@ -39,7 +39,7 @@ class InterfaceLabel(Record):
 
     @property
     def film_side(self) -> str:
-        """The film's side, such as ``FAPbI3-alpha(100) PbI2|PbI2 place 2``."""
+        """The film's side, such as ``FAPbI3-alpha(100) PbI2|PbI2 registry 2``."""
         film = " ".join(filter(None, (f"{self.film}({self.film_plane})", self.termination, self.registry)))
         return f"{film} + {self.apart}" if self.apart else film
 
@@ -60,7 +60,7 @@ class _Titled(Record):
 
 
 class Candidate(_Titled):
-    """One film plane, termination, common cell and place on one dot facet.
+    """One film plane, termination, common cell and registry on one dot facet.
 
     Everything geometric follows from these choices and the relaxed bulks: the cell was searched on the catalogue's
     lattices, its strains are recomputed with the relaxed ones.
@@ -68,7 +68,7 @@ class Candidate(_Titled):
     Parameters
     ----------
     id
-        What it is known by within its study: a digest of the choices that make it, unchanged where it is placed,
+        What it is known by within its study: a digest of the choices that make it, unchanged where it is laid,
         thickened or otherwise varied.
     title, label
         For people, such as ``PbS(111)//FAPbI3-alpha(100)``; unique within a study.

@@ -54,7 +54,7 @@ def calculation_key(task: CalculationTask, theory: LevelOfTheory, relaxation_set
 
 
 def registry_scan_key(task: RegistryScanTask, theory: LevelOfTheory) -> str:
-    """Return the key of a screening (64 hexadecimal digits): everything asked but the label, and the theory."""
+    """Return the key of a scan (64 hexadecimal digits): everything asked but the label, and the theory."""
     slabs = [slab for slab in (task.dot, task.film, task.outer_dot) if slab is not None]
     content = {
         "task": task.model_dump(mode="json", exclude={"label", "dot", "film", "outer_dot"}),

@@ -42,7 +42,7 @@ class ProgressEvent:
     elapsed_s
         Time since the calculation started, in s.
     step_word
-        What is counted as a step: ``step``, or ``position`` in a screening.
+        What is counted as a step: ``step``, or ``position`` in a registry scan.
     index, total
         Which calculation of how many, counted from 1; None: the listener counts.
     """

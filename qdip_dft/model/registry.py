@@ -1,4 +1,4 @@
-"""What a screening of lateral positions, gaps and orientations is asked and what it answers."""
+"""What a scan of lateral positions, gaps and orientations is asked and what it answers."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class RegistryScan(Record):
     Parameters
     ----------
     kind
-        Tells a screening from other stored records.
+        Tells a scan from other stored records.
     key
         SHA-256 of task and level of theory.
     attempt
@@ -212,7 +212,7 @@ class RegistryScan(Record):
 
     @property
     def is_usable(self) -> bool:
-        """Whether the best places are known: one that failed may be better than all that have an energy."""
+        """Whether the best registries are known: one that failed may be better than all that have an energy."""
         return bool(self.best) and not self.failures
 
     @property
@@ -222,12 +222,12 @@ class RegistryScan(Record):
 
     @property
     def failure(self) -> str | None:
-        """Why the best places are not known, in one clause; None where they are."""
+        """Why the best registries are not known, in one clause; None where they are."""
         if self.is_usable:
             return None
-        first = (*self.failures, *self.impossible, "no place was compared")[0]
+        first = (*self.failures, *self.impossible, "no registry was compared")[0]
         n_without = len(self.failures) or len(self.impossible)
-        return f"{n_without} of {self.n_positions} places have no energy, first {first}"
+        return f"{n_without} of {self.n_positions} registries have no energy, first {first}"
 
 
 class UpperFinding(Record):
@@ -251,12 +251,12 @@ class UpperFinding(Record):
 
 
 class RegistryFinding(Record):
-    """What a screening says about the place of one candidate.
+    """What a scan says about the registry of one candidate.
 
     Parameters
     ----------
     key
-        Key of the screening.
+        Key of the scan.
     theory
         How its energies were calculated; they enter no term.
     n_positions, n_failed, n_impossible
@@ -265,20 +265,20 @@ class RegistryFinding(Record):
     displacement_area_ang2
         Area of the cell of distinct displacements in Å².
     rank
-        The place of this candidate, 1: the best; None: it lies as cut, at contact.
+        The registry of this candidate, 1: the best; None: it lies as cut, at contact.
     turn
         Orientation of the film in words.
     gap_offset_ang, gap_ang
         Height of the unrelaxed film above contact of the ions' radii, and from the highest atom of the dot to the
         lowest of the film, in Å.
     above_best_mev_per_ang2
-        Energy of this place less that of the best.
+        Energy of this registry less that of the best.
     range_mev_per_ang2, range_ev_per_fu
         Largest less least energy of all positions, each at its best gap, atoms not relaxed.
     deviation_mev_per_ang2, deviation_ev_per_fu
         Standard deviation of the same, which is what an unknown position leaves open.
     failure
-        Why the best places are not known.
+        Why the best registries are not known.
     upper
         What the scan of the film's upper face found, where the film lies between two dots; None under vacuum.
     """

@@ -13,7 +13,7 @@ RESOLUTION_EV_PER_FU: Final = {"test": 0.001, "screening": 0.03, "dft//mlip": 0.
 
 Screening: the default potential with D3(BJ) puts γ-CsPbI3 0.157 eV/f.u. above δ, PBE-D3(BJ) 0.123 to 0.130: it misses
 the same difference by about 0.03.  DFT: energies converged to 1 meV per atom leave 5 meV on each of two formula units
-of five atoms.  DFT energies at screened geometries: 0.02 more, for the lattices and atoms that the potential misplaces
+of five atoms.  DFT energies at the geometries of a potential: 0.02 more, for the lattices and atoms that it misplaces
 (thin films of CsPbI3: pressures of 0.5 GPa and forces of 0.4 eV/Å, each worth about 10 meV).  Test: above rounding; the
 numbers mean nothing.
 """

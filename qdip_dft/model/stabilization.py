@@ -102,7 +102,7 @@ class CandidateResult(Terms):
     candidate
         What was built.
     registry
-        What the screening of lateral position, gap and orientation found; None where the place was given or did not
+        What the scan of lateral position, gap and orientation found; None where the registry was given or did not
         matter, and in results made before there were registry_scans.
     is_selected
         Whether it stands for its phase: the lowest at n* among the valid candidates of the phase.

@@ -6,4 +6,4 @@ from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.registry import RegistryScan
 
 StoredRecord = CalculationRecord | RegistryScan
-"""A calculation or a registry screening; only the latter has a ``kind``."""
+"""A calculation or a registry scan; only the latter has a ``kind``."""

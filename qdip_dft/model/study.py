@@ -339,7 +339,7 @@ class EnsembleSpec(Record):
     temperature_k
         Temperature of the Boltzmann weights in K.
     patch_area_ang2
-        Area that grows as one film, with one plane, termination and place, in Å².
+        Area that grows as one film, with one plane, termination and registry, in Å².
     """
 
     temperature_k: float = Field(default=300.0, gt=0, le=2000)

@@ -167,7 +167,7 @@ class ErrorComponent(Record):
     n_values
         Values that the estimate rests on.
     black, competitor, difference
-        Standard uncertainty of the terms of both sides and of black − competitor; None where it was not sampled.  The
+        Standard uncertainty of the terms of both sides and of black − competitor; None where it was not estimated.  The
         difference is no sum of the sides where one change was made to both.
     finding
         How it was estimated, or why not.
@@ -273,9 +273,9 @@ class Uncertainty(Record):
     Parameters
     ----------
     components
-        Every source of error, sampled or not.
+        Every source of error, estimated or not.
     black, competitor, difference
-        Combined standard uncertainty of the sampled components: root of the sum of squares.
+        Combined standard uncertainty of the estimated components: root of the sum of squares.
     coverage_factor
         The answer is decided where it exceeds this many standard uncertainties and the level's resolution.
     samples
@@ -305,7 +305,7 @@ class Uncertainty(Record):
     embedded: EmbeddedInterface | None = None
 
     @property
-    def not_sampled(self) -> tuple[str, ...]:
+    def not_estimated(self) -> tuple[str, ...]:
         """Sources of error that exist for this study and that nobody looked at."""
         return tuple(c.name for c in self.components if c.is_applicable and not c.is_sampled)
 

@@ -337,9 +337,9 @@ def list_retries(resolution: Resolution) -> dict[str, int]:
 
 
 def list_repeats(resolution: Resolution) -> dict[str, int]:
-    """Return the next attempt of every registry scan in which places failed, by key.
+    """Return the next attempt of every registry scan in which registries failed, by key.
 
-    Any run repeats these: a scan is cheap beside what is built on it, and a place that failed may be the best.
+    Any run repeats these: a scan is cheap beside what is built on it, and one that failed may be the best.
     """
     return {scan.key: scan.attempt + 1 for scan in resolution.unusable_registry_scans.values()}
 

@@ -56,7 +56,7 @@ def tabulate_errors(stated: Uncertainty) -> Table:
         heading="±",
         columns=tuple(Column(name, "eV/f.u.") for name in TERM_COLUMNS),
         rows=tuple(Row(name, _write_errors(errors)) for name, errors in sides),
-        note="one standard uncertainty of what was sampled, at n*; what both sides share cancels in the difference.",
+        note="one standard uncertainty of what was estimated, at n*; what both sides share cancels in the difference.",
     )
 
 
@@ -68,7 +68,7 @@ def tabulate_budget(stated: Uncertainty) -> Table:
         columns=tuple(Column(name, "eV/f.u.") for name in TERM_COLUMNS),
         rows=tuple(Row(_name_component(c), _write_errors(c.difference)) for c in stated.components),
         note="one standard uncertainty each; combined: root of the sum of squares, without models.\n"
-        "not sampled: no value is known, which is no zero; n/a: does not exist here.",
+        "not estimated: no value is known, which is no zero; n/a: does not exist here.",
         result=Row("combined", _write_errors(stated.difference)),
     )
 
@@ -76,7 +76,7 @@ def tabulate_budget(stated: Uncertainty) -> Table:
 def _name_component(component: ErrorComponent) -> str:
     if component.is_sampled:
         return component.name if component.is_combined else f"({component.name})"
-    return f"{component.name}: {'not sampled' if component.is_applicable else 'n/a'}"
+    return f"{component.name}: {'not estimated' if component.is_applicable else 'n/a'}"
 
 
 def _write_errors(errors: TermErrors | None) -> tuple[Cell, ...]:
@@ -87,7 +87,7 @@ def _write_errors(errors: TermErrors | None) -> tuple[Cell, ...]:
 
 
 def _list_series(stated: Uncertainty) -> list[VariedFilm]:
-    return [sample for sample in stated.samples if sample.kind is VariationKind.FILM_THICKNESS and not sample.faults]
+    return [film for film in stated.samples if film.kind is VariationKind.FILM_THICKNESS and not film.faults]
 
 
 def tabulate_series(doc: StabilizationDoc, stated: Uncertainty) -> Table:
@@ -150,7 +150,7 @@ def tabulate_dots(dots: DotsInHost, split: str) -> Table:
     split
         How the free faces of the films were left out.
     """
-    lacking = f" (not sampled: {', '.join(dots.not_sampled)})" if dots.not_sampled else ""
+    lacking = f" (not estimated: {', '.join(dots.not_estimated)})" if dots.not_estimated else ""
     return Table(
         title="Spherical dots in a host: black − competitor",
         heading="loading",

@@ -79,7 +79,7 @@ def draw_size_map(view: SizeMap, *, shape: FigureShape = WIDE) -> Figure:
         axes.set_xlabel("radius of the dots (nm)")
         axes.set_ylabel("loading (volume %)")
         favoured = f"{view.facet} in a host, below 0: {typeset(view.black)}"
-        heading = f"{favoured}; solid: 0, dashed: beyond it twice the sampled standard uncertainty is exceeded"
+        heading = f"{favoured}; solid: 0, dashed: beyond it twice the estimated standard uncertainty is exceeded"
         axes.set_title(fill(heading, shape.line_length - 12), fontsize=7, color="#555555", loc="left")
     return figure
 

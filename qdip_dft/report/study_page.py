@@ -103,7 +103,7 @@ def render_study_page(doc: StabilizationDoc, calculations: Mapping[str, Calculat
         unseen=unseen,
         candidates=tabulate_candidates(doc),
         absent=remarks.get("Phases without a valid candidate", ()),
-        places=remarks.get("Places of the films", ()),
+        registries=remarks.get("Registries of the films", ()),
         warnings=remarks.get("Warnings", ()),
         check_groups=[CheckGroup(name_film(result), result.checks) for result in doc.candidates if result.checks],
         settings=list(list_settings(doc)),

@@ -118,7 +118,7 @@ class ThicknessView:
             )
         return (
             f"{lead} Line: strained bulks and interface energies of the answer. Circles: each computed thickness. "
-            "Band: twice the standard uncertainty of what was sampled."
+            "Band: twice the standard uncertainty of what was estimated."
         )
 
     def sentence(self) -> str:

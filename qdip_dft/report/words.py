@@ -139,7 +139,7 @@ def list_remarks(doc: StabilizationDoc) -> tuple[Remark, ...]:
         ("Phases without a valid candidate", _list_absent_phases(doc)),
         ("Other candidates", _list_losers(doc)),
         ("Candidates that were not built", [f"{dropped.label}: {dropped.reason}" for dropped in doc.dropped]),
-        ("Places of the films", _list_places(doc)),
+        ("Registries of the films", _list_registries(doc)),
         ("Warnings", _list_warnings(doc)),
     )
     return tuple(Remark(title, tuple(lines)) for title, lines in remarks if lines)
@@ -150,12 +150,12 @@ def say_how_sure(doc: StabilizationDoc) -> Iterator[str]:
     stated = doc.uncertainty
     if stated is None:
         return
-    missing = ", ".join(stated.not_sampled)
+    missing = ", ".join(stated.not_estimated)
     if not stated.is_asked:
-        yield f"no error bar: not sampled are {missing} (film.thicknesses and uncertainty of the study)"
+        yield f"no error bar: not estimated are {missing} (film.thicknesses and uncertainty of the study)"
         return
     if missing:
-        yield f"not sampled, and so not in the error bar: {missing}"
+        yield f"not estimated, and so not in the error bar: {missing}"
     for film in stated.samples:
         varied = doc.find_candidate(film.film_id)
         if film.faults and varied is not None:
@@ -173,10 +173,10 @@ def say_how_sure(doc: StabilizationDoc) -> Iterator[str]:
         yield stated.critical.finding
 
 
-def _list_places(doc: StabilizationDoc) -> list[str]:
-    """Return what the screening of each film's place found."""
-    screened = ((result, result.registry) for result in doc.candidates)
-    return [f"{name_film(result)}: {describe_place(found)}" for result, found in screened if found is not None]
+def _list_registries(doc: StabilizationDoc) -> list[str]:
+    """Return what the registry scan of each film found."""
+    scanned = ((result, result.registry) for result in doc.candidates)
+    return [f"{name_film(result)}: {describe_place(found)}" for result, found in scanned if found is not None]
 
 
 def _list_absent_phases(doc: StabilizationDoc) -> list[str]:

@@ -74,7 +74,7 @@ class Archive:
         return {key: record for key, record in found if record is not None}
 
     def find_record(self, key: str) -> StoredRecord | None:
-        """Return the stored calculation or registry screening of a key, chosen in the same way."""
+        """Return the stored calculation or registry scan of a key, chosen in the same way."""
         return max(self._find_records(key), key=lambda record: (record.is_usable, record.attempt), default=None)
 
     def list_calculations(self) -> Iterator[CalculationRecord]:

@@ -155,8 +155,8 @@ def _make_members(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
         yield f"{STABILIZATIONS}{document.id}.json", encode_record(document)
     for record in evidence.calculations:
         yield f"{CALCULATIONS}{record.key}.json", encode_record(record)
-    for screening in evidence.registry_scans:
-        yield f"{REGISTRY_SCANS}{screening.key}.json", encode_record(screening)
+    for scan in evidence.registry_scans:
+        yield f"{REGISTRY_SCANS}{scan.key}.json", encode_record(scan)
     yield from _make_structures(evidence)
 
 
@@ -197,7 +197,7 @@ def _describe_environment(evidence: Evidence) -> JsonValue:
 def _list_versions(evidence: Evidence) -> dict[str, tuple[int, ...]]:
     return {
         "calculation": tuple(sorted({record.schema_version for record in evidence.calculations})),
-        "screening": tuple(sorted({screening.schema_version for screening in evidence.registry_scans})),
+        "screening": tuple(sorted({scan.schema_version for scan in evidence.registry_scans})),
         "stabilization": tuple(sorted({document.schema_version for document in evidence.documents})),
         "formula": tuple(sorted({document.formula_version for document in evidence.documents})),
     }

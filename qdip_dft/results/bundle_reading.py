@@ -148,7 +148,7 @@ def _read_document(name: str, content: bytes) -> tuple[str, Record]:
     """Return the folder and the record of a document."""
     folder = name.rpartition("/")[0] + "/"
     if folder not in _KINDS:
-        _refuse(f"{name} is of an unknown kind", "this version reads stabilizations, calculations and screenings")
+        _refuse(f"{name} is of an unknown kind", "this version reads stabilizations, calculations and registry scans")
     kind, field = _KINDS[folder]
     document = _parse(kind, name, content)
     expected = f"{folder}{getattr(document, field)}.json"
@@ -298,9 +298,9 @@ def _require_complete(manifest: BundleManifest, evidence: Evidence) -> None:
     if manifest.results != tuple(document.id for document in evidence.documents):
         _refuse(f"the documents are not the results named in {MANIFEST}", "one document for each result")
     keys = {record.key for record in evidence.records}
-    screened = set().union(*map(list_registry_scan_keys, evidence.documents))
-    needed = {key for document in evidence.documents for key in document.calculations.values()} | screened
-    named = set().union(screened, *map(list_keys, evidence.documents))
+    scans = set().union(*map(list_registry_scan_keys, evidence.documents))
+    needed = {key for document in evidence.documents for key in document.calculations.values()} | scans
+    named = set().union(scans, *map(list_keys, evidence.documents))
     if needed - keys:
         _refuse(f"calculation {min(needed - keys)} is missing", "every calculation of a result must be there")
     if keys - named:

@@ -44,7 +44,7 @@ class Evidence:
     calculations
         Every calculation, by key.
     registry_scans
-        Every registry screening, by key.
+        Every registry scan, by key.
     """
 
     documents: tuple[StabilizationDoc, ...]
@@ -76,9 +76,9 @@ def gather_evidence(archive: Archive, result_id: str) -> Evidence:
     if not documents:
         raise _unknown(result_id, [document.id for document in archive.list_stabilizations()])
     found = archive.find_calculations(set().union(*map(list_keys, documents)))
-    screened = {key: archive.find_record(key) for document in documents for key in list_registry_scan_keys(document)}
-    registry_scans = {key: record for key, record in screened.items() if isinstance(record, RegistryScan)}
-    needed = {key for document in documents for key in document.calculations.values()} | set(screened)
+    scans = {key: archive.find_record(key) for document in documents for key in list_registry_scan_keys(document)}
+    registry_scans = {key: record for key, record in scans.items() if isinstance(record, RegistryScan)}
+    needed = {key for document in documents for key in document.calculations.values()} | set(scans)
     if needed - set(found) - set(registry_scans):
         raise _incomplete(result_id, min(needed - set(found) - set(registry_scans)))
     return Evidence(

@@ -141,12 +141,12 @@ def read_calculation(document: Mapping[str, Any]) -> CalculationRecord:
 
 
 def read_registry_scan(document: Mapping[str, Any]) -> RegistryScan:
-    """Return the record of a registry screening of any version; see `read_calculation`."""
-    return _read(RegistryScan, document, name=f"registry screening {show_value(document.get('key'))}")
+    """Return the record of a registry scan of any version; see `read_calculation`."""
+    return _read(RegistryScan, document, name=f"registry scan {show_value(document.get('key'))}")
 
 
 def read_record(document: Mapping[str, Any]) -> StoredRecord:
-    """Return the calculation or registry screening of any version; see `read_calculation`."""
+    """Return the calculation or registry scan of any version; see `read_calculation`."""
     return read_registry_scan(document) if "kind" in document else read_calculation(document)
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from qdip_dft.builders.candidate_registries import FilmRegistry, are_one_basin, list_film_registries
 from qdip_dft.builders.ions import IonicCrystal, view_ions
-from qdip_dft.builders.placement import Place, are_one_basin, list_places
 from qdip_dft.builders.registry import (
     GAP_ENERGY_TOLERANCE_EV_PER_ANG2,
     TYPICAL_STIFFNESS_EV_PER_ANG4,
@@ -48,20 +48,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("qdip_dft.progress")
 
 EQUAL_ENERGY_EV = 1e-4
-"""Places whose energies are closer than this are equally good: single precision scatters by 3·10⁻⁵ eV."""
+"""Registries whose energies are closer than this are equally good: single precision scatters by 3·10⁻⁵ eV."""
 
 
 MOST_SIDE_BY_SIDE = 16
-"""Places of a scan that are searched at once; more would begin with worse guesses."""
+"""Registries of a scan that are searched at once; more would begin with worse guesses."""
 
 
 def name_registry_scan(label: str) -> str:
-    """Return what a screening is called in plans and messages."""
+    """Return what a scan is called in plans and messages."""
     return f"registry scan {label}"
 
 
 def checkpoint_file(folder: str | Path, key: str) -> Path:
-    """Return where a screening keeps its energies; once the screening is stored the file may go."""
+    """Return where a scan keeps its energies; once the scan is stored the file may go."""
     return Path(folder) / f"screening-{key}.jsonl"
 
 
@@ -75,7 +75,7 @@ def scan_task(task: dict[str, Any], engine: Engine, key: str, checkpoint_folder:
     engine
         The engine that calculates.
     key
-        The screening's key.
+        The scan's key.
     checkpoint_folder
         Where the energies are kept; relative to the folder of recordings, else to the working directory.  The file
         stays: a kill before the record is stored must not lose them.
@@ -85,13 +85,13 @@ def scan_task(task: dict[str, Any], engine: Engine, key: str, checkpoint_folder:
     Raises
     ------
     OutOfTime
-        If the allocation ends before the screening would; the next run of the job goes on from there.
+        If the allocation ends before the scan would; the next run of the job goes on from there.
     MachineError
-        If memory, disk or processor failed: that is no fact about a place.
+        If memory, disk or processor failed: that is no fact about a registry.
     """
     folder = (recordings() or Path()) / checkpoint_folder
     with working_until(Deadline.from_environment()):
-        record = screen(
+        record = scan_registries(
             RegistryScanTask.model_validate(task), engine, key=key, checkpoint=Checkpoint(checkpoint_file(folder, key))
         )
     return seal(record.model_copy(update={"attempt": attempt}).model_dump(mode="json"))
@@ -99,7 +99,7 @@ def scan_task(task: dict[str, Any], engine: Engine, key: str, checkpoint_folder:
 
 @dataclass
 class Checkpoint:
-    """The energies of a screening in a file, one line each; a line cut short or changed is calculated again.
+    """The energies of a scan in a file, one line each; a line cut short or changed is calculated again.
 
     Parameters
     ----------
@@ -114,17 +114,17 @@ class Checkpoint:
         if self.path is not None:
             self.known = {name: GapPoint(*numbers) for name, *numbers in read_entries(self.path)}
 
-    def add(self, name: str, sample: GapPoint) -> None:
+    def add(self, name: str, point: GapPoint) -> None:
         """Keep an energy."""
-        self.known[name] = sample
+        self.known[name] = point
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        append_entry(self.path, [name, sample.offset_ang, sample.energy_ev, sample.slope_ev_per_ang])
+        append_entry(self.path, [name, point.offset_ang, point.energy_ev, point.slope_ev_per_ang])
 
 
-def screen(task: RegistryScanTask, engine: Engine, *, key: str, checkpoint: Checkpoint) -> RegistryScan:
-    """Compare all points of a task: each at its best gap, the best of them calculated at that gap.
+def scan_registries(task: RegistryScanTask, engine: Engine, *, key: str, checkpoint: Checkpoint) -> RegistryScan:
+    """Compare all registries of a task: each at its best gap, the best of them calculated at that gap.
 
     Parameters
     ----------
@@ -133,19 +133,19 @@ def screen(task: RegistryScanTask, engine: Engine, *, key: str, checkpoint: Chec
     engine
         The engine that calculates.
     key
-        The screening's key.
+        The scan's key.
     checkpoint
         Energies that are known already; new ones are added.
     """
     started = time.monotonic()
-    screening = _Screening(task, engine, checkpoint)
-    minima = screening.find_minima()
-    best = [screening.add_outer(point) for point in screening.calculate_best(minima)]
-    points = [screening.describe(place, minimum) for place, minimum in minima]
-    is_usable = bool(best) and not screening.failures
-    screening.report(ProgressKind.FINISHED if is_usable else ProgressKind.FAILED, step=len(screening.places))
+    scan = _Scan(task, engine, checkpoint)
+    minima = scan.find_minima()
+    best = [scan.add_outer(point) for point in scan.calculate_best(minima)]
+    points = [scan.describe(registry, minimum) for registry, minimum in minima]
+    is_usable = bool(best) and not scan.failures
+    scan.report(ProgressKind.FINISHED if is_usable else ProgressKind.FAILED, step=len(scan.registries))
     energies = np.array([point.energy_ev for point in points])
-    cell = screening.places[0].cell
+    cell = scan.registries[0].cell
     return RegistryScan(
         key=key,
         task=task,
@@ -156,9 +156,9 @@ def screen(task: RegistryScanTask, engine: Engine, *, key: str, checkpoint: Chec
         points=tuple(points),
         range_ev=float(np.ptp(energies)) if points else None,
         deviation_ev=_deviation(energies, [point.multiplicity for point in points]) if points else None,
-        area_ang2=screening.area_ang2,
-        failures=tuple(screening.failures),
-        impossible=tuple(screening.impossible),
+        area_ang2=scan.area_ang2,
+        failures=tuple(scan.failures),
+        impossible=tuple(scan.impossible),
         n_evaluations=len(checkpoint.known),
         wall_time_s=time.monotonic() - started,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -171,7 +171,7 @@ def _deviation(energies: np.ndarray, multiplicities: list[int]) -> float:
     return float(np.sqrt(np.average((energies - mean) ** 2, weights=multiplicities)))
 
 
-_Minima = list[tuple[Place, GapMinimum]]
+_Minima = list[tuple[FilmRegistry, GapMinimum]]
 _Found = TypeVar("_Found")
 
 
@@ -185,7 +185,7 @@ def _describe_outer(best: ScannedRegistry, minima: _Minima) -> OuterRegistry:
         range_ev=float(np.ptp([minimum.energy_ev for _, minimum in minima])),
         is_minimum=best.is_minimum,
         energies_ev=tuple(minimum.energy_ev for _, minimum in minima),
-        multiplicities=tuple(place.displacement.multiplicity for place, _ in minima),
+        multiplicities=tuple(registry.displacement.multiplicity for registry, _ in minima),
     )
 
 
@@ -197,17 +197,17 @@ class _Guess(NamedTuple):
     lowest_ev: float
 
 
-def list_rounds(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
-    """Yield places to be searched side by side: one, then twice as many each time up to `MOST_SIDE_BY_SIDE`."""
+def list_rounds(registries: Sequence[FilmRegistry]) -> Iterator[Sequence[FilmRegistry]]:
+    """Yield registries to be searched side by side: one, then twice as many each time up to `MOST_SIDE_BY_SIDE`."""
     start, size = 0, 1
-    while start < len(places):
-        yield places[start : start + size]
+    while start < len(registries):
+        yield registries[start : start + size]
         start, size = start + size, min(2 * size, MOST_SIDE_BY_SIDE)
 
 
 @dataclass
-class _Screening:
-    """The state of a running screening."""
+class _Scan:
+    """The state of a running scan."""
 
     task: RegistryScanTask
     engine: Engine
@@ -221,19 +221,21 @@ class _Screening:
         self.dot = view_ions(self.task.dot, self.task.formal_charges)
         self.film = view_ions(self.task.film, self.task.formal_charges)
         self.area_ang2 = float(np.linalg.det(self.dot.lattice_ang[:2, :2]))
-        self.places = list_places(self.dot, self.film, self.task.turns, spacing_ang=self.task.grid_spacing_ang)
+        self.registries = list_film_registries(
+            self.dot, self.film, self.task.turns, spacing_ang=self.task.grid_spacing_ang
+        )
 
     def find_minima(self) -> _Minima:
-        """Return the best gap of every place.
+        """Return the best gap of every registry.
 
-        The places of a round are searched side by side, each step of all of them in one evaluation where the engine can
-        do that, and begin with what the round before found.  Rounds are the same for every engine, and so are the
+        The registries of a round are searched side by side, each step of all of them in one evaluation where the engine
+        can do that, and begin with what the round before found.  Rounds are the same for every engine, and so are the
         numbers.
         """
         guess = _Guess(0.0, TYPICAL_STIFFNESS_EV_PER_ANG4 * self.area_ang2, inf)
         minima: _Minima = []
         self.report(ProgressKind.STARTED, step=0)
-        for round_ in list_rounds(self.places):
+        for round_ in list_rounds(self.registries):
             found = self._search_gaps(round_, guess)
             minima += found
             if found:
@@ -243,21 +245,21 @@ class _Screening:
                 self.report(ProgressKind.STEP, step=len(minima), energy_ev=last.energy_ev)
         return minima
 
-    def _search_gaps(self, places: Sequence[Place], guess: _Guess) -> _Minima:
-        """Return the best gap of places that are searched side by side, in their order; failed ones are left out."""
-        searches = {place.name: self._search_gap(guess) for place in places}
-        asked = [(place, next(searches[place.name])) for place in places]
+    def _search_gaps(self, registries: Sequence[FilmRegistry], guess: _Guess) -> _Minima:
+        """Return the best gap of registries searched side by side, in their order; failed ones are left out."""
+        searches = {registry.name: self._search_gap(guess) for registry in registries}
+        asked = [(registry, next(searches[registry.name])) for registry in registries]
         found: dict[str, GapMinimum] = {}
         while asked:
             waiting, asked = asked, []
-            for (place, _), sample in zip(waiting, self._sample_all(waiting), strict=True):
-                if sample is None:
+            for (registry, _), point in zip(waiting, self._evaluate_all(waiting), strict=True):
+                if point is None:
                     continue
                 try:
-                    asked.append((place, searches[place.name].send(sample)))
+                    asked.append((registry, searches[registry.name].send(point)))
                 except StopIteration as end:
-                    found[place.name] = end.value
-        return [(place, found[place.name]) for place in places if place.name in found]
+                    found[registry.name] = end.value
+        return [(registry, found[registry.name]) for registry in registries if registry.name in found]
 
     def _search_gap(self, guess: _Guess) -> GapSearch:
         return search_gap(
@@ -268,13 +270,15 @@ class _Screening:
             lowest_ev=guess.lowest_ev,
         )
 
-    def _sample_all(self, asked: Sequence[tuple[Place, float]]) -> list[GapPoint | None]:
-        """Return energy and slope of each place and height; None, with the reason kept, where there is none."""
-        self._sample_together([one for one in asked if self._name(*one) not in self.checkpoint.known])
-        return [self._attempt(place, partial(self._sample, place, offset_ang)) for place, offset_ang in asked]
+    def _evaluate_all(self, asked: Sequence[tuple[FilmRegistry, float]]) -> list[GapPoint | None]:
+        """Return energy and slope of each registry and height; None, with the reason kept, where there is none."""
+        self._evaluate_together([one for one in asked if self._name(*one) not in self.checkpoint.known])
+        return [
+            self._attempt(registry, partial(self._evaluate, registry, offset_ang)) for registry, offset_ang in asked
+        ]
 
-    def _sample_together(self, asked: Sequence[tuple[Place, float]]) -> None:
-        """Keep what the engine says about places and heights at once; where it cannot, each is left to be alone."""
+    def _evaluate_together(self, asked: Sequence[tuple[FilmRegistry, float]]) -> None:
+        """Keep what the engine says about registries and heights at once; where it cannot, each is left to be alone."""
         if len(asked) < 2:
             return
         try:
@@ -285,46 +289,49 @@ class _Screening:
             fault = explain_machine_fault(error)
             if fault is not None:
                 raise fault from error
-            return  # evaluated alone, each place says what is wrong with it
+            return  # evaluated alone, each registry says what is wrong with it
         for one, result in zip(asked, results or (), strict=False):
             self._keep(*one, result)
 
-    def _attempt(self, place: Place, find: Callable[[], _Found]) -> _Found | None:
-        """Return what is found at a place; None, with the reason kept, where there is nothing."""
+    def _attempt(self, registry: FilmRegistry, find: Callable[[], _Found]) -> _Found | None:
+        """Return what is found at a registry; None, with the reason kept, where there is nothing."""
         try:
             return find()
         except OutOfTime:
             raise
         except (OverlapError, StructureError) as error:
-            self.impossible.append(f"{place.name}: {error}")
+            self.impossible.append(f"{registry.name}: {error}")
             return None
         except Exception as error:
             fault = explain_machine_fault(error)
             if fault is not None:
                 raise fault from error
             # The boundary to foreign codes: what goes wrong there is recorded, and keeps the scan from being used.
-            logger.exception("%s failed", place.name)
-            self.failures.append(f"{place.name}: {type(error).__name__}: {error}")
+            logger.exception("%s failed", registry.name)
+            self.failures.append(f"{registry.name}: {type(error).__name__}: {error}")
             return None
 
-    def _sample(self, place: Place, offset_ang: float) -> GapPoint:
-        known = self.checkpoint.known.get(self._name(place, offset_ang))
-        return known or self._keep(place, offset_ang, self.engine.static(self._build(place, offset_ang).to_record()))
+    def _evaluate(self, registry: FilmRegistry, offset_ang: float) -> GapPoint:
+        known = self.checkpoint.known.get(self._name(registry, offset_ang))
+        if known is not None:
+            return known
+        result = self.engine.static(self._build(registry, offset_ang).to_record())
+        return self._keep(registry, offset_ang, result)
 
-    def _name(self, place: Place, offset_ang: float) -> str:
-        return f"{self.face}{place.name} +{offset_ang:.6f} Å"
+    def _name(self, registry: FilmRegistry, offset_ang: float) -> str:
+        return f"{self.face}{registry.name} +{offset_ang:.6f} Å"
 
-    def _keep(self, place: Place, offset_ang: float, result: EngineResult) -> GapPoint:
+    def _keep(self, registry: FilmRegistry, offset_ang: float, result: EngineResult) -> GapPoint:
         film_forces = np.array(result.forces_ev_per_ang)[self.dot.n_atoms :]
-        sample = GapPoint(offset_ang, result.energy_ev, -float(film_forces[:, 2].sum()))
-        self.checkpoint.add(self._name(place, offset_ang), sample)
-        return sample
+        point = GapPoint(offset_ang, result.energy_ev, -float(film_forces[:, 2].sum()))
+        self.checkpoint.add(self._name(registry, offset_ang), point)
+        return point
 
-    def _build(self, place: Place, offset_ang: float) -> IonicCrystal:
+    def _build(self, registry: FilmRegistry, offset_ang: float) -> IonicCrystal:
         return join_at_gap(
             self.dot,
-            place.variant.film,
-            shift_ang=place.displacement.shift_ang,
+            registry.variant.film,
+            shift_ang=registry.displacement.shift_ang,
             gap_offset_ang=offset_ang,
             vacuum_ang=self.task.vacuum_ang,
         )
@@ -332,16 +339,16 @@ class _Screening:
     def calculate_best(self, minima: _Minima) -> list[ScannedRegistry]:
         """Return the best points with their energies calculated at their own gap, lowest first."""
         chosen = self._choose_distinct(minima)
-        samples = self._sample_all([(place, minimum.offset_ang) for place, minimum in chosen])
+        points = self._evaluate_all([(registry, minimum.offset_ang) for registry, minimum in chosen])
         best = [
-            self.describe(place, minimum).model_copy(update={"energy_ev": sample.energy_ev, "is_calculated": True})
-            for (place, minimum), sample in zip(chosen, samples, strict=True)
-            if sample is not None
+            self.describe(registry, minimum).model_copy(update={"energy_ev": point.energy_ev, "is_calculated": True})
+            for (registry, minimum), point in zip(chosen, points, strict=True)
+            if point is not None
         ]
         return [best[index] for index in least_first([p.energy_ev for p in best], tolerance=EQUAL_ENERGY_EV)]
 
     def _choose_distinct(self, minima: _Minima) -> _Minima:
-        """Return the lowest places of which no two would relax into one; of equally good ones the first listed."""
+        """Return the lowest registries of which no two would relax into one; of equally good ones the first listed."""
         energies_ev = [minimum.energy_ev for _, minimum in minima]
         chosen: _Minima = []
         for found in (minima[index] for index in least_first(energies_ev, tolerance=EQUAL_ENERGY_EV)):
@@ -361,21 +368,21 @@ class _Screening:
         task = self.task.model_copy(
             update={"dot": turned.to_record(), "film": self.task.outer_dot, "turns": (AS_CUT,), "outer_dot": None}
         )
-        upper = _Screening(task, self.engine, self.checkpoint, face=f"upper face, {point.turn.name}: ")
+        upper = _Scan(task, self.engine, self.checkpoint, face=f"upper face, {point.turn.name}: ")
         minima = upper.find_minima()
         best = upper.calculate_best(minima)
         self.failures += [f"upper face, {failure}" for failure in upper.failures]
         self.impossible += [f"upper face, {reason}" for reason in upper.impossible]
         return point.model_copy(update={"outer": _describe_outer(best[0], minima)}) if best else point
 
-    def describe(self, place: Place, minimum: GapMinimum) -> ScannedRegistry:
+    def describe(self, registry: FilmRegistry, minimum: GapMinimum) -> ScannedRegistry:
         """Return the record of a point."""
-        interface = self._build(place, minimum.offset_ang)
+        interface = self._build(registry, minimum.offset_ang)
         return ScannedRegistry(
-            turn=place.variant.turn,
-            shift=place.displacement.fractions,
-            shift_ang=place.displacement.shift_ang,
-            multiplicity=place.displacement.multiplicity,
+            turn=registry.variant.turn,
+            shift=registry.displacement.fractions,
+            shift_ang=registry.displacement.shift_ang,
+            multiplicity=registry.displacement.multiplicity,
             gap_offset_ang=minimum.offset_ang,
             gap_ang=measure_gap_ang(interface, n_dot_atoms=self.dot.n_atoms),
             energy_ev=minimum.energy_ev,
@@ -384,14 +391,14 @@ class _Screening:
         )
 
     def report(self, kind: ProgressKind, *, step: int, energy_ev: float | None = None) -> None:
-        """Tell the log how many positions are done."""
+        """Tell the log how many registries are done."""
         label = name_registry_scan(self.task.label)
         event = ProgressEvent(
             kind=kind,
             label=label,
             n_atoms=self.task.n_atoms,
             step=step,
-            max_steps=len(self.places),
+            max_steps=len(self.registries),
             step_word="position",
             energy_ev=energy_ev,
             elapsed_s=time.monotonic() - self.started,

@@ -43,7 +43,7 @@ EQUAL_DEVIATION = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Arrangement:
+class Mixture:
     """A filling of the mixed sites.
 
     Parameters
@@ -88,9 +88,7 @@ def mix_lattices(members: Sequence[tuple[float, Sequence[float]]]) -> tuple[floa
     return tuple(float(sum(share * cell[i] for share, cell in members)) for i in range(6))
 
 
-def arrange_quasirandom(
-    lattice_ang: Array, frac_centres: Array, amounts: Mapping[str, int], *, seed: int
-) -> Arrangement:
+def arrange_quasirandom(lattice_ang: Array, frac_centres: Array, amounts: Mapping[str, int], *, seed: int) -> Mixture:
     """Return the arrangement of a composition whose pair correlations are nearest to a random alloy.
 
     Parameters
@@ -119,7 +117,7 @@ def arrange_quasirandom(
     deviations = measure_deviations(shells, arrangements, counts)
     equal = np.nonzero(deviations <= deviations.min() + EQUAL_DEVIATION)[0]
     chosen = int(np.random.default_rng(seed).choice(equal))
-    return Arrangement(
+    return Mixture(
         labels=tuple(names[k] for k in arrangements[chosen]),
         deviation=float(deviations[chosen]),
         n_compared=len(arrangements),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.storage.location import open_results
 from tests.cluster.conftest import TOY_STUDY
 from tests.cluster.private_slurm import PrivateSlurm
@@ -21,7 +22,7 @@ from tests.command_line import qdip
 from tests.private_mongod import PrivateMongod
 
 LIMIT_S = 180.0
-TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
+TERMS = (*TERM_FIELDS, TOTAL_FIELD)
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,7 @@ def test_a_worker_with_no_time_left_takes_nothing(toy_plan, launchpad, run):
     assert run(0.2) == 0
 
 
-def test_a_screening_goes_on_in_another_launch_folder(  # noqa: PLR0917 (fixtures)
+def test_a_scan_goes_on_in_another_launch_folder(  # noqa: PLR0917 (fixtures)
     toy_plan, launchpad, database, work, run, monkeypatch, evaluations
 ):
     """Its energies lie in the scratch folder of the cluster, not in the folder of the launch."""
@@ -169,7 +169,7 @@ def test_a_screening_goes_on_in_another_launch_folder(  # noqa: PLR0917 (fixture
     while database.fireworks.find_one({**is_registry_scan, "state": {"$in": ["READY"]}}) is not None:
         run(0.6)
     registry_scans = database.archive().list_registry_scans()
-    assert len(evaluations) - before == sum(screening.n_evaluations for screening in registry_scans)
+    assert len(evaluations) - before == sum(scan.n_evaluations for scan in registry_scans)
     assert database.fireworks.count_documents({"spec.qdip.term": CONTINUED}) >= 2
 
 

@@ -86,7 +86,7 @@ def test_a_job_runs_functions_of_jobs_only(toy_plan):
         read_job(json.dumps(content))
 
 
-@pytest.mark.parametrize("stage", ["calculation", "screening"])
+@pytest.mark.parametrize("stage", ["calculation", "registry scan"])
 def test_without_jobflow_a_job_leaves_the_document_that_jobflow_would(toy_plan, toy_registry_scan, stage):
     job = first_job(toy_plan) if stage == "calculation" else toy_registry_scan
     ours, theirs = StoredJob(write_job(job)).run(), _run_with_jobflow(read_job(write_job(job)))
@@ -95,13 +95,13 @@ def test_without_jobflow_a_job_leaves_the_document_that_jobflow_would(toy_plan, 
         assert document.pop("completed_at")
         assert document["output"].pop("finished_at")
         assert document["output"].pop("checksum")
-        (document["output"] if stage == "screening" else document["output"]["result"]).pop("wall_time_s")
+        (document["output"] if stage == "registry scan" else document["output"]["result"]).pop("wall_time_s")
     assert ours == theirs
 
 
 @pytest.fixture
 def toy_registry_scan(tmp_path) -> Any:
-    from tests.integration.test_registry_screening import job_of, make_task
+    from tests.integration.test_registry_scans import job_of, make_task
 
     task = make_task(grid_spacing_ang=5.0)
     return job_of(task, checkpoint_folder=str(tmp_path))

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from qdip_dft.model.registry import RegistryScanTask
+from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import QDIP, Outcome, assert_four_parts, qdip
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
-TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
+TERMS = (*TERM_FIELDS, TOTAL_FIELD)
 N_CALCULATIONS = 27
 
 
@@ -47,7 +48,7 @@ def test_a_study_ends_in_four_terms_that_add_up(finished_results: Path) -> None:
     entries = [*report["phases"].values(), report["stabilization"]]
     assert len(entries) == 3
     for entry in entries:
-        assert sum(entry[name] for name in TERMS[:4]) == pytest.approx(entry["total_ev_per_fu"], abs=1e-9)
+        assert sum(entry[name] for name in TERM_FIELDS) == pytest.approx(entry["total_ev_per_fu"], abs=1e-9)
 
 
 def test_a_report_says_its_level_units_and_sign(finished_results: Path) -> None:
@@ -271,7 +272,7 @@ def test_the_strain_is_shared_as_asked_or_by_stiffness() -> None:
         json.loads(qdip("match", "PbS", "111", "CsPbI3-alpha", "100", "--strain-partition", w, "--json").stdout)
         for w in ("0.5", "auto")
     )
-    assert half["cells"][0]["mesh_area_ang2"] == pytest.approx(233, abs=0.5)
+    assert half["cells"][0]["interface_area_ang2"] == pytest.approx(233, abs=0.5)
     assert 0.1 < automatic["strain_partition"] < 0.4
     assert (
         "neither a number"

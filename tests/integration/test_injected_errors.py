@@ -17,6 +17,7 @@ from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.execution.local import run_study
 from qdip_dft.model.calculation import CalculationRecord, EngineResult, Freedom, LevelOfTheory
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.term_names import TERM_COLUMNS
 from qdip_dft.planning.plan import StudyPlan, plan_study
 from qdip_dft.planning.study_files import read_study
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
@@ -25,7 +26,6 @@ from tests.unit.studies import find_step
 
 TOY_STUDY = Path(__file__).parents[1] / "data" / "toy-study.yaml"
 BLACK = "PbTe(100)//CsPbI3-alpha(100)"
-TERMS = ("bulk", "strain", "surface", "binding", "total")
 
 Tamper = Callable[[CalculationRecord], CalculationRecord]
 
@@ -141,7 +141,7 @@ def test_an_injected_error_leaves_its_terms_missing_with_the_reason(injected: st
     spoil(own_results, step, tamper)
     report = json.loads(qdip("run", TOY_STUDY, "--results", own_results, "--quiet", "--json", leaves_with=1).stdout)
     film = black_film(report)
-    assert {term for term in TERMS if film[f"{term}_ev_per_fu"] is None} == {*missing, "total"}
+    assert {term for term in TERM_COLUMNS if film[f"{term}_ev_per_fu"] is None} == {*missing, "total"}
     assert any("energy missing because" in reason and words in reason for reason in film["missing"])
     assert report["stabilization"]["total_ev_per_fu"] is None
     assert words in report["stabilization"]["sentence"]

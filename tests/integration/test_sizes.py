@@ -72,10 +72,10 @@ def test_the_answer_says_what_it_assumes(results: Path) -> None:
 def test_an_error_bar_needs_all_its_parts(results: Path) -> None:
     answer = size(results)
     assert answer["uncertainty_ev_per_fu"] is None
-    assert "termination" in answer["not_sampled"]
+    assert "termination" in answer["not_estimated"]
     said = qdip("size", "toy-sizes", "--results", results).stdout
     assert "±" not in said.splitlines()[0]
-    assert "not sampled: " in said
+    assert "not estimated: " in said
 
 
 def test_vanishing_loading_leaves_the_bulk_whatever_the_range_of_the_strain(results: Path) -> None:

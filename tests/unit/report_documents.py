@@ -9,12 +9,12 @@ from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
 from qdip_dft.model.study import DotSpec, PhaseRole, PhaseSpec, StudySpec
+from qdip_dft.model.term_names import TERM_FIELDS
 from qdip_dft.model.terms import Terms
 from qdip_dft.units import ev_per_ang2_to_j_per_m2, ev_per_ang2_to_mev_per_ang2
 
 FACET = "PbS(111)"
 LOWEST_BULK_EV_PER_FU = -50.0
-TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu")
 PASSED = Check(name="phase identity", is_passed=True, is_decisive=True, finding="synthetic: corner-sharing octahedra")
 LOST_PHASE = Check(name="phase identity", is_passed=False, is_decisive=True, finding="synthetic: octahedra share edges")
 THIN = Check(name="film thickness", is_passed=False, is_decisive=False, finding="synthetic: 9.0 Å, 12 Å are usual")
@@ -23,8 +23,8 @@ THIN = Check(name="film thickness", is_passed=False, is_decisive=False, finding=
 def make_terms(*values_ev_per_fu: float | None) -> Terms:
     """Return bulk, strain, surface, binding and their sum; no sum where one is missing."""
     known = [value for value in values_ev_per_fu if value is not None]
-    total = sum(known) if len(known) == len(TERMS) else None
-    return Terms(**dict(zip(TERMS, values_ev_per_fu, strict=True)), total_ev_per_fu=total)
+    total = sum(known) if len(known) == len(TERM_FIELDS) else None
+    return Terms(**dict(zip(TERM_FIELDS, values_ev_per_fu, strict=True)), total_ev_per_fu=total)
 
 
 def make_candidate(

@@ -24,7 +24,7 @@ from qdip_dft.model.stored import StoredRecord
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.model.study import StudySpec
 from qdip_dft.model.study_versions import translate_study
-from qdip_dft.tasks.registry_scan import Checkpoint, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, scan_registries
 from tests.unit.crystals import load
 
 Records = dict[str, StoredRecord]
@@ -151,7 +151,7 @@ def stages(
         for scan, scan_task in resolution.ready_registry_scans.items():
             key = resolution.keys[scan]
             if key not in records:
-                records[key] = screen(scan_task, engines.registry_engine, key=key, checkpoint=Checkpoint(None))
+                records[key] = scan_registries(scan_task, engines.registry_engine, key=key, checkpoint=Checkpoint(None))
         for id_, task in resolution.ready.items():
             key = resolution.keys[id_]
             if key not in records:

@@ -73,12 +73,14 @@ def variation_of(steps: StudySteps, film: Candidate, kind: VariationKind, index:
     return next(s for s in list_variations(steps, [film]) if s.kind is kind and s.index == index)
 
 
-def interface_step(sample: Variation) -> Step:
-    return next(step for step in sample.steps.steps if step.part is Part.INTERFACE)
+def interface_step(variation: Variation) -> Step:
+    return next(step for step in variation.steps.steps if step.part is Part.INTERFACE)
 
 
-def start_of(sample: Variation, structures: Structures) -> StructureRecord:
-    return build_structure(sample.steps, interface_step(sample), preview_structures(sample.steps, earlier=structures))
+def start_of(variation: Variation, structures: Structures) -> StructureRecord:
+    return build_structure(
+        variation.steps, interface_step(variation), preview_structures(variation.steps, earlier=structures)
+    )
 
 
 def positions_ang(structure: StructureRecord) -> Array:
@@ -147,26 +149,26 @@ def test_molecules_at_the_face_of_the_thin_film_do_not_stand_so_inside_the_thick
     of_face = IonicCrystal(slab.lattice_ang, turned, slab.frac_centres).to_record()
     joined = geometry.join(InterfaceParts(structures[names[Part.DOT_SLAB]], of_face))
     structures |= {names[Part.FILM_SLAB]: of_face, names[Part.INTERFACE]: joined.to_record()}
-    sample = variation_of(steps, film, VariationKind.FILM_THICKNESS)
-    own = preview_structures(sample.steps, earlier=structures)
-    thick = sample.steps.relaxations_of(sample.candidate)
-    plain = sample.steps.geometry_of(sample.candidate).interface(
+    variation = variation_of(steps, film, VariationKind.FILM_THICKNESS)
+    own = preview_structures(variation.steps, earlier=structures)
+    thick = variation.steps.relaxations_of(variation.candidate)
+    plain = variation.steps.geometry_of(variation.candidate).interface(
         InterfaceParts(own[thick[Part.DOT_SLAB]], own[thick[Part.FILM_SLAB]])
     )
-    shifts = positions_ang(start_of(sample, structures)) - positions_ang(plain)
+    shifts = positions_ang(start_of(variation, structures)) - positions_ang(plain)
     assert np.ptp(shifts, axis=0).max() < 1e-6
 
 
 def test_added_layers_slide_as_one_piece_with_the_layer_that_they_continue() -> None:
     steps, film = study_of(NEUTRAL)
     structures, _ = relax_by_hand(steps, film)
-    sample = variation_of(steps, film, VariationKind.FILM_THICKNESS, 2)
-    own = preview_structures(sample.steps, earlier=structures)
-    names = sample.steps.relaxations_of(sample.candidate)
-    joined = sample.steps.geometry_of(sample.candidate).interface(
+    variation = variation_of(steps, film, VariationKind.FILM_THICKNESS, 2)
+    own = preview_structures(variation.steps, earlier=structures)
+    names = variation.steps.relaxations_of(variation.candidate)
+    joined = variation.steps.geometry_of(variation.candidate).interface(
         InterfaceParts(own[names[Part.DOT_SLAB]], own[names[Part.FILM_SLAB]])
     )
-    moved_ang = positions_ang(start_of(sample, structures)) - positions_ang(joined)
+    moved_ang = positions_ang(start_of(variation, structures)) - positions_ang(joined)
     top_ang = positions_ang(joined)[:, 2]
     added_ang = moved_ang[top_ang > top_ang.max() - 7.0]
     assert np.ptp(added_ang, axis=0).max() < 1e-9
@@ -176,10 +178,10 @@ def test_added_layers_slide_as_one_piece_with_the_layer_that_they_continue() -> 
 def test_an_interface_that_did_not_move_changes_nothing() -> None:
     steps, film = study_of(NEUTRAL)
     structures = preview_structures(steps)
-    sample = variation_of(steps, film, VariationKind.FILM_THICKNESS)
-    names = sample.steps.relaxations_of(sample.candidate)
-    own = preview_structures(sample.steps, earlier=structures)
-    plain = sample.steps.geometry_of(sample.candidate).interface(
+    variation = variation_of(steps, film, VariationKind.FILM_THICKNESS)
+    names = variation.steps.relaxations_of(variation.candidate)
+    own = preview_structures(variation.steps, earlier=structures)
+    plain = variation.steps.geometry_of(variation.candidate).interface(
         InterfaceParts(own[names[Part.DOT_SLAB]], own[names[Part.FILM_SLAB]])
     )
     assert np.allclose(own[names[Part.INTERFACE]].frac_coords, plain.frac_coords, atol=1e-9)
@@ -197,11 +199,11 @@ def test_other_ions_than_the_interface_was_built_from_are_refused() -> None:
     structures, relaxed = relax_by_hand(steps, film)
     ions = find_ions(relaxed, steps.geometry_of(film).formal_charges)
     fewer = IonicCrystal(ions.lattice_ang, ions.ions[:-1], ions.frac_centres[:-1]).to_record()
-    sample = variation_of(steps, film, VariationKind.FILM_THICKNESS)
-    own = preview_structures(sample.steps, earlier=structures)
+    variation = variation_of(steps, film, VariationKind.FILM_THICKNESS)
+    own = preview_structures(variation.steps, earlier=structures)
     own[steps.relaxations_of(film)[Part.INTERFACE]] = fewer
     with pytest.raises(InterfaceError, match=r"thicknesses to 1"):
-        build_structure(sample.steps, interface_step(sample), own)
+        build_structure(variation.steps, interface_step(variation), own)
 
 
 def test_layers_are_added_away_from_the_dot() -> None:

@@ -243,14 +243,14 @@ def test_the_gap_grows_by_the_offset(slabs: Slabs) -> None:
     assert gaps[1] - gaps[0] == pytest.approx(0.7, abs=1e-9)
 
 
-def sample_at(slabs: Slabs, offset_ang: float) -> GapPoint:
+def point_at(slabs: Slabs, offset_ang: float) -> GapPoint:
     evaluation = evaluate_morse(place(slabs, (0.3, 0.2), offset_ang).to_record().arrangement)
     pull = evaluation.forces_ev_per_ang[slabs[0].n_atoms :, 2].sum()
     return GapPoint(offset_ang, evaluation.energy_ev, -float(pull))
 
 
 def test_the_force_on_the_film_is_the_slope_of_the_energy_with_the_gap(slabs: Slabs) -> None:
-    below, here, above = (sample_at(slabs, offset) for offset in (0.499, 0.5, 0.501))
+    below, here, above = (point_at(slabs, offset) for offset in (0.499, 0.5, 0.501))
     assert here.slope_ev_per_ang == pytest.approx((above.energy_ev - below.energy_ev) / 0.002, rel=1e-4)
 
 
@@ -268,14 +268,14 @@ def find_best_gap(sample: Callable[[float], GapPoint], **guess: Any) -> GapMinim
 def test_the_best_gap_is_that_of_a_fine_scan(slabs: Slabs, start_ang: float) -> None:
     calls: list[float] = []
 
-    def sample(offset_ang: float) -> GapPoint:
+    def evaluate(offset_ang: float) -> GapPoint:
         calls.append(offset_ang)
-        return sample_at(slabs, offset_ang)
+        return point_at(slabs, offset_ang)
 
     found = find_best_gap(
-        sample, start_ang=start_ang, stiffness_ev_per_ang2=2.0, range_ang=(-1.0, 3.0), tolerance_ev=1e-3
+        evaluate, start_ang=start_ang, stiffness_ev_per_ang2=2.0, range_ang=(-1.0, 3.0), tolerance_ev=1e-3
     )
-    scan = [sample_at(slabs, offset) for offset in np.arange(-1.0, 3.0, 0.02)]
+    scan = [point_at(slabs, offset) for offset in np.arange(-1.0, 3.0, 0.02)]
     lowest = min(scan, key=lambda s: s.energy_ev)
     assert found.is_minimum
     assert found.offset_ang == pytest.approx(lowest.offset_ang, abs=0.03)
@@ -283,23 +283,23 @@ def test_the_best_gap_is_that_of_a_fine_scan(slabs: Slabs, start_ang: float) -> 
     assert len(calls) <= 8
 
 
-def test_a_parabola_of_known_stiffness_needs_one_sample() -> None:
+def test_a_parabola_of_known_stiffness_needs_one_point() -> None:
     calls: list[float] = []
 
-    def sample(offset_ang: float) -> GapPoint:
+    def evaluate(offset_ang: float) -> GapPoint:
         calls.append(offset_ang)
         return GapPoint(offset_ang, 2.0 * (offset_ang - 0.1) ** 2 - 7.0, 4.0 * (offset_ang - 0.1))
 
-    found = find_best_gap(sample, start_ang=0.11, stiffness_ev_per_ang2=4.0, range_ang=(-1.0, 1.0), tolerance_ev=1e-3)
+    found = find_best_gap(evaluate, start_ang=0.11, stiffness_ev_per_ang2=4.0, range_ang=(-1.0, 1.0), tolerance_ev=1e-3)
     assert (found.offset_ang, found.energy_ev) == pytest.approx((0.1, -7.0), abs=1e-12)
     assert calls == [0.11]
 
 
 def test_a_film_that_only_repels_ends_at_the_far_end_of_the_range() -> None:
-    def sample(offset_ang: float) -> GapPoint:
+    def evaluate(offset_ang: float) -> GapPoint:
         return GapPoint(offset_ang, 3.0 * float(np.exp(-offset_ang)), -3.0 * float(np.exp(-offset_ang)))
 
-    found = find_best_gap(sample, start_ang=0.0, stiffness_ev_per_ang2=1.0, range_ang=(-1.0, 1.0), tolerance_ev=1e-3)
+    found = find_best_gap(evaluate, start_ang=0.0, stiffness_ev_per_ang2=1.0, range_ang=(-1.0, 1.0), tolerance_ev=1e-3)
     assert found.offset_ang == 1.0
     assert not found.is_minimum
 

@@ -37,13 +37,13 @@ def finding(**changes: Any) -> RegistryFinding:
 
 @pytest.mark.parametrize("n_failed", [1, 5])
 def test_a_place_that_failed_decides(n_failed: int) -> None:
-    check = check_registry(displacement_area_ang2=20.0, n_shifts=1, screened=finding(n_failed=n_failed))
+    check = check_registry(displacement_area_ang2=20.0, n_shifts=1, scanned=finding(n_failed=n_failed))
     assert (check.is_passed, check.is_decisive) == (False, True)
     assert f"{n_failed} of them failed and may be better" in check.finding
 
 
 def test_a_place_that_cannot_be_decides_nothing() -> None:
-    check = check_registry(displacement_area_ang2=20.0, n_shifts=1, screened=finding(n_impossible=2))
+    check = check_registry(displacement_area_ang2=20.0, n_shifts=1, scanned=finding(n_impossible=2))
     assert (check.is_passed, check.is_decisive) == (True, False)
     assert "2 impossible" in check.finding
 

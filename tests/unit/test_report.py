@@ -24,6 +24,7 @@ from qdip_dft.errors import ResultsError
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.interface import DroppedCandidate, InterfaceLabel
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.report.figure import STAGES, FigureKind, draw_levels, list_series, place_labels, render_figure
 from qdip_dft.report.files import TABLE_COLUMNS, tabulate, write_report
 from qdip_dft.report.summary import FORMULAE, count_surface_cells, summarise
@@ -31,7 +32,6 @@ from qdip_dft.report.terminal import print_report
 from tests.unit.report_documents import (
     LOST_PHASE,
     PASSED,
-    TERMS,
     THIN,
     make_black,
     make_document,
@@ -39,7 +39,7 @@ from tests.unit.report_documents import (
     make_yellow,
 )
 
-KEYS = (*TERMS, "total_ev_per_fu")
+KEYS = (*TERM_FIELDS, TOTAL_FIELD)
 TOO_STRAINED = DroppedCandidate(
     title=InterfaceLabel(dot="PbS", dot_plane="111", film="FAPbI3-alpha", film_plane="111"),
     phase="FAPbI3-alpha",
@@ -112,7 +112,7 @@ def test_the_printed_terms_add_up_to_the_printed_total(doc: StabilizationDoc) ->
     summary = json.loads(json.dumps(summarise(doc)))
     for terms in (*summary["phases"].values(), *summary["candidates"], summary["stabilization"]):
         if terms["total_ev_per_fu"] is not None:
-            assert sum(terms[key] for key in TERMS) == pytest.approx(terms["total_ev_per_fu"], abs=1e-9)
+            assert sum(terms[key] for key in TERM_FIELDS) == pytest.approx(terms["total_ev_per_fu"], abs=1e-9)
 
 
 @given(st.lists(st.floats(-3, 3), min_size=8, max_size=8))

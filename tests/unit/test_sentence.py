@@ -19,7 +19,7 @@ from qdip_dft.model.terms import Terms
 from qdip_dft.model.uncertainty import ErrorComponent, ModelAnswer, TermErrors, Uncertainty, VariationKind
 from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2
 from tests.unit.report_documents import FACET, make_black, make_terms
-from tests.unit.test_uncertainty import sample
+from tests.unit.test_uncertainty import variation
 
 BLACK = "FAPbI3-alpha(100)"
 YELLOW = "yellow FAPbI3-delta(001)"
@@ -51,11 +51,11 @@ def sure(
 ) -> Uncertainty:
     """How sure an answer is, with something varied."""
     return Uncertainty(
-        components=tuple(ErrorComponent(name=name, is_sampled=False, finding="not sampled") for name in lacking),
+        components=tuple(ErrorComponent(name=name, is_sampled=False, finding="not estimated") for name in lacking),
         black=TermErrors(),
         competitor=TermErrors(),
         difference=TermErrors(total_ev_per_fu=error_ev_per_fu),
-        samples=(sample(make_black(), 1, VariationKind.FILM_THICKNESS),),
+        samples=(variation(make_black(), 1, VariationKind.FILM_THICKNESS),),
         models=tuple(ModelAnswer(name="other", total_ev_per_fu=value) for value in models),
     )
 
@@ -165,16 +165,16 @@ TERMS = [(0.05, 0.03, 0.0, -0.2), (0.05, 0.2, 0.0, -0.05), (0.1, 0.0, 0.0, -0.11
 
 
 @pytest.mark.parametrize("values", TERMS, ids=["black wins", "yellow wins", "too close"])
-def test_every_answer_has_one_error_bar_or_says_what_was_not_sampled(values: tuple[float, ...]) -> None:
+def test_every_answer_has_one_error_bar_or_says_what_was_not_estimated(values: tuple[float, ...]) -> None:
     terms = make_terms(*values)
     varied = say(terms, stated=sure(lacking=("termination",)))
     assert varied.count("±") == 1
     assert "± 0.010 eV/f.u." in varied
-    assert "not sampled: termination" in varied
+    assert "not estimated: termination" in varied
     plain = say(terms, stated=sure(lacking=("film thickness", "model")).model_copy(update={"samples": ()}))
     assert "±" not in plain
-    assert "not sampled: film thickness, model" in plain
-    assert "not sampled" not in say(terms, stated=sure())
+    assert "not estimated: film thickness, model" in plain
+    assert "not estimated" not in say(terms, stated=sure())
     assert "capped film" in varied
 
 

@@ -25,7 +25,7 @@ from qdip_dft.errors import StudyError
 from qdip_dft.model.study import Environment
 from qdip_dft.model.uncertainty import VariationKind
 from tests.unit.report_documents import make_black, make_yellow
-from tests.unit.test_uncertainty import sample
+from tests.unit.test_uncertainty import variation
 
 VOLUME_ANG3 = 250.0
 ENERGY = st.floats(0.001, 1.0)
@@ -63,7 +63,7 @@ def test_two_points_have_no_error() -> None:
 
 def test_thicker_films_with_the_same_faces_give_the_energy_of_the_strained_bulk() -> None:
     black = make_black()
-    films = [sample(black, index, VariationKind.FILM_THICKNESS, layers=index) for index in (1, 2)]
+    films = [variation(black, index, VariationKind.FILM_THICKNESS, layers=index) for index in (1, 2)]
     fit = fit_thicknesses(black, films)
     assert fit is not None
     assert fit.slope_ev_per_fu == pytest.approx(black.strain_ev_per_fu)
@@ -74,7 +74,7 @@ def test_thicker_films_with_the_same_faces_give_the_energy_of_the_strained_bulk(
 
 def test_a_film_that_gains_with_every_layer_fails_the_check_and_says_what_to_try() -> None:
     black = make_black()
-    films = [sample(black, i, VariationKind.FILM_THICKNESS, layers=i, strain=-0.02 * i) for i in (1, 2)]
+    films = [variation(black, i, VariationKind.FILM_THICKNESS, layers=i, strain=-0.02 * i) for i in (1, 2)]
     fit = fit_thicknesses(black, films)
     assert fit is not None
     assert not fit.is_consistent
@@ -83,7 +83,7 @@ def test_a_film_that_gains_with_every_layer_fails_the_check_and_says_what_to_try
 
 def test_a_line_needs_three_thicknesses() -> None:
     black = make_black()
-    assert fit_thicknesses(black, [sample(black, 1, VariationKind.FILM_THICKNESS, layers=1)]) is None
+    assert fit_thicknesses(black, [variation(black, 1, VariationKind.FILM_THICKNESS, layers=1)]) is None
 
 
 @given(e=ENERGY, sigma=ENERGY, u_e=st.floats(1e-4, 0.3), u_sigma=st.floats(1e-4, 0.3))

@@ -18,8 +18,9 @@ from qdip_dft.analysis.stability import (
 )
 from qdip_dft.errors import LevelOfTheoryError
 from qdip_dft.model.calculation import Level, LevelOfTheory
+from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
 
-TERMS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
+TERMS = (*TERM_FIELDS, TOTAL_FIELD)
 THEORY = LevelOfTheory(
     level=Level.SCREENING,
     engine="mlip",
@@ -56,7 +57,7 @@ def test_the_four_terms_add_up_to_what_the_interface_costs(energies):
     terms = compute_terms(energies)
     residual = identity_residual_ev(terms, energies)
     assert abs(residual) <= IDENTITY_TOLERANCE_EV
-    parts = sum(getattr(terms, name) for name in TERMS[:4])
+    parts = sum(getattr(terms, name) for name in TERM_FIELDS)
     assert parts == pytest.approx(terms.total_ev_per_fu, abs=1e-12)
     expected = (energies.interface_ev - energies.dot_slab_ev) / energies.n_film
     assert terms.total_ev_per_fu == pytest.approx(expected, abs=1e-9)

@@ -20,12 +20,12 @@ from qdip_dft.analysis.uncertainty import (
     combine_components,
     estimate_residual_ev,
     lower_choice,
-    not_sampled,
+    not_estimated,
     registry_errors,
     residual_errors,
     spread_apart,
 )
-from qdip_dft.flows.answer import spread_of_places_ev
+from qdip_dft.flows.answer import spread_of_registries_ev
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.uncertainty import TermErrors, VariationKind, VariedFilm
@@ -37,7 +37,9 @@ COVERAGE = 18 / 230
 TERM_NAMES = ("bulk", "strain", "surface", "binding")
 
 
-def sample(base: CandidateResult, index: int, kind: VariationKind, *, layers: int = 0, **changes: float) -> VariedFilm:
+def variation(
+    base: CandidateResult, index: int, kind: VariationKind, *, layers: int = 0, **changes: float
+) -> VariedFilm:
     """Return a film with some terms changed, in eV per formula unit of the study's own thickness."""
     n = base.n_formula_units + layers * base.n_formula_units // 2
     ratio = base.n_formula_units / n
@@ -63,15 +65,15 @@ def sample(base: CandidateResult, index: int, kind: VariationKind, *, layers: in
     )
 
 
-def compare(*samples: VariedFilm) -> Compared:
-    return Compared(make_black(), make_yellow(), samples, COVERAGE)
+def compare(*variations: VariedFilm) -> Compared:
+    return Compared(make_black(), make_yellow(), variations, COVERAGE)
 
 
 @given(shifts=st.lists(CHANGE, min_size=1, max_size=5))
 def test_an_error_that_both_films_share_cancels(shifts: list[float]) -> None:
     kind = VariationKind.DOT_THICKNESS
     films = (make_black(), make_yellow())
-    both = [sample(film, i, kind, bulk=shift) for i, shift in enumerate(shifts, start=1) for film in films]
+    both = [variation(film, i, kind, bulk=shift) for i, shift in enumerate(shifts, start=1) for film in films]
     found = change_together(compare(*both), kind, name="dot thickness", words="")
     assert found.difference is not None
     assert found.black is not None
@@ -81,8 +83,8 @@ def test_an_error_that_both_films_share_cancels(shifts: list[float]) -> None:
 
 def test_a_series_that_leads_away_counts_from_the_value_that_is_reported() -> None:
     kind = VariationKind.FILM_THICKNESS
-    drift = [sample(make_black(), i, kind, layers=i, binding=0.01 * i) for i in (1, 2)]
-    level = [sample(make_yellow(), i, kind, layers=i) for i in (1, 2)]
+    drift = [variation(make_black(), i, kind, layers=i, binding=0.01 * i) for i in (1, 2)]
+    level = [variation(make_yellow(), i, kind, layers=i) for i in (1, 2)]
     found = change_together(compare(*drift, *level), kind, name="film thickness", words="")
     assert found.difference is not None
     assert found.difference.total_ev_per_fu == pytest.approx(sqrt((0.01**2 + 0.02**2) / 2))
@@ -91,7 +93,7 @@ def test_a_series_that_leads_away_counts_from_the_value_that_is_reported() -> No
 @given(shifts=st.lists(CHANGE, min_size=2, max_size=5))
 def test_the_order_of_the_samples_does_not_matter(shifts: list[float]) -> None:
     kind = VariationKind.ORIENTATION
-    films = [sample(make_black(), i, kind, binding=shift) for i, shift in enumerate(shifts, start=1)]
+    films = [variation(make_black(), i, kind, binding=shift) for i, shift in enumerate(shifts, start=1)]
     given_order, reversed_order = (
         spread_apart(compare(*order), kind, name="", words="").difference for order in (films, films[::-1])
     )
@@ -102,8 +104,8 @@ def test_the_order_of_the_samples_does_not_matter(shifts: list[float]) -> None:
 
 def test_independent_choices_add_in_quadrature() -> None:
     kind = VariationKind.ORIENTATION
-    samples = (sample(make_black(), 1, kind, strain=0.06), sample(make_yellow(), 1, kind, strain=0.08))
-    found = spread_apart(compare(*samples), kind, name="cation orientation", words="")
+    both = (variation(make_black(), 1, kind, strain=0.06), variation(make_yellow(), 1, kind, strain=0.08))
+    found = spread_apart(compare(*both), kind, name="cation orientation", words="")
     assert found.difference is not None
     assert found.difference.total_ev_per_fu == pytest.approx(0.1 / sqrt(2))
     assert found.difference.strained_ev_per_fu == pytest.approx(0.1 / sqrt(2))
@@ -113,7 +115,7 @@ def test_independent_choices_add_in_quadrature() -> None:
 @given(layers=st.integers(1, 6))
 def test_faces_that_do_not_see_each_other_leave_no_error_of_thickness(layers: int) -> None:
     kind = VariationKind.FILM_THICKNESS
-    both = [sample(film, i, kind, layers=i) for i in range(1, layers + 1) for film in (make_black(), make_yellow())]
+    both = [variation(film, i, kind, layers=i) for i in range(1, layers + 1) for film in (make_black(), make_yellow())]
     found = change_together(compare(*both), kind, name="film thickness", words="")
     assert found.difference is not None
     assert all(getattr(found.difference, name) == pytest.approx(0.0, abs=1e-9) for name in QUANTITIES)
@@ -125,7 +127,7 @@ def test_doubling_the_cell_changes_no_error() -> None:
     for size in (1, 2):
         black = make_black(n_formula_units=18 * size, area_ang2=230.0 * size)
         yellow = make_yellow(n_formula_units=16 * size, area_ang2=244.0 * size)
-        changes = (sample(black, 1, kind, binding=0.01), sample(yellow, 1, kind, surface=0.02))
+        changes = (variation(black, 1, kind, binding=0.01), variation(yellow, 1, kind, surface=0.02))
         films = Compared(black, yellow, changes, 0.05)
         found.append(change_together(films, kind, name="", words="").difference)
     assert found[0] is not None
@@ -136,8 +138,8 @@ def test_doubling_the_cell_changes_no_error() -> None:
 
 def test_a_termination_that_costs_more_is_no_error_and_a_cheaper_one_is() -> None:
     kind = VariationKind.TERMINATION
-    dearer = lower_choice(compare(sample(make_black(), 1, kind, surface=0.2)), kind, name="", words="")
-    cheaper = lower_choice(compare(sample(make_black(), 1, kind, surface=-0.2)), kind, name="", words="")
+    dearer = lower_choice(compare(variation(make_black(), 1, kind, surface=0.2)), kind, name="", words="")
+    cheaper = lower_choice(compare(variation(make_black(), 1, kind, surface=-0.2)), kind, name="", words="")
     assert dearer.difference == NO_ERRORS
     assert cheaper.difference is not None
     assert cheaper.difference.total_ev_per_fu == pytest.approx(0.2)
@@ -145,25 +147,25 @@ def test_a_termination_that_costs_more_is_no_error_and_a_cheaper_one_is() -> Non
 
 def test_a_finer_preset_counts_by_what_it_changes_of_the_difference() -> None:
     kind = VariationKind.PRESET
-    samples = (sample(make_black(), 1, kind, bulk=-0.05), sample(make_yellow(), 1, kind, bulk=-0.04))
-    found = change_together(compare(*samples), kind, name="geometry", words="")
+    both = (variation(make_black(), 1, kind, bulk=-0.05), variation(make_yellow(), 1, kind, bulk=-0.04))
+    found = change_together(compare(*both), kind, name="geometry", words="")
     assert found.difference is not None
     assert found.difference.total_ev_per_fu == pytest.approx(0.01)
 
 
-def test_what_was_not_sampled_has_no_number() -> None:
+def test_what_was_not_estimated_has_no_number() -> None:
     found = change_together(compare(), VariationKind.MODEL, name="model", words="")
     assert not found.is_sampled
     assert found.difference is None
-    assert "not sampled" in found.finding
+    assert "not estimated" in found.finding
 
 
 def test_the_spread_between_models_stays_out_of_the_error_bar() -> None:
     kind = VariationKind.MODEL
-    models = change_together(compare(*(sample(film, 1, kind, bulk=shift) for film, shift in (
+    models = change_together(compare(*(variation(film, 1, kind, bulk=shift) for film, shift in (
         (make_black(), 0.3), (make_yellow(), 0.0)))), kind, name="model", words="")  # fmt: skip
     kept_out = models.model_copy(update={"is_combined": False})
-    assert combine_components([kept_out, not_sampled("termination", "nobody looked")], "difference") == NO_ERRORS
+    assert combine_components([kept_out, not_estimated("termination", "nobody looked")], "difference") == NO_ERRORS
     assert combine_components([models], "difference").total_ev_per_fu > 0.1
 
 
@@ -181,7 +183,7 @@ def test_bulk_compounds_have_the_errors_of_nobody() -> None:
         calculations={},
     )  # fmt: skip
     kind = VariationKind.FILM_THICKNESS
-    films = Compared(make_black(), products, (sample(make_black(), 1, kind, layers=1, binding=0.02),), COVERAGE)
+    films = Compared(make_black(), products, (variation(make_black(), 1, kind, layers=1, binding=0.02),), COVERAGE)
     found = change_together(films, kind, name="film thickness", words="")
     assert found.difference is not None
     assert found.black is not None
@@ -203,7 +205,7 @@ def test_forces_cost_what_a_spring_says() -> None:
 
 
 def test_both_roles_are_told_apart() -> None:
-    found = compare(sample(make_black(), 1, VariationKind.MODEL)).changed(PhaseRole.COMPETITOR, VariationKind.MODEL)
+    found = compare(variation(make_black(), 1, VariationKind.MODEL)).changed(PhaseRole.COMPETITOR, VariationKind.MODEL)
     assert found == {}
 
 
@@ -216,8 +218,10 @@ def test_the_covariances_give_the_uncertainty_at_any_coverage(
 ) -> None:
     """u²(n) = u²(e) + u²(σ)/n² + 2 u(e, σ)/n is the very error that is found when all is evaluated at n."""
     kind = VariationKind.PRESET
-    films = [sample(make_black(), i, kind, **dict(zip(TERM_NAMES, c, strict=True))) for i, c in enumerate(changes, 1)]
-    films += [sample(make_yellow(), i, kind) for i in range(1, len(changes) + 1)]
+    films = [
+        variation(make_black(), i, kind, **dict(zip(TERM_NAMES, c, strict=True))) for i, c in enumerate(changes, 1)
+    ]
+    films += [variation(make_yellow(), i, kind) for i in range(1, len(changes) + 1)]
     known, asked = (
         change_together(Compared(make_black(), make_yellow(), tuple(films), n), kind, name="", words="").difference
         for n in (COVERAGE, coverage)
@@ -271,6 +275,6 @@ def test_like_interfaces_of_one_cell_are_laid_wrongly_together() -> None:
 
 
 def test_places_far_above_the_best_leave_nothing_open() -> None:
-    assert spread_of_places_ev([0.0, 0.1, 1.0], [1, 1, 2]) == pytest.approx(0.1 / sqrt(2))
-    assert spread_of_places_ev([0.0, 0.1, 1.0], [1, 3, 2]) == pytest.approx(0.1 * sqrt(3 / 4))
-    assert spread_of_places_ev([0.7], [1]) == 0.0
+    assert spread_of_registries_ev([0.0, 0.1, 1.0], [1, 1, 2]) == pytest.approx(0.1 / sqrt(2))
+    assert spread_of_registries_ev([0.0, 0.1, 1.0], [1, 3, 2]) == pytest.approx(0.1 * sqrt(3 / 4))
+    assert spread_of_registries_ev([0.7], [1]) == 0.0

@@ -1,4 +1,4 @@
-"""Screening lateral positions, gaps and orientations of real interfaces in one job."""
+"""Scanning lateral positions, gaps and orientations of real interfaces in one job."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from qdip_dft.planning.plan import StudyPlan
 from qdip_dft.results.migrations import read_registry_scan
 from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
-from qdip_dft.tasks.registry_scan import Checkpoint, checkpoint_file, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, checkpoint_file, scan_registries
 from tests.unit.studies import make_steps
 from tests.unit.test_registry import IDENTITY, ROOT_TWO, perovskite_on, rock_salt_slab, supercell
 
@@ -59,7 +59,7 @@ def make_task(**changes: Any) -> RegistryScanTask:
 
 
 def scan_with(engine: Engine, task: RegistryScanTask, path: Path) -> RegistryScan:
-    return screen(task, engine, key=registry_scan_key(task, engine.theory()), checkpoint=Checkpoint(path))
+    return scan_registries(task, engine, key=registry_scan_key(task, engine.theory()), checkpoint=Checkpoint(path))
 
 
 def energy_ev(engine: Engine, task: RegistryScanTask, shift_ang: np.ndarray) -> float:
@@ -192,7 +192,7 @@ def test_a_killed_job_continues_where_it_stopped(mortal: MortalEngine, tmp_path:
     assert continued.best == whole.best
 
 
-def test_a_screening_that_runs_out_of_time_has_no_failed_place_and_goes_on(tmp_path: Path) -> None:
+def test_a_scan_that_runs_out_of_time_has_no_failed_place_and_goes_on(tmp_path: Path) -> None:
     task, path = make_task(), tmp_path / "energies.jsonl"
     whole = scan_with(engine_of("testing"), task, tmp_path / "whole.jsonl")
     with working_until(Deadline(end_s=time.time() + 1e6)) as deadline, pytest.raises(OutOfTime, match="goes on"):
@@ -201,7 +201,7 @@ def test_a_screening_that_runs_out_of_time_has_no_failed_place_and_goes_on(tmp_p
     assert scan_with(engine_of("testing"), task, path).points == whole.points
 
 
-def test_a_run_killed_within_a_screening_goes_on_with_its_energies(mortal: MortalEngine, tmp_path: Path) -> None:
+def test_a_run_killed_within_a_scan_goes_on_with_its_energies(mortal: MortalEngine, tmp_path: Path) -> None:
     steps = make_steps()
     plan, folder = StudyPlan(steps.study, dict(steps.crystals), mortal), ResultsFolder(tmp_path / "results")
     mortal.lives.append(10)
@@ -253,7 +253,7 @@ def test_a_point_without_an_energy_is_named_and_the_others_count(tmp_path: Path)
     assert found.best
     assert not found.is_usable
     assert found.failure is not None
-    assert f"{len(found.failures)} of {found.n_positions} places have no energy" in found.failure
+    assert f"{len(found.failures)} of {found.n_positions} registries have no energy" in found.failure
 
 
 @dataclass(frozen=True)
@@ -327,8 +327,8 @@ def test_a_study_is_not_built_on_a_scan_with_a_failed_place_and_the_next_run_rep
     resolution = plan.resolve(archive.find_record)
     interfaces = [step for step in resolution.blocked if "interface" in resolution.label(step)]
     assert interfaces
-    assert all("places have no energy" in resolution.blocked[step] for step in interfaces)
-    assert any("repeats the places" in failure.remedy for failure in list_failures(plan, resolution, where="here"))
+    assert all("registries have no energy" in resolution.blocked[step] for step in interfaces)
+    assert any("repeats the registries" in failure.remedy for failure in list_failures(plan, resolution, where="here"))
     unsteady.errors.clear()
     run_study(plan, results=folder.path)  # without --retry
     scans = plan.resolve(archive.find_record).registry_scans.values()
@@ -336,7 +336,7 @@ def test_a_study_is_not_built_on_a_scan_with_a_failed_place_and_the_next_run_rep
     assert all(scan.is_usable and scan.attempt == 1 for scan in scans)
 
 
-def test_a_screening_without_any_energy_says_so(tmp_path: Path) -> None:
+def test_a_scan_without_any_energy_says_so(tmp_path: Path) -> None:
     engine = FaultyEngine(relaxation=engine_of("testing").relaxation)
     found = scan_with(engine, make_task(turns=make_task().turns[:1]), tmp_path / "energies.jsonl")
     assert (found.best, found.range_ev, found.deviation_ev) == ((), None, None)

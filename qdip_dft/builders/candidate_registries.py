@@ -1,4 +1,4 @@
-"""Where films are laid: which candidates are screened, the places that are compared, and the one that is kept."""
+"""Where films lie: which candidates are scanned, the registries that are compared, and the one that is kept."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ APPROACH_ANG = 0.4
 back, while on the flat attractive side each atom feels so little that it stops too early."""
 
 ONE_BASIN_ANG = 1.5
-"""Places of one orientation closer than this relax into the same one."""
+"""Registries of one orientation closer than this relax into the same one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Placing:
+class RegistryChoice:
     """Where a candidate lies, as far as the study says.
 
     Parameters
@@ -43,7 +43,7 @@ class Placing:
     shift
         In-plane displacement in units of the film's 1 × 1 cell.
     rank
-        Rank of its place in a screening, counted from 1; 0: as given.
+        Rank of its registry in the scan, counted from 1; 0: as given.
     """
 
     name: str
@@ -51,8 +51,8 @@ class Placing:
     rank: int
 
 
-def list_placings(film: FilmSpec, cell: CommonCell, *, area_ang2: float) -> tuple[Placing, ...]:
-    """Return one placing per candidate: those given, the best of a screening, or the only one of a small cell.
+def list_registry_choices(film: FilmSpec, cell: CommonCell, *, area_ang2: float) -> tuple[RegistryChoice, ...]:
+    """Return one registry per candidate: those given, the best of a scan, or the only one of a small cell.
 
     Parameters
     ----------
@@ -61,15 +61,15 @@ def list_placings(film: FilmSpec, cell: CommonCell, *, area_ang2: float) -> tupl
     cell
         The common cell.
     area_ang2
-        Its area in Å² on the catalogue's lattices, so that every engine screens the same candidates.
+        Its area in Å² on the catalogue's lattices, so that every engine scans the same candidates.
     """
     if film.registries is not None:
         is_alone = len(film.registries) == 1
-        return tuple(Placing("" if is_alone else f"shift {x:g},{y:g}", (x, y), 0) for x, y in film.registries)
+        return tuple(RegistryChoice("" if is_alone else f"shift {x:g},{y:g}", (x, y), 0) for x, y in film.registries)
     if displacement_area_ang2(cell, area_ang2=area_ang2) <= ONE_REGISTRY_IS_ENOUGH_ANG2:
-        return (Placing("", (0.0, 0.0), 0),)
+        return (RegistryChoice("", (0.0, 0.0), 0),)
     ranks = range(1, film.registry_scan.n_kept + 1)
-    return tuple(Placing(f"place {rank}" if len(ranks) > 1 else "", (0.0, 0.0), rank) for rank in ranks)
+    return tuple(RegistryChoice(f"registry {rank}" if len(ranks) > 1 else "", (0.0, 0.0), rank) for rank in ranks)
 
 
 def displacement_area_ang2(cell: CommonCell, *, area_ang2: float) -> float:
@@ -79,7 +79,7 @@ def displacement_area_ang2(cell: CommonCell, *, area_ang2: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FilmRegistry:
     """One orientation at one lateral position."""
 
     variant: FilmVariant
@@ -88,15 +88,15 @@ class Place:
 
     @property
     def name(self) -> str:
-        """Place in words, unique within a screening."""
+        """The registry in words, unique within a scan."""
         x, y = self.displacement.fractions
         return f"{self.variant.turn.name} at {x:.4f}, {y:.4f}"
 
 
-def list_places(
+def list_film_registries(
     dot: IonicCrystal, film: IonicCrystal, turns: tuple[FilmTurn, ...], *, spacing_ang: float
-) -> tuple[Place, ...]:
-    """Return every place that gives an interface of its own.
+) -> tuple[FilmRegistry, ...]:
+    """Return every registry that gives an interface of its own.
 
     Parameters
     ----------
@@ -108,17 +108,17 @@ def list_places(
         Largest distance of neighbouring lateral positions in Å.
     """
 
-    def places() -> Iterator[Place]:
+    def registries() -> Iterator[FilmRegistry]:
         for variant in list_film_variants(dot, film, turns):
             cell = find_displacement_cell(dot, variant.film)
             for displacement in list_displacements(cell, count_grid_points(cell, spacing_ang)):
-                yield Place(variant, cell, displacement)
+                yield FilmRegistry(variant, cell, displacement)
 
-    return tuple(places())
+    return tuple(registries())
 
 
-def are_one_basin(first: Place, second: Place) -> bool:
-    """Return whether two places, or images of them by a common symmetry, lie so close that they relax into one."""
+def are_one_basin(first: FilmRegistry, second: FilmRegistry) -> bool:
+    """Return whether two registries, or images of them by a common symmetry, lie so close that they relax into one."""
     if first.variant.turn != second.variant.turn:
         return False
     cell, start = first.cell, np.array(first.displacement.fractions)
@@ -134,41 +134,41 @@ def _distance_ang(difference: Array, vectors_ang: Array) -> float:
     return min(float(np.linalg.norm(image @ vectors_ang)) for image in images)
 
 
-def place_candidate(candidate: Candidate, screening: RegistryScan | None) -> Candidate:
-    """Return the candidate with the turn and shift that its screening found, a little inside the gap.
+def set_registry(candidate: Candidate, scan: RegistryScan | None) -> Candidate:
+    """Return the candidate with the turn and shift that its scan found, a little inside the gap.
 
-    When the screening gave no energy, the film stays as cut and at contact: an interface at a chosen place is still an
-    interface, and its check says that the place was not found.
+    When the scan gave no energy, the film stays as cut and at contact: an interface at a chosen registry is still an
+    interface, and its check says that the registry was not found.
 
     Parameters
     ----------
     candidate
         The candidate.
-    screening
-        The screening that it names; None: not done yet.
+    scan
+        The scan that it names; None: not done yet.
 
     Raises
     ------
     InterfaceError
-        If the screening found fewer distinct places.
+        If the scan found fewer distinct registries.
     """
-    if screening is None or candidate.place == 0:
+    if scan is None or candidate.place == 0:
         return candidate
-    point = find_point(candidate, screening)
+    point = find_point(candidate, scan)
     if point is None:
         if candidate.place == 1:
             return candidate
-        raise _too_few_places(candidate, screening)
-    unit = np.linalg.inv(candidate.film_matrix) @ np.array(screening.task.film.lattice_ang)[:2, :2]
-    placed = {
+        raise _too_few_registries(candidate, scan)
+    unit = np.linalg.inv(candidate.film_matrix) @ np.array(scan.task.film.lattice_ang)[:2, :2]
+    found = {
         "turn": point.turn,
         "shift": _in_units(point.shift_ang, unit),
         "gap_offset_ang": _approach(point.gap_offset_ang),
     }
     if point.outer is not None:
-        placed["outer_shift"] = _in_units(point.outer.shift_ang, unit)
-        placed["outer_gap_offset_ang"] = _approach(point.outer.gap_offset_ang)
-    return candidate.model_copy(update=placed)
+        found["outer_shift"] = _in_units(point.outer.shift_ang, unit)
+        found["outer_gap_offset_ang"] = _approach(point.outer.gap_offset_ang)
+    return candidate.model_copy(update=found)
 
 
 def _in_units(shift_ang: tuple[float, float], unit: Array) -> tuple[float, float]:
@@ -182,16 +182,16 @@ def _approach(gap_offset_ang: float) -> float:
     return max(0.0, gap_offset_ang - APPROACH_ANG)
 
 
-def find_point(candidate: Candidate, screening: RegistryScan) -> ScannedRegistry | None:
-    """Return the point of a screening that a candidate takes, or None if there are fewer."""
-    return screening.best[candidate.place - 1] if 1 <= candidate.place <= len(screening.best) else None
+def find_point(candidate: Candidate, scan: RegistryScan) -> ScannedRegistry | None:
+    """Return the point of a scan that a candidate takes, or None if there are fewer."""
+    return scan.best[candidate.place - 1] if 1 <= candidate.place <= len(scan.best) else None
 
 
-def _too_few_places(candidate: Candidate, screening: RegistryScan) -> InterfaceError:
+def _too_few_registries(candidate: Candidate, scan: RegistryScan) -> InterfaceError:
     return InterfaceError(
-        f"the registry scan of {candidate.title.interface} has {len(screening.best)} distinct best places, "
+        f"the registry scan of {candidate.title.interface} has {len(scan.best)} distinct best registries, "
         f"{candidate.label} would be another",
-        limit=f"places of one orientation are distinct when they are {ONE_BASIN_ANG} Å apart",
+        limit=f"registries of one orientation are distinct when they are {ONE_BASIN_ANG} Å apart",
         why="closer ones relax into the same interface",
         remedy="lower film.registry_scan.n_kept, or set a finer film.registry_scan.grid_spacing_ang",
     )

@@ -1,4 +1,4 @@
-"""What is computed around the compared films: a star whose samples share what a change leaves alone."""
+"""What is computed around the compared films: a star whose variations share what a change leaves alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qdip_dft.flows.variations import list_variations
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.uncertainty import Uncertainty, VariationKind
-from qdip_dft.tasks.registry_scan import Checkpoint, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, scan_registries
 from tests.unit.crystals import load
 from tests.unit.studies import Records, calculate, fail, make_steps, toy_engine
 
@@ -51,7 +51,7 @@ def run(steps: StudySteps, *, spoilt: str = "") -> tuple[Resolution, Records]:
     while (state := resolve(steps, records)).unfinished:
         for scan, task in state.ready_registry_scans.items():
             key = state.keys[scan]
-            records[key] = screen(task, toy_engine(), key=key, checkpoint=Checkpoint(None))
+            records[key] = scan_registries(task, toy_engine(), key=key, checkpoint=Checkpoint(None))
         for step, task in state.ready.items():
             record = calculate(task, state.keys[step], ENGINES.of(state.steps[step]))
             records[state.keys[step]] = fail(record) if spoilt and spoilt in state.label(step) else record
@@ -82,24 +82,24 @@ def test_nothing_is_varied_before_the_compared_films_are_known() -> None:
     assert all(step.variation == "" for step in resolve(steps, {}).steps)
 
 
-def test_samples_are_planned_for_one_film_of_each_side() -> None:
-    tags = {(sample.film.phase, sample.steps.tag) for sample in preview_variations(make_steps(**STAR))}
+def test_variations_are_planned_for_one_film_of_each_side() -> None:
+    tags = {(variation.film.phase, variation.steps.tag) for variation in preview_variations(make_steps(**STAR))}
     expected = {"film +1", "film +2", "dot +1", "preset balanced", "termination CsI|PbI2"}
     assert tags == {(phase["phase"], tag) for phase in PHASES for tag in expected}
 
 
-def test_a_sample_is_never_a_candidate() -> None:
+def test_a_variation_is_never_a_candidate() -> None:
     steps, _, document = star()
     assert [result.candidate.label for result in document.candidates] == [c.label for c in steps.candidates]
 
 
 def test_a_thicker_film_shares_its_bulk_its_reference_and_its_dot() -> None:
     document = star()[2]
-    for sample in (s for s in stated().samples if s.kind is VariationKind.FILM_THICKNESS):
-        base = next(result for result in document.candidates if result.candidate.label == sample.film)
-        shared = {part for part, key in sample.calculations.items() if base.calculations[part] == key}
+    for variation in (s for s in stated().samples if s.kind is VariationKind.FILM_THICKNESS):
+        base = next(result for result in document.candidates if result.candidate.label == variation.film)
+        shared = {part for part, key in variation.calculations.items() if base.calculations[part] == key}
         assert shared == {Part.BULK, Part.STRAINED_BULK, Part.DOT_SLAB}
-        assert not sample.faults
+        assert not variation.faults
 
 
 def test_a_thicker_film_starts_on_the_dot_as_it_lies_under_the_relaxed_film() -> None:
@@ -126,9 +126,9 @@ def test_a_thicker_dot_keeps_the_face_under_the_film() -> None:
                                           "passivation": "I", "thicknesses": 2},
                           "matching": {"max_area_ang2": 240, "max_strain": 0.06}})  # fmt: skip
     base = preview_structures(steps)
-    sample = next(s for s in list_variations(steps, steps.candidates[:1]) if s.kind is VariationKind.DOT_THICKNESS)
-    slabs = [each.id_of(Part.DOT_SLAB, sample.film.id) for each in (steps, sample.steps)]
-    thin, thick = base[slabs[0]], preview_structures(sample.steps, earlier=base)[slabs[1]]
+    variation = next(s for s in list_variations(steps, steps.candidates[:1]) if s.kind is VariationKind.DOT_THICKNESS)
+    slabs = [each.id_of(Part.DOT_SLAB, variation.film.id) for each in (steps, variation.steps)]
+    thin, thick = base[slabs[0]], preview_structures(variation.steps, earlier=base)[slabs[1]]
     faces = []
     for slab in (thin, thick):
         positions = np.array(slab.frac_coords) @ np.array(slab.lattice_ang)
@@ -150,17 +150,17 @@ def test_the_line_passes_through_the_study_and_its_thicker_films() -> None:
         assert [check.is_passed for check in checks] == [fit.is_consistent]
 
 
-def test_every_source_of_error_is_listed_once_sampled_or_not() -> None:
+def test_every_source_of_error_is_listed_once_estimated_or_not() -> None:
     components = {component.name: component for component in stated().components}
     assert len(components) == len(stated().components)
-    sampled = {name for name, component in components.items() if component.is_sampled}
-    assert sampled == {"film thickness", "dot thickness", "termination", "geometry"}
+    estimated = {name for name, component in components.items() if component.is_sampled}
+    assert estimated == {"film thickness", "dot thickness", "termination", "geometry"}
     assert not components["cation orientation"].is_applicable
     assert not components["k-points and cutoff"].is_applicable
     assert components["model"].difference is None
 
 
-def test_the_sampled_errors_add_up_to_the_error_bar_of_the_sentence() -> None:
+def test_the_estimated_errors_add_up_to_the_error_bar_of_the_sentence() -> None:
     found, document = stated(), star()[2]
     parts = [component.difference.total_ev_per_fu for component in found.components if component.difference]
     total = found.difference.total_ev_per_fu
@@ -175,18 +175,18 @@ def test_one_more_layer_is_told_apart_from_the_dilution_of_the_faces() -> None:
     assert layer.at_base_thickness_ev_per_fu - total == pytest.approx(layer.change_ev_per_fu)
 
 
-def test_every_calculation_of_a_sample_is_named_in_the_result() -> None:
+def test_every_calculation_of_a_variation_is_named_in_the_result() -> None:
     _, state, document = star()
     assert set(document.calculations) == {state.label(step) for step in state.records}
 
 
-def test_a_failed_sample_is_left_out_and_says_why() -> None:
+def test_a_failed_variation_is_left_out_and_says_why() -> None:
     steps = make_steps(**{**STAR, "uncertainty": {}})
     state, _ = run(steps, spoilt="interface PbTe(100)//CsPbI3-beta(001), film +2")
     (document,) = assemble_study(steps, state, engines=ENGINES)
     assert document.uncertainty is not None
     assert document.stabilization.total_ev_per_fu is not None
-    faults = [sample.faults for sample in document.uncertainty.samples if sample.faults]
+    faults = [variation.faults for variation in document.uncertainty.samples if variation.faults]
     assert len(faults) == 1
     assert "film +2" in faults[0][0]
     assert [fit.film for fit in document.uncertainty.fits] == ["PbTe(100)//CsPbI3-alpha(100)"]
@@ -239,7 +239,7 @@ def test_orientations_are_drawn_for_each_phase_with_cations() -> None:
     matching = {"max_area_ang2": 90, "max_strain": 0.1}
     steps = make_steps(host="FAPbI3", phases=phases, matching=matching, film={"min_thickness_ang": 12},
                        uncertainty={"orientations": 3})  # fmt: skip
-    samples = preview_variations(steps)
-    assert [sample.steps.tag for sample in samples] == ["orientation 2", "orientation 3"]
-    names = {step.label for sample in samples for step in sample.steps.steps if step.part is Part.BULK}
+    variations = preview_variations(steps)
+    assert [variation.steps.tag for variation in variations] == ["orientation 2", "orientation 3"]
+    names = {step.label for variation in variations for step in variation.steps.steps if step.part is Part.BULK}
     assert "bulk FAPbI3-alpha, orientation 2" in names

@@ -1,4 +1,4 @@
-"""Screening of the place of a film as a part of a study."""
+"""The scan of the registry of a film as a part of a study."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from qdip_dft.builders.candidate_registries import APPROACH_ANG, displacement_area_ang2
 from qdip_dft.builders.ions import find_ions
-from qdip_dft.builders.placement import APPROACH_ANG, displacement_area_ang2
 from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.variants import HALF_TURN, turn_film
 from qdip_dft.engines.testing import TestingEngine
@@ -26,7 +26,7 @@ from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScan, R
 from qdip_dft.model.stabilization import CandidateResult
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import StudyPlan
-from qdip_dft.tasks.registry_scan import Checkpoint, screen
+from qdip_dft.tasks.registry_scan import Checkpoint, scan_registries
 from tests.unit.crystals import positions_ang
 from tests.unit.studies import (
     Records,
@@ -42,7 +42,7 @@ from tests.unit.studies import (
 )
 
 BLACK, YELLOW = "PbTe(100)//CsPbI3-alpha(100)", "PbTe(100)//CsPbI3-delta(100)"
-SCREENING = f"registry scan {YELLOW}"
+SCAN = f"registry scan {YELLOW}"
 FILM = {"min_thickness_ang": 6}
 
 
@@ -52,14 +52,14 @@ def with_film(**film: Any) -> StudySteps:
 
 @cache
 def finished() -> tuple[StudySteps, Records]:
-    """Return the tiny study with two places per film, and everything calculated."""
+    """Return the tiny study with two registries per film, and everything calculated."""
     steps, records = with_film(registry_scan={"n_kept": 2}), {}
     for _ in stages(steps, records):
         pass
     return steps, records
 
 
-def registry_scan_of(resolution: Resolution, name: str = SCREENING) -> RegistryScan:
+def registry_scan_of(resolution: Resolution, name: str = SCAN) -> RegistryScan:
     return next(found for scan, found in resolution.registry_scans.items() if resolution.label(scan) == name)
 
 
@@ -73,13 +73,13 @@ def preview(steps: StudySteps) -> dict[str, RegistryScanTask]:
     return {steps.scans[scan].label: task for scan, task in tasks.items()}
 
 
-def test_a_film_whose_place_matters_is_screened() -> None:
+def test_a_film_whose_registry_matters_is_scanned() -> None:
     steps = with_film()
     assert {scan.subject for scan in steps.scans.values()} == {BLACK, YELLOW}
     assert all(candidate.registry_scan and candidate.place == 1 for candidate in steps.candidates)
 
 
-def test_where_one_position_is_enough_nothing_is_screened() -> None:
+def test_where_one_position_is_enough_nothing_is_scanned() -> None:
     small = make_steps(
         dot={"material": "PbS", "facets": ["100"], "min_thickness_ang": 6},
         phases=[{"phase": "CsPbI3-alpha", "role": "black", "planes": ["100"]}],
@@ -91,25 +91,25 @@ def test_where_one_position_is_enough_nothing_is_screened() -> None:
     assert not preview(small)
 
 
-def test_given_positions_are_not_screened() -> None:
+def test_given_positions_are_not_scanned() -> None:
     given = with_film(registries=[[0, 0], [0.5, 0]])
     assert {candidate.registry_scan for candidate in given.candidates} == {None}
     assert not preview(given)
 
 
-def test_giving_and_screening_positions_at_once_is_refused() -> None:
+def test_giving_and_scanning_positions_at_once_is_refused() -> None:
     with pytest.raises(ValidationError, match="not both"):
         with_film(registries=[[0, 0]], registry_scan={"n_kept": 2})
 
 
-def test_a_screening_waits_for_both_bulks_only() -> None:
+def test_a_scan_waits_for_both_bulks_only() -> None:
     steps, records = with_film(), {}
     at_first, then, *_ = stages(steps, records)
     assert not at_first.registry_scan_tasks
     assert name_steps(then, then.ready_registry_scans) == {f"registry scan {label}" for label in (BLACK, YELLOW)}
 
 
-def test_the_slabs_of_a_screening_are_unrelaxed_and_on_the_mesh_of_the_interface() -> None:
+def test_the_slabs_of_a_scan_are_unrelaxed_and_on_the_cell_of_the_interface() -> None:
     steps = with_film()
     structures = preview_structures(steps)
     for candidate in steps.candidates:
@@ -117,21 +117,19 @@ def test_the_slabs_of_a_screening_are_unrelaxed_and_on_the_mesh_of_the_interface
         interface = structures[steps.relaxations_of(candidate)[Part.INTERFACE]]
         for slab in (task.dot, task.film):
             assert np.array(slab.lattice_ang)[:2] == pytest.approx(np.array(interface.lattice_ang)[:2], abs=1e-9)
-    task = preview(steps)[SCREENING]
-    still = preview(make_steps(film=FILM, symmetry_breaking_ang=0.0))[SCREENING]
+    task = preview(steps)[SCAN]
+    still = preview(make_steps(film=FILM, symmetry_breaking_ang=0.0))[SCAN]
     assert task == still  # no random displacement: the symmetry is intact
 
 
 @pytest.mark.parametrize(("plane", "passivation"), [("100", None), ("111", "I")])
-def test_the_dot_of_a_screening_ends_where_the_thicker_one_of_the_study_does(
-    plane: str, passivation: str | None
-) -> None:
+def test_the_dot_of_a_scan_ends_where_the_thicker_one_of_the_study_does(plane: str, passivation: str | None) -> None:
     dot = {"material": "PbS", "facets": [plane], "min_thickness_ang": 16, "passivation": passivation}
     steps = make_steps(dot=dot, matching={"max_area_ang2": 250, "max_strain": 0.08})
     structures = preview_structures(steps)
-    screened = [candidate for candidate in steps.candidates if candidate.registry_scan]
-    assert screened
-    for candidate in screened:
+    scanned = [candidate for candidate in steps.candidates if candidate.registry_scan]
+    assert scanned
+    for candidate in scanned:
         thin = preview(steps)[f"registry scan {candidate.title.interface}"].dot
         thick = structures[steps.relaxations_of(candidate)[Part.DOT_SLAB]]
         assert 0.3 < thin.n_atoms / thick.n_atoms < 0.9
@@ -140,7 +138,7 @@ def test_the_dot_of_a_screening_ends_where_the_thicker_one_of_the_study_does(
 
 
 def top_of(slab: StructureRecord, *, depth_ang: float) -> set[tuple[str, int, int, int]]:
-    """Return element, place in the cell and depth of the atoms near the top of a slab, to 0.05 Å."""
+    """Return element, position in the cell and depth of the atoms near the top of a slab, to 0.05 Å."""
     positions = positions_ang(slab)
     depths = positions[:, 2].max() - positions[:, 2]
     cell = np.array(slab.lattice_ang)[:2, :2]
@@ -153,34 +151,33 @@ def top_of(slab: StructureRecord, *, depth_ang: float) -> set[tuple[str, int, in
 def test_upside_down_is_tried_only_where_the_termination_is_left_open() -> None:
     tasks = preview(with_film())
     flips = {name: any(turn.is_flipped for turn in task.turns) for name, task in tasks.items()}
-    assert flips == {f"registry scan {BLACK}": False, SCREENING: True}
+    assert flips == {f"registry scan {BLACK}": False, SCAN: True}
     assert all(len(task.turns) == 1 for task in preview(with_film(registry_scan={"turns": "none"})).values())
 
 
 def test_a_finer_grid_has_more_positions() -> None:
     counts = [
-        count_positions(preview(with_film(registry_scan={"grid_spacing_ang": spacing}))[SCREENING])
-        for spacing in (1.5, 0.8)
+        count_positions(preview(with_film(registry_scan={"grid_spacing_ang": spacing}))[SCAN]) for spacing in (1.5, 0.8)
     ]
     assert counts[0] < counts[1]
 
 
-def test_places_share_every_calculation_but_the_interface() -> None:
+def test_registries_share_every_calculation_but_the_interface() -> None:
     steps, records = finished()
     state = resolve(steps, records)
     for part in (Part.STRAINED_BULK, Part.DOT_SLAB, Part.FILM_SLAB):
-        assert len({state.keys[find_step(state, f"{part} {YELLOW} place {rank}")] for rank in (1, 2)}) == 1
-    assert len({state.keys[find_step(state, f"{Part.INTERFACE} {YELLOW} place {rank}")] for rank in (1, 2)}) == 2
+        assert len({state.keys[find_step(state, f"{part} {YELLOW} registry {rank}")] for rank in (1, 2)}) == 1
+    assert len({state.keys[find_step(state, f"{Part.INTERFACE} {YELLOW} registry {rank}")] for rank in (1, 2)}) == 2
     n_interfaces = 2 * sum(candidate.label.startswith(YELLOW) for candidate in steps.candidates)
     n_black = 2 * sum(steps.id_of(Part.INTERFACE, c.id) in state.records for c in steps.candidates if BLACK in c.label)
     assert len(records) == 6 + 2 * 6 + 2 + n_interfaces + n_black  # bulks, slabs, registry_scans
 
 
-def test_an_interface_lies_where_its_screening_found_the_place() -> None:
+def test_an_interface_lies_where_its_scan_found_the_registry() -> None:
     steps, records = finished()
     state = resolve(steps, records)
     for rank, point in enumerate(registry_scan_of(state).best, start=1):
-        label = f"{YELLOW} place {rank}"
+        label = f"{YELLOW} registry {rank}"
         relaxed = [
             state.records[find_step(state, f"{part} {label}")].result.structure
             for part in (Part.DOT_SLAB, Part.FILM_SLAB)
@@ -197,16 +194,16 @@ def test_an_interface_lies_where_its_screening_found_the_place() -> None:
 def test_a_result_keeps_the_place_and_the_spread() -> None:
     steps, records = finished()
     state = resolve(steps, records)
-    screening = registry_scan_of(state)
+    scan = registry_scan_of(state)
     for rank in (1, 2):
-        result = results(steps, state)[f"{YELLOW} place {rank}"]
-        found, point = result.registry, screening.best[rank - 1]
+        result = results(steps, state)[f"{YELLOW} registry {rank}"]
+        found, point = result.registry, scan.best[rank - 1]
         assert found is not None
-        assert (found.rank, found.key, found.n_positions) == (rank, screening.key, len(screening.points))
+        assert (found.rank, found.key, found.n_positions) == (rank, scan.key, len(scan.points))
         assert (result.candidate.turn, found.turn) == (point.turn, point.turn.name)
         assert found.gap_offset_ang == point.gap_offset_ang
-        assert found.range_mev_per_ang2 == pytest.approx(1000 * screening.range_ev / screening.area_ang2)
-        assert found.deviation_ev_per_fu == pytest.approx(screening.deviation_ev / result.n_formula_units)
+        assert found.range_mev_per_ang2 == pytest.approx(1000 * scan.range_ev / scan.area_ang2)
+        assert found.deviation_ev_per_fu == pytest.approx(scan.deviation_ev / result.n_formula_units)
         assert found.above_best_mev_per_ang2 >= 0
         (check,) = (check for check in result.checks if check.name == "registry")
         assert check.is_passed
@@ -220,16 +217,16 @@ def test_the_kept_places_are_distinct() -> None:
     assert first.turn != second.turn or np.linalg.norm(difference) > 1.4
 
 
-def test_a_stored_screening_is_not_made_again() -> None:
+def test_a_stored_scan_is_not_made_again() -> None:
     steps, records = finished()
     flow = make_maker(steps).make(resolve(steps, records))
     assert [job.name for job in flow.jobs] == ["advance tiny"]
 
 
-def test_a_failed_bulk_blocks_the_screening_and_its_interface_with_the_reason() -> None:
+def test_a_failed_bulk_blocks_the_scan_and_its_interface_with_the_reason() -> None:
     steps, records = with_film(), {}
     *_, state = stages(steps, records, spoil=lambda name, r: fail(r) if name == "bulk CsPbI3-delta" else r)
-    assert "the node went down" in state.blocked[find_step(state, SCREENING)]
+    assert "the node went down" in state.blocked[find_step(state, SCAN)]
     assert not state.unfinished
     assert not state.waiting
 
@@ -254,14 +251,14 @@ def without_energies() -> tuple[StudySteps, Resolution]:
     for state in stages(steps, records):
         for name, task in state.ready_registry_scans.items():
             key = state.keys[name]
-            records[key] = screen(task, engine, key=key, checkpoint=Checkpoint(None))
+            records[key] = scan_registries(task, engine, key=key, checkpoint=Checkpoint(None))
     return steps, state
 
 
-@pytest.mark.parametrize("place", [1, 2])
-def test_nothing_is_built_on_a_failed_screening_and_the_result_says_why(place: int) -> None:
+@pytest.mark.parametrize("rank", [1, 2])
+def test_nothing_is_built_on_a_failed_scan_and_the_result_says_why(rank: int) -> None:
     steps, state = without_energies()
-    result = results(steps, state)[f"{YELLOW} place {place}"]
+    result = results(steps, state)[f"{YELLOW} registry {rank}"]
     assert not result.is_valid
     assert any("interface energy missing because registry scan" in reason for reason in result.missing)
     assert result.registry is not None
@@ -272,7 +269,7 @@ def test_nothing_is_built_on_a_failed_screening_and_the_result_says_why(place: i
     assert "nothing is built on it" in check.finding
 
 
-def test_a_failed_screening_is_tried_again_only_when_asked() -> None:
+def test_a_failed_scan_is_tried_again_only_when_asked() -> None:
     steps, state = without_energies()
     plan = StudyPlan(steps.study, dict(steps.crystals), toy_engine())
     records = {record.key: record for record in state.stored}
