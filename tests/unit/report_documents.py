@@ -122,18 +122,20 @@ def make_yellow(**changes: object) -> CandidateResult:
 def make_document(
     *results: CandidateResult,
     compared: tuple[CandidateResult | None, CandidateResult | None] | None = None,
-    sentence: str = "Synthetic: the black phase wins.",
+    sentence: str | None = None,
     dropped: tuple[DroppedCandidate, ...] = (),
     level: Level = Level.SCREENING,
 ) -> StabilizationDoc:
     """Return a document of the results; without any, of one black and one yellow candidate.
 
-    ``compared`` are the black and the yellow side of the difference; without it, the first selected ones.
+    ``compared`` are the black and the yellow side of the difference; without it, the first selected ones.  Without a
+    sentence, one that says the total, as every stored sentence does.
     """
     candidates = results or (make_black(), make_yellow())
     black, competitor = compared or (_first(candidates, PhaseRole.BLACK), _first(candidates, PhaseRole.COMPETITOR))
     study = _make_study(candidates)
     answer = subtract_sides(Sides(black, competitor), choose_coverage(study, candidates, None))
+    said = sentence or f"Synthetic: the black phase wins. Total {answer.total_ev_per_fu or 0.0:+.3f} eV/f.u."
     return StabilizationDoc(
         id="synthetic-study",
         study=study,
@@ -142,7 +144,7 @@ def make_document(
         theory=_make_theory(level),
         candidates=candidates,
         dropped=dropped,
-        stabilization=answer.model_copy(update={"sentence": sentence}),
+        stabilization=answer.model_copy(update={"sentence": said}),
         versions={"qdip_dft": "0.0.0-synthetic"},
         created_at="2000-01-01T00:00:00+00:00",
     )
