@@ -185,10 +185,9 @@ class CalculatorPotential:
         EngineError
             If the calculator gives up, or gives no energy or no forces.
         """
-        from ase import Atoms
         from ase.calculators.calculator import all_changes
 
-        atoms = Atoms(arrangement.species, positions=arrangement.positions_ang, cell=arrangement.lattice_ang, pbc=True)
+        atoms = arrangement.to_ase()
         properties = [name for name in ("energy", "forces", "stress") if name in self._implemented]
         try:
             with third_parties_silent():

@@ -268,9 +268,7 @@ def _load_chgnet(weights: Path, device: Device) -> Potential:
 
 
 def _evaluate(calculator: Any, arrangement: Arrangement) -> Evaluation:
-    from ase import Atoms
-
-    atoms = Atoms(arrangement.species, positions=arrangement.positions_ang, cell=arrangement.lattice_ang, pbc=True)
+    atoms = arrangement.to_ase()
     with third_parties_silent(), repeatable():
         calculator.calculate(atoms, ["energy", "forces", "stress"])
     return Evaluation(

@@ -141,9 +141,8 @@ def _agree(fast: Evaluation, expected: Evaluation) -> bool:
 
 
 def _graph_of(arrangement: Arrangement, cutoff_ang: float, *, once: bool) -> dict[str, Any]:
-    from ase import Atoms
 
-    atoms = Atoms(arrangement.species, positions=arrangement.positions_ang, cell=arrangement.lattice_ang, pbc=True)
+    atoms = arrangement.to_ase()
     graph: dict[str, Any] = unlabeled_atoms_to_graph(atoms, cutoff_ang)
     if once:
         kept = _appears_once(graph[keys.EDGE_IDX], graph[keys.EDGE_VEC])

@@ -435,10 +435,12 @@ class CandidateGeometry:
         )
 
     def _find_cell(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> InterfaceCell:
-        film, dot = self._oriented_film(film_bulk), self._oriented_dot(dot_bulk)
-        return interface_cell(
-            in_plane_vectors(film), in_plane_vectors(dot), self.candidate, self.candidate.strain_partition
-        )
+        dot, film = self.surface_vectors_ang(dot_bulk, film_bulk)
+        return interface_cell(film, dot, self.candidate, self.candidate.strain_partition)
+
+    def surface_vectors_ang(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> tuple[Array, Array]:
+        """Return the unstrained 1 × 1 surface vectors of dot and film, each of shape (2, 2), rows in Å."""
+        return in_plane_vectors(self._oriented_dot(dot_bulk)), in_plane_vectors(self._oriented_film(film_bulk))
 
     @property
     def n_reference_formula_units(self) -> int:

@@ -16,6 +16,7 @@ from qdip_dft.model.base import Record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ase import Atoms
     from pymatgen.core import Structure
 
 Vector = tuple[float, float, float]
@@ -62,6 +63,12 @@ class Arrangement:
     def volume_ang3(self) -> float:
         """Volume of the cell in Å³."""
         return float(abs(np.linalg.det(self.lattice_ang)))
+
+    def to_ase(self) -> Atoms:
+        """Return ASE's atoms with the same sites in the same order, periodic in all directions."""
+        from ase import Atoms
+
+        return Atoms(self.species, positions=self.positions_ang, cell=self.lattice_ang, pbc=True)
 
 
 def is_empty(label: tuple[object, ...]) -> bool:
@@ -159,6 +166,15 @@ class StructureRecord(Record):
             species=tuple(site.specie.symbol for site in structure),
             frac_coords=tuple(map(tuple, structure.frac_coords.tolist())),
         )
+
+    def to_ase(self) -> Atoms:
+        """Return ASE's atoms with the same sites in the same order; fixed sites carry a constraint."""
+        from ase.constraints import FixAtoms
+
+        atoms = self.arrangement.to_ase()
+        if any(self.is_fixed):
+            atoms.set_constraint(FixAtoms(mask=self.is_fixed))
+        return atoms
 
     def to_pymatgen(self) -> Structure:
         """Return the pymatgen structure with the same sites in the same order."""

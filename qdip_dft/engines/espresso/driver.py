@@ -86,10 +86,9 @@ class Driver:
         DriverError
             If the program ended, did not reach self-consistency, or contradicts its own output.
         """
-        from ase import Atoms
         from ase.calculators.socketio import SocketClosed
 
-        atoms = Atoms(arrangement.species, positions=arrangement.positions_ang, cell=arrangement.lattice_ang, pbc=True)
+        atoms = arrangement.to_ase()
         try:
             answer = self._server.calculate(atoms)
         except (SocketClosed, OSError) as error:

@@ -347,10 +347,9 @@ class EspressoRun(HandledRun):
 
     def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
         """Write ``pw.in``."""
-        from ase import Atoms
         from ase.io.espresso import write_espresso_in
 
-        atoms = Atoms(arrangement.species, positions=arrangement.positions_ang, cell=arrangement.lattice_ang, pbc=True)
+        atoms = arrangement.to_ase()
         with (self.setting.folder / "pw.in").open("w", encoding="utf-8") as file:
             write_espresso_in(
                 file,
