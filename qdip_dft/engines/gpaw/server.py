@@ -11,7 +11,6 @@ from time import sleep
 from typing import IO, Any
 
 from qdip_dft.engines.programs import end_command, start_command
-from qdip_dft.engines.watched import WatchedProgram
 
 POLLING_S = 0.02
 """An answer is looked for in this rhythm."""
@@ -42,7 +41,7 @@ class Server:
     folder: Path
     log: Path
     numerics: dict[str, Any]
-    _process: WatchedProgram = field(init=False)
+    _process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         self._process = start_command(self.command, folder=self.folder, stdin=subprocess.PIPE, stdout=self.log)
