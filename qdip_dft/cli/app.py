@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from qdip_dft.cli.output import write_error
+from qdip_dft.cli.terminal import harmless_output
 from qdip_dft.errors import QdipError, StoppedError
 from qdip_dft.runtime.threads import state_threads
 
@@ -149,6 +150,11 @@ def make_app() -> SectionedGroup:
 def main() -> None:
     """Run the command line; errors that a user can cure leave with exit code 2 or 3 and no traceback."""
     state_threads()
+    with harmless_output():
+        _run()
+
+
+def _run() -> None:
     try:
         make_app()()
     except QdipError as error:

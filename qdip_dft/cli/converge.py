@@ -11,7 +11,7 @@ import typer
 
 from qdip_dft.analysis.convergence import SETTINGS_OF, Ladder, Quantity
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import console, progress_console, write_json
 from qdip_dft.cli.studies import EngineName, PresetWord, make_plan
 from qdip_dft.errors import ResultsError, StudyError
 from qdip_dft.model.term_names import TERM_COLUMNS
@@ -51,8 +51,6 @@ def converge(
 
     Example: qdip converge quickstart --what layers --to 5meV
     """
-    from rich.console import Console
-
     from qdip_dft.execution.convergence import Refinement, require_setting
 
     planned = make_plan(study, engine, preset)
@@ -60,7 +58,7 @@ def converge(
     for setting in SETTINGS_OF[what]:
         require_setting(planned, what, setting)
     path = choose_file(study, planned.study, what, file)
-    progress = None if is_quiet else Console(stderr=True, highlight=False)
+    progress = None if is_quiet else progress_console()
     ladders = []
     for setting in SETTINGS_OF[what]:
         refinement = Refinement(planned.study, setting, target_ev, max_steps)

@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from qdip_dft.runtime.harmless import escape_steering
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,10 +23,17 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=False)
 
 
+def progress_console() -> Console:
+    """Return a console for the progress on standard error, which may move the cursor."""
+    from rich.console import Console
+
+    return Console(file=getattr(sys.stderr, "own", sys.stderr), highlight=False)
+
+
 def write_json(value: Any) -> None:
     """Write a value as JSON to standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(f"{escape_steering(text)}\n")
 
 
 def write_error(error: QdipError) -> None:

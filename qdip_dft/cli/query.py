@@ -12,6 +12,7 @@ import typer
 from qdip_dft.cli.options import AsJson, ResultsLocation
 from qdip_dft.cli.output import write_json, write_line, write_table
 from qdip_dft.errors import FilterError
+from qdip_dft.results.writing import guard_cell
 
 NUMBERS = ("total (eV/f.u.)", "n* (f.u./Å²)", "σ (meV/Å²)")
 
@@ -114,7 +115,7 @@ def _write_value(value: Any) -> str:
 def _write_csv(rows: list[dict[str, Any]], columns: list[str]) -> None:
     writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: guard_cell(value) for name, value in row.items()} for row in rows)
 
 
 def _split(text: str | None) -> list[str]:

@@ -9,7 +9,7 @@ import typer
 
 from qdip_dft.cli.campaigns import plan_campaign, print_left_out
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
-from qdip_dft.cli.output import console, write_json, write_table
+from qdip_dft.cli.output import console, progress_console, write_json, write_table
 from qdip_dft.cli.stored import find_results, make_look_up, open_archive_of, open_folder
 
 if TYPE_CHECKING:
@@ -81,11 +81,9 @@ def run(
 
     Example: qdip run pbs-fapbi3 --results ./qdip-results
     """
-    from rich.console import Console
-
     from qdip_dft.execution.local import run_study
 
-    progress = None if is_quiet else Console(stderr=True, highlight=False)
+    progress = None if is_quiet else progress_console()
     found = make_plans(study, engine, preset)
     summaries = [
         run_study(planned, results=results, console=progress, is_retry=is_retry, workers=workers)

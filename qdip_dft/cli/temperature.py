@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
-from qdip_dft.cli.output import console, write_json, write_table
+from qdip_dft.cli.output import console, progress_console, write_json, write_table
 from qdip_dft.cli.stored import find_results, open_folder
 
 if TYPE_CHECKING:
@@ -34,14 +34,12 @@ def temperature(
 
     Example: qdip temperature pbs-cspbi3 --to 600
     """
-    from rich.console import Console
-
     from qdip_dft.execution.temperature import TemperatureRun, run_temperature
     from qdip_dft.planning.plan import plan_study
     from qdip_dft.report.temperature_figure import draw_temperature
 
     folder = open_folder(results)
-    progress = None if is_quiet else Console(stderr=True, highlight=False)
+    progress = None if is_quiet else progress_console()
     asked = TemperatureRun(list_temperatures(highest_k, step_k), min_length_ang)
     documents = [
         run_temperature(plan_study(result.study), result, asked, folder=folder, console=progress)

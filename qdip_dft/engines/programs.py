@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from qdip_dft.engines.watched import WatchedProgram
 from qdip_dft.errors import EngineError
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.runtime.threads import thread_settings
@@ -123,6 +125,37 @@ def find_command(command: str, *, engine: str, remedy: str) -> list[str]:
     )
 
 
+def find_program(words: Sequence[str], *, names: str) -> str:
+    """The word of a launch line that is the code: ``pw.x`` of ``mpirun -n 8 pw.x -nk 4``.
+
+    Parameters
+    ----------
+    words
+        The launch line.
+    names
+        Regular expression of the names that the code's program has; without one of them, as of a script of your own,
+        it is the last word that is a program.
+    """
+    named = [word for word in words if re.fullmatch(names, Path(word).name)]
+    programs = [word for word in words if shutil.which(word) is not None]
+    return (named or programs[::-1] or list(words))[0]
+
+
+def ask_version(words: Sequence[str]) -> str:
+    """What a program prints when it is asked for its version; nothing where it cannot be started or does not answer.
+
+    Parameters
+    ----------
+    words
+        The program and its options; its input is empty.
+    """
+    try:
+        done = subprocess.run(words, input=b"", capture_output=True, timeout=60, check=False, cwd="/")
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", errors="replace")
+
+
 def run_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdout: Path) -> int:
     """Run a code in its folder and return its exit code; the code ends when this process does, however it ends.
 
@@ -140,12 +173,10 @@ def run_command(words: Sequence[str], *, folder: Path, stdin: Path | None, stdou
         return process.wait()
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.end()
 
 
-def start_command(
-    words: Sequence[str], *, folder: Path, stdin: Path | int | None, stdout: Path
-) -> subprocess.Popen[bytes]:
+def start_command(words: Sequence[str], *, folder: Path, stdin: Path | int | None, stdout: Path) -> WatchedProgram:
     """Start a code in its folder; it ends when this process does, and whoever started it waits for it.
 
     Parameters
@@ -157,13 +188,13 @@ def start_command(
     with ExitStack() as files:
         source = stdin if isinstance(stdin, int) else files.enter_context((stdin or Path(os.devnull)).open("rb"))
         sink = files.enter_context(stdout.open("wb"))
-        return subprocess.Popen(
-            words, cwd=folder, stdin=source, stdout=sink, stderr=subprocess.STDOUT, env=environment,
-            start_new_session=True, preexec_fn=_end_with_parent,  # noqa: PLW1509 (the hook only calls the kernel)
+        return WatchedProgram(
+            words, folder=folder, stdin=source, stdout=sink, stderr=subprocess.STDOUT, env=environment,
+            preexec_fn=_end_with_parent,
         )  # fmt: skip
 
 
-def end_command(process: subprocess.Popen[bytes], *, patience_s: float) -> None:
+def end_command(process: WatchedProgram, *, patience_s: float) -> None:
     """Wait until a code that was told to stop has ended; end it, and what it started, if it does not.
 
     Parameters
@@ -176,7 +207,7 @@ def end_command(process: subprocess.Popen[bytes], *, patience_s: float) -> None:
     try:
         process.wait(timeout=patience_s)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.end()
         process.wait()
 
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
+from qdip_dft.runtime.harmless import make_harmless
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -186,12 +187,12 @@ class _ProgressHandler(logging.Handler):
         try:
             event = getattr(record, "progress", None)
             if isinstance(event, ProgressEvent):
-                self.display.show(event)
+                self.display.show(replace(event, label=make_harmless(event.label)))
             elif record.exc_info and record.exc_info[1] is not None:
                 error = record.exc_info[1]
-                self.display.show_error(f"{record.getMessage()}: {type(error).__name__}: {error}")
+                self.display.show_error(make_harmless(f"{record.getMessage()}: {type(error).__name__}: {error}"))
             elif record.levelno >= logging.WARNING:
-                self.display.show_error(record.getMessage())
+                self.display.show_error(make_harmless(record.getMessage()))
         except Exception:  # noqa: BLE001 (whatever goes wrong in a display must not end a calculation)
             self.handleError(record)
 

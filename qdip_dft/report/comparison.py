@@ -14,6 +14,7 @@ from qdip_dft.model.term_names import SIGN_CONVENTION
 from qdip_dft.report.cells import Cell
 from qdip_dft.report.page import render_page
 from qdip_dft.report.tables import Column, Row, Table
+from qdip_dft.results.writing import guard_cell
 
 DIFFERS = "≠"
 """Marks a setting in which the results differ."""
@@ -129,10 +130,12 @@ def write_comparison_csv(comparison: Comparison) -> str:
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     first, *others = (document.id for document in comparison.documents)
-    writer.writerow(["phase", "quantity", "unit", first, *others, *(f"{other} - {first}" for other in others)])
+    headings = ("phase", "quantity", "unit", first, *others, *(f"{other} - {first}" for other in others))
+    writer.writerow(map(guard_cell, headings))
     for section in (comparison.stabilization, *comparison.phases):
         for line in section.lines:
-            writer.writerow([section.title.replace("−", "-"), line.name, line.unit, *line.values, *line.differences])
+            row = (section.title.replace("−", "-"), line.name, line.unit, *line.values, *line.differences)
+            writer.writerow(map(guard_cell, row))
     return text.getvalue()
 
 

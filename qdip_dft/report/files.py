@@ -21,7 +21,7 @@ from qdip_dft.report.latex import write_latex
 from qdip_dft.report.study_page import render_study_page
 from qdip_dft.report.summary import summarise
 from qdip_dft.report.thickness_figure import view_thickness
-from qdip_dft.results.writing import write_content
+from qdip_dft.results.writing import guard_cell, write_content
 
 DIFFERENCE_LABEL = "black - competitor"
 
@@ -140,7 +140,8 @@ def tabulate(doc: StabilizationDoc) -> str:
     candidates = summarise(doc)["candidates"]
     for candidate in candidates if isinstance(candidates, list) else ():
         if isinstance(candidate, dict):
-            table.writerow({**candidate, **_split_strains(candidate, "film"), **_split_strains(candidate, "dot")})
+            row = {**candidate, **_split_strains(candidate, "film"), **_split_strains(candidate, "dot")}
+            table.writerow({name: guard_cell(value) for name, value in row.items()})
     answer = doc.stabilization
     difference = answer.model_dump(include={*Terms.model_fields, "coverage_fu_per_ang2"})
     interface = {} if answer.interface is None else answer.interface.model_dump()

@@ -12,6 +12,7 @@ as in `analysis.stability`.  The error bar, the hull and the registry are not re
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -29,6 +30,8 @@ from qdip_dft.model.terms import Terms
 
 TOLERANCE_EV_PER_FU = 1e-8
 """Sums of the same energies in another order differ by rounding alone."""
+
+_ENERGY = re.compile(r"\d eV/f\.u\.")
 
 LookUp = Callable[[str], StoredRecord | None]
 
@@ -107,7 +110,12 @@ def _check_answer(document: StabilizationDoc, answer: Stabilization, seen: Stabi
 
 
 def _says(sentence: str, total_ev_per_fu: float, document: StabilizationDoc) -> bool:
-    """Whether a sentence holds the number: its absolute value where a phase wins, else with its sign."""
+    """Whether a sentence holds the number: its absolute value where a phase wins, else with its sign.
+
+    A sentence without any energy contradicts nothing.
+    """
+    if not _ENERGY.search(sentence):
+        return True
     for error in {find_error_ev_per_fu(document.uncertainty), None}:
         size, signed = (
             write_with_error(abs(total_ev_per_fu), error),

@@ -12,8 +12,21 @@ from typing import IO
 
 from qdip_dft.errors import ResultsError
 
+_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 _MODE = 0o644
 """Readable by colleagues; temporary files are not."""
+
+
+def guard_cell(value: object) -> object:
+    """A cell of a CSV file; a text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    Parameters
+    ----------
+    value
+        Numbers stay as they are.
+    """
+    return f"'{value}" if isinstance(value, str) and value[:1] in _BEGINS_FORMULA else value
 
 
 @contextmanager

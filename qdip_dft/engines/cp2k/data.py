@@ -12,16 +12,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from qdip_dft.engines.cp2k.output import KNOWN_MAJOR_VERSIONS
-from qdip_dft.engines.programs import no_version, require_known_version
+from qdip_dft.engines.programs import ask_version, no_version, require_known_version
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialFile, PseudopotentialSet
+
+VERSION_VARIABLE = "QDIP_CP2K_VERSION"
+"""Environment variable with the version, for programs that cannot be asked."""
+
+PROGRAM_NAMES = r"cp2k\S*"
+"""Names of CP2K and its variants, such as ``cp2k.psmp``."""
 
 DATA_VARIABLE = "CP2K_DATA_DIR"
 """CP2K's own variable for the folder of its data; the default is the folder that CP2K was built with."""
@@ -57,22 +62,24 @@ class Kind:
 @cache
 def describe_program(program: str) -> str:
     """Return what ``cp2k --version`` prints, with its folded lines joined."""
-    done = subprocess.run([program, "--version"], capture_output=True, timeout=60, check=False, cwd="/", text=True)
-    return re.sub(r"\n {3}", "", done.stdout)
+    return re.sub(r"\n {3}", "", ask_version([program, "--version"]))
 
 
 def version_of(program: str) -> str:
-    """Return the version of CP2K.
+    """Return the version of CP2K: the declared one, or the one that the program prints.
 
     Raises
     ------
     EngineError
         If the program names none, or one whose outputs are not known.
     """
-    found = re.search(r"CP2K version (\S+)", describe_program(program))
-    if found:
-        return require_known_version(found.group(1), code="CP2K", known=KNOWN_MAJOR_VERSIONS)
-    raise no_version(program, code="CP2K", remedy=INSTALL_LINE)
+    declared = os.environ.get(VERSION_VARIABLE)
+    found = None if declared else re.search(r"CP2K version (\S+)", describe_program(program))
+    if declared or found:
+        version = declared or (found.group(1) if found else "")
+        return require_known_version(version, code="CP2K", known=KNOWN_MAJOR_VERSIONS)
+    remedy = f"declare it ({VERSION_VARIABLE}=2023.1) where the program runs in a container; else {INSTALL_LINE}"
+    raise no_version(program, code="CP2K", remedy=remedy)
 
 
 def data_folder(program: str) -> Path:
@@ -83,8 +90,9 @@ def data_folder(program: str) -> Path:
     EngineError
         If it is not there.
     """
-    built_with = re.search(r'__DATA_DIR="([^"]+)"', describe_program(program))
-    folder = Path(os.environ.get(DATA_VARIABLE) or (built_with.group(1) if built_with else "/usr/share/cp2k"))
+    named = os.environ.get(DATA_VARIABLE)
+    built_with = None if named else re.search(r'__DATA_DIR="([^"]+)"', describe_program(program))
+    folder = Path(named or (built_with.group(1) if built_with else "/usr/share/cp2k"))
     absent = [name for name in (POTENTIAL_FILE, *BASIS_FILES) if not (folder / name).is_file()]
     if not absent:
         return folder

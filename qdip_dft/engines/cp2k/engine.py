@@ -33,6 +33,7 @@ from qdip_dft.engines.cp2k.data import (
     BASIS_FILES,
     INSTALL_LINE,
     POTENTIAL_FILE,
+    PROGRAM_NAMES,
     Kind,
     data_folder,
     describe_kinds,
@@ -45,7 +46,7 @@ from qdip_dft.engines.cp2k.output import read_evaluation
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
-from qdip_dft.engines.programs import find_command, run_command
+from qdip_dft.engines.programs import find_command, find_program, run_command
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.units import BOLTZMANN_EV_PER_K, RYDBERG_IN_EV
@@ -117,11 +118,11 @@ class Cp2kEngine(DftEngine):
 
     def code_version(self) -> str:
         """Return the version that ``cp2k --version`` prints."""
-        return version_of(configured_command()[-1])
+        return version_of(find_program(configured_command(), names=PROGRAM_NAMES))
 
     def weights_hash(self) -> str:
         """Return the hash of the pseudopotentials and basis sets of the family."""
-        return hash_of_family(data_folder(configured_command()[-1]), self.basis_set)
+        return hash_of_family(data_folder(find_program(configured_command(), names=PROGRAM_NAMES)), self.basis_set)
 
     def describe_program(self) -> str:
         """Return the command of CP2K and its version."""
@@ -129,7 +130,8 @@ class Cp2kEngine(DftEngine):
 
     def pseudopotentials(self, elements: Iterable[str]) -> PseudopotentialSet:
         """Return pseudopotential and basis set of each element; they are published with the code."""
-        found = describe_kinds(data_folder(configured_command()[-1]), elements, family=self.basis_set)
+        program = find_program(configured_command(), names=PROGRAM_NAMES)
+        found = describe_kinds(data_folder(program), elements, family=self.basis_set)
         return found.model_copy(update={"version": self.code_version()})
 
     def theory_settings(self) -> dict[str, JsonValue]:
@@ -157,7 +159,7 @@ class Cp2kEngine(DftEngine):
     def start(self, setting: Setting) -> CodeRun:
         """Return CP2K in its folder."""
         command = configured_command()
-        return Cp2kRun(setting, self, data_folder(command[-1]), command)
+        return Cp2kRun(setting, self, data_folder(find_program(command, names=PROGRAM_NAMES)), command)
 
 
 def configured_command() -> list[str]:

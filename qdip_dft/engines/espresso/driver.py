@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 
 from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.programs import end_command, start_command
+from qdip_dft.engines.watched import WatchedProgram
 from qdip_dft.model.structure import Arrangement
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Driver:
     folder: Path
     numerics: dict[str, Any]
     _server: SocketServer = field(init=False)
-    _process: subprocess.Popen[bytes] = field(init=False)
+    _process: WatchedProgram = field(init=False)
     _n_read: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:

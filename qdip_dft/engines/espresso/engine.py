@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -34,7 +33,9 @@ from qdip_dft.engines.espresso.driver import Driver, DriverError
 from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.handlers import Failure, HandledRun, Handler
 from qdip_dft.engines.programs import (
+    ask_version,
     find_command,
+    find_program,
     no_version,
     require_known_version,
     require_same_atoms,
@@ -54,6 +55,12 @@ INSTALL_LINE = (
     "install Quantum ESPRESSO (Debian: apt install quantum-espresso; conda: conda install -c conda-forge qe), or name"
     " it in ASE's configuration: [espresso] command = mpirun -n 8 pw.x"
 )
+
+VERSION_VARIABLE = "QDIP_ESPRESSO_VERSION"
+"""Environment variable with the version, for programs that cannot be asked."""
+
+PROGRAM_NAMES = r"pw\S*\.x|\S*pw\.x"
+"""Names of ``pw.x`` and its variants."""
 
 PSEUDOPOTENTIAL_LINE = (
     "set ESPRESSO_PSEUDO to a folder with one UPF file per element, all of one functional, or"
@@ -129,8 +136,10 @@ class EspressoEngine(DftEngine):
             require_spin_orbit({symbol: find_pseudopotential(folder, symbol) for symbol in set(elements)})
 
     def code_version(self) -> str:
-        """Return the version that ``pw.x`` prints."""
-        return require_known_version(_version_of(configured_command()[-1]), code=self.code, known=KNOWN_MAJOR_VERSIONS)
+        """Return the version that is declared, or that ``pw.x`` prints."""
+        declared = os.environ.get(VERSION_VARIABLE)
+        version = declared or _version_of(find_program(configured_command(), names=PROGRAM_NAMES))
+        return require_known_version(version, code=self.code, known=KNOWN_MAJOR_VERSIONS)
 
     def weights_hash(self) -> str:
         """Return the hash of all pseudopotentials of the folder."""
@@ -241,11 +250,11 @@ def _hash_of_family(folder: Path) -> str:
 @cache
 def _version_of(program: str) -> str:
     """Return the version in the banner that ``pw.x`` prints before it reads any input."""
-    done = subprocess.run([program], input=b"", capture_output=True, timeout=60, check=False, cwd="/")
-    found = re.search(rb"Program PWSCF v\.?(\S+)", done.stdout)
+    found = re.search(r"Program PWSCF v\.?(\S+)", ask_version([program]))
     if found:
-        return found.group(1).decode()
-    raise no_version(program, code="PWSCF", remedy=INSTALL_LINE)
+        return found.group(1)
+    remedy = f"declare it ({VERSION_VARIABLE}=7.2) where the program runs in a container; else {INSTALL_LINE}"
+    raise no_version(program, code="PWSCF", remedy=remedy)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from time import sleep
 from typing import IO, Any
 
 from qdip_dft.engines.programs import end_command, start_command
+from qdip_dft.engines.watched import WatchedProgram
 
 POLLING_S = 0.02
 """An answer is looked for in this rhythm."""
@@ -41,7 +42,7 @@ class Server:
     folder: Path
     log: Path
     numerics: dict[str, Any]
-    _process: subprocess.Popen[bytes] = field(init=False)
+    _process: WatchedProgram = field(init=False)
 
     def __post_init__(self) -> None:
         self._process = start_command(self.command, folder=self.folder, stdin=subprocess.PIPE, stdout=self.log)

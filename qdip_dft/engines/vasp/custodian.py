@@ -11,8 +11,6 @@ Ong et al., Comput. Mater. Sci. 2013, 68, 314 (custodian).
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import warnings
 from collections.abc import Sequence
@@ -97,7 +95,7 @@ class GuardedJob(VaspJob):
         """End VASP if it still runs, because this process was interrupted."""
         process = getattr(self, "_vasp_process", None)
         if process is not None and process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.end()
 
 
 def run_guarded(command: Sequence[str], folder: Path, *, max_errors: int) -> list[str]:
