@@ -24,7 +24,7 @@ from qdip_dft.model.engine import Dispersion, EngineSpec, PresetName
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE
 from tests.dft_codes import CODES, require_code, rock_salt
 
-VOLUMES = np.linspace(0.94, 1.06, 7)
+VOLUMES = np.linspace(0.94, 1.06, 5)
 """In units of the volume at the middle."""
 
 MIDDLE_ANG = 5.975
