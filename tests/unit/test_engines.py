@@ -595,6 +595,23 @@ def test_ripples_of_a_grid_in_the_energy_do_not_end_a_relaxation() -> None:
     assert not trusting.is_converged
 
 
+def squeezed(arrangement: Arrangement) -> Evaluation:
+    """Return the toy energy with 8 GPa of stress that the energy knows nothing of, as of too few plane waves."""
+    evaluation = engine_from_spec(EngineSpec(name="testing")).load_potential()(arrangement)
+    assert evaluation.stress_ev_per_ang3 is not None
+    return replace(evaluation, stress_ev_per_ang3=evaluation.stress_ev_per_ang3 + 0.05 * np.eye(3))
+
+
+def test_a_cell_whose_stress_contradicts_the_energy_asks_for_more_plane_waves() -> None:
+    result = relax_structure(cubic_cspbi3(), Freedom.CELL, potential=squeezed, settings=STRICT, noise_ev_per_atom=1e-3)
+    assert not result.is_converged
+    assert any("raise cutoff_ev" in warning for warning in result.warnings)
+    atoms = relax_structure(
+        cubic_cspbi3(), Freedom.POSITIONS, potential=squeezed, settings=STRICT, noise_ev_per_atom=1e-3
+    )
+    assert atoms.is_converged
+
+
 def test_infinite_energy_on_the_way_is_stepped_back_from() -> None:
     potential = engine_from_spec(EngineSpec(name="testing")).load_potential()
     calls: list[int] = []

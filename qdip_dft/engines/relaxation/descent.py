@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from math import inf
 from time import perf_counter
 from typing import cast
 
@@ -70,6 +71,17 @@ MOST_REFUSED_STEPS = 8
 
 MOST_NAMED_STEPS = 5
 """A note on evaluations that were not finite names so many of them."""
+
+MOST_NOISE_CLIMBED = 3.0
+"""An energy that lies above the lowest one by this many times the noise is no noise."""
+
+STUCK = "no step lowers the energy further although forces remain"
+
+PULAY_STRESS = (
+    "the stress contradicts the energies, as it does where plane waves are too few for the pseudopotentials:"
+    " raise cutoff_ev"
+)
+"""Francis and Payne, J. Phys.: Condens. Matter 1990, 2, 4395; PbS with pw.x: 8 GPa at 40 Ry, below 0.1 GPa at 80 Ry."""
 
 REBUILD_AFTER_ANG = 0.05
 """The model Hessian follows the atoms when one of them has moved this far."""
@@ -173,6 +185,7 @@ class _Descent:
     n_refused: int = 0
     steps_not_finite: list[int] = field(default_factory=list)
     step_scale: float = 1.0
+    lowest_ev: float = inf
     warnings: list[str] = field(default_factory=list)
     past: deque[tuple[FloatArray, FloatArray]] = field(default_factory=lambda: deque(maxlen=MEMORY))
 
@@ -180,6 +193,7 @@ class _Descent:
         """Return the lowest point that is reached."""
         here = yield from self.evaluate(self.coordinates.start())
         require_finite(here.evaluation, self.coordinates.arrangement(here.q))
+        self.lowest_ev = here.energy_ev
         model = None
         while not self.is_converged(here) and self.n_evaluations <= self.settings.max_steps:
             model = self.follow(model, here)
@@ -187,8 +201,9 @@ class _Descent:
             trial = yield from self.evaluate(here.q + step)
             self.learn(here, trial)
             here = self.choose(here, trial)
-            if self.n_refused > MOST_REFUSED_STEPS:
-                self.warnings.append("no step lowers the energy further although forces remain")
+            self.lowest_ev = min(self.lowest_ev, here.energy_ev)
+            if self.n_refused > MOST_REFUSED_STEPS or self.has_climbed(here):
+                self.warnings.append(self.why_stuck)
                 break
         return here
 
@@ -213,6 +228,17 @@ class _Descent:
         what = "gave no finite energy, forces or stress, or had atoms on top of each other"
         where = f"step {first}{more}; these steps were refused and shortened"
         return (f"{counted} {what} ({where})",)
+
+    def has_climbed(self, here: Point) -> bool:
+        """Whether steps that led downwards by their slopes have led up, more than the noise of the energy explains."""
+        noise_ev = self.noise_ev_per_atom * self.coordinates.n_atoms
+        return noise_ev > 0 and here.energy_ev > self.lowest_ev + MOST_NOISE_CLIMBED * noise_ev
+
+    @property
+    def why_stuck(self) -> str:
+        """Why there is no step downwards; in a cell that moves against a grid it is most often the Pulay stress."""
+        is_cell_on_grid = self.noise_ev_per_atom > 0 and len(self.coordinates.strains) > 0
+        return f"{STUCK}; {PULAY_STRESS}" if is_cell_on_grid else STUCK
 
     def report(self, point: Point) -> None:
         """Tell the caller about a point."""
