@@ -20,7 +20,7 @@ from qdip_dft.builders.strain import CommonCell
 from qdip_dft.builders.variants import FilmVariant, list_film_variants
 from qdip_dft.errors import InterfaceError
 from qdip_dft.model.interface import Candidate
-from qdip_dft.model.orientation import FilmTurn
+from qdip_dft.model.orientation import FilmTurn, count_surface_cells
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2, RegistryScan, ScannedRegistry
 from qdip_dft.model.study import FilmSpec
 
@@ -74,7 +74,7 @@ def list_registry_choices(film: FilmSpec, cell: CommonCell, *, area_ang2: float)
 
 def displacement_area_ang2(cell: CommonCell, *, area_ang2: float) -> float:
     """Return the area of distinct displacements m · A_dot · A_film / A_cell in Å² (`qdip_dft.builders.registry`)."""
-    n_film, n_dot = (abs(a * d - b * c) for (a, b), (c, d) in (cell.film_matrix, cell.dot_matrix))
+    n_film, n_dot = map(count_surface_cells, (cell.film_matrix, cell.dot_matrix))
     return coincidence_index(cell.film_matrix, cell.dot_matrix) * area_ang2 / (n_film * n_dot)
 
 

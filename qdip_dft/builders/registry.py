@@ -29,7 +29,7 @@ from qdip_dft.builders.interfaces import join_slabs
 from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
 from qdip_dft.builders.planes import reduce_basis
 from qdip_dft.errors import StructureError
-from qdip_dft.model.orientation import IntegerMatrix2
+from qdip_dft.model.orientation import IntegerMatrix2, count_surface_cells
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2
 from qdip_dft.model.snapping import TOLERANCE, ceil_whole, nearest_whole, wrap
 from qdip_dft.model.symmetry import find_operations
@@ -87,15 +87,10 @@ def _common_span(film_matrix: IntegerMatrix2, dot_matrix: IntegerMatrix2) -> tup
 
     The inverse of an integer matrix is its adjugate over its determinant.
     """
-    n_film, n_dot = _determinant(film_matrix), _determinant(dot_matrix)
+    n_film, n_dot = count_surface_cells(film_matrix), count_surface_cells(dot_matrix)
     rows = [(n_dot * a, n_dot * b) for a, b in _adjugate(film_matrix)]
     rows += [(n_film * a, n_film * b) for a, b in _adjugate(dot_matrix)]
-    return _span(rows), abs(n_film * n_dot)
-
-
-def _determinant(matrix: IntegerMatrix2) -> int:
-    (a, b), (c, d) = matrix
-    return a * d - b * c
+    return _span(rows), n_film * n_dot
 
 
 def _adjugate(matrix: IntegerMatrix2) -> IntegerMatrix2:

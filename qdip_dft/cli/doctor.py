@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
 from qdip_dft.cli.output import console, write_json
+from qdip_dft.model.finding import Finding
 from qdip_dft.runtime.threads import threads_per_calculation
 
 BASE_PACKAGES = ("ase", "pymatgen", "atomate2", "jobflow", "maggma", "monty", "pydantic")
@@ -42,45 +43,40 @@ def doctor(
     if cluster is not None:
         findings += _check_cluster(cluster)
     if as_json:
-        write_json(findings)
+        write_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            mark = "ok  " if finding["is_ok"] else "MISS" if finding["is_needed"] else "no  "
-            console().print(f"{mark} {finding['what']:<26} {finding['finding']}", markup=False)
-    if not all(finding["is_ok"] or not finding["is_needed"] for finding in findings):
+            mark = "ok  " if finding.is_ok else "MISS" if finding.is_needed else "no  "
+            console().print(f"{mark} {finding.what:<26} {finding.finding}", markup=False)
+    if not all(finding.is_ok or not finding.is_needed for finding in findings):
         raise typer.Exit(1)
 
 
-def _finding(what: str, *, is_ok: bool, finding: str, is_needed: bool = True) -> dict[str, Any]:
-    return {"what": what, "is_ok": is_ok, "is_needed": is_needed, "finding": finding}
-
-
-def _check_cluster(path: Path) -> list[dict[str, Any]]:
+def _check_cluster(path: Path) -> list[Finding]:
     from qdip_dft.cluster.fireworks.checkup import check_cluster
     from qdip_dft.cluster.folder import ClusterFolder
     from qdip_dft.cluster.remote.checkup import check_remote
 
     folder = ClusterFolder(path.absolute())
-    found = [*check_cluster(folder), *check_remote(folder)]
-    return [{**asdict(finding), "is_needed": True} for finding in found]
+    return [*check_cluster(folder), *check_remote(folder)]
 
 
-def _check_packages() -> list[dict[str, Any]]:
+def _check_packages() -> list[Finding]:
     python = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
-    found = [_finding("Python", is_ok=sys.version_info >= (3, 11), finding=python)]
+    found = [Finding("Python", is_ok=sys.version_info >= (3, 11), finding=python)]
     hints = {
         **dict.fromkeys(BASE_PACKAGES, "pip install qdip-dft"),
         **dict.fromkeys(MLIP_PACKAGES, 'pip install "qdip-dft[mlip]"'),
     }
     for name, hint in hints.items():
         try:
-            found.append(_finding(name, is_ok=True, finding=version(name)))
+            found.append(Finding(name, is_ok=True, finding=version(name)))
         except PackageNotFoundError:
-            found.append(_finding(name, is_ok=False, finding=f"not installed: {hint}"))
+            found.append(Finding(name, is_ok=False, finding=f"not installed: {hint}"))
     return found
 
 
-def _check_engines() -> list[dict[str, Any]]:
+def _check_engines() -> list[Finding]:
     from qdip_dft.engines.registry import engine_from_spec
     from qdip_dft.errors import EngineError
     from qdip_dft.model.engine import EngineSpec
@@ -90,14 +86,13 @@ def _check_engines() -> list[dict[str, Any]]:
         try:
             theory = engine_from_spec(EngineSpec(name="mlip", potential=potential)).theory()
             words = f"{theory.code_version}, weights {theory.weights_hash[:12]}"
-            found.append(_finding(f"engine mlip {potential}", is_ok=True, finding=words))
+            found.append(Finding(f"engine mlip {potential}", is_ok=True, finding=words))
         except EngineError as error:
-            words = f"{error.what}; {error.remedy}"
-            found.append(_finding(f"engine mlip {potential}", is_ok=False, finding=words, is_needed=is_needed))
+            found.append(Finding.of_error(f"engine mlip {potential}", error, is_needed=is_needed))
     return [*found, _check_device()]
 
 
-def _check_device() -> dict[str, Any]:
+def _check_device() -> Finding:
     """Where networks run: a graphics processor is never needed, but one that is asked for must be there."""
     from importlib.util import find_spec
 
@@ -106,14 +101,14 @@ def _check_device() -> dict[str, Any]:
     from qdip_dft.model.engine import Device
 
     if find_spec("torch") is None:
-        return _finding("device of networks", is_ok=False, finding="PyTorch is not installed", is_needed=False)
+        return Finding("device of networks", is_ok=False, finding="PyTorch is not installed", is_needed=False)
     try:
-        return _finding("device of networks", is_ok=True, finding=choose_device(Device.AUTO).value)
+        return Finding("device of networks", is_ok=True, finding=choose_device(Device.AUTO).value)
     except EngineError as error:
-        return _finding("device of networks", is_ok=False, finding=f"{error.what}; {error.remedy}")
+        return Finding.of_error("device of networks", error)
 
 
-def _check_codes() -> list[dict[str, Any]]:
+def _check_codes() -> list[Finding]:
     """Return what is there of each DFT code; none is needed for a study with a potential."""
     from qdip_dft.engines.dft import DftEngine
     from qdip_dft.engines.pseudopotentials import diagnose
@@ -122,7 +117,7 @@ def _check_codes() -> list[dict[str, Any]]:
 
     engines = [engine_from_spec(EngineSpec(name=name)) for name in ENGINES if name not in {"mlip", "ase", "testing"}]
     findings = [f for e in engines if isinstance(e, DftEngine) for f in diagnose(e, _list_elements())]
-    return [_finding(f.what, is_ok=f.is_ok, finding=f.finding, is_needed=False) for f in findings]
+    return [replace(finding, is_needed=False) for finding in findings]
 
 
 def _list_elements() -> list[str]:
@@ -136,32 +131,32 @@ def _list_elements() -> list[str]:
     return sorted({label for label in ions if label in atomic_numbers} | ORGANIC_ELEMENTS)
 
 
-def _check_data() -> list[dict[str, Any]]:
+def _check_data() -> list[Finding]:
     from qdip_dft.library import list_studies, load_catalogue
 
     return [
-        _finding("crystal library", is_ok=True, finding=f"{len(load_catalogue().phases)} phases"),
-        _finding("studies", is_ok=bool(list_studies()), finding=", ".join(path.stem for path in list_studies())),
+        Finding("crystal library", is_ok=True, finding=f"{len(load_catalogue().phases)} phases"),
+        Finding("studies", is_ok=bool(list_studies()), finding=", ".join(path.stem for path in list_studies())),
     ]
 
 
-def _check_results(results: Path) -> list[dict[str, Any]]:
+def _check_results(results: Path) -> list[Finding]:
     parent = next(p for p in (results.absolute(), *results.absolute().parents) if p.exists())
     free_gib = shutil.disk_usage(parent).free / BYTES_PER_GIB
     return [
-        _finding(
+        Finding(
             "results folder",
             is_ok=os.access(parent, os.W_OK),
             finding=f"{results} ({'exists' if results.exists() else 'new'})",
         ),
         _check_file_system(results),
-        _finding("free disk space", is_ok=free_gib > 1.0, finding=f"{free_gib:.1f} GiB"),
-        _finding("processor cores", is_ok=True, finding=str(len(os.sched_getaffinity(0)))),
-        _finding("threads of a calculation", is_ok=True, finding=str(threads_per_calculation())),
+        Finding("free disk space", is_ok=free_gib > 1.0, finding=f"{free_gib:.1f} GiB"),
+        Finding("processor cores", is_ok=True, finding=str(len(os.sched_getaffinity(0)))),
+        Finding("threads of a calculation", is_ok=True, finding=str(threads_per_calculation())),
     ]
 
 
-def _check_file_system(results: Path) -> dict[str, Any]:
+def _check_file_system(results: Path) -> Finding:
     from qdip_dft.errors import ResultsError
     from qdip_dft.storage.file_systems import find_file_system, require_locks
 
@@ -173,5 +168,5 @@ def _check_file_system(results: Path) -> dict[str, Any]:
     try:
         require_locks(place)
     except ResultsError as error:
-        return _finding("file system of results", is_ok=False, finding=f"{error.what}; {error.remedy}")
-    return _finding("file system of results", is_ok=True, finding=words)
+        return Finding.of_error("file system of results", error)
+    return Finding("file system of results", is_ok=True, finding=words)

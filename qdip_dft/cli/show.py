@@ -234,7 +234,7 @@ def _name_parts(candidate: Candidate, part: ShownPart) -> dict[str, str]:
 
 
 def _write_strains(candidate: Candidate, part: ShownPart, cell: InterfaceCell) -> tuple[str, ...]:
-    from qdip_dft.report.summary import count_surface_cells
+    from qdip_dft.model.orientation import count_surface_cells
     from qdip_dft.report.words import write_strains
 
     film, dot = count_surface_cells(candidate.film_matrix), count_surface_cells(candidate.dot_matrix)

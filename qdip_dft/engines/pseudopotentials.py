@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialFile, PseudopotentialSet
+from qdip_dft.model.finding import Finding
 
 if TYPE_CHECKING:
     from qdip_dft.engines.dft import DftEngine
@@ -76,26 +77,7 @@ def _hash_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class EngineFinding:
-    """One thing that an engine needs on this machine.
-
-    Parameters
-    ----------
-    what
-        What it is, such as ``engine gpaw, PBE``.
-    is_ok
-        Whether it is there.
-    finding
-        What was found; or what is missing, where it was looked for and how to get it.
-    """
-
-    what: str
-    is_ok: bool
-    finding: str
-
-
-def diagnose(engine: DftEngine, elements: Iterable[str]) -> tuple[EngineFinding, ...]:
+def diagnose(engine: DftEngine, elements: Iterable[str]) -> tuple[Finding, ...]:
     """Return whether a code and its pseudopotentials are installed.
 
     Parameters
@@ -109,15 +91,15 @@ def diagnose(engine: DftEngine, elements: Iterable[str]) -> tuple[EngineFinding,
     return (_find_program(engine), *(_find_family(variant, tuple(elements)) for variant in functionals))
 
 
-def _find_program(engine: DftEngine) -> EngineFinding:
+def _find_program(engine: DftEngine) -> Finding:
     what = f"engine {engine.name}"
     try:
-        return EngineFinding(what, is_ok=True, finding=engine.describe_program())
+        return Finding(what, is_ok=True, finding=engine.describe_program())
     except EngineError as error:
-        return EngineFinding(what, is_ok=False, finding=_say_missing(error))
+        return Finding(what, is_ok=False, finding=_say_missing(error))
 
 
-def _find_family(engine: DftEngine, elements: tuple[str, ...]) -> EngineFinding:
+def _find_family(engine: DftEngine, elements: tuple[str, ...]) -> Finding:
     """Return which pseudopotentials of a functional are there; some missing elements leave the others usable."""
     what = f"engine {engine.name} {engine.functional}"
     found = {element: _look_up(engine, element) for element in elements}
@@ -125,11 +107,11 @@ def _find_family(engine: DftEngine, elements: tuple[str, ...]) -> EngineFinding:
     lacking = {element: error for element, error in found.items() if isinstance(error, EngineError)}
     first = next(iter(lacking.values()), None)
     if first is not None and not families:
-        return EngineFinding(what, is_ok=False, finding=_say_missing(first))
+        return Finding(what, is_ok=False, finding=_say_missing(first))
     words = f"{', '.join(families) or 'no pseudopotentials'}, hash {engine.weights_hash()[:12]}"
     if first is None:
-        return EngineFinding(what, is_ok=True, finding=words)
-    return EngineFinding(what, is_ok=False, finding=f"{words}; without {', '.join(lacking)}: {first.remedy}")
+        return Finding(what, is_ok=True, finding=words)
+    return Finding(what, is_ok=False, finding=f"{words}; without {', '.join(lacking)}: {first.remedy}")
 
 
 def _look_up(engine: DftEngine, element: str) -> PseudopotentialSet | EngineError | None:

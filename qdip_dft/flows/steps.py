@@ -45,7 +45,7 @@ from qdip_dft.builders.variants import turn_film
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
-from qdip_dft.model.orientation import AS_CUT
+from qdip_dft.model.orientation import AS_CUT, count_surface_cells
 from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.structure import FILM_PART, StructureRecord
 from qdip_dft.model.study import Environment, StudySpec
@@ -445,7 +445,7 @@ class CandidateGeometry:
     @property
     def n_reference_formula_units(self) -> int:
         """Return the formula units of the strained-bulk reference."""
-        n_cells = abs(round(float(np.linalg.det(self.candidate.film_matrix)))) * self.study.film.reference_periods
+        n_cells = count_surface_cells(self.candidate.film_matrix) * self.study.film.reference_periods
         return n_cells * formula_units_per_cell(self._film_face, self.film)
 
     def strained_bulk(self, dot_bulk: StructureRecord, film_bulk: StructureRecord) -> StructureRecord:

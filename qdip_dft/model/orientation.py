@@ -14,6 +14,12 @@ _DEGREES_OF_TRACE = {2: 0, 1: 60, 0: 90, -1: 120, -2: 180}
 """Angle of a rotation by the trace of its matrix, 2 cos θ: the only angles that keep a lattice."""
 
 
+def count_surface_cells(matrix: IntegerMatrix2) -> int:
+    """Return how many 1 × 1 surface cells a common cell holds: the determinant of its matrix."""
+    (a, b), (c, d) = matrix
+    return abs(a * d - b * c)
+
+
 class FilmTurn(Record):
     """A proper rotation that lays the film on the same interface cell in another orientation.
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.calculation import Level
+from qdip_dft.model.orientation import count_surface_cells
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.term_names import TERM_NAMES
 from qdip_dft.model.terms import Terms
 from qdip_dft.report.figure_frame import FigureFrame
-from qdip_dft.report.summary import count_surface_cells
 from qdip_dft.report.words import (
     ROLE_WORDS,
     count_from_lowest,

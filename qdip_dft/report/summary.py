@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from qdip_dft.analysis.coverage import compared_terms
 from qdip_dft.model.calculation import CalculationRecord
-from qdip_dft.model.orientation import IntegerMatrix2
+from qdip_dft.model.orientation import count_surface_cells
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import PhaseSpec
@@ -117,12 +117,6 @@ def find_structure(
     """Return the calculated structure of a part of a candidate; None where it is not at hand or has failed."""
     record = calculations.get(result.calculations.get(part, ""))
     return None if record is None or record.result is None else record.result.structure
-
-
-def count_surface_cells(matrix: IntegerMatrix2) -> int:
-    """Return how many 1 × 1 surface cells a common cell holds: the determinant of its matrix."""
-    (a, b), (c, d) = matrix
-    return abs(a * d - b * c)
 
 
 def _summarise_phase(doc: StabilizationDoc, phase: PhaseSpec) -> Json:

@@ -10,6 +10,7 @@ from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.ranking import PhaseRanking, average_stabilization_ev_per_fu, rank_candidates
 from qdip_dft.analysis.sides import find_sides, name_side
 from qdip_dft.analysis.strip import PhaseStrip, Strip, survey_strip
+from qdip_dft.model.orientation import count_surface_cells
 from qdip_dft.model.stabilization import (
     CandidateResult,
     Hull,
@@ -21,7 +22,7 @@ from qdip_dft.model.study import OrientationPolicy
 from qdip_dft.model.term_names import TERM_COLUMNS
 from qdip_dft.model.terms import Terms
 from qdip_dft.report.cells import Cell, write_numbers
-from qdip_dft.report.summary import count_surface_cells, find_selected
+from qdip_dft.report.summary import find_selected
 from qdip_dft.report.words import (
     ROLE_WORDS,
     count_from_lowest,

@@ -23,11 +23,12 @@ from rich.console import Console
 from qdip_dft.errors import ResultsError
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.interface import DroppedCandidate, InterfaceLabel
+from qdip_dft.model.orientation import count_surface_cells
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.report.figure import STAGES, FigureKind, draw_levels, list_series, place_labels, render_figure
 from qdip_dft.report.files import TABLE_COLUMNS, tabulate, write_report
-from qdip_dft.report.summary import FORMULAE, count_surface_cells, summarise
+from qdip_dft.report.summary import FORMULAE, summarise
 from qdip_dft.report.terminal import print_report
 from tests.unit.report_documents import (
     LOST_PHASE,

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qdip_dft.cluster.finding import Finding
 from qdip_dft.cluster.folder import ClusterFolder
 from qdip_dft.cluster.resources import JobClass
 from qdip_dft.cluster.scheduler import CANCEL_COMMANDS, SUBMIT_COMMANDS, list_live_jobs
 from qdip_dft.errors import ResultsError
+from qdip_dft.model.finding import Finding
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -69,7 +69,7 @@ def _check_database(folder: ClusterFolder) -> Iterator[Finding]:
             yield _check_writing(launchpad)
             yield _check_clock(launchpad)
     except ResultsError as error:
-        yield Finding("database", is_ok=False, finding=f"{error.what}; {error.remedy}")
+        yield Finding.of_error("database", error)
 
 
 def _check_encryption(launchpad: LaunchPad) -> Finding:
@@ -122,4 +122,4 @@ def _check_scheduler(folder: ClusterFolder) -> Iterator[Finding]:
         yield Finding(f"commands of {scheduler}", is_ok=not missing, finding=words)
         yield Finding(f"queue of {scheduler}", is_ok=True, finding=f"answers, {len(list_live_jobs(scheduler))} jobs")
     except ResultsError as error:
-        yield Finding("scheduler", is_ok=False, finding=f"{error.what}; {error.remedy}")
+        yield Finding.of_error("scheduler", error)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from qdip_dft.cluster.finding import Finding
 from qdip_dft.cluster.remote.project import read_project
 from qdip_dft.cluster.remote.runner import is_at_work
 from qdip_dft.errors import ResultsError
+from qdip_dft.model.finding import Finding
 
 if TYPE_CHECKING:
     from qdip_dft.cluster.folder import ClusterFolder
@@ -21,7 +21,7 @@ def check_remote(folder: ClusterFolder) -> list[Finding]:
     try:
         project = read_project(folder)
     except ResultsError as error:
-        return [Finding("jobflow-remote", is_ok=False, finding=f"{error.what}; {error.remedy}")]
+        return [Finding.of_error("jobflow-remote", error)]
     workers = ", ".join(f"{name} ({getattr(worker, 'host', 'here')})" for name, worker in project.workers.items())
     runner = "at work" if is_at_work(folder) else "not at work; studies submitted to jobflow-remote need `qdip runner`"
     return [
