@@ -38,13 +38,14 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "black P in CsPbI2Br": ("black-p-cspbi2br",),
     "carbon in MAPbI3": ("graphene-mapbi3", "graphene-oh-mapbi3"),
     "PbS in NaI": ("pbs-nai",),
+    "InP in CsPbI3": ("inp-cspbi3", "inp-cspbi3-100"),
 }
-"""The sixteen systems and their studies."""
+"""The seventeen systems and their studies."""
 
 INTRODUCTION = """# The systems
 
-The field's sixteen pairs of dot and host, each with a ready-made study. `qdip plan STUDY` builds all of its structures
-and prints what would be calculated; `qdip run STUDY` calculates it.
+The field's seventeen pairs of dot and host, each with a ready-made study. `qdip plan STUDY` builds all of its
+structures and prints what would be calculated; `qdip run STUDY` calculates it.
 
 The tables are written by `scripts/write_systems_table.py` from the studies and the crystal library; a test keeps them
 current. Cells are searched on the lattices as filed. The strains are the film's two principal strains; the termination

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.analysis.integrity import find_energy_jump
-from qdip_dft.by_hand.finished_run import FinishedRun
+from qdip_dft.by_hand.finished_run import LOOSEST_CONVERGENCE_EV_PER_ATOM, FinishedRun
 from qdip_dft.by_hand.judgement import Answer
 from qdip_dft.by_hand.matching_steps import LARGEST_START_OFFSET_ANG, SiteMatch, describe_composition, match_sites
 from qdip_dft.by_hand.readers import NAMES, find_code, read_run
@@ -97,7 +97,30 @@ def read_finished_folders(
                 found[folder] = _judge(plan, resolution, folder, run, step)
         taken |= {record.key: record for record in list_records(tuple(found.values()))}
         resolution = plan.resolve(known)
-    return tuple(found.values())
+    return tuple(_refuse_contradictions(list(found.values())))
+
+
+def _refuse_contradictions(found: list[ImportedFolder]) -> Iterator[ImportedFolder]:
+    """Refuse the folders that answer one step with energies that differ: none is better than another."""
+    for each in found:
+        others = [other for other in found if each.record is not None and _contradicts(each.record, other.record)]
+        if not others or each.record is None:
+            yield each
+            continue
+        energies = " and ".join(f"{_energy_ev(other):.6f} eV in {other.folder.name}" for other in (each, *others))
+        objection = f"it contradicts another folder for {each.step!r}: {energies}; keep the one that is meant"
+        yield ImportedFolder(each.folder, each.step, None, objection)
+
+
+def _contradicts(record: CalculationRecord, other: CalculationRecord | None) -> bool:
+    if other is None or other.key != record.key or record.result is None or other.result is None:
+        return False
+    difference_ev = abs(record.result.energy_ev - other.result.energy_ev)
+    return difference_ev > 2 * LOOSEST_CONVERGENCE_EV_PER_ATOM * record.task.structure.n_atoms
+
+
+def _energy_ev(folder: ImportedFolder) -> float:
+    return float("nan") if folder.record is None or folder.record.result is None else folder.record.result.energy_ev
 
 
 def find_finished_folders(root: Path) -> list[Path]:

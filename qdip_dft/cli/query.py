@@ -34,6 +34,7 @@ def query(
     sort: Sorting = None,
     columns: Columns = None,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Largest number of results; 0: all.")] = 0,
+    revisions: Annotated[bool, typer.Option("--revisions", help="Results whose study has changed since.")] = False,
     results: ResultsLocation = "qdip-results",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
@@ -51,7 +52,7 @@ def query(
     shown = _split(columns) or list(DEFAULT_COLUMNS)
     rows = find_rows(
         results, dot=dot, host=host, facet=facet, engine=engine, where=where,
-        sort=_split(sort), columns=shown, limit=limit,
+        sort=_split(sort), columns=shown, limit=limit, collection="revisions" if revisions else "stabilizations",
     )  # fmt: skip
     if as_json:
         write_json(rows)
@@ -63,8 +64,8 @@ def query(
         _print_columns(rows, shown)
 
 
-def find_rows(results: str | Path, **asked: Any) -> list[dict[str, Any]]:
-    """Return the results that pass; a folder that does not exist holds none and is not created."""
+def find_rows(results: str | Path, collection: str = "stabilizations", **asked: Any) -> list[dict[str, Any]]:
+    """Return the results or revisions that pass; a folder that does not exist holds none and is not created."""
     from qdip_dft.results.query import check_question, list_rows
     from qdip_dft.storage.location import open_stabilizations
     from qdip_dft.storage.mongo_address import is_mongo_uri
@@ -72,7 +73,7 @@ def find_rows(results: str | Path, **asked: Any) -> list[dict[str, Any]]:
     if not is_mongo_uri(results) and not Path(results).exists():
         check_question(**asked)
         return []
-    return list_rows(open_stabilizations(results), **asked)
+    return list_rows(open_stabilizations(results, collection), **asked)
 
 
 def print_rows(rows: list[dict[str, Any]]) -> None:

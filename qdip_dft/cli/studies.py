@@ -97,6 +97,8 @@ def run(
             print_remarks(planned)
         _print_documents(documents, open_folder(results))
         print_left_out(found)
+        for revision in (revision for summary in summaries for revision in summary.kept):
+            console().print(f"The study has changed; its earlier result is kept as {revision}.", markup=False)
         n_calculated = sum(summary.n_calculated for summary in summaries)
         n_reused = sum(summary.n_reused for summary in summaries)
         console().print(f"{n_calculated} calculations made, {n_reused} found in {results}.", markup=False)
@@ -105,7 +107,7 @@ def run(
 
 
 def report(
-    result_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a result, or name of a study.")],
+    result_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a result or study; ID~1: its first revision.")],
     results: Results = DEFAULT_RESULTS,
     as_json: AsJson = False,
 ) -> None:
@@ -119,6 +121,15 @@ def report(
         _write_documents(documents)
     else:
         _print_documents(documents, folder)
+        _print_revisions(documents, folder)
+
+
+def _print_revisions(documents: list[StabilizationDoc], folder: ResultsFolder) -> None:
+    """Print the earlier revisions of results, whose studies have changed since."""
+    archive = open_archive_of(folder)
+    for revision in (revision for document in documents for revision in archive.list_revisions(document)):
+        words = f"earlier revision of {revision.created_at[:10]}: {revision.stabilization.sentence}"
+        console().print(f"{revision.id}: {words}", markup=False, soft_wrap=True)
 
 
 def make_plans(name: str, engine: str | None, preset: str | None) -> Planned:

@@ -98,8 +98,8 @@ class ClusterDatabase:
 
         from qdip_dft.results.archive import Archive
 
-        stores = [MongoStore.from_collection(self.database[name]) for name in ("calculations", "stabilizations")]
-        return Archive(*stores).connect()
+        names = ("calculations", "stabilizations", "revisions")
+        return Archive(*(MongoStore.from_collection(self.database[name]) for name in names)).connect()
 
     def prepare(self) -> None:
         """Make the indexes, and FireWorks' counters where there are none; nothing that exists is changed."""
@@ -109,6 +109,7 @@ class ClusterDatabase:
         self.database["calculations"].create_index(["uuid", "index"], unique=True)
         self.database["calculations"].create_index("output.key")
         self.database["stabilizations"].create_index("id", unique=True)
+        self.database["revisions"].create_index("id", unique=True)
         self.database["workflows"].create_index("nodes")
         self.database["launches"].create_index("launch_id", unique=True)
         self.database["launches"].create_index("fw_id")

@@ -39,11 +39,14 @@ class RunSummary:
         Calculations made by this run.
     n_reused
         Calculations that were stored before.
+    kept
+        Ids of the revisions that earlier results of a study which has changed since can be asked for by.
     """
 
     documents: tuple[StabilizationDoc, ...]
     n_calculated: int
     n_reused: int
+    kept: tuple[str, ...] = ()
 
     @property
     def has_answer(self) -> bool:
@@ -104,11 +107,10 @@ def run_study(
                 continue  # the next run repeats the registries that failed and finds the others here
             checkpoint_file(folder.checkpoints, scan.key).unlink(missing_ok=True)
         documents = plan.assemble(resolution)
-        for document in documents:
-            archive.save_stabilization(document)
+        kept = tuple(filter(None, [archive.save_stabilization(document) for document in documents]))
         folder.require_in_place()
     done = _list_attempts(resolution)
-    return RunSummary(documents=documents, n_calculated=len(done - stored), n_reused=len(done & stored))
+    return RunSummary(documents=documents, n_calculated=len(done - stored), n_reused=len(done & stored), kept=kept)
 
 
 def _estimate_rest(plan: StudyPlan, resolution: Resolution) -> dict[str, float]:

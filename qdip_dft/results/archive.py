@@ -26,6 +26,7 @@ from qdip_dft.results.migrations import (
     refuse_damaged,
 )
 from qdip_dft.results.retracing import list_contradictions
+from qdip_dft.results.revisions import MARK, is_revision_of, is_same_question, name_revision
 
 if TYPE_CHECKING:
     from qdip_dft.results.collection import Collection
@@ -45,23 +46,29 @@ class Archive:
         Store of the job documents, one per calculation; the record is in the field ``output``.
     stabilizations
         Store of the result documents, one per study and facet, key ``id``.
+    revisions
+        Store of the results whose study was changed afterwards, key ``id``.
     """
 
     calculations: Collection
     stabilizations: Collection
+    revisions: Collection
 
     def connect(self) -> Archive:
         """Open both stores and make sure that keys are found fast."""
         self.calculations.connect()
         self.stabilizations.connect()
+        self.revisions.connect()
         self.calculations.ensure_index("output.key")
         self.stabilizations.ensure_index("id")
+        self.revisions.ensure_index("id")
         return self
 
     def close(self) -> None:
         """Close both stores; a later question opens them again."""
         self.calculations.close()
         self.stabilizations.close()
+        self.revisions.close()
 
     def find_calculation(self, key: str) -> CalculationRecord | None:
         """Return the stored record of a calculation: a usable attempt if there is one, else the latest."""
@@ -99,23 +106,53 @@ class Archive:
         records = _read_sound(lambda document: read_record(_take_output(document)), found)
         yield from (record for record in records if record.key == key)
 
-    def save_stabilization(self, document: StabilizationDoc) -> None:
-        """Keep a result; an earlier one of the same study, variant and facet is replaced."""
+    def save_stabilization(self, document: StabilizationDoc) -> str | None:
+        """Keep a result; one of the same id that answers another question becomes a revision.
+
+        Returns
+        -------
+        str or None
+            The id by which the earlier result can be asked for from now on; None: there is none, or it was an answer to
+            the same question and is replaced.
+        """
+        kept = None
+        for earlier in _read_sound(read_stabilization, self.stabilizations.query({"id": document.id})):
+            if not is_same_question(earlier, document):
+                kept = self._keep_revision(earlier)
         self.stabilizations.update([seal(document.model_dump(mode="json"))], key="id")
+        return kept
+
+    def _keep_revision(self, document: StabilizationDoc) -> str:
+        """Keep a result under the number that its question has, or under the next one."""
+        known = self.list_revisions(document)
+        same = (each.id for each in known if is_same_question(each, document))
+        kept = next(same, name_revision(document.id, len(known) + 1))
+        renamed = document.model_copy(update={"id": kept})
+        self.revisions.update([seal(renamed.model_dump(mode="json"))], key="id")
+        return kept
+
+    def list_revisions(self, result: StabilizationDoc) -> list[StabilizationDoc]:
+        """Return the earlier revisions of a result, the oldest first."""
+        found = _read_sound(read_stabilization, self.revisions.query({"study.name": result.study.name}))
+        mine = [each for each in found if is_revision_of(each.id, result.id)]
+        return sorted(mine, key=lambda each: int(each.id.rpartition(MARK)[2]))
 
     def find_stabilizations(self, study: str) -> list[StabilizationDoc]:
-        """Return the result of an id such as ``study@facet+variant``, else all results of a study, by id.
+        """Return the result of an id such as ``study@facet+variant`` or of a revision, else all of a study, by id.
+
+        Variants, the same study asked with another engine, are studies of their own: ``study+variant``.
 
         Raises
         ------
         DamagedDocumentError
             If one was changed after it was stored, or contradicts itself.
         """
-        exact = [read_consistent(document) for document in self.stabilizations.query({"id": study})]
-        if exact:
-            return exact
-        found = self.stabilizations.query({"study.name": study}, sort={"id": 1})
-        return [read_consistent(document) for document in found]
+        for store in (self.stabilizations, self.revisions):
+            exact = [read_consistent(document) for document in store.query({"id": study})]
+            if exact:
+                return exact
+        found = self.stabilizations.query({"study.name": study.partition("+")[0]}, sort={"id": 1})
+        return [result for result in map(read_consistent, found) if result.study.id == study]
 
     def list_stabilizations(self) -> list[StabilizationDoc]:
         """Return all sound results, by id; damaged ones are left out and named."""

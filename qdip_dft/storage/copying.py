@@ -14,7 +14,7 @@ from qdip_dft.results.archive import Archive
 from qdip_dft.results.collection import Collection
 from qdip_dft.storage.codec import Document, encode_value
 
-KEYS = {"calculations": ("uuid", "index"), "stabilizations": ("id",)}
+KEYS = {"calculations": ("uuid", "index"), "stabilizations": ("id",), "revisions": ("id",)}
 """The fields that identify a document of each collection."""
 
 _AT_A_TIME = 50
@@ -67,6 +67,7 @@ def copy_results(
     return tuple(
         _copy_collection(name, getattr(source, name), getattr(target, name), replace=replace, report=report)
         for name in KEYS
+        if name != "revisions" or source.revisions.count({})
     )
 
 

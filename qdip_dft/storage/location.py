@@ -32,15 +32,15 @@ def open_results(location: str | Path) -> Archive:
     return make_results(location)
 
 
-def open_stabilizations(location: str | Path) -> Collection:
-    """Return the result documents in a folder or a MongoDB database; see `open_results`.
+def open_stabilizations(location: str | Path, name: str = "stabilizations") -> Collection:
+    """Return the result documents in a folder or a MongoDB database, or its ``revisions``; see `open_results`.
 
     Nothing else is loaded, so that a summary of all results appears at once.
     """
     _require_folder(location)
     if is_mongo_uri(location):
-        return _open_mongo_stabilizations(str(location))
-    return ResultsFolder(location).collection("stabilizations")
+        return _open_mongo_stabilizations(str(location), name)
+    return ResultsFolder(location).collection(name)
 
 
 def make_results(location: str | Path) -> Archive:
@@ -66,13 +66,13 @@ def _open_mongo(uri: str) -> Archive:
     calculations = MongoResultsStore(uri, "calculations", key="uuid")
     calculations.ensure_indexes([("uuid", "index")], is_unique=True)
     calculations.ensure_indexes([("output.key",)])
-    return Archive(calculations, _open_mongo_stabilizations(uri))
+    return Archive(calculations, *(_open_mongo_stabilizations(uri, name) for name in ("stabilizations", "revisions")))
 
 
-def _open_mongo_stabilizations(uri: str) -> Collection:
+def _open_mongo_stabilizations(uri: str, name: str) -> Collection:
     from qdip_dft.storage.mongo_store import MongoResultsStore
 
-    stabilizations = MongoResultsStore(uri, "stabilizations", key="id")
+    stabilizations = MongoResultsStore(uri, name, key="id")
     stabilizations.ensure_indexes([("id",)], is_unique=True)
     stabilizations.ensure_indexes([index for index in INDEXES if index != ("id",)])
     return stabilizations

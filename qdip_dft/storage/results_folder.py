@@ -135,7 +135,7 @@ class ResultsFolder:
 
     def collection(self, name: str) -> SQLiteCollection:
         """Return a collection, such as ``calculations``, ``stabilizations`` or ``studies``."""
-        if name == "stabilizations":
+        if name in ("stabilizations", "revisions"):
             return SummaryCollection(self.database, name, "id", SUMMARY_FIELDS, INDEXES, counts=_COUNTS)
         is_expensive = _took_long if name == "calculations" else None
         return SQLiteCollection(self.database, name, key=_KEYS.get(name, "id"), is_expensive=is_expensive)
@@ -347,7 +347,7 @@ def _write_holder(lock: TextIO) -> None:
 
 
 def _require_safe_name(name: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}", name) is None:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@+~-]{0,99}", name) is None:
         raise _unsafe(f"{name!r} cannot name a folder")
     return name
 
@@ -356,13 +356,13 @@ def open_archive(folder: ResultsFolder) -> Archive:
     """Return the records of a results folder."""
     from qdip_dft.results.archive import Archive  # the records load numpy and pydantic; a summary needs neither
 
-    return Archive(folder.collection("calculations"), folder.collection("stabilizations")).connect()
+    return Archive(*map(folder.collection, ("calculations", "stabilizations", "revisions"))).connect()
 
 
 def _unsafe(what: str) -> ResultsError:
     return ResultsError(
         what,
-        limit="names have letters, digits and . _ @ + -, start with a letter or digit, and stay in the results folder",
+        limit="names have letters, digits and . _ @ + ~ -, start with one of the first two, and stay in the folder",
         why="reports must not be written elsewhere",
         remedy="rename the study",
     )

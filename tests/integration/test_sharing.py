@@ -146,7 +146,7 @@ def test_an_interrupted_import_leaves_no_result_without_evidence_and_goes_on(sha
 
     folder = ResultsFolder(tmp_path / "restored")
     evidence = read_bundle(shared.bundle).evidence
-    stores = folder.collection("calculations"), folder.collection("stabilizations")
+    stores = map(folder.collection, ("calculations", "stabilizations", "revisions"))
     with pytest.raises(KeyboardInterrupt):
         restore_evidence(evidence, Interrupted(*stores).connect())
     assert stored(folder.path)[0] == []

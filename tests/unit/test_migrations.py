@@ -140,7 +140,8 @@ def test_nothing_that_a_document_names_is_imported(place: str, hostile: dict[str
     changed: Any = {**document, **hostile} if not place else {**document, place: hostile}
     store = SQLiteCollection(tmp_path / "results.sqlite", "stabilizations", key="id")
     store.update(changed)
-    archive = Archive(SQLiteCollection(tmp_path / "results.sqlite", "calculations"), store).connect()
+    others = [SQLiteCollection(tmp_path / "results.sqlite", name) for name in ("calculations", "revisions")]
+    archive = Archive(others[0], store, others[1]).connect()
     if place == "versions" and all(isinstance(value, str) for value in hostile.values()):
         assert archive.list_stabilizations()[0].versions == hostile  # text stays text
     else:
@@ -155,7 +156,8 @@ def test_the_classes_that_a_job_document_names_are_not_looked_at(hostile: dict[s
     record = golden("calculation-1-toy")
     store = SQLiteCollection(tmp_path / "results.sqlite", "calculations", key="uuid")
     store.update({"uuid": "1", "output": record, "metadata": hostile, **hostile})
-    archive = Archive(store, SQLiteCollection(tmp_path / "results.sqlite", "stabilizations")).connect()
+    others = [SQLiteCollection(tmp_path / "results.sqlite", name) for name in ("stabilizations", "revisions")]
+    archive = Archive(store, *others).connect()
     found = archive.find_calculation(record["key"])
     assert found is not None
     assert found.model_dump(mode="json", exclude_unset=True)["result"] == record["result"]
