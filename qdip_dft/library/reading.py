@@ -22,6 +22,7 @@ from qdip_dft.library.second_reader import (
 )
 from qdip_dft.model.elements import CLOSEST_COVALENT_RATIO, closest_ratio
 from qdip_dft.model.snapping import snap_zeros
+from qdip_dft.model.symmetry import reduce_lattice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,21 +41,6 @@ MAX_HEIGHT_ANG = 1000.0
 
 MAX_CELLS_AWAY = 1000
 """Largest fractional coordinate; trajectories leave the cell, but not that far."""
-
-_READ_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    Warning,
-)
-"""What the file readers of pymatgen and ASE raise on a damaged file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,10 +98,12 @@ def _read_by(reader: Callable[[str, str], tuple[Structure, str]], path: Path) ->
             structure.lattice = Lattice(snap_zeros(structure.lattice.matrix))
             _require_sane_numbers(structure, path.name)
             if _has_flat_cell(structure):
-                structure = structure.get_reduced_structure()
+                structure = _reduce(structure)
                 remark = f"its cell is skewed; planes refer to the reduced cell, {name_cell(structure)}"
             _require_sound(structure, path.name)
-    except _READ_ERRORS as error:
+    except StructureError:
+        raise
+    except Exception as error:  # the readers of pymatgen and ASE raise of every kind on a damaged file
         raise _unreadable(path.name, f"{type(error).__name__}: {error}") from error
     return FileCrystal(structure, states, remark)
 
@@ -229,6 +217,8 @@ def _require_sane_numbers(structure: Structure, name: str) -> None:
         raise _unreadable(name, "it holds no atoms")
     if not (np.isfinite(structure.lattice.matrix).all() and np.isfinite(structure.frac_coords).all()):
         raise _unreadable(name, "a lattice vector or coordinate is not a finite number")
+    if max(structure.lattice.abc) > MAX_HEIGHT_ANG:
+        raise _unreadable(name, f"a vector of its cell is longer than {MAX_HEIGHT_ANG:g} Å")
     if np.abs(structure.frac_coords).max() > MAX_CELLS_AWAY:
         raise _unreadable(name, f"an atom lies more than {MAX_CELLS_AWAY} cells away")
 
@@ -238,6 +228,15 @@ def _has_flat_cell(structure: Structure) -> bool:
     return (
         min(_heights_ang(structure)) < MIN_HEIGHT_ANG and structure.volume / len(structure) >= MIN_VOLUME_ANG3_PER_ATOM
     )
+
+
+def _reduce(structure: Structure) -> Structure:
+    """The same crystal in its reduced cell, no atom moved."""
+    from pymatgen.core import Structure
+
+    reduced = reduce_lattice(structure.lattice.matrix)
+    species = [site.specie for site in structure]
+    return Structure(reduced, species, structure.cart_coords, coords_are_cartesian=True, to_unit_cell=True)
 
 
 def _heights_ang(structure: Structure) -> list[float]:

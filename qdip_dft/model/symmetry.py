@@ -78,6 +78,26 @@ def standardize(
     return None if found is None else (found[0], found[1], found[2])
 
 
+def reduce_lattice(lattice_ang: ArrayLike) -> NDArray[np.float64]:
+    """Return the reduced cell of a lattice (Niggli), vectors as rows in Å, in the same orientation.
+
+    Raises
+    ------
+    ValueError
+        If spglib finds none.
+    """
+    import spglib
+    from spglib.error import SpglibError
+
+    try:
+        found = spglib.niggli_reduce(np.asarray(lattice_ang).tolist())
+    except SpglibError:
+        found = None
+    if found is None:
+        raise ValueError("its cell cannot be reduced")
+    return np.asarray(found)
+
+
 def _ask(
     function: Callable[..., Any], lattice_ang: ArrayLike, frac_coords: ArrayLike, kinds: Sequence[int], **options: Any
 ) -> Any:

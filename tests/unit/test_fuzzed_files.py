@@ -161,7 +161,7 @@ def read_plainly(text: str) -> Described | None:
         operations = [read_operation(operation) for operation in written]
         sites = read_sites(blocks[0])
         parameters = [float(values[0].split("(")[0]) for values in cell]
-    except (ValueError, AttributeError, IndexError):
+    except (ValueError, AttributeError, IndexError, ZeroDivisionError):
         return None
     found: list[tuple[str, np.ndarray]] = []
     for symbol, place in sites:
