@@ -23,6 +23,9 @@ Location = tuple[int | str, ...]
 MOST_VALUES = 100_000
 """Keys and values in a file, aliases written out; the largest campaign that is shipped has some hundred."""
 
+MOST_LEVELS = 100
+"""Levels of nesting in a file; studies have about six."""
+
 AS_IT_LOOKS = {
     "int": re.compile(r"[-+]?(0|[1-9][0-9]*)"),
     "float": re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"),
@@ -95,6 +98,10 @@ def parse_written_yaml(text: str, *, source: str) -> WrittenYaml:
     """
     import yaml
 
+    try:
+        _require_shallow(text)
+    except yaml.YAMLError as error:
+        raise _not_yaml(error, source) from error
     loader = _choose_loader()(text)
     try:
         root = loader.get_single_node()
@@ -113,6 +120,23 @@ def _choose_loader() -> Any:
     import yaml
 
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _require_shallow(text: str) -> None:
+    """Refuse deep nesting before anything recurses into it: libyaml would overflow the stack and end the process.
+
+    Raises
+    ------
+    yaml.YAMLError
+        If there are more levels than `MOST_LEVELS`, or it is not YAML.
+    """
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=_choose_loader()):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_LEVELS:
+            raise yaml.YAMLError(f"more than {MOST_LEVELS} levels of nesting in line {event.start_mark.line + 1}")
 
 
 def _require_as_it_looks(root: Node, source: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.errors import StructureError, StudyError
+from qdip_dft.runtime.names import is_file
 from qdip_dft.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def find_structure(name_or_path: str | Path) -> Path:
     StructureError
         When there is no such file and no such id; the nearest ids are named.
     """
-    if Path(name_or_path).is_file():
+    if is_file(name_or_path):
         return Path(name_or_path)
     catalogue = load_catalogue()
     entry = catalogue.find_entry(str(name_or_path))
@@ -111,7 +112,7 @@ def find_study(name_or_path: str | Path) -> Path:
     StudyError
         When there is neither; the nearest names are given.
     """
-    if Path(name_or_path).is_file():
+    if is_file(name_or_path):
         return Path(name_or_path)
     studies = {path.stem: path for path in list_studies()}
     studies |= {f"{path.parent.name}/{path.stem}": path for path in list_campaigns()}

@@ -19,6 +19,7 @@ from qdip_dft.library.reading import read_file, read_filed
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.material import Crystal, MoleculeEntry
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.runtime.names import is_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ def load_crystal(
         that is not known.
     """
     path = find_structure(id_or_path)
-    entry = None if Path(id_or_path).is_file() else load_catalogue().find_entry(str(id_or_path))
+    entry = None if is_file(id_or_path) else load_catalogue().find_entry(str(id_or_path))
     held = read_file(path) if entry is None else read_filed(path)
     structure, converted = (held.structure, "") if entry is not None else find_conventional(held.structure)
     ions = count_ions(structure, path.name, molecules=molecules)

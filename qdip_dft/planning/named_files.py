@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qdip_dft.errors import StudyError
+from qdip_dft.runtime.names import is_file
 
 NAMING_KEYS = frozenset({"material", "phase", "ax", "bx2", "products", "file", "calculator", "weights"})
 """Keys whose values name crystals, ids of the library or structure files, or files of a molecule or a potential."""
@@ -54,9 +55,9 @@ def _find_beside(name: str, folder: Path) -> str:
     file, inside = _split(name)
     if inside:
         return f"{_find_beside(file, folder)}{inside}"
-    if (folder / name).is_file():
+    if is_file(folder / name):
         return name if Path(name).is_absolute() else os.path.relpath(folder / name)
-    if Path(name).is_file():
+    if is_file(name):
         raise StudyError(
             f"`{name}` is a file of the working directory, not of the study's folder",
             limit="the paths in a study start from the folder of the study",
@@ -68,7 +69,7 @@ def _find_beside(name: str, folder: Path) -> str:
 
 def _write_from(name: str, folder: Path) -> str:
     file, inside = _split(name)
-    return os.path.relpath(file, folder) + inside if Path(file).is_file() else name
+    return os.path.relpath(file, folder) + inside if is_file(file) else name
 
 
 def _split(name: str) -> tuple[str, str]:

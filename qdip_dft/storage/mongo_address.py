@@ -20,7 +20,9 @@ _ADDRESS = re.compile(
     r"(?P<scheme>mongodb(?:\+srv)?://)(?:(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@)?"
     r"(?P<hosts>[\w.,:\[\]%-]+)(?:/(?P<database>[\w-]*))?(?P<options>\?[^\s@]*)?"
 )
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|[^/]*://")
+
+_LONGEST_NAME_BYTES = 255
 """How an address begins: a path has lost its second slash, and ``C:/`` is a drive."""
 
 
@@ -63,12 +65,25 @@ def require_folder_name(location: object) -> str:
         If it is an address; it is not repeated, as it may hold a password.
     """
     if _SCHEME.match(str(location)) is None:
-        return str(location)
+        return _require_possible(str(location))
     raise ResultsError(
         "the results location is an address (it is not repeated here: it may hold a password)",
         limit="results are kept in a folder; query, atlas and db also read mongodb://HOST/DATABASE",
         why="a folder of that name would be made, and the password would stand in it",
         remedy="name a folder with --results DIR; qdip db copy brings results into a MongoDB database and back",
+    )
+
+
+def _require_possible(name: str) -> str:
+    """Refuse a name that no file system takes."""
+    longest = max(len(part.encode(errors="surrogatepass")) for part in name.split("/"))
+    if longest <= _LONGEST_NAME_BYTES and "\0" not in name:
+        return name
+    raise ResultsError(
+        f"{name[:40]!r}… cannot name a folder",
+        limit=f"each part of a path has at most {_LONGEST_NAME_BYTES} bytes, and no NUL",
+        why="there can be no such folder",
+        remedy="name a folder with --results DIR",
     )
 
 

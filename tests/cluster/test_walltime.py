@@ -18,7 +18,7 @@ from qdip_dft.cluster.batch_job import BATCH_VARIABLE, announce_end, parse_wallt
 from qdip_dft.cluster.database import CONTINUED
 from qdip_dft.cluster.fireworks.control import list_statuses
 from qdip_dft.cluster.fireworks.queue import FireworksQueue
-from qdip_dft.cluster.fireworks.task import MOST_CONTINUATIONS
+from qdip_dft.cluster.fireworks.task import MOST_CONTINUATIONS, MOST_FAULTS
 from qdip_dft.cluster.fireworks.worker import Worker, WorkerQueue
 from qdip_dft.cluster.resources import Resources, Scheduler
 from qdip_dft.cluster.submission import submit_through
@@ -147,6 +147,51 @@ def test_a_job_is_not_put_back_for_ever(  # noqa: PLR0917 (fixtures)
     action = database.database["launches"].find_one({"fw_id": given_up["fw_id"]})["action"]
     assert "longer walltime" in str(action)
     assert evaluations
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """So many evaluations of the toy potential find no memory; each takes one away."""
+    left = [0]
+    load = TestingEngine.load_potential
+
+    def load_failing(engine: TestingEngine) -> Any:
+        potential = load(engine)
+
+        def evaluate(arrangement: Any) -> Any:
+            if left[0]:
+                left[0] -= 1
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return potential(arrangement)
+
+        return evaluate
+
+    monkeypatch.setattr(TestingEngine, "load_potential", load_failing)
+    return left
+
+
+def test_a_fault_of_the_machine_puts_its_job_back_and_stores_nothing(toy_plan, launchpad, database, run, faults):
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
+    faults[0] = 1
+    assert run(60) == 1
+    assert not database.fireworks.count_documents({"state": "FIZZLED"})
+    assert not database.database["calculations"].count_documents({})
+    assert run(60) > 1
+    assert not database.fireworks.count_documents({"state": "FIZZLED"})
+    assert database.database["calculations"].count_documents({"output.failure": None})
+
+
+def test_a_job_that_meets_the_same_fault_again_and_again_is_left_with_the_reason(
+    toy_plan, launchpad, database, run, faults
+):
+    submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
+    database.fireworks.update_many({}, {"$set": {"spec.qdip.n_faults": MOST_FAULTS}})
+    faults[0] = 1
+    run(60)
+    (given_up,) = database.fireworks.find({"state": "FIZZLED"})
+    action = str(database.database["launches"].find_one({"fw_id": given_up["fw_id"]})["action"])
+    assert "CUDA out of memory" in action
+    assert "give its class more memory" in action
 
 
 def test_a_worker_with_no_time_left_takes_nothing(toy_plan, launchpad, run):

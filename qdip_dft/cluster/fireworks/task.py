@@ -16,11 +16,14 @@ from qdip_dft.cluster.fireworks.outbox import Outbox, insist
 from qdip_dft.cluster.fireworks.stage import append_stage, build_stage
 from qdip_dft.cluster.orders import Orders
 from qdip_dft.cluster.stored_job import StoredJob
-from qdip_dft.errors import OutOfTime, ResultsError
+from qdip_dft.errors import MachineError, OutOfTime, ResultsError
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE, recording_in
 
 MOST_CONTINUATIONS = 50
 """A job that was put back so often is left for people: with 24 h each it has had 50 days."""
+
+MOST_FAULTS = 2
+"""A job that met a fault of the machine oftener is left for people: another machine would have been in order."""
 
 
 @explicit_serialize
@@ -75,7 +78,10 @@ class Places:
 
 
 def _calculate(task: RunJob, fw_spec: dict[str, Any], database: ClusterDatabase, places: Places) -> FWAction:
-    """Calculate, unless the result is stored or lies in the outbox; what runs out of time goes on in a new launch."""
+    """Calculate, unless the result is stored or lies in the outbox.
+
+    What runs out of time, or fails because of the machine, goes on in a new launch.
+    """
     note, outbox = fw_spec["qdip"], places.outbox
     job = note["job"]
     with outbox.owning(job):
@@ -84,7 +90,7 @@ def _calculate(task: RunJob, fw_spec: dict[str, Any], database: ClusterDatabase,
             try:
                 with recording_in(places.recordings / job):
                     outbox.send(StoredJob(task["job"]).run(), database.store_output)
-            except OutOfTime as error:
+            except (OutOfTime, MachineError) as error:
                 return _go_on_later(task, fw_spec, database, error)
     insist(lambda: database.settle(job), patience_s=outbox.patience_s)
     shutil.rmtree(places.recordings / job, ignore_errors=True)
@@ -106,26 +112,44 @@ def _is_stored(note: dict[str, Any], database: ClusterDatabase, patience_s: floa
     )
 
 
-def _go_on_later(task: RunJob, fw_spec: dict[str, Any], database: ClusterDatabase, reason: OutOfTime) -> FWAction:
+def _go_on_later(
+    task: RunJob, fw_spec: dict[str, Any], database: ClusterDatabase, reason: OutOfTime | MachineError
+) -> FWAction:
     """Return the action that lets the rest of a job follow as a firework of its own, before all that wait for it.
 
     Raises
     ------
     ResultsError
-        If it has been put back too often: its allocations are too short for a single evaluation.
+        If it has been put back too often: its allocations are too short for a single evaluation, or too small.
     """
     task.launchpad.is_over = True  # a worker of ours takes no other job: it would be this one again
     note = fw_spec["qdip"]
     n_launches = note.get("n_continued", 0) + 1
+    n_faults = note.get("n_faults", 0) + isinstance(reason, MachineError)
     if n_launches > MOST_CONTINUATIONS:
         raise _too_short(note["job"], reason)
+    if n_faults > MOST_FAULTS:
+        raise _too_small(note["job"], reason)
     name = database.set_aside(task.fw_id)
     spec = {key: value for key, value in fw_spec.items() if key not in ("_fw_env", "_tasks")}
-    rest = Firework([RunJob(job=task["job"])], spec={**spec, "qdip": {**note, "n_continued": n_launches}}, name=name)
+    rest = Firework(
+        [RunJob(job=task["job"])],
+        spec={**spec, "qdip": {**note, "n_continued": n_launches, "n_faults": n_faults}},
+        name=name,
+    )
     return FWAction(stored_data={"continued": str(reason)}, detours=[rest])
 
 
-def _too_short(job: str, reason: OutOfTime) -> ResultsError:
+def _too_small(job: str, reason: Exception) -> ResultsError:
+    return ResultsError(
+        f"job {job} met a fault of the machine {MOST_FAULTS + 1} times",
+        limit=str(reason),
+        why="the same request would end in the same way",
+        remedy="give its class more memory or another device (resources.yaml, my_qadapter.yaml), then qdip rerun",
+    )
+
+
+def _too_short(job: str, reason: Exception) -> ResultsError:
     return ResultsError(
         f"job {job} was put back {MOST_CONTINUATIONS} times without coming to its end",
         limit=str(reason),
