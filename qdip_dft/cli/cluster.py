@@ -16,6 +16,8 @@ from qdip_dft.cli.output import console, write_json
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from qdip_dft.cli.managers import Action
     from qdip_dft.cluster.database import Manager
     from qdip_dft.cluster.folder import ClusterFolder
@@ -138,7 +140,7 @@ def queue(
     term: Term = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how far the submitted studies are: calculations by term and state, as the queue has them.
+    """Say how far the submitted studies are: calculations by term and state, and why batch jobs wait.
 
     standby: another study calculates it. Raw FireWorks: lpad -l DIR/my_launchpad.yaml get_wflows.
 
@@ -155,6 +157,20 @@ def queue(
         for each, states in sorted(status.counts.items()):
             words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
             console().print(f"  {each:<8} {words}", markup=False)
+    for line in _list_waiting(_folder(cluster)):
+        console().print(line, markup=False)
+
+
+def _list_waiting(folder: ClusterFolder) -> Iterator[str]:
+    """Yield why batch jobs wait; nothing where the batch system is not at hand: the queue is in the database."""
+    from qdip_dft.cluster.scheduler import list_waiting_jobs
+
+    try:
+        waiting = list_waiting_jobs(folder.read_resources().scheduler)
+    except ResultsError:
+        return
+    for job in waiting:
+        yield f"batch job {job.number} ({job.name}) waits: {job.reason}"
 
 
 def pause(study: SubmittedStudy, cluster: Cluster = DEFAULT_CLUSTER, term: Term = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 
 from qdip_dft.cluster.resources import Scheduler
 from qdip_dft.errors import ResultsError
@@ -21,6 +22,40 @@ SUBMIT_COMMANDS = {Scheduler.SLURM: "sbatch", Scheduler.PBS: "qsub", Scheduler.S
 JOB_NUMBER = re.compile(r"^\s*(\d+)", re.MULTILINE)
 ALIVE_IN_SLURM = "PENDING,RUNNING,SUSPENDED,COMPLETING,CONFIGURING,RESIZING,REQUEUED,STOPPED,SIGNALING,STAGE_OUT"
 TIMEOUT_S = 30
+JOB_NAME = "qdip-"
+"""What the names of our batch jobs begin with (``my_qadapter.yaml``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJob:
+    """A batch job of this package that waits.
+
+    Parameters
+    ----------
+    number, name
+        As the batch system has them.
+    reason
+        Why it waits, in the batch system's words.
+    """
+
+    number: str
+    name: str
+    reason: str
+
+
+def list_waiting_jobs(scheduler: Scheduler) -> tuple[WaitingJob, ...]:
+    """The batch jobs of this package that wait, with the reason; Slurm alone says one.
+
+    Raises
+    ------
+    ResultsError
+        If the batch system does not answer.
+    """
+    if scheduler is not Scheduler.SLURM:
+        return ()
+    lines = _run(["squeue", "--noheader", "--states=PENDING", "--format=%A|%j|%r"]).splitlines()
+    found = (line.strip().split("|", 2) for line in lines if line.count("|") >= 2)
+    return tuple(WaitingJob(*parts) for parts in found if parts[1].startswith(JOB_NAME))
 
 
 def list_live_jobs(scheduler: Scheduler) -> frozenset[str]:
