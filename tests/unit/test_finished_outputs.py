@@ -5,6 +5,7 @@ The outputs are small files in the formats of the codes: CP2K before and since 2
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,8 +28,11 @@ from qdip_dft.engines.vasp import engine as vasp_engine
 from qdip_dft.errors import EngineError
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import Arrangement
+from qdip_dft.results.migrations import read_calculation
 from qdip_dft.units import BOHR_IN_ANG, EV_PER_ANG3_IN_GPA, HARTREE_IN_EV, RYDBERG_IN_EV
 from tests.dft_codes import require_code, silicon, spec_of
+
+DATA = Path(__file__).resolve().parents[1] / "data" / "golden"
 
 ATOMS = Arrangement(("Na", "Cl"), np.array([[0.0, 0.0, 0.0], [2.8, 2.8, 2.8]]), np.eye(3) * 5.6)
 
@@ -423,3 +427,24 @@ def differs(criterion: object, change_ev: float, *, n_electrons: int) -> bool:
         context = SimpleNamespace(ham=hamiltonian, wfs=SimpleNamespace(nvalence=n_electrons))
         answers.append(criterion(context)[0])
     return not answers[-1]
+
+
+@pytest.mark.parametrize(("by_ev", "n_taken"), [(0.0, 2), (1e-7, 2), (0.01, 0), (-3.0, 0)])
+def test_folders_that_contradict_each_other_are_named_and_none_is_taken(
+    by_ev: float, n_taken: int, tmp_path: Path
+) -> None:
+    document = json.loads((DATA / "calculation-1-toy.json").read_text(encoding="utf-8"))
+    record = read_calculation(document)
+    assert record.result is not None
+    result = record.result.model_copy(update={"energy_ev": record.result.energy_ev + by_ev})
+    other = record.model_copy(update={"result": result})
+    folders = [
+        imports.ImportedFolder(tmp_path / name, "dot bulk", each, None)
+        for name, each in (("first", record), ("second", other))
+    ]
+    found = list(imports._refuse_contradictions(folders))
+    assert len(list(imports.list_records(tuple(found)))) == min(n_taken, 1)
+    objections = [each.objection for each in found if each.objection is not None]
+    assert len(objections) == 2 - n_taken
+    assert all("eV in first" in words for words in objections)
+    assert all("eV in second" in words for words in objections)

@@ -204,6 +204,8 @@ def _convert(word: str) -> Value:
 def _require_complete(text: str, output: Path) -> None:
     if BANNER not in text or "JOB DONE" not in text:
         raise unusable_output(output, "it is missing or cut short")
+    if text.count("JOB DONE") > 1:
+        raise unusable_output(output, "the head of its last run is lost: two runs stand in one")
     if "Maximum CPU time exceeded" in text:
         raise unusable_output(output, "the code stopped itself before it was done")
     if UNCONVERGED in text:

@@ -19,6 +19,8 @@ from qdip_dft.units import BOHR_IN_ANG, EV_PER_ANG3_IN_GPA, HARTREE_IN_EV, RYDBE
 
 BANNER = "CP2K| version string"
 
+END = "PROGRAM ENDED AT"
+
 KNOWN_MAJOR_VERSIONS = ("8", "9", "2022", "2023", "2024", "2025", "2026")
 """Releases whose words are known."""
 
@@ -55,6 +57,8 @@ def read_evaluation(output: Path, arrangement: Arrangement, *, has_stress: bool)
         If something of this is missing, in an unknown unit, or about other atoms.
     """
     text = last_run(output.read_text(encoding="utf-8", errors="replace"), BANNER)
+    if text.count(END) != 1:
+        raise unusable_output(output, "its last run is cut short, or the head of one is lost: it ends not once")
     try:
         return Evaluation(
             energy_ev=_energy_ev(text, output),
