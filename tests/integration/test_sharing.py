@@ -245,7 +245,7 @@ def test_a_bundle_that_cannot_be_written_is_explained(shared: Shared, tmp_path: 
     (tmp_path / "file").write_text("in the way")
     target = tmp_path / "file" / "x.zip"
     refused = qdip("export", "toy-study", "--results", shared.results, "--bundle", target, check=False)
-    assert_four_parts(refused, "another path")
+    assert_four_parts(refused, "write elsewhere")
 
 
 def test_training_frames_give_energies_forces_and_stress_back_exactly(shared: Shared) -> None:

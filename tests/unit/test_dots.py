@@ -211,7 +211,7 @@ def test_a_hydroxide_points_its_oxygen_at_the_lead():
 
 
 def test_an_unknown_passivation_is_refused():
-    with pytest.raises(ChargeBalanceError, match=r"set dot.passivation to one of these"):
+    with pytest.raises(ChargeBalanceError, match=r"choose one of these, as `dot.passivation`"):
         plan("PbS", "111", passivation="SCN")
 
 

@@ -60,7 +60,9 @@ def test_a_filter_means_what_it_says(text: str, expected: bool) -> None:
     assert passes(text, document()) is expected
 
 
-DOCUMENTED = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "results.md").read_text(encoding="utf-8"), re.MULTILINE)
+DOCUMENTED = re.findall(
+    r"^\| `((?!qdip )[^`]+)` \|", (ROOT / "docs" / "results.md").read_text(encoding="utf-8"), re.MULTILINE
+)
 
 
 @pytest.mark.parametrize("text", DOCUMENTED)
