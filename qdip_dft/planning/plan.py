@@ -484,8 +484,11 @@ def _require_named_host(study: StudySpec, crystals: dict[str, CrystalRecord]) ->
 
 
 def _name_compound(crystal: CrystalRecord) -> str:
-    anions = {ion for ion, charge in crystal.formal_charges.items() if charge < 0}
-    return name_composition(name_ions(group_ions(crystal.structure)), anions=anions)
+    """The formula of a crystal, molecules that the library does not know in brackets."""
+    known = {*crystal.structure.species, *(molecule.id for molecule in load_catalogue().molecules)}
+    written = {ion: ion if ion in known else f"({ion})" for ion in crystal.formal_charges}
+    anions = {written[ion] for ion, charge in crystal.formal_charges.items() if charge < 0}
+    return name_composition([written[ion] for ion in name_ions(group_ions(crystal.structure))], anions=anions)
 
 
 def _share(amounts: Mapping[str, float]) -> dict[str, float]:

@@ -631,6 +631,21 @@ def test_a_file_named_like_a_crystal_of_the_library_is_never_called_so(name: str
     assert load_crystal(tmp_path / name).id == name
 
 
+@pytest.mark.parametrize("centre", [guanidinium(), AMMONIUM], ids=["guanidinium", "ammonium"])
+def test_the_name_of_a_host_that_is_proposed_is_taken(centre: Atoms, tmp_path: Path) -> None:
+    path = str(cage(centre, tmp_path, a_ang=7.0))
+    write_xyz(centre, tmp_path / "ion.xyz")
+    changes = {
+        "host": "X",
+        "phases": [{"phase": path, "role": "black", "planes": ["100"]}],
+        "molecules": [{"file": str(tmp_path / "ion.xyz"), "charge": 1}],
+    }
+    with pytest.raises(StudyError, match="set host:") as caught:
+        plan_study(validate_study({**TINY_STUDY, **changes}, source="named"))
+    proposed = str(caught.value.remedy).removeprefix("set host: ").split(", or name")[0]
+    assert plan_study(validate_study({**TINY_STUDY, **changes, "host": proposed}, source="named"))
+
+
 @pytest.mark.parametrize("host", ["X", "FAPbI3", "CsPbBr3", "CsPbI"])
 def test_a_host_that_is_not_what_is_built_is_refused(host: str) -> None:
     with pytest.raises(StudyError, match=f"called {host}, but CsPbI3-alpha is CsPbI3.*set host: CsPbI3"):
