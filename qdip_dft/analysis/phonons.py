@@ -257,6 +257,17 @@ def explain_imaginary(imaginary: ImaginaryModes) -> str:
     )
 
 
+def require_phonopy() -> None:
+    """Refuse to begin without phonopy, before anything is calculated that only it can use.
+
+    Raises
+    ------
+    EngineError
+        If it is missing.
+    """
+    _import_phonopy()
+
+
 def _import_phonopy() -> tuple[Any, Any]:
     try:
         with warnings.catch_warnings():

@@ -95,7 +95,9 @@ def run(
     else:
         for planned in found.plans:
             print_remarks(planned)
-        _print_documents(documents, open_folder(results))
+        folder = open_folder(results)
+        _print_documents(documents, folder)
+        folder.require_in_place()  # the report takes seconds, in which a folder may go as well
         print_left_out(found)
         for revision in (revision for summary in summaries for revision in summary.kept):
             console().print(f"The study has changed; its earlier result is kept as {revision}.", markup=False)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qdip_dft.analysis.phonons import require_phonopy
 from qdip_dft.execution.progress import ProgressDisplay
 from qdip_dft.flows.temperature import assemble_temperature, list_crystals
 from qdip_dft.flows.vibrations import VibratingCrystal, VibrationSurvey, survey_vibrations, tighten
@@ -73,6 +74,7 @@ def run_temperature(
     ResultsError
         If the folder is in use by another run.
     """
+    require_phonopy()
     with folder.lock_for_run():
         archive = open_archive(folder)
         crystals = list_crystals(plan.steps, plan.resolve(archive.find_record), document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,10 @@ def test_a_study_without_a_competing_film_is_refused(tmp_path: Path) -> None:
     qdip("run", tmp_path / "alone.yaml", "--results", tmp_path / "results", "--quiet")
     refused = qdip("temperature", "alone", "--results", tmp_path / "results", "--quiet", check=False)
     assert_four_parts(refused, "complete the study with a competing phase")
+
+
+def test_without_phonopy_nothing_is_calculated(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "phonopy", None)
+    monkeypatch.setattr("qdip_dft.execution.temperature.list_crystals", lambda *_: pytest.fail("it has begun"))
+    refused = qdip("temperature", "toy-study", "--results", results, check=False)
+    assert_four_parts(refused, "phonons need the package 'phonopy'")
