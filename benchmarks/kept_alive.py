@@ -24,6 +24,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from ase.units import create_units
 
 from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.dft import DftEngine
@@ -32,7 +33,6 @@ from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import Dispersion, EngineSpec
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE
-from qdip_dft.units import RYDBERG_IN_EV
 
 EDGES_ANG = {"LiH": 4.08, "MgO": 4.21, "PbS": 5.94}
 """Lattice constants."""
@@ -104,7 +104,8 @@ def relax_by_pw(engine: DftEngine, slab: StructureRecord) -> None:
         times_s = perf_counter() - start_s, children_cpu_s() - start_cpu_s
         said = (folder / "pw.out").read_text(encoding="utf-8")
         energies = re.findall(r"^!    total energy\s+=\s+(\S+) Ry", said, flags=re.MULTILINE)
-        ends_ev = float(energies[0]) * RYDBERG_IN_EV, float(energies[-1]) * RYDBERG_IN_EV
+        rydberg_ev = float(create_units("2006")["Ry"])  # as ASE reads the outputs of the other ways
+        ends_ev = float(energies[0]) * rydberg_ev, float(energies[-1]) * rydberg_ev
         print_row("pw.x relax", times_s, len(energies), said.count("iteration #"), ends_ev)
 
 
