@@ -55,13 +55,11 @@ class Archive:
     revisions: Collection
 
     def connect(self) -> Archive:
-        """Open both stores and make sure that keys are found fast."""
+        """Open the stores and make sure that keys are found fast; that of the revisions opens when it is asked."""
         self.calculations.connect()
         self.stabilizations.connect()
-        self.revisions.connect()
         self.calculations.ensure_index("output.key")
         self.stabilizations.ensure_index("id")
-        self.revisions.ensure_index("id")
         return self
 
     def close(self) -> None:

@@ -135,7 +135,7 @@ class ResultsFolder:
 
     def collection(self, name: str) -> SQLiteCollection:
         """Return a collection, such as ``calculations``, ``stabilizations`` or ``studies``."""
-        if name in ("stabilizations", "revisions"):
+        if name == "stabilizations":
             return SummaryCollection(self.database, name, "id", SUMMARY_FIELDS, INDEXES, counts=_COUNTS)
         is_expensive = _took_long if name == "calculations" else None
         return SQLiteCollection(self.database, name, key=_KEYS.get(name, "id"), is_expensive=is_expensive)
