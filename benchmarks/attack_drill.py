@@ -302,6 +302,8 @@ def remove(drill: Drill, kind: str) -> None:
     way = drill.chance.choice(("moved", "removed", "log"))
 
     def meddle(_: int, results: Path) -> Path:
+        if not list_stored(results):
+            return results  # nothing is there yet: the run would begin after it
         if way == "removed":
             shutil.rmtree(results, ignore_errors=True)
             return results.with_name("gone")
