@@ -62,7 +62,7 @@ def test_the_structure_of_a_film_slab_is_the_golden_one(drafts: Path) -> None:
 def test_what_follows_from_relaxed_structures_is_a_preview_until_they_are_stored(tmp_path: Path) -> None:
     results = tmp_path / "results"
     qdip("inputs", STUDY, "--engine", "testing", "--results", results, "--write", tmp_path / "before")
-    qdip("run", STUDY, "--engine", "testing", "--quiet", "--results", results, leaves_with=1)
+    qdip("run", STUDY, "--engine", "testing", "--quiet", "--results", results)
     qdip("inputs", STUDY, "--engine", "testing", "--results", results, "--write", tmp_path / "after")
     before, after = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("before", "after"))
     assert [each["is_preview"] for each in before["calculations"][:3]] == [False, True, False]
