@@ -177,7 +177,7 @@ def describe_project(store_of_user: dict[str, Any], folder: Path) -> dict[str, A
                 "scheduler_type": "slurm",
                 "work_dir": str(folder / "work"),
                 "pre_run": f"export OMP_NUM_THREADS=1 PATH={Path(sys.executable).parent}:{os.environ['PATH']}",
-                "max_jobs": 2,
+                "max_jobs": 4,
             }
         },
         "queue": {"store": {**store_of_user, "collection_name": "queue"}},
