@@ -22,7 +22,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import packages_distributions, version
-from inspect import Parameter, signature
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -346,8 +346,6 @@ def _make_calculator(calculator: str, known: str, sha256: str, device: str) -> A
                 return ase_calculator(calculator, **arguments)
             made = _load_class(calculator)
             return made(**_with_device(made, arguments, device))
-    except FetchingError as failure:
-        raise _fetches(calculator) from failure
     except Exception as failure:
         if _caused_by_fetching(failure):
             raise _fetches(calculator) from failure
@@ -356,9 +354,7 @@ def _make_calculator(calculator: str, known: str, sha256: str, device: str) -> A
 
 def _with_device(made: Callable[..., Any], arguments: Mapping[str, Any], device: str) -> dict[str, Any]:
     """The arguments with the device of the study, where the calculator takes one and none is given."""
-    parameters = signature(made).parameters
-    takes_device = "device" in parameters and parameters["device"].kind is not Parameter.VAR_KEYWORD
-    if not takes_device or "device" in arguments:
+    if "device" not in signature(made).parameters or "device" in arguments:
         return dict(arguments)
     return {**arguments, "device": choose_device(device).value}
 
