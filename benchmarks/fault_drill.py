@@ -6,6 +6,11 @@ Studies of the toy potential run on a private MongoDB and a private Slurm of two
 and `make mongod`; as root), fed and reconciled as `docs/cluster.md` describes, with shorter times.  Meanwhile, every
 second or so, something is killed.  Each study must end by itself; the table says what was done and what came of it.
 
+Two faults are of the machine itself: an allocation of memory that fails under a limit (RLIMIT_AS, as `ulimit -v` sets
+it) in the middle of a calculation, and a full disk under the scratch folder (a tmpfs of a few MB, filled and emptied).
+A batch job whose processes were all killed ends with exit code 137, as one does that the kernel has ended for its
+memory, and is taken for that.  A job that met such faults three times is left with the reason; `qdip rerun` follows.
+
 In most studies a walltime is played with the signals that Slurm sends then, since Slurm counts walltimes in minutes.
 In the last two (`--walltimes`) the evaluations are slow, nothing else is broken, and every allocation really has one
 minute: in one study the workers know when it ends and stop, in the other they do not and are killed.
@@ -18,6 +23,7 @@ import json
 import logging
 import os
 import random
+import resource
 import secrets
 import shutil
 import signal
@@ -29,17 +35,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "cluster")]
 
-STUDY_LIMIT_S = 300.0
+STUDY_LIMIT_S = 600.0
 SLOW_STUDY_LIMIT_S = 900.0
 SLOW_VARIABLE = "QDIP_DRILL_EVALUATION_S"
 OUTAGES_S = (0.5, 2.0, 8.0)
 LONG_OUTAGE_S = 35.0
+MEMORY_ORDER = "fill-memory"
+"""Where this file lies, the next evaluation of any worker removes it and finds no memory."""
+
+SCRATCH_MB = 8
 
 
 def run_worker(log: Path) -> None:
@@ -57,13 +68,33 @@ def run_worker(log: Path) -> None:
 
     outbox.Outbox._write = write_and_note  # type: ignore[method-assign]  # noqa: SLF001
     load, slow_s = TestingEngine.load_potential, float(os.environ.get(SLOW_VARIABLE, "0"))
+    order = log.with_name(MEMORY_ORDER)
 
     def load_slow(engine: Any) -> Any:
         potential = load(engine)
-        return lambda arrangement: (time.sleep(slow_s), potential(arrangement))[1]
+
+        def evaluate(arrangement: Any) -> Any:
+            time.sleep(slow_s)
+            with suppress(FileNotFoundError):
+                order.unlink()
+                fill_memory()
+            return potential(arrangement)
+
+        return evaluate
 
     TestingEngine.load_potential = load_slow  # type: ignore[method-assign]
     worker.main()
+
+
+def fill_memory() -> None:
+    """Ask for more memory than a limit allows; what asked gets MemoryError and can go on."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (used_pages * resource.getpagesize() + 2**22, limits[1]))
+    try:
+        bytearray(2**28)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 @dataclass
@@ -110,6 +141,7 @@ class Drill:
     faults: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
     killed: set[str] = field(default_factory=set)
+    scratch: Path = Path()
 
     def run_study(self, number: int, n_faults: int, *, walltime: bool | None = None) -> dict[str, Any]:
         """Run one study through so many faults and return what came of it.
@@ -123,6 +155,8 @@ class Drill:
         from qdip_dft.planning.study_files import read_study
 
         cluster, log = self._make_cluster(number), self.folder / f"ended-{number}.log"
+        self.scratch = cluster.scratch
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SCRATCH_MB}m", "scratch", self.scratch], check=True)
         script = self._write_script(cluster, log, walltime=walltime)
         limit_s = STUDY_LIMIT_S if walltime is None else SLOW_STUDY_LIMIT_S
         plan = plan_study(read_study(str(ROOT / "tests" / "data" / "toy-study.yaml")))
@@ -144,6 +178,7 @@ class Drill:
                 time.sleep(0.1)
             self.slurm.call("scancel", "--full", f"--partition={self.slurm.partition}")
             self._count_walltimes(database, walltime=walltime)
+            subprocess.run(["umount", "--lazy", self.scratch], check=True)
             return {**self._judge(database, log), "seconds": round(time.monotonic() - started, 1)}
 
     def _count_walltimes(self, database: Any, *, walltime: bool | None) -> None:
@@ -205,15 +240,26 @@ class Drill:
             self.slurm.call("sbatch", f"--chdir={folder}", "--output=/dev/null", "--error=/dev/null", str(script))
 
     def _reconcile(self, launchpad: Any, cluster: Any) -> None:
+        from qdip_dft.cluster.database import ClusterDatabase
+        from qdip_dft.cluster.fireworks.control import list_statuses, rerun_failed
         from qdip_dft.cluster.fireworks.outbox import Outbox
         from qdip_dft.cluster.fireworks.reconcile import Reconciler
         from qdip_dft.cluster.resources import Scheduler
-        from qdip_dft.cluster.scheduler import list_live_jobs
+        from qdip_dft.cluster.scheduler import explain_end, list_live_jobs
 
         live_jobs = list_live_jobs(Scheduler.SLURM)
         outbox = Outbox(cluster.outbox, patience_s=0)
-        times = {"silence_s": 8.0, "grace_s": 3.0, "lock_s": 1.0}
-        self.repairs.update(Reconciler(launchpad, outbox, live_jobs, **times, max_restarts=1000).run())
+        options = {
+            "silence_s": 8.0,
+            "grace_s": 3.0,
+            "lock_s": 1.0,
+            "explain_end": partial(explain_end, Scheduler.SLURM),
+        }
+        self.repairs.update(Reconciler(launchpad, outbox, live_jobs, **options, max_restarts=1000).run())
+        for status in list_statuses(ClusterDatabase(launchpad.db)):
+            if status.left:
+                self.repairs["jobs left with the reason, then qdip rerun"] += len(status.left)
+                rerun_failed(launchpad, status.study)
 
     def _is_worth_breaking(self, launchpad: Any) -> bool:
         """Mostly while something is calculated, sometimes while workers start or wait."""
@@ -289,6 +335,27 @@ class Drill:
         self.slurm.call("scancel", "--full", "--signal=KILL", partition)
         return True
 
+    def _fill_memory(self) -> bool:
+        """Let the next evaluation find no memory."""
+        order = self.folder / MEMORY_ORDER
+        order.touch()
+        end_s = time.monotonic() + 5.0
+        while order.exists() and time.monotonic() < end_s:
+            time.sleep(0.01)
+        was_met = not order.exists()
+        order.unlink(missing_ok=True)
+        return was_met
+
+    def _fill_scratch(self) -> bool:
+        """Leave no space in the scratch folder for a while."""
+        ballast = self.scratch / "ballast"
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        time.sleep(self.chance.uniform(0.5, 2.0))
+        ballast.unlink()
+        return True
+
     _faults: Any = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -300,6 +367,8 @@ class Drill:
             "node down, back after 0.5 to 3 s": Drill._lose_node,
             "scancel": Drill._scancel,
             "walltime (the signals that Slurm sends then)": Drill._end_walltime,
+            "out of memory in a calculation": Drill._fill_memory,
+            "scratch full for 0.5 to 2 s": Drill._fill_scratch,
         }
         self._faults = kinds
 
@@ -382,6 +451,7 @@ def main() -> None:
     finally:
         slurm.stop()
         server.kill()
+        subprocess.run(["umount", "--lazy", "--recursive", "--quiet", *folder.glob("cluster-*/scratch")], check=False)
         shutil.rmtree(folder, ignore_errors=True)
 
 

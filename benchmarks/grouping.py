@@ -12,7 +12,7 @@ from math import log
 from time import process_time
 
 from qdip_dft.builders.ions import find_ions
-from qdip_dft.library import load_crystal
+from qdip_dft.library.crystals import load_crystal
 from qdip_dft.model.structure import StructureRecord
 
 SIZES = ((3, 3, 2), (4, 4, 3), (5, 5, 4), (6, 6, 5), (7, 7, 7))

@@ -43,7 +43,7 @@ from qdip_dft.builders.orientation import in_plane_vectors, orient_crystal, plan
 from qdip_dft.builders.planes import parse_hkl
 from qdip_dft.builders.strain import InterfaceCell, interface_cell
 from qdip_dft.builders.sub_lattices import list_basis_changes, list_hermite_forms
-from qdip_dft.library import load_crystal_record
+from qdip_dft.library.crystals import load_crystal_record
 
 PAIRS = (
     ("PbS", "111", "CsPbI3-alpha", "100"),

@@ -25,7 +25,7 @@ from qdip_dft.builders.registry import find_displacement_cell, join_at_gap
 from qdip_dft.builders.variants import list_half_turns
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.library import load_crystal_record
+from qdip_dft.library.crystals import load_crystal_record
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.keys import registry_scan_key
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask

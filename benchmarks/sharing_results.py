@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qdip_dft.library import load_crystal
+from qdip_dft.library.crystals import load_crystal
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.results.archive import Archive

@@ -161,7 +161,7 @@ def make_relaxations(n_atoms: int) -> list[Assignment]:
     import numpy as np
 
     from qdip_dft.engines.registry import engine_from_spec
-    from qdip_dft.library import load_crystal
+    from qdip_dft.library.crystals import load_crystal
     from qdip_dft.model.calculation import CalculationTask, Freedom
     from qdip_dft.model.engine import EngineSpec
     from qdip_dft.model.structure import StructureRecord

@@ -26,15 +26,14 @@ BOLTZMANN_EV_PER_K = 8.617333262e-5
 THZ_IN_EV = 4.135667696e-3
 """Energy hν of 1 THz in eV (exact likewise)."""
 
-THZ_PER_ROOT_STIFFNESS = 15.633304
-"""Frequency in THz of a mode whose force constant over mass is 1 eV/(Å² u) (CODATA 2018)."""
-
 KILOBAR_IN_EV_PER_ANG3 = 0.1 / EV_PER_ANG3_IN_GPA
 """1 kbar in eV/Å³."""
 
 ANG_PER_NM = 10.0
 
 SECONDS_PER_HOUR = 3600
+
+BYTES_PER_GIB = 1024**3
 
 MEV_PER_EV = 1000.0
 """1 eV in meV."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qdip_dft.errors import StudyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from yaml.nodes import MappingNode, Node, ScalarNode
 
@@ -50,15 +50,40 @@ class WrittenYaml:
 
     def find_line(self, location: Location) -> int | None:
         """The line, from 1, of a value or, where it is missing, of what should hold it; None for an empty text."""
-        holder = self._step_to(location[:-1])
-        pairs = holder.value if location and holder is not None and holder.id == "mapping" else ()
-        node = next((key for key, _ in pairs if key.value == location[-1]), None) or self._step_to(location)
+        node = self._find_head(location)
         return None if node is None else int(node.start_mark.line) + 1
+
+    def rearrange(self, content: Any, places: Mapping[str, Location]) -> WrittenYaml:
+        """Other data whose keys are written in this text, for the lines of what is wrong with them.
+
+        Parameters
+        ----------
+        content
+            The data.
+        places
+            Where in this text each of its keys is written.
+        """
+        from yaml.nodes import MappingNode, ScalarNode
+
+        if self.root is None:
+            return WrittenYaml(content, None)
+        pairs = [
+            (ScalarNode("tag:yaml.org,2002:str", key, head.start_mark), node)
+            for key, place in places.items()
+            if (head := self._find_head(place)) is not None and (node := self._step_to(place)) is not None
+        ]
+        return WrittenYaml(content, MappingNode("tag:yaml.org,2002:map", pairs, self.root.start_mark))
 
     def find_text(self, location: Location) -> str | None:
         """How a single value is written if it stands without quotes, such as ``no``; None for anything else."""
         node = self._step_to(location)
         return str(node.value) if node is not None and _is_bare(node) else None
+
+    def _find_head(self, location: Location) -> Node | None:
+        """The key of a value in a mapping, else the value itself or what should hold it."""
+        holder = self._step_to(location[:-1])
+        pairs = holder.value if location and holder is not None and holder.id == "mapping" else ()
+        return next((key for key, _ in pairs if key.value == location[-1]), None) or self._step_to(location)
 
     def _step_to(self, location: Location) -> Node | None:
         node = self.root
@@ -67,16 +92,21 @@ class WrittenYaml:
         return node
 
 
+NOT_WRITTEN = WrittenYaml(None, None)
+"""What was never a text."""
+
+
 def parse_yaml(text: str) -> Any:
     """Return the plain values of a YAML text; no object is ever made.
 
     Raises
     ------
     yaml.YAMLError
-        If it is not YAML.
+        If it is not YAML, or nested too deeply.
     """
     import yaml
 
+    _require_shallow(text)
     return yaml.load(text, Loader=_choose_loader())
 
 

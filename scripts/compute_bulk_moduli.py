@@ -17,7 +17,7 @@ import numpy as np
 
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.library import load_crystal_record
+from qdip_dft.library.crystals import load_crystal_record
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import StructureRecord

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.library import load_crystal
+from qdip_dft.library.crystals import load_crystal
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.structure import StructureRecord
@@ -35,6 +35,7 @@ CRYSTALS = (
     "CsPbI3-alpha",
     "FAPbI3-delta",
     "FAPbI3-alpha",
+    "FAPbI3-orthorhombic",
 )
 
 

@@ -84,6 +84,11 @@ OUTLOOK = """
   the nucleus: GPAW's partial waves are those of an atom without coupling, and bands that are added one by one make up
   for it slowly, as in other codes (Kuneš et al., Phys. Rev. B 2001, 64, 153102). Where atoms are light nothing is
   left of it: −0.3 meV per cell of silicon with 160 bands, −0.1 in pw.x.
+* **Orbital transformation.** At Γ alone, cells of an even number of electrons are minimised by orbital transformation,
+  which knows full bands only. CP2K then prints its gap; below 12 widths of the smearing (0.6 eV) the calculation is
+  repeated by diagonalisation and the record says so. Meshes of k-points and inputs that `qdip inputs` writes are
+  always diagonalised. A mesh is Γ alone in
+  cells wider than 2π/`k_spacing_per_ang`: 21 Å with `fast`, 12 Å with a spacing of 0.53.
 * **Basis sets.** CP2K's functions sit on atoms. An interface has more of them than its two slabs apart, so binding
   comes out too strong by the superposition error; compare `fast` and `balanced` before a binding energy is published.
 * **Vacuum.** CP2K's dipole correction stops with *needs more vacuum space* where the density nowhere falls below 1e-5

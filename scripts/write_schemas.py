@@ -12,6 +12,7 @@ from pathlib import Path
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.calibration import Calibration
 from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.study import StudySpec
@@ -26,6 +27,7 @@ def describe_documents() -> dict[str, str]:
     """Return the text of each schema file by its name."""
     kinds: dict[str, type[Record]] = {
         "calculation": CalculationRecord,
+        "calibration": Calibration,
         "screening": RegistryScan,
         "stabilization": StabilizationDoc,
         "temperature": TemperatureDoc,

@@ -14,7 +14,7 @@ import numpy as np
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part, Structures, StudySteps
-from qdip_dft.library import load_catalogue
+from qdip_dft.library.collections import load_catalogue
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.study import PhaseRole

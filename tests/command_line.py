@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -25,12 +26,14 @@ class Outcome:
 
 def qdip(*arguments: object, check: bool = True, leaves_with: int = 0) -> Outcome:
     """Run the command line, errors and exit codes included, in this process."""
-    out, err, code = StringIO(), StringIO(), 0
+    out, err, code, on_interruption = StringIO(), StringIO(), 0, signal.getsignal(signal.SIGINT)
     with patch.object(sys, "argv", ["qdip", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
         try:
             main()
         except SystemExit as leaving:
             code = int(leaving.code or 0)
+        finally:
+            signal.signal(signal.SIGINT, on_interruption)  # a command ends deaf to it
     assert not check or code == leaves_with, err.getvalue()
     return Outcome(code, out.getvalue(), err.getvalue())
 

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,11 +17,16 @@ from hypothesis import settings
 
 from tests.private_mongod import PrivateMongod, find_mongod, start_private_mongod
 
+if TYPE_CHECKING:
+    from tests.browser.headless import Browser
+
 # Two workers share the cores, so a single slow example proves nothing; a failing one must fail again.
 settings.register_profile("qdip", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("qdip")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Workers of xdist have a width, to which a terminal's lines would be broken; a test that is about widths sets its own.
+os.environ.pop("COLUMNS", None)
 # A shell starts what it runs in the background deaf to Ctrl-C, and every program that a test starts would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))  # what writes the crystal library is tested, too
@@ -100,3 +106,14 @@ def mongo_uri(mongod: PrivateMongod) -> Iterator[str]:
     yield mongod.database_uri(name)
     with MongoClient[dict[str, object]](mongod.uri) as client:
         client.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for the tests of pages, started once for each file of tests."""
+    from tests.browser.headless import start_browser
+
+    for program in ("chromium", "chromedriver"):
+        require_binary(program)
+    with start_browser(tmp_path_factory.mktemp("screenshots")) as started:
+        yield started

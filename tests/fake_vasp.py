@@ -2,7 +2,8 @@
 
 No VASP runs in these tests: it is licensed.  This program writes vasprun.xml, OUTCAR, OSZICAR and CONTCAR in the
 documented formats (vasp.at/wiki), with energies, forces and stress of the Morse potential of the engine ``testing``, so
-that everything around VASP is run for real: its inputs, custodian, the parsers, the order of the atoms, restarts.
+that everything around VASP is run for real: its inputs, custodian with its validators, the parsers up to the `TaskDoc`
+of emmet, the order of the atoms, restarts.
 
 ``FAKE_VASP`` changes its behaviour by words: ``version=6.3.2``, ``unconverged=N`` (the first N runs end at NELM),
 ``error=TEXT`` (the first run prints TEXT and ends without results), ``slow`` (waits for a STOPCAR).
@@ -11,8 +12,8 @@ Started with ``--ncl`` it stands for ``vasp_ncl``, without for ``vasp_std``: as 
 ``LSORBIT`` only in the first case, and wavefunctions only of its own kind.  Spin-orbit coupling lowers its energy by a
 fixed amount for each atom of lead, which is no physics but shows that the energy with it has come back.
 
-With NSW it relaxes the atoms, and with ISIF = 3 the cell within its crystal system, until EDIFFG: the first and the
-last ionic step are written.
+With NSW it relaxes the atoms, and with ISIF = 3 the cell within its crystal system, or the vectors that
+LATTICE_CONSTRAINTS leaves free, until EDIFFG: the first and the last ionic step are written.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ IS_NONCOLLINEAR = "--ncl" in sys.argv
 KIND = "spinors" if IS_NONCOLLINEAR else "scalars"
 SPIN_ORBIT_EV = -0.3
 VERSION = WORDS.get("version", "6.3.2")
+N_VALENCE = 4
+"""Electrons that the potentials of the tests leave to an atom."""
 
 
 def read_incar() -> dict[str, str]:
@@ -76,6 +79,10 @@ def setting(name: str, text: str) -> str:
     value = text.split(maxsplit=1)[0]
     if value.upper().strip(".") in {"TRUE", "FALSE"}:
         return f'<i type="logical" name="{name}"> {value.upper().strip(".")[0]}  </i>\n'
+    if name == "LATTICE_CONSTRAINTS":
+        return (
+            f'<v type="logical" name="{name}"> {"  ".join(word.strip(".")[0] for word in text.upper().split())} </v>\n'
+        )
     if name in {"DIPOL", "MAGMOM", "SAXIS"}:
         return f'<v name="{name}"> {text} </v>\n'
     if name in {"PREC", "GGA", "METAGGA", "ALGO", "SYSTEM"}:
@@ -120,6 +127,8 @@ def relax(arrangement: Arrangement, incar: dict[str, str]) -> Arrangement:
         frac_coords=(arrangement.positions_ang @ np.linalg.inv(arrangement.lattice_ang)).tolist(),
     )
     freedom = Freedom.CELL if incar["ISIF"] == "3" else Freedom.POSITIONS
+    if "LATTICE_CONSTRAINTS" in incar:
+        freedom = Freedom.OUT_OF_PLANE
     return engine_from_spec(spec).relax(structure, freedom).structure.arrangement
 
 
@@ -152,7 +161,9 @@ def write_outputs(start: Arrangement, incar: dict[str, str], n_electronic: int) 
     answer = evaluate_morse(arrangement)
     mesh = Path("KPOINTS").read_text().splitlines()[3]
     tags = "".join(setting(name, value) for name, value in incar.items())
+    n_electrons = N_VALENCE * arrangement.n_atoms
     defaults = {"NELM": "60", "NELMDL": "-5", "IBRION": "-1", "NSW": "0", "ISPIN": "1", "ENMAX": incar["ENCUT"]}
+    defaults |= {"NELECT": f"{n_electrons:.1f}", "NBANDS": str(n_electrons), "LORBIT": "0"}
     parameters = "".join(setting(name, value) for name, value in {**defaults, **incar}.items())
     Path("vasprun.xml").write_text(f"""<?xml version="1.0" encoding="ISO-8859-1"?>
 <modeling>
@@ -180,11 +191,49 @@ def write_outputs(start: Arrangement, incar: dict[str, str], n_electronic: int) 
 {atoms(arrangement)}{structure(start, "initialpos")}{"".join(ionic_step(each, incar, n_electronic) for each in places)}
 {structure(arrangement, "finalpos")}</modeling>
 """)
-    Path("OUTCAR").write_text(f" vasp.{VERSION} stand-in of the tests\n General timing and accounting informations\n")
+    Path("OUTCAR").write_text(outcar(answer.energy_ev, n_electrons, ibrion=incar.get("IBRION", "-1")))
     Path("OSZICAR").write_text(f"   1 F= {answer.energy_ev:.8E} E0= {answer.energy_ev + 0.01:.8E}  d E =0.0\n")
-    Path("CONTCAR").write_text(Path("POSCAR").read_text())
+    Path("CONTCAR").write_text(contcar(arrangement))
     for name in ("WAVECAR", "CHGCAR"):
         Path(name).write_text(f"{KIND} of the stand-in\n")
+
+
+def outcar(energy_ev: float, n_electrons: int, *, ibrion: str) -> str:
+    """Return the lines of an OUTCAR that parsers look for."""
+    return f""" vasp.{VERSION} stand-in of the tests
+ running on    1 total cores
+   k-points           NKPTS =      1   k-points in BZ     NKDIM =      1   number of bands    NBANDS=   {n_electrons:4d}
+ total plane-waves  NPLWV =   4096
+   IBRION =     {ibrion}    ionic relax: 0-MD 1-quasi-New 2-CG
+ E-fermi :   1.0000     XC(G=0):  -6.0000     alpha+bet : -1.0000
+ number of electron {n_electrons:14.7f} magnetization
+  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)
+  ---------------------------------------------------
+  free  energy   TOTEN  = {energy_ev:18.8f} eV
+
+  energy  without entropy= {energy_ev + 0.02:18.8f}  energy(sigma->0) = {energy_ev + 0.01:18.8f}
+    total drift:                                0.000000      0.000000      0.000000
+ General timing and accounting informations for this job:
+ ========================================================
+
+                  Total CPU time used (sec):        1.000
+                            User time (sec):        0.900
+                          System time (sec):        0.100
+                         Elapsed time (sec):        1.100
+
+                   Maximum memory used (kb):      100000.
+                   Average memory used (kb):          N/A
+"""
+
+
+def contcar(arrangement: Arrangement) -> str:
+    """Return the last structure as a POSCAR, with sites in the order of the input."""
+    elements = list(dict.fromkeys(arrangement.species))
+    frac = arrangement.positions_ang @ np.linalg.inv(arrangement.lattice_ang)
+    table = "\n".join(" ".join(f"{value:20.16f}" for value in row) for row in (*arrangement.lattice_ang, *frac))
+    vectors, sites = "\n".join(table.split("\n")[:3]), "\n".join(table.split("\n")[3:])
+    counts = " ".join(str(arrangement.species.count(element)) for element in elements)
+    return f"stand-in\n1.0\n{vectors}\n{' '.join(elements)}\n{counts}\ndirect\n{sites}\n"
 
 
 def say(text: str) -> None:

@@ -20,7 +20,7 @@ from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.terminations import list_terminations
 from qdip_dft.flows.building import preview_scans
 from qdip_dft.flows.steps import Stage
-from qdip_dft.library import list_studies
+from qdip_dft.library.collections import list_studies
 from qdip_dft.model.calculation import CalculationTask
 from qdip_dft.model.keys import calculation_key, registry_scan_key
 from qdip_dft.model.registry import RegistryScanTask

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -83,6 +84,17 @@ def test_the_readme_has_at_most_120_lines() -> None:
 def test_the_readme_shows_what_the_demo_printed() -> None:
     shown = (ROOT / "README.md").read_text().partition("<!-- demo-output -->")[2].partition("<!-- /demo-output -->")[0]
     assert "eV" in shown, "paste the output of `make demo` between the two demo-output marks"
+
+
+@pytest.mark.parametrize("name", ["pbs-fapbi3.png", "pbs-fapbi3-dark.png"])
+def test_the_picture_of_the_readme_is_that_of_its_numbers(name: str) -> None:
+    with Image.open(ROOT / "docs" / "pictures" / name) as picture:
+        sentence = picture.text["Description"]
+    words = " ".join((ROOT / "README.md").read_text().split())
+    assert sentence in words, "run `make demo`, paste its output, then `make picture`"
+    number = re.search(r"\S+ ± \S+", sentence)
+    assert number is not None
+    assert number[0] in words.partition("![")[2].partition("](")[0], "the alternative text has another number"
 
 
 def test_the_terminal_blocks_hold_only_commands() -> None:

@@ -166,6 +166,36 @@ def test_no_file_names_a_package_host_or_a_machine_path(repository: Path) -> Non
         assert not [word for word in (*hosts, *paths) if word in text], path
 
 
+def test_the_changelog_has_the_form_of_keep_a_changelog(repository: Path) -> None:
+    text = (repository / "CHANGELOG.md").read_text(encoding="utf-8")
+    first, *versions = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert first == "[Unreleased]"
+    found = [re.fullmatch(r"\[(\d+)\.(\d+)\.(\d+)\] - (20\d\d-\d\d-\d\d)", version) for version in versions]
+    read = [([int(number) for number in match.groups()[:3]], match[4]) for match in found if match is not None]
+    assert len(read) == len(found) >= 1
+    assert read == sorted(read, reverse=True)
+    kinds = set(re.findall(r"^### (.+)$", text, re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_changelog_citation_and_package_name_one_version(repository: Path) -> None:
+    import yaml
+
+    from qdip_dft.version import __version__
+
+    citation = yaml.safe_load((repository / "CITATION.cff").read_text(encoding="utf-8"))
+    released = re.findall(r"^## \[(\d.+)\] - (.+)$", (repository / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert (citation["version"], str(citation["date-released"])) == released[0]
+    assert citation["version"] == __version__
+
+
+def test_no_program_left_its_files_in_the_root(repository: Path) -> None:
+    kept = {".cff", ".md", ".toml", ".txt", ".yaml", ".yml"}
+    plain = {".gitattributes", ".gitignore", "LICENSE", "Makefile"}
+    found = [path.name for path in tracked_files(repository) if path.parent == repository]
+    assert [name for name in found if name not in plain and Path(name).suffix not in kept] == []
+
+
 def constraint_lines(repository: Path) -> list[str]:
     lines = (repository / "constraints.txt").read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.errors import LevelOfTheoryError, QdipError, ResultsError
 from qdip_dft.model.calculation import LevelOfTheory
 from qdip_dft.model.stabilization import StabilizationDoc
@@ -39,7 +40,20 @@ def find_obstacle(
     geometries = first.geometry_theory or first.theory, other.geometry_theory or other.theory
     if geometries[0] != geometries[1]:
         return _different_theories([f"geometry {words}" for words in list_theory_differences(*geometries)], names)
-    return None
+    bulks = name_bulk(first), name_bulk(other)
+    return None if bulks[0] == bulks[1] else _different_bulks(bulks, names)
+
+
+def name_bulk(document: StabilizationDoc) -> str:
+    """Return where the bulk term of a result comes from: the engine, or each reference with its value."""
+    basis = document.bulk_basis
+    pairs = () if basis is None else basis.pairs
+    values = (
+        f"{p.reference.phase} − {p.reference.relative_to} {write_signed(p.reference.value_ev_per_fu, decimals=4)} "
+        f"({p.reference.level})"
+        for p in pairs
+    )
+    return "; ".join(sorted(values)) or "engine"
 
 
 def list_theory_differences(first: LevelOfTheory, other: LevelOfTheory) -> tuple[str, ...]:
@@ -83,6 +97,15 @@ def _different_formulae(first: int, other: int, names: tuple[str, str]) -> Resul
         limit="differences are taken within one version",
         why="the same word would mean two quantities",
         remedy="qdip db upgrade, or run the older study again: stored calculations are reused",
+    )
+
+
+def _different_bulks(bulks: tuple[str, str], names: tuple[str, str]) -> ResultsError:
+    return ResultsError(
+        f"the bulk term of {names[0]} is from {bulks[0]}, that of {names[1]} from {bulks[1]}",
+        limit="differences are taken between results whose bulk terms come from the same place",
+        why="the difference would be that of a reference and an engine, not of two films",
+        remedy="set `bulk: engine` in both studies and run them again: stored calculations are reused",
     )
 
 

@@ -22,11 +22,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from qdip_dft.analysis.comparability import HASH_DIGITS, find_obstacle, flatten
-from qdip_dft.analysis.coverage import Side, evaluate_terms
+from qdip_dft.analysis.comparability import HASH_DIGITS, find_obstacle, flatten, name_bulk
+from qdip_dft.analysis.coverage import Side, evaluate_terms, find_bulk
 from qdip_dft.analysis.sides import find_sides, name_side, subtract_sides
 from qdip_dft.errors import QdipError, ResultsError
-from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU
+from qdip_dft.model.resolution import find_limit_ev_per_fu
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.term_names import TERM_COLUMNS
@@ -46,7 +46,7 @@ _AREA_LINES = (
 _J_PER_M2_OF_MEV_PER_ANG2 = EV_PER_ANG2_IN_J_PER_M2 / MEV_PER_EV
 _PRINTED_MEV_PER_ANG2 = 0.1
 """Last printed digit of an energy per area; smaller differences do not show."""
-_UNCOMPARED = {"name", "question", "variant", "schema_version", "phases"}
+_UNCOMPARED = {"name", "question", "variant", "schema_version", "phases", "bulk"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Line:
     differences
         Each further result minus the first; None where one is missing or they may not be subtracted.
     threshold
-        Differences above it are larger than the level of theory resolves, in the same unit.
+        Differences above it are decided: larger than twice the model error of the level, in the same unit.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Line:
 
     @property
     def is_marked(self) -> tuple[bool, ...]:
-        """Return which differences are larger than the level of theory resolves."""
+        """Return which differences are larger than twice the model error of the level."""
         return tuple(difference is not None and abs(difference) > self.threshold for difference in self.differences)
 
 
@@ -231,6 +231,7 @@ def _describe_main(document: StabilizationDoc) -> dict[str, str]:
         "preset": document.study.engine.preset.value,
         "code": "—" if theory is None else f"{theory.code} {theory.code_version}",
         "functional": functional,
+        "bulk": name_bulk(document),
         "black": name_side(sides.black) or "—",
         "competitor": name_side(sides.competitor) or "—",
         "n* (f.u./Å²)": "each film's own" if coverage is None else f"{coverage:.4f}",
@@ -252,7 +253,7 @@ def _find_zero(documents: Sequence[StabilizationDoc], document: StabilizationDoc
     family = [other for other in documents if other is document or find_obstacle(document, other) is None]
     sides: list[Side] = [side for other in family for side in other.candidates]
     sides += [other.decomposition for other in family if other.decomposition is not None]
-    return min((side.bulk_ev_per_fu for side in sides if side.bulk_ev_per_fu is not None), default=0.0)
+    return min((bulk for side in sides if (bulk := find_bulk(side)) is not None), default=0.0)
 
 
 def _list_phases(documents: Sequence[StabilizationDoc]) -> list[tuple[str, list[Side | None]]]:
@@ -287,7 +288,7 @@ def _compare_stabilizations(
     obstacles: Sequence[QdipError | None],
     coverages: Sequence[float | None],
 ) -> Section:
-    resolution = RESOLUTION_EV_PER_FU[documents[0].level]
+    resolution = _find_limit(documents)
     answers = [
         d.stabilization if n is None else subtract_sides(find_sides(d), n)
         for d, n in zip(documents, coverages, strict=True)
@@ -301,6 +302,15 @@ def _compare_stabilizations(
         lines.append(_make_line("σ", unit, sigma, obstacles, threshold=threshold))
     films = tuple(f"{name_side(s.black) or '—'} − {name_side(s.competitor) or '—'}" for s in map(find_sides, documents))
     return Section("black − competitor", films, tuple(lines))
+
+
+def _find_limit(documents: Sequence[StabilizationDoc]) -> float:
+    """Above which a difference of two results is decided: each has the error that its own document states."""
+    errors = [document.uncertainty for document in documents]
+    stated = [each.total_ev_per_fu for each in errors if each is not None and each.model_error is not None]
+    if len(stated) < len(errors):
+        return find_limit_ev_per_fu(documents[0].level)
+    return find_limit_ev_per_fu(documents[0].level, model_ev_per_fu=max(stated))
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +330,7 @@ class _Results:
         return Section(self.title, films, tuple(lines))
 
     def _list_term_lines(self) -> Iterator[Line]:
-        resolution = RESOLUTION_EV_PER_FU[self.documents[0].level]
+        resolution = _find_limit(self.documents)
         terms = [
             side if side is None or n is None else evaluate_terms(side, n)
             for side, n in zip(self.sides, self.coverages, strict=True)
@@ -333,7 +343,7 @@ class _Results:
         films = [side if isinstance(side, CandidateResult) else None for side in self.sides]
         if not any(films):
             return
-        resolution_ev_per_fu = RESOLUTION_EV_PER_FU[self.documents[0].level]
+        resolution_ev_per_fu = _find_limit(self.documents)
         largest = max((film.coverage_fu_per_ang2 or 0.0 for film in films if film is not None), default=0.0)
         resolution_mev_per_ang2 = max(resolution_ev_per_fu * MEV_PER_EV * largest, _PRINTED_MEV_PER_ANG2)
         for name, unit, field in _AREA_LINES:

@@ -30,8 +30,24 @@ def find_own_coverage(film: Film) -> float | None:
     return None if isinstance(film, DecompositionResult) else film.coverage_fu_per_ang2
 
 
+def as_compared(film: Film) -> Film:
+    """A film with the terms of the lowest termination and orientation that were computed of it."""
+    choice = film.lowest_choice if isinstance(film, CandidateResult) else None
+    if choice is None:
+        return film
+    return film.model_copy(update={**choice.model_dump(exclude={"name"}), "lowest_choice": None})
+
+
+def find_bulk(film: Film) -> float | None:
+    """Bulk term in eV per formula unit as it is compared: the engine's, moved by the reference where there is one."""
+    shift = 0.0 if isinstance(film, DecompositionResult) else film.bulk_shift_ev_per_fu or 0.0
+    return None if film.bulk_ev_per_fu is None else film.bulk_ev_per_fu + shift
+
+
 def evaluate_terms(film: Film, coverage_fu_per_ang2: float) -> Terms:
     """Terms of a film as one of n* formula units per dot area would have them; missing ones stay missing.
+
+    The bulk is the anchored one where there is a reference.
 
     What the strain of the dot costs belongs to the dot area, like σ, and is shared by as many formula units.
 
@@ -42,12 +58,13 @@ def evaluate_terms(film: Film, coverage_fu_per_ang2: float) -> Terms:
     coverage_fu_per_ang2
         n* in formula units of host per Å² of dot.
     """
+    film = as_compared(film)
     own = 0.0 if isinstance(film, DecompositionResult) else find_own_coverage(film)
     surface, binding = (
         None if term is None or own is None else own / coverage_fu_per_ang2 * term
         for term in (film.surface_ev_per_fu, film.binding_ev_per_fu)
     )
-    return Terms.add_up(film.bulk_ev_per_fu, _strain_at(film, own, coverage_fu_per_ang2), surface, binding)
+    return Terms.add_up(find_bulk(film), _strain_at(film, own, coverage_fu_per_ang2), surface, binding)
 
 
 def _strain_at(film: Film, own_fu_per_ang2: float | None, coverage_fu_per_ang2: float) -> float | None:
@@ -67,11 +84,12 @@ def split_line(film: Film) -> tuple[float, float] | None:
 
     That is σ and the strain of the dot.  None where a term or the area is missing.
     """
-    sigma, own = interface_ev_per_ang2(film), find_own_coverage(film) or 0.0
-    if sigma is None or film.bulk_ev_per_fu is None or film.strain_ev_per_fu is None:
+    film = as_compared(film)
+    sigma, own, bulk = interface_ev_per_ang2(film), find_own_coverage(film) or 0.0, find_bulk(film)
+    if sigma is None or bulk is None or film.strain_ev_per_fu is None:
         return None
     of_dot = find_dot_strain(film)
-    return film.bulk_ev_per_fu + film.strain_ev_per_fu - of_dot, sum(sigma) + own * of_dot
+    return bulk + film.strain_ev_per_fu - of_dot, sum(sigma) + own * of_dot
 
 
 def evaluate_total(film: Film, coverage_fu_per_ang2: float) -> float:
@@ -90,6 +108,7 @@ def compared_terms(doc: StabilizationDoc, film: Film) -> Terms:
 
 def interface_ev_per_ang2(film: Film) -> tuple[float, float] | None:
     """σ_surf and σ_bind in eV/Å²; zero for bulk compounds off the dot, None where a term or the area is missing."""
+    film = as_compared(film)
     own = 0.0 if isinstance(film, DecompositionResult) else find_own_coverage(film)
     if own is None or film.surface_ev_per_fu is None or film.binding_ev_per_fu is None:
         return None

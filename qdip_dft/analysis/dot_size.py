@@ -29,13 +29,13 @@ from math import sqrt
 
 import numpy as np
 
+from qdip_dft.analysis.coverage import Side
+from qdip_dft.analysis.uncertainty import combine
 from qdip_dft.errors import StudyError
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import Environment
 from qdip_dft.model.uncertainty import EmbeddedInterface, TermErrors
 from qdip_dft.units import MEV_PER_EV
-
-Side = CandidateResult | DecompositionResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +123,11 @@ class DotsInHost:
     bulk_ev_per_fu, strain_ev_per_fu, interface_ev_per_ang2
         Δe_bulk, Δe_strain and Δσ.
     covariance
-        Of these three, as rows: what is estimated of their errors.
+        Of these three, as rows.
     volume_ang3_per_fu
         Volume v of a formula unit.
     not_estimated
-        Sources of error that are in no covariance.
+        Sources of error that nobody looked at; defaults stand for them.
     strain_range_ang
         Range L of the strain; None: isotropic elasticity.
     """
@@ -160,7 +160,7 @@ class DotsInHost:
         return self.bulk_ev_per_fu + strain + self.interface_ev_per_ang2 / self.count_host(dots)
 
     def uncertainty_ev_per_fu(self, dots: Dots) -> float:
-        """Standard uncertainty of what is estimated, with that of s.
+        """Standard uncertainty, of the numbers and of the model, with that of s.
 
         Without a strain map that is all of the strain's part; with one, what half the size of a formula unit more or
         less does, which is the resolution of such a map.
@@ -220,7 +220,7 @@ def survey_dots(document: StabilizationDoc, *, strain_range_ang: float | None = 
         bulk_ev_per_fu=answer.bulk_ev_per_fu,
         strain_ev_per_fu=stated.critical.strained_ev_per_fu - answer.bulk_ev_per_fu,
         interface_ev_per_ang2=stated.embedded.difference_mev_per_ang2 / MEV_PER_EV,
-        covariance=_collect_covariance(stated.difference, stated.embedded),
+        covariance=_collect_covariance(combine(filter(None, (stated.difference, stated.model_error))), stated.embedded),
         volume_ang3_per_fu=stated.critical.volume_ang3_per_fu,
         not_estimated=stated.not_estimated,
         strain_range_ang=document.study.strain_range_ang if strain_range_ang is None else strain_range_ang,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from qdip_dft.analysis.coverage import find_bulk
 from qdip_dft.model.stabilization import CandidateResult, Hull
 from qdip_dft.units import MEV_PER_EV
 
@@ -41,9 +42,10 @@ def find_hull(bulks_ev_per_fu: Mapping[str, float | None], *, n_atoms_per_fu: fl
 
 def place_above_hull(result: CandidateResult, hull: Hull | None) -> CandidateResult:
     """Return a result with its strained bulk above the hull; unchanged where either is missing."""
-    if hull is None or result.bulk_ev_per_fu is None or result.strain_ev_per_fu is None:
+    bulk_ev_per_fu = find_bulk(result)
+    if hull is None or bulk_ev_per_fu is None or result.strain_ev_per_fu is None:
         return result
-    above_ev_per_fu = result.bulk_ev_per_fu + result.strain_ev_per_fu - hull.energy_ev_per_fu
+    above_ev_per_fu = bulk_ev_per_fu + result.strain_ev_per_fu - hull.energy_ev_per_fu
     return result.model_copy(
         update={
             "strained_above_hull_ev_per_fu": above_ev_per_fu,

@@ -27,8 +27,6 @@ In a cell that stays both have one basis and one mesh and agree to the self-cons
 plane waves and k-points are counted anew: 0.02 eV per atom is beyond that and within any energy that is simply wrong.
 """
 
-_HELD_VECTORS = {Freedom.NONE: 3, Freedom.POSITIONS: 3, Freedom.OUT_OF_PLANE: 2, Freedom.CELL: 0}
-
 
 def find_defect(
     record: CalculationRecord, theory: LevelOfTheory, *, force_threshold_ev_per_ang: float | None = None
@@ -104,7 +102,7 @@ def _find_defect_of_result(task: CalculationTask, result: EngineResult, threshol
 
 def _find_movement(task: CalculationTask, found: StructureRecord) -> str | None:
     """Return what moved although it was held: lattice vectors, or the atoms of a static calculation."""
-    n_held = _HELD_VECTORS[task.freedom]
+    n_held = task.freedom.n_held_vectors
     change = np.array(found.lattice_ang)[:n_held] - np.array(task.structure.lattice_ang)[:n_held]
     stretched = float(np.abs(change).max(initial=0.0))
     if stretched > HELD_TOLERANCE_ANG:

@@ -22,7 +22,7 @@ class Margin:
         Its value at which black and competitor are equal, all other terms kept: the term minus the total.
     share
         The change up to there over the size of the term; None for a term that is zero.  Below 1 an error of less than
-        the term itself turns the answer round.
+        the term itself reverses the answer.
     """
 
     term: str

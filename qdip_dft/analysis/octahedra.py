@@ -107,8 +107,14 @@ class CrossBond:
     valence: float
 
 
-def measure_shape(structure: StructureRecord, *, sites: Iterable[int] | None = None) -> Shape:
-    """Return the shape of the octahedra around the metals among some sites.
+def measure_shape(structure: StructureRecord) -> Shape:
+    """Return the shape of the octahedra of a crystal."""
+    metals = find_metals(structure)
+    return _Octahedra(structure, frozenset(metals)).describe(metals)
+
+
+def measure_layers(structure: StructureRecord, *, sites: Iterable[int] | None = None) -> tuple[Shape, ...]:
+    """Return the shape of every layer of metals along the third axis, lowest first.
 
     Parameters
     ----------
@@ -118,20 +124,10 @@ def measure_shape(structure: StructureRecord, *, sites: Iterable[int] | None = N
     sites
         Indices of the sites; None: all.
     """
-    metals = _choose_metals(structure, sites)
-    return _Octahedra(structure, frozenset(metals)).describe(metals)
-
-
-def measure_layers(structure: StructureRecord, *, sites: Iterable[int] | None = None) -> tuple[Shape, ...]:
-    """Return the shape of every layer of metals along the third axis, lowest first; see `measure_shape`."""
-    metals = _choose_metals(structure, sites)
+    chosen = None if sites is None else set(sites)
+    metals = [site for site in find_metals(structure) if chosen is None or site in chosen]
     octahedra = _Octahedra(structure, frozenset(metals))
     return tuple(octahedra.describe(layer) for layer in group_layers(structure, metals))
-
-
-def _choose_metals(structure: StructureRecord, sites: Iterable[int] | None) -> list[int]:
-    chosen = set(range(structure.n_atoms) if sites is None else sites)
-    return [site for site in find_metals(structure) if site in chosen]
 
 
 def find_metals(structure: StructureRecord) -> list[int]:

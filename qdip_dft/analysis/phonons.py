@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from qdip_dft.errors import EngineError
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.model.temperature import HarmonicFreeEnergy, ImaginaryModes
+from qdip_dft.runtime.installation import install_hint
 from qdip_dft.units import BOLTZMANN_EV_PER_K, MEV_PER_EV, THZ_IN_EV
 
 Phonopy = Any
@@ -279,7 +280,7 @@ def _import_phonopy() -> tuple[Any, Any]:
             "phonons need the package 'phonopy'",
             limit="it is not installed",
             why="without it there are no vibrational free energies",
-            remedy='install it with `pip install "qdip-dft[phonons]"`',
+            remedy=f"install it with {install_hint('phonons')}",
         ) from error
     return Phonopy, PhonopyAtoms
 

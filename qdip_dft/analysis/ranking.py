@@ -7,7 +7,7 @@ per formula unit and n* e(n*) per area; a patch of area a has the weight w ∝ e
 is Σ w e(n*).
 
 Assumed: patches do not interact, and nothing but the energy at rest differs (no vibrations, no borders of patches).
-Energies that the level of theory cannot tell apart (`RESOLUTION_EV_PER_FU`) give weights that mean as little.
+Energies that the level of theory cannot tell apart (`model.resolution`) give weights that mean as little.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.calculation import Level
-from qdip_dft.model.resolution import RESOLUTION_EV_PER_FU, do_models_disagree, find_limit_ev_per_fu
+from qdip_dft.model.reference import BulkBasis
+from qdip_dft.model.resolution import COVERAGE_FACTOR, default_model_error_ev_per_fu, find_limit_ev_per_fu
 from qdip_dft.model.stabilization import Stabilization
 from qdip_dft.model.study import Environment, StudySpec
 from qdip_dft.model.term_names import TERM_NAMES
@@ -35,8 +36,10 @@ class _Wording:
     environment: str
     level: Level
     stated: Uncertainty | None
+    basis_of_bulk: BulkBasis | None
     is_upper_bound: bool
     saddles: Sequence[str]
+    uncompared: Sequence[str]
 
     @property
     def place(self) -> str:
@@ -51,15 +54,38 @@ class _Wording:
 
     @property
     def basis(self) -> str:
-        """Environment, level, what is not in the error bar, and what the products leave out."""
+        """Environment, level, bulk, parts of the error bar, what was not sampled or compared, what is left out."""
         parts = [self.environment, _LEVEL_WORDS[self.level]]
+        if self.level is not Level.TEST and self.basis_of_bulk is not None:
+            parts.append(_name_bulk(self.basis_of_bulk))
+        parts.append(self.say_error_parts())
         if self.stated is not None and self.stated.not_estimated:
-            parts.append(f"not estimated: {', '.join(self.stated.not_estimated)}")
+            parts.append(f"not sampled: {', '.join(self.stated.not_estimated)}")
+        if self.uncompared:
+            parts.append(f"not compared: {', '.join(self.uncompared)}")
         if self.is_upper_bound:
             parts.append("upper bound of what the dot gains: the products lie off the dot")
         if self.saddles:
             parts.append(f"no minimum: {' and '.join(self.saddles)}")
-        return "; ".join(parts)
+        return "; ".join(filter(None, parts))
+
+    def say_error_parts(self) -> str:
+        """Both parts of the error bar, or what the level leaves open where none is stated."""
+        if self.stated is not None and self.stated.model_error is not None:
+            numerical, model = self.stated.difference.total_ev_per_fu, self.stated.model_error.total_ev_per_fu
+            return f"numerical part {numerical:.3f}, model {model:.3f}"
+        assumed = default_model_error_ev_per_fu(self.level)
+        return f"model error {assumed:.2f} assumed" if assumed else ""
+
+    @property
+    def limit_ev_per_fu(self) -> float:
+        """How large the difference must be to be decided."""
+        model = None if self.stated is None else self.stated.model_error
+        return find_limit_ev_per_fu(
+            self.level,
+            numerical_ev_per_fu=None if self.stated is None else self.stated.difference.total_ev_per_fu,
+            model_ev_per_fu=None if model is None else model.total_ev_per_fu,
+        )
 
 
 def answer_in_words(
@@ -73,13 +99,15 @@ def answer_in_words(
     missing: Sequence[str] = (),
     has_competitor: bool = True,
     stated: Uncertainty | None = None,
+    bulk_basis: BulkBasis | None = None,
     is_upper_bound: bool = False,
     saddles: Sequence[str] = (),
+    uncompared: Sequence[str] = (),
 ) -> str:
-    """The answer in one sentence, with its coverage, its environment and one ± or what was not estimated.
+    """The answer in one sentence, with its coverage, its environment, one ± with its parts, and what was not sampled.
 
-    The winner is the phase with the lower total at n*.  A difference within ``RESOLUTION_EV_PER_FU`` of the level, or
-    within twice its standard uncertainty, or whose sign depends on the model, is too close to call.
+    The winner is the phase with the lower total at n*.  A difference within twice its standard uncertainty, of the
+    numbers and of the model, is undecided.
     The deciding term is the largest one that has the sign of the total.
 
     Parameters
@@ -101,10 +129,14 @@ def answer_in_words(
         Whether the study compares the black phase with anything.
     stated
         How sure the answer is; None where that is not known.
+    bulk_basis
+        Where the bulk term comes from; None where that is not known.
     is_upper_bound
         Whether the competitor lies off the dot, where it gains nothing by binding.
     saddles
         Bulks that are no minima, with their tilt gain.
+    uncompared
+        Film planes that the study asks for and that no valid film represents.
 
     Returns
     -------
@@ -118,15 +150,13 @@ def answer_in_words(
             f"({environment}; {_LEVEL_WORDS[level]})."
         )
     if black is None or competitor is None or total_ev_per_fu is None:
-        return _say_undecided(facet=facet, black=black, competitor=competitor, missing=missing)
+        return _say_incomplete(facet=facet, black=black, competitor=competitor, missing=missing)
     films = (f"black {black}", competitor)
-    wording = _Wording(answer, films, facet, environment, level, stated, is_upper_bound, saddles)
+    known = stated if stated is not None and stated.is_stated else None
+    wording = _Wording(answer, films, facet, environment, level, known, bulk_basis, is_upper_bound, saddles, uncompared)
     error_ev_per_fu = find_error_ev_per_fu(stated)
-    models = list_models_ev_per_fu(stated)
-    if abs(total_ev_per_fu) <= find_limit_ev_per_fu(level, error_ev_per_fu):
-        return _say_too_close(wording, total_ev_per_fu, error_ev_per_fu)
-    if do_models_disagree(total_ev_per_fu, models):
-        return _say_models_disagree(wording, total_ev_per_fu, error_ev_per_fu, models)
+    if abs(total_ev_per_fu) <= wording.limit_ev_per_fu:
+        return _say_undecided(wording, total_ev_per_fu, error_ev_per_fu)
     winner, loser = wording.films if total_ev_per_fu < 0 else wording.films[::-1]
     return (
         f"On {facet} the {winner} lies {write_with_error(abs(total_ev_per_fu), error_ev_per_fu)} eV/f.u. below the "
@@ -140,13 +170,14 @@ def name_environment(study: StudySpec) -> str:
 
 
 def find_error_ev_per_fu(stated: Uncertainty | None) -> float | None:
-    """The one ± of the answer: its standard uncertainty at n*; None where nothing was varied to find it."""
-    return stated.difference.total_ev_per_fu if stated is not None and stated.is_asked else None
+    """The one ± of the answer, its standard uncertainty at n*; None where there is none."""
+    return stated.total_ev_per_fu if stated is not None and stated.is_stated else None
 
 
-def list_models_ev_per_fu(stated: Uncertainty | None) -> tuple[float, ...]:
-    """Black − competitor of other models at n*."""
-    return () if stated is None else tuple(model.total_ev_per_fu for model in stated.models)
+def _name_bulk(basis: BulkBasis) -> str:
+    """Where the bulk term comes from, such as ``bulk anchored to PBE-D3(BJ)``."""
+    levels = dict.fromkeys(pair.reference.level for pair in basis.pairs)
+    return f"bulk anchored to {' and '.join(levels)}" if levels else "bulk of the engine"
 
 
 def join_bounds(ax_rich: str, bx2_rich: str, *, ax: str, bx2: str) -> str:
@@ -172,7 +203,7 @@ def find_deciding_term(difference: Terms) -> str | None:
     return max(contributions, key=lambda name: direction * contributions[name])
 
 
-def _say_undecided(*, facet: str, black: str | None, competitor: str | None, missing: Sequence[str]) -> str:
+def _say_incomplete(*, facet: str, black: str | None, competitor: str | None, missing: Sequence[str]) -> str:
     sides = [role for role, label in (("black phase", black), ("competitor", competitor)) if label is None]
     lacking = f"no valid candidate of the {' and the '.join(sides)}" if sides else "a term is missing"
     reasons = "; ".join(reason.rstrip(".") for reason in missing)
@@ -185,26 +216,12 @@ def write_with_error(value: float, uncertainty_ev_per_fu: float | None, *, is_si
     return number if uncertainty_ev_per_fu is None else f"{number} ± {uncertainty_ev_per_fu:.3f}"
 
 
-def _say_too_close(wording: _Wording, total_ev_per_fu: float, error_ev_per_fu: float | None) -> str:
-    resolution = RESOLUTION_EV_PER_FU[wording.level]
-    limit = find_limit_ev_per_fu(wording.level, error_ev_per_fu)
-    is_level = limit == resolution
-    why = f"this level resolves {resolution} eV/f.u" if is_level else "that is less than twice the uncertainty"
-    return (
-        f"On {wording.facet} the {wording.films[0]} and the {wording.films[1]} are too close to call: they differ by "
-        f"{write_with_error(total_ev_per_fu, error_ev_per_fu, is_signed=True)} eV/f.u. (black − competitor)"
-        f"{wording.place} ({wording.basis}), and {why}."
-    )
-
-
-def _say_models_disagree(
-    wording: _Wording, total_ev_per_fu: float, error_ev_per_fu: float | None, models_ev_per_fu: Sequence[float]
-) -> str:
-    others = ", ".join(map(write_signed, models_ev_per_fu))
+def _say_undecided(wording: _Wording, total_ev_per_fu: float, error_ev_per_fu: float | None) -> str:
     return (
         f"Undecided on {wording.facet}: the {wording.films[0]} and the {wording.films[1]} differ by "
         f"{write_with_error(total_ev_per_fu, error_ev_per_fu, is_signed=True)} eV/f.u. (black − competitor)"
-        f"{wording.place} ({wording.basis}), but other models give {others}."
+        f"{wording.place} ({wording.basis}), less than {COVERAGE_FACTOR:g} standard uncertainties "
+        f"({wording.limit_ev_per_fu:.3f})."
     )
 
 

@@ -63,6 +63,28 @@ def list_eligible(study: StudySpec, results: Iterable[CandidateResult]) -> list[
     ]
 
 
+def list_uncompared(study: StudySpec, results: Iterable[CandidateResult]) -> tuple[str, ...]:
+    """Film planes that a study asks for and of which no film may stand for its phase, such as ``FAPbI3-delta(100)``.
+
+    They were not built (no common cell) or their films did not hold (strain, phase, molecules).  One of them may be
+    lower than the film that was compared: an answer holds for the planes that were.
+
+    Parameters
+    ----------
+    study
+        The study; of a phase with a pinned plane only that one is asked for.
+    results
+        All candidates on one facet.
+    """
+    compared = {(result.candidate.phase, result.candidate.film_plane) for result in list_eligible(study, results)}
+    return tuple(
+        f"{asked.phase}({plane})"
+        for asked in study.films
+        for plane in asked.planes
+        if study.find_pinned_plane(asked.phase) in (None, plane) and (asked.phase, plane) not in compared
+    )
+
+
 def order_by_energy(results: Iterable[CandidateResult], coverage_fu_per_ang2: float) -> list[CandidateResult]:
     """Candidates at n*, lowest first; equal ones in an order of their own, whatever the given one was."""
     return sorted(results, key=lambda r: (evaluate_total(r, coverage_fu_per_ang2), r.candidate.id))

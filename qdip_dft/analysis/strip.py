@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from qdip_dft.analysis.coverage import evaluate_total
+from qdip_dft.analysis.coverage import evaluate_total, find_bulk
 from qdip_dft.analysis.sides import find_coverage
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole, PhaseSpec
@@ -130,7 +130,7 @@ def _survey_phase(doc: StabilizationDoc, spec: PhaseSpec, width_ev: float) -> Ph
 
 
 def _draw_line(film: CandidateResult, coverage_fu_per_ang2: float) -> FilmLine:
-    zero = (film.bulk_ev_per_fu or 0.0) - (film.bulk_above_lowest_ev_per_fu or 0.0)
+    zero = (find_bulk(film) or 0.0) - (film.bulk_above_lowest_ev_per_fu or 0.0)
     ends = [
         MEV_PER_EV * coverage_fu_per_ang2 * (evaluate_total(f, coverage_fu_per_ang2) - zero)
         for f in (film.at_bx2_rich, film)

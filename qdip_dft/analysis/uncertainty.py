@@ -1,13 +1,13 @@
 """How sure a stabilization is: every source of error as a standard uncertainty, and their combination.
 
-Definitions follow the Guide to the Expression of Uncertainty in Measurement (JCGM 100:2008).  Repeated choices (type
-A) give the standard deviation of what they change, because a study makes one of the choices at random.  A series
-that leads somewhere, such as ever thicker films, begins with the study's own value, which is no mean of it: it gives
-the root mean square of the changes from that value.  Independent components add in quadrature.
+Definitions follow the Guide to the Expression of Uncertainty in Measurement (JCGM 100:2008).  A series that leads
+somewhere, such as ever thicker films, begins with the study's own value, which is no mean of it: it gives the root mean
+square of the changes from that value.  Independent components add in quadrature.
 
 Errors of black and competitor are *correlated* where one change is made to both (one more layer, a finer preset,
 another model): the change of the *difference* is taken, so that what is common cancels.  Where the choices are made
 separately for each phase (orientation of its cations, its termination, its registry on the dot) they are independent.
+What nature chooses by energy is one-sided: the lowest value that was computed stands for the film.
 
 Every film is evaluated at the coverage n* of the answer.  The terms of one change move together: the covariances of
 bulk, strain and σ are kept, and with them the uncertainty at any other coverage follows,
@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot, sqrt
+from typing import Final
 
 import numpy as np
 
@@ -29,13 +30,13 @@ from qdip_dft.analysis.coverage import Film, Side, evaluate_terms, find_dot_stra
 from qdip_dft.model.stabilization import CandidateResult
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
-from qdip_dft.model.uncertainty import ErrorComponent, TermErrors, VariationKind, VariedFilm
+from qdip_dft.model.uncertainty import ErrorComponent, ErrorPart, TermErrors, VariationKind, VariedFilm
 from qdip_dft.units import MEV_PER_EV
 
 QUANTITIES = (*TERM_FIELDS, TOTAL_FIELD, "strained_ev_per_fu", "interface_mev_per_ang2")
 """What is evaluated for every change: the four terms, their sum, bulk + strain, and surface + binding per area."""
 
-_BULK, _INTERFACE, _FILM_STRAIN = 0, 6, 7
+_BULK, _STRAINED, _INTERFACE, _FILM_STRAIN = 0, 5, 6, 7
 """Places in a vector of quantities, which ends with the strain of the film alone."""
 
 COVARIANCES = {
@@ -46,6 +47,31 @@ COVARIANCES = {
 """Which of the quantities are kept together, σ in meV/Å² here and in eV/Å² in the covariance."""
 
 TOTAL = QUANTITIES.index(TOTAL_FIELD)
+
+DEFAULT_ERRORS: Final = {
+    "film thickness": (0.0, 0.2),
+    "dot thickness": (0.0, 0.5),
+    "registry": (0.0, 0.5),
+    "termination": (0.0, 1.0),
+    "cation orientation": (0.02, 1.0),
+    "lowest minimum": (0.02, 1.0),
+    "k-points and cutoff": (0.01, 0.2),
+}
+"""What stands for a source of error that was not sampled: standard uncertainties of bulk + strain in eV/f.u. and of σ
+in meV/Å², black − competitor.  Of the size found where they were sampled (docs/critical-sizes.md, PbS in CsPbI3 and
+FAPbI3): one more layer 0.0 to 0.1, one more plane of the dot 0.2 to 0.6, registry 0.3 to 0.5, cations 0.4 to 1.4
+meV/Å² and 0.02 eV/f.u. in bulk + strain.  Terminations differ by several meV/Å² (docs/validation.md), of which the
+search for the lowest leaves 1.  Lowest minima are those of the cations, and count as much.  k-points and cutoff: 1 meV
+per atom of two formula units of five atoms."""
+
+DISPERSION: Final = "dispersion"
+"""Name of the component of the dispersion correction."""
+
+LOWEST_MINIMUM: Final = "lowest minimum"
+"""Name of the component of what a search for the lowest minimum leaves."""
+
+CALIBRATED: Final = "strain and interfaces"
+"""Name of the component of the model's error that calibrations measure; its number of values is theirs."""
 
 SOFT_SPRING_EV_PER_ANG2 = 0.5
 """Force constant k of the estimate F²/(2k) of what a relaxation that ended with forces F leaves: soft for these solids,
@@ -131,33 +157,27 @@ def change_together(compared: Compared, kind: VariationKind, *, name: str, words
     )
 
 
-def spread_apart(compared: Compared, kind: VariationKind, *, name: str, words: str) -> ErrorComponent:
-    """Return the error from choices that each film makes for itself: the scatters add in quadrature."""
-    sides = {role: [compared.base(role), *compared.changed(role, kind).values()] for role in PhaseRole}
-    counts = [len(values) for values in sides.values()]
-    if max(counts) < 2:
-        return not_estimated(name, _say_why(kind))
-    black, competitor = (deviate(values) for values in sides.values())
-    return ErrorComponent(
-        name=name,
-        is_sampled=True,
-        n_values=max(counts),
-        black=black,
-        competitor=competitor,
-        difference=combine((black, competitor)),
-        finding=f"standard deviation of {counts[0]} and {counts[1]} values, black and competitor independent: {words}",
-    )
+def lowest_choice(compared: Compared, kind: VariationKind, *, name: str, words: str) -> ErrorComponent:
+    """Return the error of a choice that nature makes by energy, of which the lowest value computed is taken.
 
+    Terminations are few and known: the lowest of them has no error of choice.  Orientations are drawn at random from
+    very many: with energies spread evenly above the lowest one of all, that lies below the lowest one drawn by as much,
+    on average, as the second one drawn lies above it; so much is its error, with what a bulk lies below the own one.
 
-def lower_choice(compared: Compared, kind: VariationKind, *, name: str, words: str) -> ErrorComponent:
-    """Return the error of a choice that nature makes by energy: how far another one lies below the study's.
-
-    A choice of higher total would not form and costs nothing.
+    Parameters
+    ----------
+    compared, kind, name, words
+        As in `change_together`.
     """
     changed = {role: list(compared.changed(role, kind).values()) for role in PhaseRole}
     if not any(changed.values()):
         return not_estimated(name, _say_why(kind))
-    black, competitor = (_excess_over(compared.base(role), changed[role]) for role in PhaseRole)
+    is_drawn = kind is VariationKind.ORIENTATION
+    black, competitor = (
+        _gap_errors(compared.base(role), changed[role]) if is_drawn else NO_ERRORS for role in PhaseRole
+    )
+    numbers = " and ".join(str(1 + len(each)) for each in changed.values())
+    error = "the gap to the second lowest is its error" if is_drawn else "none is left out that was asked for"
     return ErrorComponent(
         name=name,
         is_sampled=True,
@@ -165,13 +185,17 @@ def lower_choice(compared: Compared, kind: VariationKind, *, name: str, words: s
         black=black,
         competitor=competitor,
         difference=combine((black, competitor)),
-        finding=f"how far the lowest other choice lies below the study's, zero where none does: {words}",
+        finding=f"the lowest of {numbers} is taken, {error}: {words}",
     )
 
 
-def _excess_over(base: Vector, others: Sequence[Vector]) -> TermErrors:
-    lowest = min((base, *others), key=lambda terms: float(terms[TOTAL]))
-    return measure_changes([base, lowest])
+def _gap_errors(base: Vector, others: Sequence[Vector]) -> TermErrors:
+    if not others:
+        return NO_ERRORS
+    lowest, second = sorted((base, *others), key=lambda terms: float(terms[TOTAL]))[:2]
+    below = min(float(terms[_BULK] - base[_BULK]) for terms in (base, *others))
+    of_bulk = _complete(np.array([below, 0.0, 0.0, 0.0]), 1.0)
+    return combine((measure_changes([lowest, second]), _errors(np.outer(of_bulk, of_bulk))))
 
 
 def _say_why(kind: VariationKind) -> str:
@@ -181,6 +205,43 @@ def _say_why(kind: VariationKind) -> str:
 def not_estimated(name: str, why: str, *, is_applicable: bool = True) -> ErrorComponent:
     """Return a source of error that nobody looked at, which is no zero; or one that does not exist here."""
     return ErrorComponent(name=name, is_sampled=False, is_applicable=is_applicable, finding=why)
+
+
+def default_component(component: ErrorComponent, coverage_fu_per_ang2: float) -> ErrorComponent:
+    """Return a source of error with its default size where it exists and nobody looked at it; any other as it is."""
+    if component.is_sampled or not component.is_applicable or component.name not in DEFAULT_ERRORS:
+        return component
+    strained, interface_mev = DEFAULT_ERRORS[component.name]
+    shared = strained * sqrt(0.5)
+    errors = assume_errors(
+        coverage_fu_per_ang2,
+        bulk_ev_per_fu=shared,
+        strain_ev_per_fu=shared,
+        interface_ev_per_ang2=interface_mev / MEV_PER_EV,
+    )
+    words = f"counted as {strained:g} eV/f.u. of bulk and strain and {interface_mev:g} meV/Å² of σ"
+    return component.model_copy(update={"difference": errors, "finding": f"{component.finding}; {words}"})
+
+
+def assume_errors(
+    coverage_fu_per_ang2: float,
+    *,
+    bulk_ev_per_fu: float = 0.0,
+    strain_ev_per_fu: float = 0.0,
+    interface_ev_per_ang2: float = 0.0,
+) -> TermErrors:
+    """Return errors at n* of bulk, strain and σ, independent of each other; surface and binding share that of σ."""
+    sigma = interface_ev_per_ang2 / coverage_fu_per_ang2 * sqrt(0.5)
+    rows = np.diag([bulk_ev_per_fu, strain_ev_per_fu, sigma, sigma])
+    changes = np.array([_complete(row, coverage_fu_per_ang2) for row in rows])
+    return _errors(changes.T @ changes)
+
+
+def model_component(name: str, errors: TermErrors, *, n_values: int, finding: str) -> ErrorComponent:
+    """Return an error of the energies themselves, which more calculations with the same engine would not reduce."""
+    return ErrorComponent(
+        name=name, is_sampled=True, part=ErrorPart.MODEL, n_values=n_values, difference=errors, finding=finding
+    )
 
 
 def bound_component(name: str, *, black: TermErrors, competitor: TermErrors, finding: str) -> ErrorComponent:
@@ -225,17 +286,68 @@ def residual_errors(
     own_coverage_fu_per_ang2, coverage_fu_per_ang2
         n of the film, and n*.
     """
-    ratio = own_coverage_fu_per_ang2 / coverage_fu_per_ang2
-    weights = {
+    weights = _weigh_parts(counts, own_coverage_fu_per_ang2 / coverage_fu_per_ang2)
+    rows = [_complete(residuals_ev[part] * weight, coverage_fu_per_ang2) for part, weight in weights.items()]
+    changes = np.array(rows)
+    return _errors(changes.T @ changes)
+
+
+def change_parts(
+    changes_ev: Mapping[str, float],
+    *,
+    counts: Mapping[str, int],
+    own_coverage_fu_per_ang2: float,
+    coverage_fu_per_ang2: float,
+) -> Vector:
+    """Return what changes of the energies of the parts do to the quantities of a film at n*; see `residual_errors`."""
+    weights = _weigh_parts(counts, own_coverage_fu_per_ang2 / coverage_fu_per_ang2)
+    terms = np.sum([changes_ev[part] * weight for part, weight in weights.items()], axis=0)
+    return _complete(terms, coverage_fu_per_ang2)
+
+
+def _weigh_parts(counts: Mapping[str, int], ratio: float) -> dict[str, Vector]:
+    """What an energy of each part adds to bulk, strain, surface and binding at n*, which is n over the ratio."""
+    return {
         "bulk": np.array([1, -1, 0, 0]) / counts["bulk"],
         "strained bulk": np.array([0, 1, -ratio, 0]) / counts["strained bulk"],
         "film slab": np.array([0, 0, ratio, -ratio]) / counts["film"],
         "dot slab": np.array([0, 0, 0, -ratio]) / counts["film"],
         "interface": np.array([0, 0, 0, ratio]) / counts["film"],
     }
-    rows = [_complete(residuals_ev[part] * weight, coverage_fu_per_ang2) for part, weight in weights.items()]
-    changes = np.array(rows)
-    return _errors(changes.T @ changes)
+
+
+def flavour_component(changes: Mapping[PhaseRole, Sequence[Vector]], *, is_anchored: bool) -> ErrorComponent:
+    """Return the error from the flavour of the dispersion correction.
+
+    Parameters
+    ----------
+    changes
+        What each other flavour changes in the quantities of either side, in one order of flavours.
+    is_anchored
+        Whether the bulk of the difference is a reference, which no flavour moves.
+    """
+    sides = {role: list(values) for role, values in changes.items()}
+    differences = [one - other for one, other in zip(*sides.values(), strict=True)]
+    if is_anchored:
+        differences = [_leave_bulk_out(values) for values in differences]
+    zero = np.zeros(len(QUANTITIES) + 1)
+    black, competitor, difference = (measure_changes([zero, *each]) for each in (*sides.values(), differences))
+    return ErrorComponent(
+        name=DISPERSION,
+        is_sampled=True,
+        n_values=1 + len(differences),
+        black=black,
+        competitor=competitor,
+        difference=difference,
+        finding=f"root mean square of {len(differences)} changes: other flavours of D3 at the relaxed structures",
+    )
+
+
+def _leave_bulk_out(values: Vector) -> Vector:
+    left = values.copy()
+    for place in (_BULK, TOTAL, _STRAINED):
+        left[place] -= values[_BULK]
+    return left
 
 
 def registry_errors(
@@ -273,12 +385,6 @@ def measure_changes(values: Sequence[Vector]) -> TermErrors:
     return _errors(changes.T @ changes / max(len(changes), 1))
 
 
-def deviate(values: Sequence[Vector]) -> TermErrors:
-    """Return the standard deviation (n − 1) of each term; zero for one value."""
-    changes = np.array(values) - np.mean(values, axis=0)
-    return _errors(changes.T @ changes / max(len(values) - 1, 1))
-
-
 def combine(errors: Iterable[TermErrors]) -> TermErrors:
     """Return independent errors added in quadrature, term by term, and their covariances added up."""
     found = list(errors)
@@ -290,9 +396,11 @@ def combine(errors: Iterable[TermErrors]) -> TermErrors:
     )
 
 
-def combine_components(components: Iterable[ErrorComponent], side: str) -> TermErrors:
-    """Return the combined error of ``black``, ``competitor`` or ``difference`` from the components that count."""
-    found = (getattr(c, side) for c in components if c.is_sampled and c.is_combined)
+def combine_components(
+    components: Iterable[ErrorComponent], side: str, *, part: ErrorPart = ErrorPart.NUMERICAL
+) -> TermErrors:
+    """Return the combined error of ``black``, ``competitor`` or ``difference`` from the components of a part."""
+    found = (getattr(c, side) for c in components if c.part is part and c.is_combined)
     return combine(error for error in found if error is not None)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from qdip_dft.model.resolution import do_models_disagree, find_limit_ev_per_fu
+from qdip_dft.model.resolution import find_limit_ev_per_fu
 
 if TYPE_CHECKING:
     from qdip_dft.model.stabilization import StabilizationDoc
@@ -16,26 +15,27 @@ class Verdict(StrEnum):
     """The outcome of a study on one facet."""
 
     BLACK = "black favoured"
-    """The black phase lies lower by more than its level of theory resolves."""
+    """The black phase lies lower by more than twice the error."""
     COMPETITOR = "competitor favoured"
     """The competitor does."""
-    TOO_CLOSE = "too close to call"
-    """They differ by less than the level or the error bar resolves, or models disagree about the sign."""
     UNDECIDED = "undecided"
+    """They differ by less than twice the error of the numbers and the model."""
+    INCOMPLETE = "incomplete"
     """A side has no valid candidate, or a term is missing."""
     ALONE = "no competitor"
     """The study names nothing to compare with."""
 
 
 def judge(doc: StabilizationDoc) -> Verdict:
-    """Return who wins, by the sign of black − competitor and by what the level of theory resolves."""
-    stated = doc.uncertainty if doc.uncertainty is not None and doc.uncertainty.is_asked else None
+    """Return who wins, by the sign of black − competitor and by its error."""
+    stated = doc.uncertainty if doc.uncertainty is not None and doc.uncertainty.is_stated else None
+    model = None if stated is None else stated.model_error
     return judge_numbers(
         doc.stabilization.total_ev_per_fu,
         level=doc.level,
         has_competitor=doc.study.has_competitor,
-        error_ev_per_fu=None if stated is None else stated.difference.total_ev_per_fu,
-        models_ev_per_fu=() if stated is None else [model.total_ev_per_fu for model in stated.models],
+        numerical_ev_per_fu=None if stated is None else stated.difference.total_ev_per_fu,
+        model_ev_per_fu=None if model is None else model.total_ev_per_fu,
     )
 
 
@@ -44,8 +44,8 @@ def judge_numbers(
     *,
     level: str,
     has_competitor: bool,
-    error_ev_per_fu: float | None,
-    models_ev_per_fu: Sequence[float],
+    numerical_ev_per_fu: float | None,
+    model_ev_per_fu: float | None,
 ) -> Verdict:
     """Return who wins, from the numbers alone.
 
@@ -57,17 +57,14 @@ def judge_numbers(
         How far the energies may be trusted: a value of `Level`.
     has_competitor
         Whether the study compares the black phase with anything.
-    error_ev_per_fu
-        Standard uncertainty of the total; None where nothing was varied to find it.
-    models_ev_per_fu
-        Totals that other models give.
+    numerical_ev_per_fu, model_ev_per_fu
+        Both parts of its standard uncertainty; None where they are not stated.
     """
     if not has_competitor:
         return Verdict.ALONE
     if total_ev_per_fu is None:
+        return Verdict.INCOMPLETE
+    limit = find_limit_ev_per_fu(level, numerical_ev_per_fu=numerical_ev_per_fu, model_ev_per_fu=model_ev_per_fu)
+    if abs(total_ev_per_fu) <= limit:
         return Verdict.UNDECIDED
-    if abs(total_ev_per_fu) <= find_limit_ev_per_fu(level, error_ev_per_fu):
-        return Verdict.TOO_CLOSE
-    if do_models_disagree(total_ev_per_fu, models_ev_per_fu):
-        return Verdict.TOO_CLOSE
     return Verdict.BLACK if total_ev_per_fu < 0 else Verdict.COMPETITOR

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from math import ceil
 from typing import Literal
+
+import numpy as np
 
 from qdip_dft.builders.candidate_registries import RegistryChoice, list_registry_choices
 from qdip_dft.builders.cleavage import find_terminations
@@ -32,10 +35,16 @@ from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate, InterfaceLabel
 from qdip_dft.model.slab import DotCut
 from qdip_dft.model.snapping import ceil_whole
-from qdip_dft.model.study import CellChoice, Completion, PhaseSpec, StudySpec
+from qdip_dft.model.study import CellChoice, Completion, GivenInterface, PhaseSpec, StudySpec
 
 THICKNESS_ALLOWANCE = 0.05
 """A thickness may fall short of one formula unit by this share: relaxed lattices differ by some per cent."""
+
+AREA_TOLERANCE = 0.02
+"""A given interface may have been built on other lattices of the same crystals."""
+
+AS_GIVEN = RegistryChoice("", (0.0, 0.0), 0)
+"""The registry of a film whose interface is given, until `qdip_dft.flows.given_interfaces` has found it."""
 
 
 def find_candidates(
@@ -104,8 +113,10 @@ def _candidates_of_phase(
             dropped.append(DroppedCandidate(title=title, phase=phase.phase, reason=refusal.what))
             continue
         cells = require_fitting(cells, dot_cut, facet=dot_face.name)
-        match = choose_cell(cells, study.matching.choice)
-        for further, termination, excess in films:
+        given = None if phase.interface is None or phase.interface.is_film_alone else phase.interface
+        chosen = (choose_cell(cells, study.matching.choice),) if given is None else _list_cells_of(given, cells)
+        for match, (further, termination, excess) in product(chosen, films):
+            registries = list_registry_choices(study.film, match, area_ang2=match.area_ang2)
             found += [
                 _describe(
                     study,
@@ -121,7 +132,7 @@ def _candidates_of_phase(
                     match=match,
                     registry_choice=registry_choice,
                 )
-                for registry_choice in list_registry_choices(study.film, match, area_ang2=match.area_ang2)
+                for registry_choice in (registries if given is None else (AS_GIVEN,))
             ]
     if not found and refusal is not None:
         raise refusal
@@ -133,8 +144,22 @@ def _choose_films(
 ) -> list[tuple[str, TerminationPair, dict[str, int]]]:
     """Return the terminations of a plane with their excess, and what tells the further ones apart in labels."""
     wanted = {"": phase.termination, **{further: further for further in phase.further_terminations}}
+    if phase.interface is not None and phase.termination is None:  # the interface decides which it is
+        survey = survey_plane(face.oriented)
+        found = (describe_pair(survey, each.cut, each.cut) for each in find_terminations(face.oriented))
+        return [("", pair, count_excess(study, face, pair, crystals)) for pair in found]
     pairs = {further: choose_termination(face, t, completion=phase.completion) for further, t in wanted.items()}
     return [(further, pair, count_excess(study, face, pair, crystals)) for further, pair in pairs.items()]
+
+
+def _list_cells_of(given: GivenInterface, cells: Sequence[CellMatch]) -> tuple[CellMatch, ...]:
+    """Return the cells that an interface may have: of its matrices, or else of its area."""
+    if given.film_matrix is not None:
+        asked = (given.film_matrix, given.dot_matrix)
+        return tuple(cell for cell in cells if (cell.film_matrix, cell.dot_matrix) == asked)
+    lattice_ang = np.array(given.structure.lattice_ang)
+    area_ang2 = float(np.linalg.norm(np.cross(lattice_ang[0], lattice_ang[1])))
+    return tuple(cell for cell in cells if abs(cell.area_ang2 / area_ang2 - 1.0) < AREA_TOLERANCE)
 
 
 def name_interface(
@@ -409,14 +434,14 @@ def _describe(
             *describe_passivation(dot_cut, study.dot.passivation, n_cells=match.n_dot),
         ),
     )
-    return _identify(unnamed)
+    return identify_candidate(unnamed)
 
 
 _NOT_A_CHOICE = {"title", "label", "notes", "search_strains", "search_area_ang2", "strain_partition"}
 """What follows from other choices, or is written for people."""
 
 
-def _identify(candidate: Candidate) -> Candidate:
+def identify_candidate(candidate: Candidate) -> Candidate:
     """Return a candidate with its id and, where its registry is looked for, that of the scan."""
     interface = _digest(candidate.model_copy(update={"place": 0}))
     scan = interface if candidate.place else None

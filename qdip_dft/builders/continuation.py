@@ -9,6 +9,9 @@ every ion that the thinner interface has, too, is displaced as its counterpart w
 and the added layers are displaced as a whole, by the mean of the outermost layer that they continue.  A molecule is
 also turned as its counterpart was.  It does not take the counterpart's orientation: a layer that was the face of the
 thin film lies inside the thick one, and molecules that stand as at a face stay there, in a minimum of their own.
+
+A face that sank as it relaxed may lie where the added layer belongs.  Where ions would overlap, a smaller share of
+every displacement is taken over, none of it at last.
 """
 
 from __future__ import annotations
@@ -82,6 +85,7 @@ def continue_interface(
     relaxed: IonicCrystal,
     dot: Counterparts,
     film: Counterparts,
+    share: float = 1.0,
 ) -> IonicCrystal:
     """Return a thicker interface at the place and with the distortions of the relaxed thinner one.
 
@@ -96,6 +100,8 @@ def continue_interface(
         The thinner interface as joined, and relaxed, on one in-plane cell.
     dot, film
         The counterparts of the ions of either slab.
+    share
+        How much of every displacement and turn is taken over, from 0 to 1.
 
     Raises
     ------
@@ -109,11 +115,11 @@ def continue_interface(
     displacements = np.vstack([_continue(moved_ang[first:], part) for part, first in parts])
     sources = np.concatenate([np.where(part.is_added, -1, part.indices + first) for part, first in parts])
     ions = tuple(
-        ion if source < 0 else _turn_as(ion, thin.ions[source], relaxed.ions[source])
+        ion if source < 0 else _turn_as(ion, thin.ions[source], relaxed.ions[source], share)
         for ion, source in zip(joined.ions, sources, strict=True)
     )
-    centres = joined.centres_ang + displacements
-    lattice = joined.lattice_ang + relaxed.lattice_ang - thin.lattice_ang
+    centres = joined.centres_ang + share * displacements
+    lattice = joined.lattice_ang + share * relaxed.lattice_ang - share * thin.lattice_ang
     return IonicCrystal.at(lattice, ions, centres)
 
 
@@ -132,14 +138,14 @@ def _continue(moved_ang: Array, part: Counterparts) -> Array:
     return displacements
 
 
-def _turn_as(ion: Ion, before: Ion, after: Ion) -> Ion:
-    """Return the ion after the rotation that carries its counterpart's atoms best from before to after."""
+def _turn_as(ion: Ion, before: Ion, after: Ion, share: float) -> Ion:
+    """Return the ion after a share of the rotation that carries its counterpart's atoms best from before to after."""
     if len(ion.species) == 1:
         return ion
     from scipy.spatial.transform import Rotation
 
     rotation, _ = Rotation.align_vectors(after.offsets_ang, before.offsets_ang)
-    return ion.rotated(rotation.as_matrix())
+    return ion.rotated((rotation**share).as_matrix())
 
 
 def _require_same_ions(thin: IonicCrystal, relaxed: IonicCrystal) -> None:

@@ -56,12 +56,16 @@ def plan_dot_cut(oriented: IonicCrystal, *, min_thickness_ang: float, passivatio
     n_planes = max(2, int(ceil_whole(min_thickness_ang / spacing)) + 1)
     bottom, top = count_anions(oriented, cut, _closing_cut(oriented, cut))
     if passivation is None:
+        cells = lcm(bottom.denominator, top.denominator)
+        anions = "set dot.passivation to a halide such as I, or to OH"
+        if cells > 1:
+            anions += f", which fits only common cells that hold a multiple of {cells} surface cells of the dot"
         raise ChargeBalanceError(
             f"{facet} is polar: a slab with cations on both faces has {float(bottom):+g} e per 1 × 1 cell on the lower"
             f" face and {float(top):+g} e on the upper one",
             limit="the formal charges of a slab must sum to zero",
             why="a charged slab has no defined energy in a periodic cell",
-            remedy="set dot.passivation to a halide such as I, or to OH, or choose a neutral facet",
+            remedy=f"{anions}, or choose a neutral facet" if cells == 1 else f"choose a neutral facet, or {anions}",
         )
     passivating_ion(passivation, outward=1.0)
     return _describe_polar(cut, n_planes, bottom, top)

@@ -22,7 +22,7 @@ from itertools import product
 import numpy as np
 
 from qdip_dft.builders.interfaces import contact_height_ang
-from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
+from qdip_dft.builders.ions import Array, IonicCrystal
 
 
 def close_cell(
@@ -47,27 +47,7 @@ def close_cell(
     displacement[2] = contact_height_ang(film, dot, displacement) + gap_offset_ang
     lattice = interface.lattice_ang.copy()
     lattice[2] = displacement
-    return _on_lattice(interface, lattice)
-
-
-def separate_slabs(closed: IonicCrystal, *, n_dot_ions: int, distance_ang: float) -> IonicCrystal:
-    """Move film and next dot apart, each by the same distance in Å: at a large one nothing is bound.
-
-    Parameters
-    ----------
-    closed
-        Dot | film | dot.
-    n_dot_ions
-        Ions of the dot, which come first.
-    distance_ang
-        What each of the two gaps becomes wider.
-    """
-    lattice = closed.lattice_ang.copy()
-    lattice[2, 2] += 2.0 * distance_ang
-    centres = closed.centres_ang.copy()
-    centres[n_dot_ions:, 2] += distance_ang
-    moved = IonicCrystal(closed.lattice_ang, closed.ions, centres @ np.linalg.inv(closed.lattice_ang))
-    return _on_lattice(moved, lattice)
+    return IonicCrystal.at(lattice, interface.ions, interface.centres_ang)
 
 
 def split_interface(interface: IonicCrystal, *, n_dot_ions: int) -> tuple[IonicCrystal, IonicCrystal]:
@@ -93,14 +73,3 @@ def shortest_image(displacement_ang: Array, vectors_2d: Array) -> Array:
     wrapped = fractions - np.round(fractions)
     images = [(wrapped + steps) @ vectors_2d for steps in product((-1, 0, 1), repeat=2)]
     return np.asarray(min(images, key=lambda image: (round(float(np.linalg.norm(image)), 9), *image.round(9))))
-
-
-def measure_gaps_ang(closed: IonicCrystal, *, n_dot_ions: int) -> tuple[float, float]:
-    """Return the gaps of both interfaces in Å: from the outermost atom of one part to that of the other."""
-    dot, film = (atom_positions(part)[:, 2] for part in split_interface(closed, n_dot_ions=n_dot_ions))
-    return float(film.min() - dot.max()), float(dot.min() + closed.lattice_ang[2, 2] - film.max())
-
-
-def _on_lattice(crystal: IonicCrystal, lattice_ang: Array) -> IonicCrystal:
-    """Return the crystal with every centre where it is, in another cell."""
-    return IonicCrystal(lattice_ang, crystal.ions, np.asarray(crystal.centres_ang @ np.linalg.inv(lattice_ang)))

@@ -20,6 +20,9 @@ relaxation comes back to the minimum; on the flat attractive side each atom feel
 SAFE_COVALENT_RATIO = 0.78
 """No pair of film and dot starts closer than this share of the sum of its covalent radii."""
 
+_CONTACT_DEPTH_ANG = 6.0
+"""Atoms this far below a surface have no contacts across it."""
+
 
 def join_slabs(dot: IonicCrystal, film: IonicCrystal, *, shift_ang: Array, vacuum_ang: float) -> IonicCrystal:
     """Return the interface: the film above the dot, slightly closer than the contact radii of their atoms allow.
@@ -61,14 +64,14 @@ def _require_same_cell(dot: IonicCrystal, film: IonicCrystal) -> None:
         )
 
 
-def contact_height_ang(dot: IonicCrystal, film: IonicCrystal, displacement: Array, *, depth_ang: float = 6.0) -> float:
+def contact_height_ang(dot: IonicCrystal, film: IonicCrystal, displacement: Array) -> float:
     """Return how far the film must be raised so that no pair is closer than its contact distance.
 
     Where no ion of the film lies above one of the dot, the film stands level with the dot's top instead of sinking.
     """
     lower, upper = atom_positions(dot), atom_positions(film) + displacement
-    near_top = lower[:, 2] > lower[:, 2].max() - depth_ang
-    near_bottom = upper[:, 2] < upper[:, 2].min() + depth_ang
+    near_top = lower[:, 2] > lower[:, 2].max() - _CONTACT_DEPTH_ANG
+    near_bottom = upper[:, 2] < upper[:, 2].min() + _CONTACT_DEPTH_ANG
     contact = _contact_distances(dot.species, film.species)[np.ix_(near_top, near_bottom)]
     lower, upper = lower[near_top], upper[near_bottom]
     lateral = _lateral_distances(lower[:, :2], upper[:, :2], dot.lattice_ang[:2, :2], reach_ang=float(contact.max()))

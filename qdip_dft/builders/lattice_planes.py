@@ -18,13 +18,10 @@ from qdip_dft.builders.ions import Array, IonicCrystal
 from qdip_dft.builders.minimum_cut import BondNetwork
 from qdip_dft.builders.orientation import plane_spacing_ang
 from qdip_dft.model.snapping import TOLERANCE, ceil_whole, first_least, wrap
-from qdip_dft.model.symmetry import find_operations
+from qdip_dft.model.symmetry import SYMMETRY_TOLERANCE_ANG, find_operations
 
 LAYER_GAP_ANG = 0.7
 """Chemical layers are further apart in height; tilted octahedra and off-centre cations corrugate them less."""
-
-SYMMETRY_TOLERANCE_ANG = 0.02
-"""How far an operation may miss an ion."""
 
 LARGEST_VALENCE_RATIO = 1.5
 """Faces of one chemical layer whose broken valences differ by more than this factor have other dangling bonds."""

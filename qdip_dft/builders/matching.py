@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.builders.planes import CrystalLattice, list_faces, list_planes, surface_lattice
-from qdip_dft.builders.strain import IntegerMatrix, StrainPair, von_mises_strain
+from qdip_dft.builders.strain import StrainPair, von_mises_strain
 from qdip_dft.builders.sub_lattices import STRAIN_TIE, cell_area, search_bases
 from qdip_dft.errors import MatchError
 from qdip_dft.model.miller import Miller
+from qdip_dft.model.orientation import IntegerMatrix2
 from qdip_dft.model.snapping import first_least, rank
 
 Array = NDArray[np.float64]
@@ -64,8 +65,8 @@ class CellMatch:
     n_dot: int
     principal_strains: StrainPair
     von_mises_strain: float
-    film_matrix: IntegerMatrix
-    dot_matrix: IntegerMatrix
+    film_matrix: IntegerMatrix2
+    dot_matrix: IntegerMatrix2
     is_pareto: bool = False
 
     @property
@@ -292,7 +293,7 @@ def _describe_cells(film: Array, dot: Array, *, film_bases: Integers, dot_bases:
     return _in_order(cells)
 
 
-def _freeze(rows: list[list[int]]) -> IntegerMatrix:
+def _freeze(rows: list[list[int]]) -> IntegerMatrix2:
     """Return integer rows as tuples, turned by 180° if the first entry that is not zero is negative."""
     (a, b), (c, d) = rows
     return ((-a, -b), (-c, -d)) if (a, b) < (0, 0) else ((a, b), (c, d))

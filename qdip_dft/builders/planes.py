@@ -47,9 +47,6 @@ class SurfaceLattice:
         Area of the 1×1 cell in Å².
     vectors_2d
         The basis in the plane's own frame, two rows in Å: the first along x, the second with y > 0.
-    conventional_coordinates
-        The two in-plane vectors and the stacking vector as rows of multiples of the conventional axes
-        (fractions for a centred cell).
     """
 
     hkl: Miller
@@ -59,16 +56,6 @@ class SurfaceLattice:
     spacing_ang: float
     area_ang2: float
     vectors_2d: Array
-    conventional_coordinates: Array
-
-    def on_lattice(self, lattice_ang: Array) -> SurfaceLattice:
-        """Return the same plane and the same basis vectors on a strained or relaxed conventional lattice.
-
-        A search for the reduced basis could pick another of two equally short vectors on the slightly changed
-        lattice, and integer matrices found before would then mean another cell.  Here nothing is searched.
-        """
-        vectors = self.conventional_coordinates @ np.asarray(lattice_ang, dtype=float)
-        return _describe_plane(self.hkl, vectors, self.conventional_coordinates)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,9 +138,7 @@ def surface_lattice(lattice_conventional: Array, primitive: Array, hkl: str | Se
     kernel, step = _solve_plane(np.rint(primitive @ reciprocal * multiplicity).astype(int).tolist())
     in_plane = _orient(reduce_basis(kernel @ primitive), reciprocal)
     stacking = _straighten(step @ primitive, in_plane)
-    vectors = np.vstack([in_plane, stacking])
-    coordinates = np.rint(vectors @ np.linalg.inv(conventional) * multiplicity) / multiplicity
-    return _describe_plane(miller, vectors, coordinates)
+    return _describe_plane(miller, in_plane, stacking)
 
 
 def list_planes(lattice: CrystalLattice, max_index: int) -> tuple[Miller, ...]:
@@ -313,17 +298,16 @@ def _straighten(stacking: Array, in_plane: Array) -> Array:
     return np.asarray(stacking - shifts[first_least(lengths, tolerance=RELATIVE_TIE)] @ in_plane)
 
 
-def _describe_plane(hkl: Miller, vectors: Array, coordinates: Array) -> SurfaceLattice:
-    a, b, stacking = vectors
+def _describe_plane(hkl: Miller, in_plane: Array, stacking: Array) -> SurfaceLattice:
+    a, b = in_plane
     cross = np.cross(a, b)
     area = float(np.linalg.norm(cross))
     length = float(np.linalg.norm(a))
     fields: dict[str, Any] = {
-        "vectors_3d": vectors[:2].copy(),
+        "vectors_3d": in_plane.copy(),
         "stacking": stacking.copy(),
         "normal": cross / area,
         "vectors_2d": np.array([[length, 0.0], [float(a @ b) / length, area / length]]),
-        "conventional_coordinates": coordinates.copy(),
     }
     for array in fields.values():
         array.setflags(write=False)

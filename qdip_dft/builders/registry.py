@@ -32,13 +32,10 @@ from qdip_dft.errors import StructureError
 from qdip_dft.model.orientation import IntegerMatrix2, count_surface_cells
 from qdip_dft.model.registry import ONE_REGISTRY_IS_ENOUGH_ANG2
 from qdip_dft.model.snapping import TOLERANCE, ceil_whole, nearest_whole, wrap
-from qdip_dft.model.symmetry import find_operations
+from qdip_dft.model.symmetry import SYMMETRY_TOLERANCE_ANG, find_operations
 
 Integers = NDArray[np.int64]
 GridSize = tuple[int, int]
-
-SYMMETRY_TOLERANCE_ANG = 0.02
-"""An operation is a symmetry when it brings every atom this close to an equal one; relaxations leave less noise."""
 
 FRACTION_TOLERANCE = 1e-3
 """Fractional coordinates that agree to this are equal; spglib averages them far better."""
@@ -60,20 +57,6 @@ COARSE_SHARE = 0.1
 
 MOST_GAP_POINTS = 8
 """Energies after which the search for a gap is given up."""
-
-
-def displacement_lattice(film_matrix: IntegerMatrix2, dot_matrix: IntegerMatrix2, cell_2d: Array) -> Array:
-    """Return the cell of distinct displacements of a film against a dot, two rows in Å, reduced and right-handed.
-
-    Parameters
-    ----------
-    film_matrix, dot_matrix
-        The interface cell in 1 × 1 cells of film and dot, integer rows.
-    cell_2d
-        The interface cell, two rows in Å; both 1 × 1 lattices are strained onto it.
-    """
-    basis, denominator = _common_span(film_matrix, dot_matrix)
-    return _reduce_right_handed(basis @ cell_2d / denominator)
 
 
 def coincidence_index(film_matrix: IntegerMatrix2, dot_matrix: IntegerMatrix2) -> int:
@@ -144,7 +127,7 @@ class PlaneOperations:
         return self.translations[found[0]] if len(found) else None
 
 
-def find_plane_operations(slab: IonicCrystal, *, tolerance_ang: float = SYMMETRY_TOLERANCE_ANG) -> PlaneOperations:
+def find_plane_operations(slab: IonicCrystal) -> PlaneOperations:
     """Return the plane-group operations of a slab.
 
     spglib finds them on its atoms: Togo, Shinohara and Tanaka, Sci. Technol. Adv. Mater.: Methods 4, 2384822 (2024).
@@ -153,8 +136,6 @@ def find_plane_operations(slab: IonicCrystal, *, tolerance_ang: float = SYMMETRY
     ----------
     slab
         A slab in vacuum, third vector along the normal.
-    tolerance_ang
-        spglib's ``symprec`` in Å.
 
     Raises
     ------
@@ -165,9 +146,9 @@ def find_plane_operations(slab: IonicCrystal, *, tolerance_ang: float = SYMMETRY
 
     record = slab.to_record()
     numbers = [atomic_numbers[symbol] for symbol in record.species]
-    found = find_operations(record.lattice_ang, record.frac_coords, numbers, tolerance_ang=tolerance_ang)
+    found = find_operations(record.lattice_ang, record.frac_coords, numbers, tolerance_ang=SYMMETRY_TOLERANCE_ANG)
     if found is None:
-        raise _no_symmetry(tolerance_ang)
+        raise _no_symmetry()
     return _keep_upright(found.rotations, found.translations)
 
 
@@ -179,10 +160,10 @@ def _keep_upright(rotations: Integers, translations: Array) -> PlaneOperations:
     return PlaneOperations(rotations[is_kept][:, :2, :2], translations[is_kept][:, :2])
 
 
-def _no_symmetry(tolerance_ang: float) -> StructureError:
+def _no_symmetry() -> StructureError:
     return StructureError(
         "spglib finds no symmetry operations of a slab",
-        limit=f"no two atoms may be closer than {tolerance_ang} Å",
+        limit=f"no two atoms may be closer than {SYMMETRY_TOLERANCE_ANG} Å",
         why="without them the distinct displacements are not known",
         remedy="check the slab for atoms on top of each other",
     )
@@ -210,22 +191,18 @@ class DisplacementCell:
         return float(np.linalg.det(self.vectors_ang))
 
 
-def find_displacement_cell(
-    dot: IonicCrystal, film: IonicCrystal, *, tolerance_ang: float = SYMMETRY_TOLERANCE_ANG
-) -> DisplacementCell:
+def find_displacement_cell(dot: IonicCrystal, film: IonicCrystal) -> DisplacementCell:
     """Return the cell of distinct displacements of two slabs and the symmetries that both share.
 
     The slabs' own translations count, so a film that tilted, or whose sites are mixed, has more distinct displacements
-    than its ideal 1 × 1 lattice (`displacement_lattice`).
+    than its ideal 1 × 1 lattice.
 
     Parameters
     ----------
     dot, film
         Slabs in vacuum with the same first two lattice vectors.
-    tolerance_ang
-        How far atoms may be off a symmetric place in Å.
     """
-    of_dot, of_film = (find_plane_operations(slab, tolerance_ang=tolerance_ang) for slab in (dot, film))
+    of_dot, of_film = (find_plane_operations(slab) for slab in (dot, film))
     in_plane = dot.lattice_ang[:2, :2]
     vectors = _reduce_right_handed(_common_translations(of_dot, of_film) @ in_plane)
     to_cell = np.linalg.inv(vectors @ np.linalg.inv(in_plane))  # fractions of the interface cell to those of this one

@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.errors import MatchError
+from qdip_dft.model.orientation import IntegerMatrix2
 
 Array = NDArray[np.float64]
 StrainPair = tuple[float, float]
-IntegerMatrix = tuple[tuple[int, int], tuple[int, int]]
 
 
 class CommonCell(Protocol):
     """Whatever says which supercells of film and dot share an interface cell: a `CellMatch` or a candidate."""
 
     @property
-    def film_matrix(self) -> IntegerMatrix:
+    def film_matrix(self) -> IntegerMatrix2:
         """The film supercell in 1 × 1 cells, integer rows."""
 
     @property
-    def dot_matrix(self) -> IntegerMatrix:
+    def dot_matrix(self) -> IntegerMatrix2:
         """The dot supercell in 1 × 1 cells, integer rows."""
 
 
@@ -105,7 +105,7 @@ def interface_cell(film_2d: Array, dot_2d: Array, match: CommonCell, partition: 
     The film's supercell is turned by the rotation of the polar decomposition, which leaves a pure stretch between the
     two; the interface cell is then (1 − w)·dot + w·film.  The film's principal strains are (1 − w) ε, and the dot's are
     w (1/(1 + ε) − 1).  The lattices may differ from those of the search (after a relaxation), as long as they are given
-    in the same basis (`SurfaceLattice.on_lattice`).
+    in the same basis.
 
     Parameters
     ----------

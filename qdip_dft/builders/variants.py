@@ -18,10 +18,11 @@ import numpy as np
 
 from qdip_dft.builders.films import in_vacuum
 from qdip_dft.builders.ions import Array, IonicCrystal, atom_positions
-from qdip_dft.builders.registry import SYMMETRY_TOLERANCE_ANG, Integers, find_plane_operations
+from qdip_dft.builders.registry import Integers, find_plane_operations
 from qdip_dft.errors import InterfaceError
 from qdip_dft.model.orientation import AS_CUT, FilmTurn
 from qdip_dft.model.snapping import nearest_whole
+from qdip_dft.model.symmetry import SYMMETRY_TOLERANCE_ANG
 
 METRIC_TOLERANCE = 1e-4
 """Largest change of a metric component, as a fraction, of a rotation that keeps an interface cell."""
@@ -143,13 +144,7 @@ def _rotation_of(matrix: Integers, cell: Array) -> Array:
     return rotation
 
 
-def list_film_variants(
-    dot: IonicCrystal,
-    film: IonicCrystal,
-    turns: tuple[FilmTurn, ...],
-    *,
-    tolerance_ang: float = SYMMETRY_TOLERANCE_ANG,
-) -> tuple[FilmVariant, ...]:
+def list_film_variants(dot: IonicCrystal, film: IonicCrystal, turns: tuple[FilmTurn, ...]) -> tuple[FilmVariant, ...]:
     """Return the orientations of a film that give distinct interfaces with a dot.
 
     Two orientations give the same interface, up to a displacement, when an operation W of the dot's own plane group
@@ -162,34 +157,32 @@ def list_film_variants(
         Slabs in vacuum on one interface cell.
     turns
         Orientations to try, the preferred of equal ones first.
-    tolerance_ang
-        How far atoms may be off in Å.
     """
-    operations = np.unique(find_plane_operations(dot, tolerance_ang=tolerance_ang).rotations, axis=0)
+    operations = np.unique(find_plane_operations(dot).rotations, axis=0)
     kept: list[FilmVariant] = []
     for turn in turns:
         variant = FilmVariant(turn, turn_film(film, turn))
         images = [(other.film, operation) for other in kept for operation in operations]
-        if not any(_is_carried(first, variant.film, w, tolerance_ang=tolerance_ang) for first, w in images):
+        if not any(_is_carried(first, variant.film, w) for first, w in images):
             kept.append(variant)
     return tuple(kept)
 
 
-def _is_carried(first: IonicCrystal, second: IonicCrystal, operation: Integers, *, tolerance_ang: float) -> bool:
+def _is_carried(first: IonicCrystal, second: IonicCrystal, operation: Integers) -> bool:
     """Return whether an in-plane operation and some displacement carry the atoms of one film onto the other's."""
     species = np.array(first.species)
     cell = first.lattice_ang[:2, :2]
     start, end = (atom_positions(film) for film in (first, second))
     start[:, :2] = start[:, :2] @ np.linalg.inv(cell) @ operation.T @ cell
     order, target = (np.lexsort((positions[:, 2].round(6), species)) for positions in (start, end))
-    if not np.allclose(start[order, 2], end[target, 2], atol=tolerance_ang):
+    if not np.allclose(start[order, 2], end[target, 2], atol=SYMMETRY_TOLERANCE_ANG):
         return False
     rarest = min(sorted(set(species.tolist())), key=lambda symbol: int((species == symbol).sum()))
     (members,) = np.nonzero(species == rarest)
     return any(
-        _is_covered(start + _in_plane(end[member] - start[members[0]]), end, species, cell, tolerance_ang)
+        _is_covered(start + _in_plane(end[member] - start[members[0]]), end, species, cell)
         for member in members
-        if abs(end[member, 2] - start[members[0], 2]) <= tolerance_ang
+        if abs(end[member, 2] - start[members[0], 2]) <= SYMMETRY_TOLERANCE_ANG
     )
 
 
@@ -197,10 +190,10 @@ def _in_plane(vector: Array) -> Array:
     return np.array([vector[0], vector[1], 0.0])
 
 
-def _is_covered(first: Array, second: Array, species: np.ndarray, cell: Array, tolerance_ang: float) -> bool:
+def _is_covered(first: Array, second: Array, species: np.ndarray, cell: Array) -> bool:
     """Return whether each atom of the first set lies on an equal one of the second, up to vectors of the cell."""
     difference = second[None, :, :] - first[:, None, :]
     fractions = difference[:, :, :2] @ np.linalg.inv(cell)
     difference[:, :, :2] = (fractions - np.round(fractions)) @ cell
-    is_on = np.linalg.norm(difference, axis=2) <= 2 * tolerance_ang
+    is_on = np.linalg.norm(difference, axis=2) <= 2 * SYMMETRY_TOLERANCE_ANG
     return bool(np.all((is_on & (species[:, None] == species[None, :])).any(axis=1)))

@@ -17,19 +17,22 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.analysis.integrity import find_energy_jump
-from qdip_dft.by_hand.finished_run import LOOSEST_CONVERGENCE_EV_PER_ATOM, FinishedRun
-from qdip_dft.by_hand.judgement import Answer
-from qdip_dft.by_hand.matching_steps import LARGEST_START_OFFSET_ANG, SiteMatch, describe_composition, match_sites
-from qdip_dft.by_hand.readers import NAMES, find_code, read_run
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.errors import EngineError, QdipError, ResultsError
+from qdip_dft.finished.finished_run import DAMAGED, LOOSEST_CONVERGENCE_EV_PER_ATOM, FinishedRun
+from qdip_dft.finished.judgement import Answer
+from qdip_dft.finished.matching_steps import LARGEST_START_OFFSET_ANG, SiteMatch, describe_composition, match_sites
+from qdip_dft.finished.readers import NAMES, find_code, read_run
 from qdip_dft.flows.prerelaxation import find_objection
-from qdip_dft.flows.resolution import LookUp, Resolution
+from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Part, Stage, Step, StepId, StudySteps
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.keys import POSITION_ROUNDING_ANG
-from qdip_dft.model.stored import StoredRecord
+from qdip_dft.model.stored import LookUp, StoredRecord
 from qdip_dft.planning.plan import StudyPlan
+
+RELAXED_ALIKE_EV_PER_ATOM = 1e-3
+"""Two relaxations of one minimum to 0.05 eV/Å, the loosest preset, differ by less: F²/2k with k from 1 eV/Å² on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class ImportedFolder:
     record
         The calculation; None if the folder was refused, or its step is stored already.
     objection
-        Why it was refused; None if it was not.
+        Why it was refused, or how it contradicts what is stored; None if neither.
     """
 
     folder: Path
@@ -102,9 +105,11 @@ def read_finished_folders(
 
 def _refuse_contradictions(found: list[ImportedFolder]) -> Iterator[ImportedFolder]:
     """Refuse the folders that answer one step with energies that differ: none is better than another."""
+    tolerance = 2 * LOOSEST_CONVERGENCE_EV_PER_ATOM
     for each in found:
-        others = [other for other in found if each.record is not None and _contradicts(each.record, other.record)]
-        if not others or each.record is None:
+        mine = each.record
+        others = [other for other in found if mine is not None and _contradicts(mine, other.record, tolerance)]
+        if not others:
             yield each
             continue
         energies = " and ".join(f"{_energy_ev(other):.6f} eV in {other.folder.name}" for other in (each, *others))
@@ -112,11 +117,11 @@ def _refuse_contradictions(found: list[ImportedFolder]) -> Iterator[ImportedFold
         yield ImportedFolder(each.folder, each.step, None, objection)
 
 
-def _contradicts(record: CalculationRecord, other: CalculationRecord | None) -> bool:
+def _contradicts(record: CalculationRecord, other: CalculationRecord | None, tolerance_ev_per_atom: float) -> bool:
     if other is None or other.key != record.key or record.result is None or other.result is None:
         return False
     difference_ev = abs(record.result.energy_ev - other.result.energy_ev)
-    return difference_ev > 2 * LOOSEST_CONVERGENCE_EV_PER_ATOM * record.task.structure.n_atoms
+    return difference_ev > tolerance_ev_per_atom * record.task.structure.n_atoms
 
 
 def _energy_ev(folder: ImportedFolder) -> float:
@@ -146,7 +151,7 @@ def find_finished_folders(root: Path) -> list[Path]:
 def _holds_output(place: Path) -> bool:
     try:
         return find_code(place) is not None
-    except (EngineError, OSError):  # several outputs, or no right to read: refused later with the reason
+    except (EngineError, *DAMAGED):  # several outputs, or no right to read: refused later with the reason
         return True
 
 
@@ -180,14 +185,14 @@ def describe_finished_folders(root: Path) -> Iterator[str]:
         If there is none.
     """
     for folder in find_finished_folders(root):
-        run = _read(folder)
+        run, name = _read(folder), folder.resolve().name
         if isinstance(run, str):
-            yield f"{folder.name}: {run}"
+            yield f"{name}: {run}"
             continue
         kind = f"relaxation in {run.n_steps} steps" if run.is_relaxation else "static"
         atoms = " ".join(f"{symbol}{number}" for symbol, number in sorted(Counter(run.start.species).items()))
         force = float(np.linalg.norm(run.evaluation.forces_ev_per_ang, axis=1).max())
-        yield f"{folder.name}: {NAMES[run.engine]} {run.code_version}, {kind}, {atoms}"
+        yield f"{name}: {NAMES[run.engine]} {run.code_version}, {kind}, {atoms}"
         yield f"  energy {run.evaluation.energy_ev:.6f} eV per cell, largest force {force:.4f} eV/Å"
         yield from (f"  {name}: {value}" for name, value in run.settings.physics.items())
 
@@ -229,10 +234,25 @@ def _judge_run(plan: StudyPlan, resolution: Resolution, run: FinishedRun, declar
         if differences:
             objection = objection or f"it is not at the level of theory of {name!r}: {'; '.join(differences)}"
         elif resolution.usable(step) is not None:
-            return ImportedFolder(run.folder, name, None, None)
+            return ImportedFolder(run.folder, name, None, _contradict_stored(resolution, step, answer))
         else:
             return _take(plan, resolution, step, answer)
     return ImportedFolder(run.folder, None, None, objection)
+
+
+def _contradict_stored(resolution: Resolution, step: StepId, answer: Answer) -> str | None:
+    """What a folder says otherwise than the stored calculation of its step; None where it says the same."""
+    stored = resolution.records[step]
+    record = answer.make_record(resolution.keys[step], attempt=stored.attempt)
+    is_static = answer.task.freedom is Freedom.NONE
+    tolerance = 2 * LOOSEST_CONVERGENCE_EV_PER_ATOM if is_static else RELAXED_ALIKE_EV_PER_ATOM
+    if stored.result is None or answer.find_objection() or not _contradicts(stored, record, tolerance):
+        return None
+    energies = f"{answer.evaluation().energy_ev:.6f} eV, stored are {stored.result.energy_ev:.6f} eV"
+    return (
+        f"it contradicts what is stored for {resolution.label(step)!r}: {energies};"
+        " find out which is right before the study is reported, for nothing stored is replaced"
+    )
 
 
 def _find_answers(

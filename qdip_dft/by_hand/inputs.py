@@ -17,15 +17,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from qdip_dft.engines.base import Engine
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.errors import EngineError, ResultsError
-from qdip_dft.flows.resolution import LookUp, Resolution
+from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import Step, StepId
-from qdip_dft.model.base import Record
+from qdip_dft.model.base import Record, is_missing
 from qdip_dft.model.calculation import Freedom, LevelOfTheory
+from qdip_dft.model.stored import LookUp
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import StudyPlan
 from qdip_dft.results.structure_export import label_structure, write_structure
@@ -58,7 +59,9 @@ class InputFolder(Record):
     key
         Calculation key; None for a preview, and in a draft.
     is_stored
-        Whether its result exists already.
+        Whether its result exists already and may be used.
+    failure
+        Why what is stored of it may not be used; None where it may, or nothing is stored.
     is_preview
         Whether the structure is built from unrelaxed ones.
     waits_for
@@ -76,6 +79,7 @@ class InputFolder(Record):
     engine: str
     key: str | None
     is_stored: bool
+    failure: str | None = Field(default=None, exclude_if=is_missing)
     is_preview: bool
     waits_for: tuple[str, ...]
     run_by_hand: str | None
@@ -188,12 +192,19 @@ def _write_step(
         n_atoms=structure.n_atoms,
         engine=engine.name,
         key=resolution.keys.get(step.id),
-        is_stored=step.id in resolution.records,
+        is_stored=resolution.usable(step.id) is not None,
+        failure=_find_failure(step, resolution),
         is_preview=task is None and bool(step.parents),
         waits_for=tuple(_list_missing(plan, step, resolution)),
         run_by_hand=_write_engine_files(engine, structure, step.freedom, folder, is_draft=is_draft),
         files=tuple(sorted(path.name for path in folder.iterdir())),
     )
+
+
+def _find_failure(step: Step, resolution: Resolution) -> str | None:
+    if step.id not in resolution.records or resolution.usable(step.id) is not None:
+        return None
+    return resolution.explain_failure(step.id).removeprefix(f"{step.label} ").removeprefix("failed: ")
 
 
 def _list_missing(plan: StudyPlan, step: Step, resolution: Resolution) -> Iterator[str]:
@@ -261,6 +272,8 @@ def _moves(freedom: Freedom) -> str:
 def _state(calculation: InputFolder) -> str:
     if calculation.is_stored:
         return "stored"
+    if calculation.failure is not None:
+        return f"failed: {calculation.failure}"
     if calculation.is_preview:
         return f"preview, waits for {', '.join(calculation.waits_for)}"
     return "ready"

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from qdip_dft.cli.app import main
+from qdip_dft.cli.entry import main
 
 __all__ = ["main"]

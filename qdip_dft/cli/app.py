@@ -1,4 +1,4 @@
-"""The command tree and its one error boundary.
+"""The command tree.
 
 A command's module is imported when the command is called: `qdip --help` and the commands that only read start in a
 fraction of a second, because what they do not need is never loaded.
@@ -6,17 +6,13 @@ fraction of a second, because what they do not need is never loaded.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from qdip_dft.cli.output import write_error
-from qdip_dft.cli.terminal import harmless_output
-from qdip_dft.errors import QdipError, StoppedError
-from qdip_dft.runtime.threads import state_threads
+from qdip_dft.cli.interruption import explain_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,28 +24,23 @@ HELP: Final = (
 )
 
 COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
-    "Structures": {
+    "First steps": {
+        "doctor": ("doctor:doctor", "Check the installation."),
         "structures": ("structures:app", "List, show and check the crystals of the library."),
         "match": ("match:match", "List the common cells of a dot and a host."),
-        "show": ("show:show", "Draw, describe or write a structure."),
-        "dot": ("dot:dot", "Cut a finite dot and put it into a host."),
-    },
-    "Studies": {
         "plan": ("studies:plan", "List the calculations of a study; runs nothing."),
-        "inputs": ("inputs:inputs", "Write every input file; runs nothing."),
         "run": ("studies:run", "Run a study and report it."),
-        "converge": ("converge:converge", "Refine a setting until the answer stays."),
         "status": ("status:status", "Show progress and failures."),
-        "import": ("imports:import_folders", "Import calculations run by hand."),
-    },
-    "Results": {
         "report": ("studies:report", "Show a stored result: four terms, one answer."),
         "explain": ("explain:explain", "Explain why a phase wins."),
+    },
+    "Results": {
+        "query": ("query:query", "Find stored results."),
+        "compare": ("compare:compare", "Compare results side by side."),
+        "atlas": ("atlas:atlas", "Draw all results on one page."),
         "size": ("size:size", "Convert a film's result to dots in a host."),
         "temperature": ("temperature:temperature", "Add harmonic free energies to a result."),
-        "compare": ("compare:compare", "Compare results side by side."),
-        "query": ("query:query", "Find stored results."),
-        "atlas": ("atlas:atlas", "Draw all results on one page."),
+        "show": ("show:show", "Draw, describe or write a structure."),
         "export": ("export:export", "Write a bundle, a training set or OPTIMADE."),
         "import-bundle": ("export:import_bundle", "Restore the results of a bundle."),
         "db": ("database:app", "Copy, check, repair and back up results."),
@@ -65,9 +56,33 @@ COMMANDS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "runner": ("cluster:runner", "Feed the batch system through jobflow-remote."),
         "reconcile": ("cluster:reconcile", "Repair the queue after kills and outages."),
     },
-    "Installation": {"doctor": ("doctor:doctor", "Check the installation.")},
+    "Expert": {
+        "converge": ("converge:converge", "Refine a setting until the answer is stable."),
+        "calibrate": ("calibrate:calibrate", "Measure the error of the potential."),
+        "dot": ("dot:dot", "Cut a finite dot and put it into a host."),
+        "inputs": ("inputs:inputs", "Write every input file; runs nothing."),
+        "import": ("imports:import_folders", "Import calculations run by hand."),
+        "import-store": ("imports:import_store", "Import flows run by other managers."),
+    },
 }
 """Where each command is, as ``module:name`` below this package, and its line in the help, by section."""
+
+
+SYNONYMS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("start", "calculate", "compute", "relax"), "run"),
+    **dict.fromkeys(("list", "find", "search", "results", "table"), "query"),
+    **dict.fromkeys(("progress", "watch", "state", "log"), "status"),
+    **dict.fromkeys(("check", "test", "install"), "doctor"),
+    **dict.fromkeys(("why", "interpret"), "explain"),
+    **dict.fromkeys(("draw", "view", "plot"), "show"),
+    **dict.fromkeys(("overview", "map"), "atlas"),
+    **dict.fromkeys(("interface", "cells", "scan"), "match"),
+    **dict.fromkeys(("share", "publish", "bundle"), "export"),
+    **dict.fromkeys(("stop", "kill", "delete"), "cancel"),
+    **dict.fromkeys(("launch", "batch"), "submit"),
+    "version": "--version",
+}
+"""What a user may call a command."""
 
 
 class LazyCommand(TyperCommand):
@@ -109,11 +124,17 @@ class SectionedGroup(TyperGroup):
     """The command tree, with a section of the help for each kind of command."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Carry out a command; an interruption leaves as the error of a run that can go on, not as click's own."""
+        """Carry out a command; an interruption leaves as the error of a run that can go on, not as typer's own."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise _interrupted() from None
+            raise explain_interruption() from None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command; another word for one is refused with the command that it means."""
+        if args and args[0] not in self.commands and args[0] in SYNONYMS:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean 'qdip {SYNONYMS[args[0]]}'?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 (click's signature)
         """Write the sections, their second columns aligned."""
@@ -123,13 +144,32 @@ class SectionedGroup(TyperGroup):
                 formatter.write_dl([(name.ljust(width), help_line) for name, (_, help_line) in commands.items()])
 
 
-def _interrupted() -> StoppedError:
-    return StoppedError(
-        "the command was interrupted",
-        limit="it must run until it says what it has found",
-        why="everything finished is stored, what was under way is not",
-        remedy="run the same command again: it goes on where it stopped",
-    )
+def _show_version(is_asked: bool) -> None:
+    from qdip_dft.cli.output import write_line
+    from qdip_dft.version import __version__
+
+    if is_asked:
+        write_line(f"qdip_dft {__version__}")
+        raise typer.Exit
+
+
+def _list_options() -> list[Any]:
+    """Return the options of `qdip` itself, those for shell completion included, as typer makes them of a function."""
+
+    def options(
+        is_version: Annotated[
+            bool,
+            typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit."),
+        ] = False,
+    ) -> None:
+        del is_version
+
+    root = typer.Typer(rich_markup_mode=None)
+    root.callback()(options)
+    params = typer.main.get_command(root).params
+    for param in params:
+        param.expose_value = False
+    return params
 
 
 def make_app() -> SectionedGroup:
@@ -142,27 +182,7 @@ def make_app() -> SectionedGroup:
             for name, (place, help_line) in commands.items()
         },
         help=HELP,
+        params=_list_options(),
         no_args_is_help=True,
         rich_markup_mode=None,
     )
-
-
-def main() -> None:
-    """Run the command line; errors that a user can cure leave with exit code 2 or 3 and no traceback."""
-    state_threads()
-    with harmless_output():
-        _run()
-
-
-def _run() -> None:
-    try:
-        make_app()()
-    except QdipError as error:
-        write_error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        write_error(_interrupted())
-        sys.exit(StoppedError.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from qdip_dft.cli.options import AsJson, ResultsLocation
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import write_json, write_line
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def atlas(
     links = {result_id: _link(page, _name_report(reports, result_id)) for result_id in _find_current(found, reports)}
     write_content(page, render_atlas(found, links).encode())
     words = f"Atlas of {len(found)} results, {len(links)} with a report: {page}"
-    console().print(words, markup=False, soft_wrap=True)
+    write_line(words)
 
 
 def _choose_places(results: str, out: Path | None) -> tuple[Path, Path]:

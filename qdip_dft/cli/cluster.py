@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 
 from qdip_dft.cli.campaigns import describe_counts, print_left_out
 from qdip_dft.cli.options import AsJson
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import console, write_json, write_line
 from qdip_dft.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from qdip_dft.cli.managers import Action
     from qdip_dft.cluster.database import Manager
     from qdip_dft.cluster.folder import ClusterFolder
+    from qdip_dft.cluster.resources import Scheduler
     from qdip_dft.cluster.submission import SubmitSummary
 
 Cluster = Annotated[
@@ -61,11 +63,9 @@ def init_cluster(
 
     The password is asked for, or taken from a file or from QDIP_MONGODB_PASSWORD; it is kept in files of mode 600.
 
-    Example: qdip init-cluster ~/qdip-cluster --uri mongodb://db.example.org:27017 --user group --scheduler SLURM
+    Example: qdip init-cluster ~/cluster --uri mongodb://example.org --user me
     """
-    from qdip_dft.cluster.database import ClusterDatabase
     from qdip_dft.cluster.folder import ClusterSettings, write_cluster_folder
-    from qdip_dft.cluster.resources import Scheduler
 
     _require_no_password(uri)
     settings = ClusterSettings(
@@ -74,22 +74,40 @@ def init_cluster(
         user=user,
         password=_read_password(password_file),
         authentication_database=authentication_database or database,
-        scheduler=Scheduler(scheduler.upper()),
+        scheduler=_find_scheduler(scheduler),
         partition=partition,
         account=account,
         pre_rocket=pre_rocket,
         packed_nodes=packed_nodes,
         packed_ranks=packed_ranks,
     )
-    written = write_cluster_folder(folder, settings)
-    with written.open_launchpad() as launchpad:
-        ClusterDatabase(launchpad.db).prepare()
+    written = write_cluster_folder(folder, settings, try_out=_prepare_database)
     for line in (
         f"Written: {written.path}",
         f"export QDIP_CLUSTER={written.path}",
         f"Look through {written.path}/resources.yaml and */my_qadapter.yaml, then: qdip doctor --cluster DIR",
     ):
-        console().print(line, markup=False, soft_wrap=True)
+        write_line(line)
+
+
+def _find_scheduler(name: str) -> Scheduler:
+    from qdip_dft.cluster.resources import Scheduler
+
+    if name.upper() in list(Scheduler):
+        return Scheduler(name.upper())
+    raise ResultsError(
+        f"there is no batch system {name!r}",
+        limit=f"known are {', '.join(Scheduler)}",
+        why="batch scripts could not be written",
+        remedy="choose one with --scheduler",
+    )
+
+
+def _prepare_database(folder: ClusterFolder) -> None:
+    from qdip_dft.cluster.database import ClusterDatabase
+
+    with folder.open_launchpad() as launchpad:
+        ClusterDatabase(launchpad.db).prepare()
 
 
 def submit(
@@ -108,7 +126,7 @@ def submit(
 ) -> None:
     """Submit studies to the group's queue; what anybody has calculated or is calculating is not submitted again.
 
-    Example: qdip submit pbs-fapbi3 pbs-cspbi3 --cluster ~/qdip-cluster --dry-run
+    Example: qdip submit pbs-fapbi3 --cluster ~/qdip-cluster --dry-run
     """
     from qdip_dft.cli.managers import open_queue
     from qdip_dft.cluster.resources import read_resources
@@ -128,10 +146,10 @@ def submit(
         write_json(studies_as_json if counts is None else {"studies": studies_as_json, "counts": asdict(counts)})
         return
     if counts is not None:
-        console().print(describe_counts(counts), markup=False, soft_wrap=True)
+        write_line(describe_counts(counts))
     print_left_out(found)
     for summary in summaries:
-        console().print(_describe(summary, chosen_manager), markup=False, soft_wrap=True)
+        write_line(_describe(summary, chosen_manager))
 
 
 def queue(
@@ -140,7 +158,7 @@ def queue(
     term: Term = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how far the submitted studies are: calculations by term and state, and why batch jobs wait.
+    """Show the progress of submitted studies: calculations by term and state, and why batch jobs wait.
 
     standby: another study calculates it. Raw FireWorks: lpad -l DIR/my_launchpad.yaml get_wflows.
 
@@ -157,18 +175,26 @@ def queue(
         for each, states in sorted(status.counts.items()):
             words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
             console().print(f"  {each:<8} {words}", markup=False)
+        for line in status.left:
+            words = f"  left: {line}; more memory or space (resources.yaml), then qdip rerun {status.study}"
+            write_line(words)
     for line in _list_waiting(_folder(cluster)):
         console().print(line, markup=False)
 
 
 def _list_waiting(folder: ClusterFolder) -> Iterator[str]:
-    """Yield why batch jobs wait; nothing where the batch system is not at hand: the queue is in the database."""
-    from qdip_dft.cluster.scheduler import list_waiting_jobs
+    """Yield why batch jobs wait, or what could say it: the batch system may be elsewhere."""
+    from qdip_dft.cluster.resources import Scheduler
+    from qdip_dft.cluster.scheduler import LIST_WAITING, list_waiting_jobs
 
+    scheduler = folder.read_resources().scheduler
     try:
-        waiting = list_waiting_jobs(folder.read_resources().scheduler)
-    except ResultsError:
+        waiting = list_waiting_jobs(scheduler)
+    except ResultsError as error:
+        yield f"why batch jobs wait is not known here: {error.what}"
         return
+    if scheduler is not Scheduler.SLURM:
+        yield f"why a batch job of {scheduler} waits: {LIST_WAITING[scheduler]} (read here for Slurm only)"
     for job in waiting:
         yield f"batch job {job.number} ({job.name}) waits: {job.reason}"
 
@@ -268,10 +294,12 @@ def reconcile(
 def _reconcile_once(folder: ClusterFolder, *, silence_s: float, grace_s: float) -> dict[str, int]:
     from qdip_dft.cluster.fireworks.outbox import Outbox
     from qdip_dft.cluster.fireworks.reconcile import Reconciler
-    from qdip_dft.cluster.scheduler import list_live_jobs
+    from qdip_dft.cluster.scheduler import explain_end, list_live_jobs
 
-    live_jobs = list_live_jobs(folder.read_resources().scheduler)
+    scheduler = folder.read_resources().scheduler
+    live_jobs = list_live_jobs(scheduler)
     options: dict[str, Any] = {"silence_s": silence_s, "grace_s": grace_s, "cluster": folder.read_mark()}
+    options["explain_end"] = partial(explain_end, scheduler)
     with folder.open_launchpad() as launchpad:
         return Reconciler(launchpad, Outbox(folder.outbox), live_jobs, **options).run()
 
@@ -317,11 +345,23 @@ def _describe(summary: SubmitSummary, manager: Manager) -> str:
 
 def _read_password(password_file: Path | None) -> str:
     if password_file is not None:
-        return password_file.read_text(encoding="utf-8").strip()
+        try:
+            return password_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise _no_password(password_file) from None
     if PASSWORD_VARIABLE in os.environ:
         return os.environ[PASSWORD_VARIABLE]
     answer: Any = typer.prompt("MongoDB password", hide_input=True)
     return str(answer)
+
+
+def _no_password(file: Path) -> ResultsError:
+    return ResultsError(
+        f"the password cannot be read from {file}",
+        limit="--password-file names a text file that holds the password and nothing else",
+        why="the database would refuse, and nothing was written",
+        remedy=f"correct the path, or set {PASSWORD_VARIABLE}",
+    )
 
 
 def _require_no_password(uri: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import console, write_json, write_line
 from qdip_dft.cli.stored import find_results, open_folder
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def compare(
     elif html is None:
         _print_comparison(comparison)
     else:
-        console().print(f"Comparison: {html}", markup=False, soft_wrap=True)
+        write_line(f"Comparison: {html}")
 
 
 def _write_page(comparison: Comparison, path: Path) -> None:

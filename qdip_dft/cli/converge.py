@@ -11,7 +11,7 @@ import typer
 
 from qdip_dft.analysis.convergence import SETTINGS_OF, Ladder, Quantity
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
-from qdip_dft.cli.output import console, progress_console, write_json
+from qdip_dft.cli.output import progress_console, write_json, write_line
 from qdip_dft.cli.studies import EngineName, PresetWord, make_plan
 from qdip_dft.errors import ResultsError, StudyError
 from qdip_dft.model.term_names import TERM_COLUMNS
@@ -118,8 +118,8 @@ def _follow(refinement: Refinement, steps: Iterable[Ladder], *, is_silent: bool)
     ladder = Ladder(refinement.setting, refinement.target_ev_per_fu)
     if not is_silent:
         target = f"{1000 * ladder.target_ev_per_fu:g} meV/f.u."
-        _print(f"{refinement.setting.key}: until black − competitor changes by less than {target} twice (eV/f.u.)")
-        _print(f"{refinement.setting.unit:>10}  {'facet':<6}{heading}{'change':>10}")
+        write_line(f"{refinement.setting.key}: until black − competitor changes by less than {target} twice (eV/f.u.)")
+        write_line(f"{refinement.setting.unit:>10}  {'facet':<6}{heading}{'change':>10}")
     for ladder in steps:
         if not is_silent:
             _print_last_rung(ladder)
@@ -133,15 +133,11 @@ def _print_last_rung(ladder: Ladder) -> None:
     change = ladder.changes_ev_per_fu[-1] if len(ladder.rungs) > 1 else None
     for facet, terms in rung.terms.items():
         numbers = "".join(f"{write_signed(_value(terms, name), decimals=4):>10}" for name in TERM_COLUMNS)
-        _print(f"{rung.value:>10g}  {facet:<6}{numbers}{write_signed(change, decimals=4):>10}")
+        write_line(f"{rung.value:>10g}  {facet:<6}{numbers}{write_signed(change, decimals=4):>10}")
 
 
 def _value(terms: Terms | None, name: str) -> float | None:
     return None if terms is None else terms[name]
-
-
-def _print(line: str) -> None:
-    console().print(line, markup=False, soft_wrap=True)
 
 
 def _report(ladders: list[Ladder], path: Path | None, *, as_json: bool) -> None:
@@ -149,9 +145,9 @@ def _report(ladders: list[Ladder], path: Path | None, *, as_json: bool) -> None:
         write_json({"settings": [_as_json(ladder) for ladder in ladders], "study": None if path is None else str(path)})
         return
     for ladder in ladders:
-        _print(ladder.describe())
+        write_line(ladder.describe())
     if path is not None:
-        _print(f"Study: {path}")
+        write_line(f"Study: {path}")
 
 
 def _as_json(ladder: Ladder) -> dict[str, Any]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
 from qdip_dft.cli.output import console, write_json, write_line
 from qdip_dft.cli.stored import open_folder
+
+if TYPE_CHECKING:
+    from qdip_dft.results.archive import Archive
+    from qdip_dft.storage.checkup import Finding
 
 app = typer.Typer(no_args_is_help=True, help="Copy, check, repair, back up and upgrade results.")
 
@@ -36,7 +40,7 @@ def copy(
 ) -> None:
     """Copy all calculations and results; what is there already stays, and every copy is read back and compared.
 
-    An interrupted copy goes on with the same command. User and password of a database: QDIP_MONGODB_USER and
+    An interrupted copy resumes with the same command. User and password of a database: QDIP_MONGODB_USER and
     QDIP_MONGODB_PASSWORD.
 
     Example: qdip db copy ./qdip-results mongodb://server.example.org/group
@@ -84,9 +88,15 @@ def upgrade(
 @app.command("check")
 def check(
     results: Annotated[str, typer.Argument(help=f"Where the results are: {Place}.")] = "qdip-results",
+    is_quick: Annotated[
+        bool, typer.Option("--quick", help="Documents, terms and totals alone: not error bar, hull and registry.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check the file, every document and every result against its calculations; changes nothing, exit code 1 if not.
+
+    Every result is made anew from its calculations, a second or two for each study; what cannot be is named, and only
+    its terms and totals are checked.
 
     Example: qdip db check ./qdip-results
     """
@@ -97,17 +107,36 @@ def check(
 
     archive = open_results(results)
     found = list(check_archive(archive) if is_mongo_uri(results) else check_folder(ResultsFolder(results), archive))
+    notes: list[str] = []
+    if not is_quick and not found:
+        found, notes = _compare_with_calculations(archive)
     if as_json:
         write_json([asdict(finding) for finding in found])
     else:
-        for finding in found:
-            write_line(f"{finding.where}: {finding.what}")
-        n_all = archive.calculations.count() + archive.stabilizations.count()
-        write_line(f"{n_all} documents, {len(found)} findings.")
-        if found:
-            write_line("qdip db repair saves what is sound; qdip run makes the rest anew.")
+        _write_findings(found, notes, n_all=archive.calculations.count() + archive.stabilizations.count())
     if found:
         raise typer.Exit(1)
+
+
+def _compare_with_calculations(archive: Archive) -> tuple[list[Finding], list[str]]:
+    """Return the results that differ from what their calculations give, and those that cannot be made anew."""
+    from qdip_dft.execution.remaking import compare_with_calculations
+    from qdip_dft.storage.checkup import Finding
+
+    remade = list(compare_with_calculations(archive.list_stabilizations(), archive.find_record))
+    found = [Finding(f"stabilizations {each.id}", each.difference) for each in remade if each.difference is not None]
+    words = "error bar, hull and registry were not made anew"
+    return found, [f"{each.id}: {words}: {each.reason}" for each in remade if each.reason is not None]
+
+
+def _write_findings(found: list[Finding], notes: list[str], *, n_all: int) -> None:
+    for finding in found:
+        write_line(f"{finding.where}: {finding.what}")
+    for note in notes:
+        write_line(note)
+    write_line(f"{n_all} documents, {len(found)} findings.")
+    if found:
+        write_line("qdip db repair saves what is sound; qdip run makes the rest anew.")
 
 
 @app.command("repair")

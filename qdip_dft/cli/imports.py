@@ -1,4 +1,4 @@
-"""`qdip import`: calculations that were run by hand become calculations of a study."""
+"""`qdip import | import-store`: calculations run by hand or in flows of others become calculations of a study."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, Results
-from qdip_dft.cli.output import console
+from qdip_dft.cli.output import console, write_line
 from qdip_dft.cli.stored import make_look_up, open_archive_of
 from qdip_dft.cli.studies import EngineName, PresetWord, make_plan
 
@@ -47,9 +47,38 @@ def import_folders(
     if not is_dry:
         open_archive_of(ResultsFolder(results)).save_records(records)
     for each in found:
-        console().print(f"{each.folder.name}: {_say(each)}", markup=False, soft_wrap=True)
+        write_line(f"{each.folder.resolve().name}: {_say(each)}")
     console().print(f"{len(records)} calculations {'would be stored' if is_dry else 'stored'}.", markup=False)
     if any(each.objection is not None for each in found):
+        raise typer.Exit(1)
+
+
+def import_store(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Settings of jobflow (jobflow.yaml), or a project of jobflow-remote.")
+    ],
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Store the records and results (eV, Å) of flows that other managers carried; exit code 1 if some were refused.
+
+    The JobStore is read, not changed; nothing that is stored here is replaced.
+
+    Example: qdip import-store ~/.jobflow.yaml --results ./qdip-results
+    """
+    from qdip_dft.storage.job_store import opened_job_store, read_job_store, save_content
+    from qdip_dft.storage.results_folder import ResultsFolder
+
+    with opened_job_store(file) as store:  # before the folder: a store of others must not create one
+        content = read_job_store(store)
+    folder = ResultsFolder(results)
+    with folder.lock_for_run():
+        done = save_content(content, open_archive_of(folder))
+    lines = [f"refused: {words}" for words in done.refused]
+    lines.append(f"{done.n_records} records written to {results}, {done.n_known} were there already.")
+    lines += [f"qdip report {name} --results {results}" for name in done.results]
+    for line in lines:
+        write_line(line)
+    if done.refused:
         raise typer.Exit(1)
 
 
@@ -63,5 +92,5 @@ def _describe(folder: Path) -> None:
     from qdip_dft.by_hand.imports import describe_finished_folders
 
     for line in describe_finished_folders(folder):
-        console().print(line, markup=False, soft_wrap=True)
+        write_line(line)
     console().print("Nothing is stored without --study.", markup=False)

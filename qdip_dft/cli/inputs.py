@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
-from qdip_dft.cli.output import console, write_json
+from qdip_dft.cli.output import write_json, write_line
 from qdip_dft.cli.stored import make_look_up
 from qdip_dft.cli.studies import EngineName, PresetWord, make_plan
 
@@ -42,7 +42,7 @@ def inputs(
         return
     n_previews = sum(calculation.is_preview for calculation in manifest.calculations)
     words = f"{len(manifest.calculations)} calculations written, {n_previews} of them previews"
-    console().print(f"{words}: {write / 'README.md'}", markup=False, soft_wrap=True)
+    write_line(f"{words}: {write / 'README.md'}")
 
 
 def _write(plan: StudyPlan, folder: Path, results: Path, *, is_draft: bool) -> InputManifest:

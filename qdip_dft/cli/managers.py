@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from qdip_dft.cluster.database import ClusterDatabase, Manager, SubmissionState
 from qdip_dft.cluster.fireworks import control
-from qdip_dft.cluster.fireworks.queue import FireworksQueue
 from qdip_dft.cluster.orders import Orders
 from qdip_dft.cluster.queue import Queue, StudyStatus
 from qdip_dft.cluster.remote import control as remote_control
@@ -24,6 +23,8 @@ def open_queue(folder: ClusterFolder, manager: Manager) -> Iterator[Queue]:
     """Yield the connected queue of a manager."""
     if manager is Manager.FIREWORKS:
         with folder.open_launchpad() as launchpad:
+            from qdip_dft.cluster.fireworks.queue import FireworksQueue
+
             yield FireworksQueue(launchpad)
         return
     from qdip_dft.cluster.remote.project import open_controller

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,21 +43,20 @@ def match(
 ) -> None:
     """List the common cells of two planes, or with --planes rank all pairs of planes of a dot and a host.
 
-    Areas in Å², strains as fractions (negative: the film is compressed), Miller indices of the conventional cells as
-    filed. Atoms are those of one lattice plane of film and dot. The misfit is that of the film on the unstrained dot;
-    with --strain-partition the interface cell and the strains of both are listed too. For auto the slabs are as thick
-    as a study's defaults. A scan knows lattices alone: equal planes may end in different atoms.
+    Areas in Å²; ε1 and ε2: principal strains, in JSON as fractions (negative: the film is compressed); Miller
+    indices of the conventional cells as filed. Atoms are those of one lattice plane of film and dot. The misfit is
+    that of the film on the unstrained dot; with --strain-partition the interface cell and the strains of both are
+    listed too. For auto the slabs are as thick as a study's defaults. A scan knows lattices alone: equal planes may
+    end in different atoms.
 
-    Example: qdip match PbS 111 FAPbI3-alpha 100 --max-area 400 --strain-partition auto
+    Example: qdip match PbS 111 FAPbI3-alpha 100 --strain-partition auto
 
     Example: qdip match PbS CsPbI3 --planes 3
     """
     if max_index is not None:
-        from qdip_dft.cli.match_planes import rank_planes
-
         _require_host_alone(phase)
-        rank_planes(dot, plane_or_host, max_index=max_index, max_area_ang2=max_area, max_strain=max_strain,
-                    limit=limit, as_json=as_json)  # fmt: skip
+        _rank_planes(dot, plane_or_host, max_index=max_index, max_area_ang2=max_area, max_strain=max_strain,
+                     limit=limit, as_json=as_json)  # fmt: skip
         return
     if phase is None or film_plane is None:
         raise typer.BadParameter("give DOT HKL PHASE HKL, or DOT HOST --planes N")
@@ -69,23 +69,40 @@ def _require_host_alone(phase: str | None) -> None:
         raise typer.BadParameter("with --planes, DOT and HOST are all: qdip match PbS CsPbI3 --planes 3")
 
 
+def _rank_planes(
+    dot: str, host: str, *, max_index: int, max_area_ang2: float, max_strain: float, limit: int, as_json: bool
+) -> None:
+    """Print all pairs of planes that have a common cell, the least strained first."""
+    from qdip_dft.planning.matching import rank_planes
+
+    pairs = rank_planes(dot, host, max_index=max_index, max_area_ang2=max_area_ang2, max_strain=max_strain)
+    shown = pairs[: limit or None]
+    if as_json:
+        limits = {"max_index": max_index, "max_area_ang2": max_area_ang2, "max_strain": max_strain}
+        found = [asdict(pair) for pair in shown]
+        write_json({"dot": dot, "host": host, **limits, "n_pairs": len(pairs), "pairs": found})
+        return
+    if not pairs:
+        write_line("No pair has a common cell: raise --max-area or --max-strain.")
+        return
+    headings = ("facet", "film", "strain (%)", "area (Å²)", "film:dot", "cells")
+    rows = [
+        (pair.facet, f"{pair.phase}({pair.plane})", ", ".join(f"{100 * s:+.2f}" for s in pair.principal_strains),
+         f"{pair.area_ang2:.1f}", f"{pair.n_film}:{pair.n_dot}", str(pair.n_cells))
+        for pair in shown
+    ]  # fmt: skip
+    caption = f"facets of {dot}, ranked by whole percent of the largest strain, then by area"
+    write_table(headings, rows, numbers=headings[2:], caption=f"{len(shown)} of {len(pairs)} pairs, {caption}")
+
+
 def _match_pair(
     dot: str, dot_plane: str, phase: str, film_plane: str, *,
     max_area_ang2: float, max_strain: float, partition: str, as_json: bool,
 ) -> None:  # fmt: skip
-    from qdip_dft.builders.faces import orient_face
-    from qdip_dft.builders.matching import require_matches
-    from qdip_dft.builders.orientation import in_plane_vectors
-    from qdip_dft.library import load_crystal_record
+    from qdip_dft.planning.matching import load_face, match_faces
 
-    dot_face = orient_face(load_crystal_record(dot), dot_plane)
-    film_face = orient_face(load_crystal_record(phase), film_plane)
-    cells = require_matches(
-        in_plane_vectors(film_face.oriented),
-        in_plane_vectors(dot_face.oriented),
-        max_area_ang2=max_area_ang2,
-        max_strain=max_strain,
-    )
+    dot_face, film_face = load_face(dot, dot_plane), load_face(phase, film_plane)
+    cells = match_faces(film_face, dot_face, max_area_ang2=max_area_ang2, max_strain=max_strain)
     n_atoms = (film_face.oriented.n_atoms, dot_face.oriented.n_atoms)
     share = _read_partition(partition, film_face, dot_face)
     described = [
@@ -167,8 +184,8 @@ def _describe_in_words(cell: dict[str, Any]) -> dict[str, str]:
     return {
         "area (Å²)": f"{cell['area_ang2']:.1f}",
         "film:dot": f"{cell['n_film']}:{cell['n_dot']}",
-        "strain 1 (%)": f"{100 * first:+.2f}",
-        "strain 2 (%)": f"{100 * second:+.2f}",
+        "ε1 (%)": f"{100 * first:+.2f}",
+        "ε2 (%)": f"{100 * second:+.2f}",
         "von Mises (%)": f"{100 * cell['von_mises_strain']:.2f}",
         "atoms/plane": str(cell["n_atoms"]),
         "front": "*" if cell["is_pareto"] else "",

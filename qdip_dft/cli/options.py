@@ -22,6 +22,13 @@ def read_location(text: str) -> str:
     return text if is_mongo_uri(text) else require_folder_name(text)
 
 
+def name_studies() -> list[str]:
+    """Name the studies of ``workflows/``, for the completion of a shell."""
+    from qdip_dft.library.collections import list_studies
+
+    return [path.stem for path in list_studies()]
+
+
 Results = Annotated[
     Path,
     typer.Option(
@@ -46,6 +53,9 @@ ResultsLocation = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file (YAML) or its name in workflows/.")]
+StudyName = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="A study file (YAML) or its name in workflows/.", autocompletion=name_studies),
+]
 
 DEFAULT_RESULTS = Path("qdip-results")

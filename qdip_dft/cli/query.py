@@ -16,6 +16,11 @@ from qdip_dft.results.writing import guard_cell
 
 NUMBERS = ("total (eV/f.u.)", "n* (f.u./Å²)", "σ (meV/Å²)")
 
+TABLE_CAPTION = (
+    "stabilization = black - competitor at the coverage n*; negative: the black phase is favoured\n"
+    "As stored: qdip report and qdip db check hold a result against its checksum and its calculations."
+)
+
 Where = Annotated[
     str | None, typer.Option("--where", help="A filter, such as \"total < 0 and level = 'dft'\"; see docs/results.md.")
 ]
@@ -44,7 +49,7 @@ def query(
 
     A filter compares fields with = != < <= > >= in, joined by and, or, not and parentheses.
 
-    Example: qdip query --dot PbS --facet 111 --where "stabilization.total_ev_per_fu < 0" --sort total --csv
+    Example: qdip query --dot PbS --where "total < 0" --sort total --csv
     """
     from qdip_dft.results.query import DEFAULT_COLUMNS
 
@@ -86,7 +91,7 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         (*names, *NUMBERS),
         [(*(str(row[name]) for name in names), *_write_numbers(row)) for row in rows],
         numbers=NUMBERS,
-        caption="stabilization = black - competitor at the coverage n*; negative: the black phase is favoured",
+        caption=TABLE_CAPTION,
     )
     for row in rows:
         write_line(f"{row['id']}: {row['sentence']}")
@@ -94,12 +99,14 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
 
 def _write_numbers(row: dict[str, Any]) -> tuple[str, str, str]:
     """Return total, coverage and σ; a result of formula version 1 took every film at its own n."""
+    from qdip_dft.analysis.numbers import write_signed
+
     total, coverage, sigma = (row[name] for name in ("stabilization_total_ev_per_fu", "coverage", "sigma"))
     own = "own n (version 1)" if row["formula"] == 1 else "missing"
     return (
-        "missing" if total is None else f"{total:+.3f}",
+        "missing" if total is None else write_signed(total),
         own if coverage is None else f"{coverage:.4f}",
-        "missing" if sigma is None else f"{sigma:+.1f}",
+        "missing" if sigma is None else write_signed(sigma, decimals=1),
     )
 
 

@@ -59,14 +59,14 @@ def show(
     Lengths in Å, areas in Å²; strains as fractions in JSON, in percent elsewhere (negative: compressed). A part of a
     study is the relaxed one where the results folder has it, else it is built from unrelaxed crystals.
 
-    Example: qdip show pbs-fapbi3 --candidate "FAPbI3-alpha(100)" --output interface.png
+    Example: qdip show pbs-fapbi3 --candidate orthorhombic --output film.png
     """
     exhibit = _show_candidate(what, candidate, part, results) if _is_study(what) else _show_structure(what, strain_from)
     present(exhibit, output=output, as_json=as_json)
 
 
 def _is_study(what: str) -> bool:
-    from qdip_dft.library import list_studies
+    from qdip_dft.library.collections import list_studies
 
     if Path(what).is_file():
         return Path(what).suffix.lower() in {".yaml", ".yml"}
@@ -74,7 +74,7 @@ def _is_study(what: str) -> bool:
 
 
 def _show_structure(what: str, strain_from: str | None) -> Exhibit:
-    from qdip_dft.library import find_structure
+    from qdip_dft.library.collections import find_structure
     from qdip_dft.model.structure import DOT_PART, PASSIVATION_PART
     from qdip_dft.results.structure_export import read_labelled
 
@@ -92,7 +92,7 @@ def _show_structure(what: str, strain_from: str | None) -> Exhibit:
 
 def _map_strain(record: StructureRecord, dot_sites: list[int], strain_from: str) -> tuple[dict[str, Any], str]:
     from qdip_dft.analysis.strain_map import map_strain
-    from qdip_dft.library import load_crystal_record
+    from qdip_dft.library.crystals import load_crystal_record
 
     if not dot_sites:
         raise StructureError(

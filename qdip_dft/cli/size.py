@@ -61,6 +61,7 @@ def _answer(document: StabilizationDoc, dots: Dots, *, strain_range_ang: float |
 
     line = _require_line(document, strain_range_ang)
     stated = document.uncertainty
+    has_defaults = stated is not None and stated.model_error is not None
     return {
         "id": document.id,
         "radius_ang": dots.radius_ang,
@@ -69,7 +70,7 @@ def _answer(document: StabilizationDoc, dots: Dots, *, strain_range_ang: float |
         "coverage_fu_per_ang2": line.count_host(dots),
         "strained_share": line.share_strained(dots),
         "difference_ev_per_fu": line.difference_ev_per_fu(dots),
-        "uncertainty_ev_per_fu": None if line.not_estimated else line.uncertainty_ev_per_fu(dots),
+        "uncertainty_ev_per_fu": line.uncertainty_ev_per_fu(dots) if has_defaults or not line.not_estimated else None,
         "not_estimated": list(line.not_estimated),
         "critical_radius_ang": line.find_critical_radius_ang(dots),
         "critical_loading": line.find_critical_loading(dots),
@@ -97,7 +98,7 @@ def _describe(answer: dict[str, object]) -> list[str]:
     error, lacking = answer["uncertainty_ev_per_fu"], answer["not_estimated"]
     sure = f" ± {error:.3f} eV/f.u." if error is not None else " eV/f.u."
     if isinstance(lacking, list) and lacking:
-        sure += f" (not estimated: {', '.join(lacking)})"
+        sure += f" (not sampled: {', '.join(lacking)})"
     place = f"n = {answer['coverage_fu_per_ang2']:.4f} f.u./Å²"
     lead = f"{answer['id']}: dots of {radius} at {loading} of the volume ({place})"
     lines = [f"{lead}: black − competitor {answer['difference_ev_per_fu']:+.3f}{sure}"]

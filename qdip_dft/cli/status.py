@@ -13,6 +13,7 @@ import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
 from qdip_dft.cli.output import console, write_json, write_line, write_table
+from qdip_dft.cli.query import TABLE_CAPTION
 from qdip_dft.cli.stored import open_archive_of, open_folder
 from qdip_dft.cli.studies import EngineName, PresetWord, describe_calculation, make_plan
 
@@ -116,7 +117,7 @@ def _show_study(watch: _Watch, *, is_watched: bool, as_json: bool) -> None:
     for document in watch.list_results() if seen.is_finished else []:
         out.print(document.stabilization.sentence, markup=False)
     if not seen.is_finished and not seen.is_running:
-        out.print(f"Nothing is running; qdip run {watch.plan.study.name} goes on.", markup=False)
+        out.print(f"Nothing is running; resume with qdip run {watch.plan.study.name}.", markup=False)
 
 
 def _list_left_out(watch: _Watch, seen: StudyStatus) -> list[Failure]:
@@ -135,7 +136,7 @@ def _follow(look: Callable[[], StudyStatus], seen: StudyStatus, out: Console) ->
         for term in seen.terms:
             moved = [term.counts.get(state, 0) for state in ("stored", "running", "failed", "blocked")]
             if printed.get(term.title) != moved:
-                out.print(describe_term(term), markup=False, soft_wrap=True)
+                write_line(describe_term(term))
             printed[term.title] = moved
         time.sleep(REFRESH_EVERY_S)
         seen = look()
@@ -263,7 +264,7 @@ def _show_all(results: Path, notes: RunNotes | None, *, as_json: bool) -> None:
         (*names, *numbers, "answer"),
         [(*(row[name] for name in names), *_write_numbers(row), row["verdict"]) for row in rows],
         numbers=numbers,
-        caption="stabilization = black - competitor at the coverage n*; negative: the black phase is favoured",
+        caption=TABLE_CAPTION,
     )
 
 
@@ -298,9 +299,8 @@ def _read_run_notes(results: Path) -> RunNotes | None:
 def _list_run(notes: RunNotes | None) -> list[dict[str, Any]]:
     if notes is None:
         return []
-    state = (
-        f"running since {notes.started_at}" if notes.is_alive else f"interrupted; qdip run {notes.study.name} goes on"
-    )
+    interrupted = f"interrupted; resume with qdip run {notes.study.name}"
+    state = f"running since {notes.started_at}" if notes.is_alive else interrupted
     empty = {
         "level": "",
         "stabilization_total_ev_per_fu": None,

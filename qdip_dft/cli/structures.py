@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qdip_dft.builders.terminations import TerminationPair
-    from qdip_dft.library import Crystal, Finding
+    from qdip_dft.library.checks import Finding
+    from qdip_dft.model.material import Crystal
 
 app = typer.Typer(
     no_args_is_help=True, help="List, show and check the crystals of the library.\n\nExample: qdip structures list"
@@ -29,7 +30,7 @@ def list_phases(as_json: AsJson = False) -> None:
     Example: qdip structures list
     """
     if as_json:
-        from qdip_dft.library import load_catalogue
+        from qdip_dft.library.collections import load_catalogue
 
         write_json([entry.model_dump(mode="json") for entry in load_catalogue().phases])
         return
@@ -53,7 +54,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
 
     Example: qdip structures show FAPbI3-delta
     """
-    from qdip_dft.library import load_crystal
+    from qdip_dft.library.crystals import load_crystal
 
     description = _describe(load_crystal(name))
     if as_json:
@@ -102,7 +103,9 @@ def check(
 
     Example: qdip structures check CsPbI3-delta
     """
-    from qdip_dft.library import check_crystal, load_catalogue, load_crystal
+    from qdip_dft.library.checks import check_crystal
+    from qdip_dft.library.collections import load_catalogue
+    from qdip_dft.library.crystals import load_crystal
 
     names = [name] if name else list(load_catalogue().ids)
     findings = {each: check_crystal(load_crystal(each)) for each in names}
@@ -129,7 +132,7 @@ def terminations(
     plane: Annotated[str, typer.Argument(metavar="HKL", help="Plane of the conventional cell, such as 100.")],
     as_json: AsJson = False,
 ) -> None:
-    """List how a film of a plane can end: bottom and top chemical layer, charges, dipole, excess and symmetry.
+    """List the terminations of a plane: bottom and top chemical layer, charges, dipole, excess and symmetry.
 
     Charges in e and excess per 1 × 1 cell; dipole in e·Å per 1 × 1 cell and lattice plane; broken bond valence per
     1 × 1 cell and face.
@@ -139,7 +142,7 @@ def terminations(
     from qdip_dft.builders.completion import list_completions
     from qdip_dft.builders.faces import orient_face
     from qdip_dft.builders.terminations import list_terminations
-    from qdip_dft.library import load_crystal_record
+    from qdip_dft.library.crystals import load_crystal_record
 
     face = orient_face(load_crystal_record(name), plane)
     found = list_terminations(face.oriented)
@@ -169,12 +172,15 @@ def _print_terminations(title: str, pairs: Sequence[TerminationPair]) -> None:
     console().print(title, markup=False)
     if not pairs:
         return
-    headings = ("bottom|top", "layers (e)", "film (e)", "Tasker", "dipole (e·Å)", "broken", "symmetric", "excess")
+    headings = ("bottom|top", "layers", "film", "type", "dipole", "broken", "symmetry", "excess")
     rows = [
         (pair.name, f"{pair.bottom_charge_e:+d}|{pair.top_charge_e:+d}", f"{pair.charge_e:+d}", pair.tasker_type.value,
          f"{pair.dipole_e_ang:.3f}", f"{pair.broken_valence:.2f}",
-         "no" if pair.symmetry is None else f"by {pair.symmetry.value}", pair.excess_in_words)
+         "none" if pair.symmetry is None else pair.symmetry.value, pair.excess_in_words)
         for pair in pairs
     ]  # fmt: skip
-    caption = "a film with a charge must be completed or passivated before it can be built"
+    caption = (
+        "layers, film: formal charges in e; type: Tasker's; dipole in e·Å; broken: bond valence per 1 × 1 cell; "
+        "symmetry: what makes both faces alike. Charged films must be completed or passivated first."
+    )
     write_table(headings, rows, numbers=headings[1:6], caption=caption)

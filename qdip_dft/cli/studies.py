@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from qdip_dft.cli.campaigns import plan_campaign, print_left_out
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
-from qdip_dft.cli.output import console, progress_console, write_json, write_table
+from qdip_dft.cli.output import console, progress_console, write_json, write_line, write_table
 from qdip_dft.cli.stored import find_results, make_look_up, open_archive_of, open_folder
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from qdip_dft.planning.campaign import Planned
     from qdip_dft.planning.plan import PlannedCalculation, StudyPlan
     from qdip_dft.storage.results_folder import ResultsFolder
+
+
+class Medium(StrEnum):
+    """What a report is made for."""
+
+    SCREEN = "screen"
+    """A page, tables and figures with headings."""
+    PRINT = "print"
+    """Beside them the figures at 3.25 and 6.75 inches, without headings."""
+
 
 NO_ANSWER = 1
 """Exit code of a run that has finished without an answer."""
@@ -42,7 +53,7 @@ def plan(
     preset: PresetWord = None,
     as_json: AsJson = False,
 ) -> None:
-    """List every calculation of a study with atoms, freedom, state and estimated time; runs nothing.
+    """List every interface and every calculation of a study with its estimated time; runs nothing.
 
     Of a campaign: every study, and how many calculations they share.
 
@@ -56,8 +67,8 @@ def plan(
     calculations = planned.list_calculations(make_look_up(results))
     if as_json:
         write_json(_plan_as_json(planned, calculations))
-        return
-    _print_plan(planned, calculations)
+    else:
+        _print_plan(planned, calculations)
 
 
 def run(
@@ -77,7 +88,7 @@ def run(
     the same command.  The studies of a campaign are carried out one after the other.
 
     Exit codes: 0 every study has an answer, 1 finished but a study has none, 2 something asked is wrong, 3 stopped: the
-    same command goes on.
+    same command resumes.
 
     Example: qdip run pbs-fapbi3 --results ./qdip-results
     """
@@ -109,21 +120,35 @@ def run(
 
 
 def report(
-    result_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a result or study; ID~1: its first revision.")],
+    result_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of a result or study, or a study file; ID~1: its first revision.")
+    ],
     results: Results = DEFAULT_RESULTS,
+    medium: Annotated[
+        Medium, typer.Option("--for", help="print: also figures of 3.25 and 6.75 inches without headings.")
+    ] = Medium.SCREEN,
     as_json: AsJson = False,
 ) -> None:
     """Show a stored result: phases x four terms, in eV/f.u., meV/Å² and J/m², and the answer in one sentence.
 
-    Example: qdip report pbs-fapbi3 --json
+    Example: qdip report pbs-fapbi3 --for print
     """
     folder = open_folder(results)
-    documents = find_results(folder, result_id)
+    documents = find_results(folder, _name_study(result_id))
     if as_json:
         _write_documents(documents)
     else:
-        _print_documents(documents, folder)
+        _print_documents(documents, folder, medium)
         _print_revisions(documents, folder)
+
+
+def _name_study(id_or_file: str) -> str:
+    """Return the id that was given, or that of the study in a file."""
+    if not id_or_file.endswith((".yaml", ".yml")):
+        return id_or_file
+    from qdip_dft.planning.study_files import read_study
+
+    return read_study(id_or_file).name
 
 
 def _print_revisions(documents: list[StabilizationDoc], folder: ResultsFolder) -> None:
@@ -131,7 +156,7 @@ def _print_revisions(documents: list[StabilizationDoc], folder: ResultsFolder) -
     archive = open_archive_of(folder)
     for revision in (revision for document in documents for revision in archive.list_revisions(document)):
         words = f"earlier revision of {revision.created_at[:10]}: {revision.stabilization.sentence}"
-        console().print(f"{revision.id}: {words}", markup=False, soft_wrap=True)
+        write_line(f"{revision.id}: {words}")
 
 
 def make_plans(name: str, engine: str | None, preset: str | None) -> Planned:
@@ -156,8 +181,8 @@ def _write_documents(documents: list[StabilizationDoc]) -> None:
     write_json(summaries[0] if len(summaries) == 1 else {"results": summaries})
 
 
-def _print_documents(documents: list[StabilizationDoc], folder: ResultsFolder) -> None:
-    from qdip_dft.report.files import write_report
+def _print_documents(documents: list[StabilizationDoc], folder: ResultsFolder, medium: Medium = Medium.SCREEN) -> None:
+    from qdip_dft.report.files import write_print_figures, write_report
     from qdip_dft.report.summary import list_calculation_keys
     from qdip_dft.report.terminal import print_report
 
@@ -165,11 +190,14 @@ def _print_documents(documents: list[StabilizationDoc], folder: ResultsFolder) -
     for document in documents:
         print_report(document, console())
         if not folder.is_writable:
-            console().print(f"No files were written: {folder.path} is read-only.", markup=False, soft_wrap=True)
+            write_line(f"No files were written: {folder.path} is read-only.")
             continue
         calculations = archive.find_calculations(list_calculation_keys(document))
         files = write_report(document, folder.reports_folder(document.id), calculations=calculations)
-        console().print(f"Report: {files.html}", markup=False, soft_wrap=True)
+        write_line(f"Report: {files.html}")
+        if medium is Medium.PRINT:
+            write_print_figures(document, files.folder / "print", calculations=calculations)
+            write_line(f"Figures for print: {files.folder / 'print'}")
 
 
 def _plan_as_json(planned: StudyPlan, calculations: list[PlannedCalculation]) -> dict[str, Any]:
@@ -209,7 +237,26 @@ def describe_calculation(calculation: PlannedCalculation) -> dict[str, Any]:
 def print_remarks(planned: StudyPlan) -> None:
     """Print what was chosen or converted on reading the crystals."""
     for remark in planned.remarks:
-        console().print(f"Note: {remark}", markup=False, soft_wrap=True)
+        write_line(f"Note: {remark}")
+
+
+def _print_candidates(planned: StudyPlan) -> None:
+    """Print cell, strain and faces of every interface."""
+    from qdip_dft.model.orientation import count_surface_cells
+    from qdip_dft.report.words import write_strains
+
+    rows = [
+        (
+            candidate.label,
+            f"{count_surface_cells(candidate.film_matrix)}:{count_surface_cells(candidate.dot_matrix)}",
+            write_strains(candidate.search_strains).replace("−", "-"),
+            "|".join(candidate.faces),
+        )
+        for candidate in planned.steps.candidates
+    ]
+    caption = "strain of the film on the dot, crystals as filed; formal charges balance in each"
+    headings = ("interface", "film:dot", "strain (%)", "faces")
+    write_table(headings, rows, numbers=headings[1:3], caption=f"{caption}\n")
 
 
 def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> None:
@@ -224,6 +271,7 @@ def _print_plan(planned: StudyPlan, calculations: list[PlannedCalculation]) -> N
         words = f"{value:.4g}" if isinstance(value, float) else str(value)
         console().print(f"  {name} = {words}", markup=False)
     print_remarks(planned)
+    _print_candidates(planned)
     rows: list[tuple[str, ...]] = []
     for subject, group in groupby(calculations, key=lambda calculation: calculation.subject):
         rows.append((subject, "", "", "", ""))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results
-from qdip_dft.cli.output import console, progress_console, write_json, write_table
+from qdip_dft.cli.output import progress_console, write_json, write_line, write_table
 from qdip_dft.cli.stored import find_results, open_folder
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def temperature(
         figure = draw_temperature(document, folder.reports_folder(document.id) / "temperature.svg")
         if not as_json:
             _print(document)
-            console().print(f"Figure: {figure}", markup=False, soft_wrap=True)
+            write_line(f"Figure: {figure}")
     if as_json:
         dumped = [document.model_dump(mode="json") for document in documents]
         write_json(dumped[0] if len(dumped) == 1 else {"results": dumped})
@@ -62,23 +62,21 @@ def list_temperatures(highest_k: float, step_k: float) -> tuple[float, ...]:
 
 
 def _print(document: TemperatureDoc) -> None:
-    out = console()
     theory = document.theory
-    out.print(
+    write_line(
         f"{document.id}: black - competitor against temperature, level {document.level} "
-        f"({theory.code}, {theory.functional} + {theory.dispersion}); negative: black favoured",
-        markup=False,
+        f"({theory.code}, {theory.functional} + {theory.dispersion}); negative: black favoured"
     )
     for phase in document.phases:
-        out.print(f"  {_describe_phase(phase.model_dump())}", markup=False, soft_wrap=True)
+        write_line(f"  {_describe_phase(phase.model_dump())}")
     headings = ("T (K)", "off the dot (meV/f.u.)", "on the dot (meV/f.u.)")
     curves = (document.off_dot, document.on_dot)
     rows = [(f"{kelvin:g}", *(_show(curve, i) for curve in curves)) for i, kelvin in enumerate(document.temperatures_k)]
     write_table(headings, rows, numbers=headings)
     for name, curve in zip(("off the dot", "on the dot"), curves, strict=True):
-        out.print(f"{name}: {describe_curve(curve, document.temperatures_k[-1])}", markup=False, soft_wrap=True)
+        write_line(f"{name}: {describe_curve(curve, document.temperatures_k[-1])}")
     for assumption in document.assumptions:
-        out.print(f"  assumed: {assumption}", markup=False, soft_wrap=True)
+        write_line(f"  assumed: {assumption}")
 
 
 def _describe_phase(phase: dict[str, object]) -> str:

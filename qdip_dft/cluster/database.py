@@ -149,6 +149,12 @@ class ClusterDatabase:
         found = self.fireworks.find_one_and_update(criteria, change, {"name": 1})
         return "" if found is None else str(found["name"])
 
+    def note_fault(self, fw_id: int, fault: str) -> None:
+        """Count a fault of the machine against a firework, with its words; after too many it is left for people."""
+        self.fireworks.update_one(
+            {"fw_id": fw_id}, {"$inc": {"spec.qdip.n_faults": 1}, "$set": {"spec.qdip.fault": fault}}
+        )
+
     def wake(self, jobs: Iterable[str]) -> int:
         """Give the fireworks that stand by for these jobs their own category back; return how many there were."""
         return self.end_standby({"spec.qdip.job": {"$in": list(jobs)}})

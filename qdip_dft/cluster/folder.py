@@ -19,16 +19,21 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from qdip_dft.cluster.batch_job import BATCH_VARIABLE
 from qdip_dft.cluster.resources import JobClass, Request, Resources, Scheduler, read_resources
 from qdip_dft.errors import ResultsError
 from qdip_dft.library.collections import find_collection
+from qdip_dft.runtime.installation import install_hint
 from qdip_dft.runtime.threads import THREADS_VARIABLE
 from qdip_dft.storage.sqlite_errors import explain_file_errors
 from qdip_dft.units import SECONDS_PER_HOUR
@@ -120,7 +125,8 @@ class ClusterFolder:
         worker = self.worker(JobClass.MLIP) / "my_fworker.yaml"
         if not worker.exists():
             return None
-        mark = (parse_yaml(worker.read_text(encoding="utf-8")).get("env") or {}).get("cluster")
+        environment = read_settings(worker).get("env")
+        mark = environment.get("cluster") if isinstance(environment, dict) else None
         return None if mark is None else str(mark)
 
     def read_resources(self) -> Resources:
@@ -137,10 +143,14 @@ class ClusterFolder:
             If the folder is no cluster folder, its credentials are open to others, or the database refuses.
         """
         self.require_private(self.launchpad_file)
+        _require_fireworks()
         from fireworks import LaunchPad
         from pymongo.errors import PyMongoError
 
-        launchpad = LaunchPad.from_file(str(self.launchpad_file))
+        try:
+            launchpad = LaunchPad.from_dict(read_settings(self.launchpad_file))
+        except (PyMongoError, KeyError, TypeError, ValueError):
+            raise _unreadable(self.launchpad_file) from None  # the error would quote the file
         with launchpad.connection:
             try:
                 launchpad.db.command("listCollections", nameOnly=True, authorizedCollections=True)
@@ -162,48 +172,66 @@ class ClusterFolder:
             )
 
 
-def write_cluster_folder(path: Path, settings: ClusterSettings) -> ClusterFolder:
-    """Fill in the templates of ``fireworks_config/``.
+def write_cluster_folder(
+    path: Path, settings: ClusterSettings, *, try_out: Callable[[ClusterFolder], None] = lambda _: None
+) -> ClusterFolder:
+    """Fill in the templates of ``fireworks_config/``; the folder comes into being whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The folder; it does not exist or is empty.
+    settings
+        What the templates are filled with.
+    try_out
+        Called with the written folder before it gets its name; what it raises leaves nothing behind.
 
     Raises
     ------
     ResultsError
-        If there is a cluster folder already, or it cannot be written.
+        If there is something already, FireWorks is missing, or it cannot be written.
     """
     folder = ClusterFolder(path.absolute())
-    if folder.launchpad_file.exists():
-        raise ResultsError(
-            f"{folder.launchpad_file} exists",
-            limit="a cluster folder is written once",
-            why="your own changes would be overwritten",
-            remedy="edit the files there, or choose another folder",
-        )
+    _require_fireworks()
+    with explain_file_errors(folder.path):
+        if folder.path.exists() and any(folder.path.iterdir()):
+            raise _is_there(folder)
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{folder.path.name}-", dir=folder.path.parent) as private:
+            written = ClusterFolder(Path(private) / "whole")
+            _write_files(written.path, folder, settings)
+            try_out(written)
+            written.path.rename(folder.path)
+    return folder
+
+
+def _write_files(target: Path, folder: ClusterFolder, settings: ClusterSettings) -> None:
+    """Write everything into a place from where the folder is moved to its own, which the files name."""
     templates = find_collection("fireworks_config")
     values = {**asdict(settings), "scheduler": settings.scheduler.value, "cluster_folder": str(folder.path)}
     values |= {"scheduler_type": settings.scheduler.value.lower(), "python": sys.executable}
     values["cluster_mark"] = secrets.token_hex(4)
-    with explain_file_errors(folder.path):
-        for name in ("launches", "outbox", "scratch", folder.remote_project_file.parent.name):
-            (folder.path / name).mkdir(parents=True, exist_ok=True)
-        for name in ("resources.yaml", "my_launchpad.yaml", "jobflow.yaml"):
-            _fill_in(templates / name, folder.path / name, values)
-        _fill_in(templates / "jobflow-remote.yaml", folder.remote_project_file, values)
-        for job_class, request in Resources().classes.items():
-            _write_worker(folder, job_class, request, settings, values)
-    return folder
+    for name in ("launches", "outbox", "scratch", folder.remote_project_file.parent.name):
+        (target / name).mkdir(parents=True)
+    for name in ("resources.yaml", "my_launchpad.yaml", "jobflow.yaml"):
+        _fill_in(templates / name, target / name, values)
+    _fill_in(templates / "jobflow-remote.yaml", ClusterFolder(target).remote_project_file, values)
+    for job_class, request in Resources().classes.items():
+        filled = _describe_worker(folder, job_class, request, settings)
+        _write_worker(target / job_class.value, settings.scheduler, {**values, **filled})
 
 
-def _write_worker(
-    folder: ClusterFolder, job_class: JobClass, request: Request, settings: ClusterSettings, values: dict[str, Any]
-) -> None:
-    worker, templates = folder.worker(job_class), find_collection("fireworks_config") / "worker"
+def _describe_worker(
+    folder: ClusterFolder, job_class: JobClass, request: Request, settings: ClusterSettings
+) -> dict[str, Any]:
+    """Return what the templates of a class of workers are filled with."""
+    worker = folder.worker(job_class)
     is_packed = job_class is JobClass.MLIP and settings.packed_ranks > 0
     nodes = settings.packed_nodes if is_packed else request.nodes
     ranks = settings.packed_ranks if is_packed else request.ranks
     seconds = round(request.walltime_h * SECONDS_PER_HOUR)
     memory_gb = request.memory_gb * (-(-ranks // nodes) if is_packed else 1)
-    filled = {
-        **values,
+    return {
         "worker_folder": str(worker),
         "worker_name": f"{job_class.value} worker",
         "job_class": job_class.value,
@@ -217,12 +245,15 @@ def _write_worker(
         "pre_rocket": f"export FW_CONFIG_FILE={worker}/FW_config.yaml; {settings.pre_rocket}".rstrip("; "),
         "rocket_launch": _rocket_launch(folder, job_class, settings),
     }
-    worker.mkdir(parents=True, exist_ok=True)
+
+
+def _write_worker(target: Path, scheduler: Scheduler, values: dict[str, Any]) -> None:
+    templates = find_collection("fireworks_config") / "worker"
+    target.mkdir()
     for name in ("FW_config.yaml", "my_fworker.yaml"):
-        _fill_in(templates / name, worker / name, filled)
-    _fill_in(templates / f"my_qadapter-{settings.scheduler}.yaml", worker / "my_qadapter.yaml", filled)
-    script = _batch_script(templates, settings.scheduler)
-    (worker / f"{settings.scheduler}_template.txt").write_text(script, encoding="utf-8")
+        _fill_in(templates / name, target / name, values)
+    _fill_in(templates / f"my_qadapter-{scheduler}.yaml", target / "my_qadapter.yaml", values)
+    (target / f"{scheduler}_template.txt").write_text(_batch_script(templates, scheduler), encoding="utf-8")
 
 
 def _batch_script(templates: Path, scheduler: Scheduler) -> str:
@@ -270,6 +301,51 @@ def _fill_in(template: Path, target: Path, values: dict[str, Any]) -> None:
 def _drop_empty(text: str) -> str:
     """Leave out what was not given, such as the account: FireWorks would pass an empty one to the scheduler."""
     return "".join(line for line in text.splitlines(keepends=True) if not line.rstrip().endswith(': ""'))
+
+
+def _require_fireworks() -> None:
+    if find_spec("fireworks") is None:
+        raise ResultsError(
+            "FireWorks is not installed",
+            limit="cluster folders and their queue need the extra `fireworks`",
+            why="nothing could be queued, and nothing was written",
+            remedy=install_hint("fireworks"),
+        )
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Return what a YAML file of a cluster folder holds.
+
+    Raises
+    ------
+    ResultsError
+        If it cannot be read; nothing of the file is quoted, which may hold the password.
+    """
+    try:
+        content = parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        raise _unreadable(file) from None
+    if not isinstance(content, dict):
+        raise _unreadable(file)
+    return content
+
+
+def _unreadable(file: Path) -> ResultsError:
+    return ResultsError(
+        f"{file} cannot be used",
+        limit="it holds names and values in YAML, as qdip init-cluster has written it",
+        why="nobody would know which database and which workers are meant",
+        remedy=f"correct it as in fireworks_config/{file.name}, or write a new folder with qdip init-cluster",
+    )
+
+
+def _is_there(folder: ClusterFolder) -> ResultsError:
+    return ResultsError(
+        f"{folder.path} exists and is not empty",
+        limit="a cluster folder is written once",
+        why="your own changes would be overwritten",
+        remedy="edit the files there, or choose another folder",
+    )
 
 
 def _no_cluster(path: Path, file: Path) -> ResultsError:

@@ -25,6 +25,10 @@ class Queue(Protocol):
         """Claim what a flow still needs and queue it."""
 
 
+MOST_FAULTS = 2
+"""A job that met a fault of the machine oftener is left for people: the same request would end in the same way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inserted:
     """What came into a queue.
@@ -58,12 +62,15 @@ class StudyStatus:
     counts
         Number of calculations by term and state; the states are FireWorks' own in lower case, and ``standby`` for what
         another study calculates.
+    left
+        Jobs that nobody starts again by itself, each with the fault of the machine that it ended with.
     """
 
     study: str
     state: str
     submitted_by: str
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
 
     @property
     def totals(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from qdip_dft.errors import ResultsError
 from qdip_dft.model.base import Record
@@ -130,7 +130,7 @@ def read_resources(path: Path) -> Resources:
     """
     try:
         return Resources.model_validate(parse_yaml(path.read_text(encoding="utf-8")) or {})
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:  # also what is no UTF-8, and pydantic's
         raise ResultsError(
             f"{path} cannot be used ({str(error).splitlines()[0]})",
             limit=f"it names {', '.join(Resources.model_fields)}; classes are {', '.join(JobClass)}",

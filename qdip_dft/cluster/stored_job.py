@@ -61,16 +61,16 @@ class StoredJob:
         Raises
         ------
         ResultsError
-            If it names a class of another package; nothing is imported then.
+            If it names a class of another package or a function not in `DONE_BY`; nothing is imported.
         OutOfTime
             If it must stop before it has ended.
         """
         content = json.loads(self.text)
         function = content["function"]
         done_by = DONE_BY.get((function.get("@module"), function.get("@callable")))
-        if done_by is None:
-            return _run_with_jobflow(read_job(self.text))
         _require_allowed(content)
+        if done_by is None:
+            raise _foreign(f"the function {function.get('@module')}.{function.get('@callable')}")
         return _make_document(content, _call(*done_by, content))
 
 
@@ -96,27 +96,6 @@ def _make_document(content: dict[str, Any], output: dict[str, Any]) -> dict[str,
         "@module": "jobflow.core.schemas",
         "@class": "JobStoreDocument",
     }
-
-
-def _run_with_jobflow(job: Job) -> dict[str, Any]:
-    """Return the document of a job without storing it."""
-    from jobflow import JobStore
-    from maggma.stores import MemoryStore
-    from monty.json import jsanitize
-
-    class Catch(JobStore):
-        """A store that keeps the one document of a job for us."""
-
-        def query_one(self, *_: Any, **__: Any) -> None:
-            """Find nothing: whether the job is stored was asked before."""
-
-        def update(self, docs: Any, *_: Any, **__: Any) -> None:
-            """Keep the document."""
-            self.caught = jsanitize(docs, strict=True, allow_bson=True)
-
-    catch = Catch(MemoryStore())
-    job.run(store=catch)
-    return dict(catch.caught)
 
 
 def read_job(text: str) -> Job:

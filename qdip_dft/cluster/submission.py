@@ -10,18 +10,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.cluster.database import ClusterDatabase, Manager, SubmissionState
 from qdip_dft.cluster.orders import Orders, classify_job, is_advance
 from qdip_dft.cluster.queue import Queue
 from qdip_dft.cluster.resources import Resources
-from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.planning.campaign import Counts, count_calculations
 from qdip_dft.planning.plan import StudyPlan, list_repeats
-from qdip_dft.planning.study_files import validate_study
+from qdip_dft.planning.study_files import make_engine, validate_study
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -88,7 +88,13 @@ def submit_through(
         Whether failed and unconverged calculations are tried again.
     is_dry_run
         Whether only to say what would be submitted.
+
+    Raises
+    ------
+    EngineError
+        If the study leaves a code to atomate2.
     """
+    plan.engines.require_own_runner()
     database = queue.database
     archive = database.archive()
     resolution = plan.resolve(archive.find_record)
@@ -144,9 +150,10 @@ def finish_submission(submission: str, documents: list[dict[str, Any]], database
 
 def restore_plan(submission: dict[str, Any]) -> StudyPlan:
     """Return the plan of a submission, with the crystals that it was submitted with."""
-    study = validate_study(submission["spec"], source=f"submission {submission['_id']}")
+    folder = Path(submission.get("folder", ""))
+    study = validate_study(submission["spec"], source=f"submission {submission['_id']}", folder=folder)
     crystals = {name: CrystalRecord.model_validate(crystal) for name, crystal in submission["crystals"].items()}
-    return StudyPlan(study=study, crystals=crystals, engine=engine_from_spec(study.engine))
+    return StudyPlan(study=study, crystals=crystals, engine=make_engine(study.engine, study))
 
 
 def fingerprint(plan: StudyPlan) -> str:
@@ -176,6 +183,7 @@ def _register(orders: Orders, plan: StudyPlan, queue: Queue, *, attempts: dict[s
         "_id": orders.submission,
         "study": orders.study,
         "spec": plan.study.model_dump(mode="json"),
+        "folder": str(plan.study.folder.resolve()),
         "crystals": {name: crystal.model_dump(mode="json") for name, crystal in plan.crystals.items()},
         "orders": orders.model_dump(mode="json"),
         "attempts": attempts,

@@ -34,12 +34,13 @@ from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL
 from qdip_dft.engines.evaluation import Evaluation, Potential, as_stress_matrix
 from qdip_dft.engines.mlip import DispersionCorrected, choose_device, sha256_of
 from qdip_dft.engines.potential import PotentialEngine
-from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
+from qdip_dft.engines.preset import POTENTIAL_SETTINGS, load_preset, override_preset, relaxation_settings_of
 from qdip_dft.engines.relaxation.descent import OPTIMISER
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.engine import CalculatorDispersion, CalculatorSpec, EngineSpec
 from qdip_dft.model.structure import Arrangement
+from qdip_dft.runtime.names import is_file
 from qdip_dft.runtime.quiet import third_parties_silent
 
 FORCE_FIELDS = {
@@ -49,6 +50,7 @@ FORCE_FIELDS = {
     "MatPES-PBE": "PBE",
     "MatPES-r2SCAN": "r2SCAN",
     "M3GNet": "PBE",
+    "CHGNet": "PBE",
     "MatterSim": "PBE",
     "FAIRChem": None,
     "UPET": None,
@@ -106,7 +108,7 @@ class AseEngine(PotentialEngine):
             If it is not stated what the energies are, a file is missing, or there is no D3(BJ) for the functional.
         """
         asked = spec.potential if isinstance(spec.potential, CalculatorSpec) else _describe_by_name(spec)
-        preset = override_preset(load_preset(spec.preset), spec.settings, allowed=RELAXATION_SETTINGS)
+        preset = override_preset(load_preset(spec.preset), spec.settings, allowed=POTENTIAL_SETTINGS)
         if asked.dispersion is CalculatorDispersion.D3BJ and asked.functional not in D3BJ_OF_FUNCTIONAL:
             raise EngineError(
                 f"there are no parameters of D3(BJ) for {asked.functional!r}",
@@ -239,7 +241,7 @@ def _describe_by_name(spec: EngineSpec) -> CalculatorSpec:
 
 def _require_content(asked: CalculatorSpec) -> None:
     """Refuse what would be known by its name alone."""
-    files = [f"{name}: {value}" for name, value in asked.arguments.items() if _is_file(value)]
+    files = [f"{name}: {value}" for name, value in asked.arguments.items() if isinstance(value, str) and is_file(value)]
     if files:
         raise EngineError(
             f"the argument {files[0]} of {asked.calculator} is a file",
@@ -249,13 +251,6 @@ def _require_content(asked: CalculatorSpec) -> None:
         )
     if not _is_path(asked.calculator) and not (asked.weights or asked.sha256):
         raise _fetches(asked.calculator)
-
-
-def _is_file(value: object) -> bool:
-    try:
-        return isinstance(value, str) and Path(value).is_file()
-    except OSError:
-        return False
 
 
 def _name_class(calculator: str) -> str:

@@ -89,12 +89,15 @@ class RelaxationSettings(MSONable):
         Number of force evaluations after which the relaxation is given up as not converged.
     optimiser
         Name of the algorithm.
+    search_tries
+        After the first relaxation so many times: a short anneal of the lowest minimum, relaxed again.
     """
 
     force_threshold_ev_per_ang: float
     stress_threshold_ev_per_ang3: float
     max_steps: int
     optimiser: str
+    search_tries: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,11 @@ class Engine(MSONable, ABC):
             remedy="choose another engine, or leave out what needs this feature",
         )
 
+    @property
+    def is_run_by_atomate2(self) -> bool:
+        """Whether a study leaves the calculations of this engine to atomate2."""
+        return False
+
     def require_freedom(self, freedom: Freedom) -> None:
         """Refuse a relaxation whose freedom the engine lacks; a static calculation is always possible."""
         if freedom is not Freedom.NONE:
@@ -157,7 +165,7 @@ class Engine(MSONable, ABC):
 
     def relaxation_settings(self) -> dict[str, JsonValue]:
         """Return what decides where a relaxation ends; part of a relaxation's key, not of the level of theory."""
-        return asdict(self.relaxation)
+        return {name: value for name, value in asdict(self.relaxation).items() if name != "search_tries" or value}
 
     @abstractmethod
     def theory(self) -> LevelOfTheory:
@@ -208,3 +216,14 @@ class Engine(MSONable, ABC):
     @abstractmethod
     def seconds_per_force_call(self, n_atoms: int) -> float:
         """Return the rough time of one force evaluation on two processor cores, in s, for the printed plan."""
+
+
+def run_elsewhere(engine: Engine) -> EngineError:
+    """What is said where this package is asked to run what a study leaves to atomate2."""
+    return EngineError(
+        f"the study leaves {engine.name!r} to atomate2 (`runner: atomate2`)",
+        limit="its jobs are those of a flow that a manager of jobflow carries",
+        why="two runners would calculate everything twice",
+        remedy="carry the flow (workflows/python/with_run_locally.py) and take the records with `qdip import-store`, or"
+        " leave `runner` out of the study",
+    )

@@ -25,9 +25,9 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from qdip_dft.engines.base import RELAXATIONS, Engine, Feature, OnStep
+from qdip_dft.engines.base import RELAXATIONS, Engine, Feature, OnStep, run_elsewhere
 from qdip_dft.engines.code_run import CodeRun, RecordedRun, Setting, count_k_points, find_vacuum
-from qdip_dft.engines.dispersion import D3BJ_OF_FUNCTIONAL, evaluate_d3
+from qdip_dft.engines.dispersion import evaluate_d3, find_d3
 from qdip_dft.engines.evaluation import Evaluation, evaluate_apart, require_finite, result_of
 from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
 from qdip_dft.engines.relaxation.descent import OPTIMISER_ON_A_GRID, relax_structure
@@ -35,7 +35,7 @@ from qdip_dft.engines.relaxation.recorded import scratch_folder
 from qdip_dft.engines.restart import FEATURES_OF_RESTART, Shelf
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult, Freedom, Level, LevelOfTheory
-from qdip_dft.model.engine import Dispersion, EngineSpec, Restart
+from qdip_dft.model.engine import EngineSpec, Restart, Runner
 from qdip_dft.model.structure import Arrangement, StructureRecord
 
 DFT_SETTINGS = RELAXATION_SETTINGS | {"k_spacing_per_ang", "smearing_width_ev", "cutoff_ev", "restart"}
@@ -70,6 +70,8 @@ class DftEngine(Engine):
         What may be reused of an earlier calculation; not part of the level of theory.
     spin_orbit
         Whether spin-orbit coupling is part of the energy.
+    runner
+        Who starts the code and relaxes; not part of the level of theory, for it changes no energy.
     """
 
     functional: str
@@ -79,6 +81,7 @@ class DftEngine(Engine):
     cutoff_ev: float
     restart: str
     spin_orbit: bool = field(default=False, kw_only=True)
+    runner: str = field(default=Runner.QDIP.value, kw_only=True)
 
     code: ClassVar[str]
     """The code's name in papers."""
@@ -98,7 +101,7 @@ class DftEngine(Engine):
         if functional not in cls.functionals:
             raise _unknown_functional(cls.name, functional, cls.functionals)
         return cls(
-            relaxation=relaxation_settings_of(preset, optimiser=OPTIMISER_ON_A_GRID),
+            relaxation=relaxation_settings_of(preset, optimiser=cls.optimiser_of(spec.runner)),
             functional=functional,
             dispersion=(spec.dispersion or preset.dispersion).value,
             k_spacing_per_ang=preset.k_spacing_per_ang,
@@ -106,6 +109,7 @@ class DftEngine(Engine):
             cutoff_ev=preset.cutoff_ev[cls.name],
             restart=cls.usable_restart(preset.restart).value,
             spin_orbit=spec.spin_orbit,
+            runner=spec.runner.value,
             **{name: getattr(preset, name) for name in sorted(cls.extra_settings)},
         )
 
@@ -122,9 +126,19 @@ class DftEngine(Engine):
             remedy="write `restart: full` (whatever the code can reuse) or `restart: none`",
         )
 
+    @classmethod
+    def optimiser_of(cls, runner: Runner) -> str:
+        """What relaxes: the algorithm decides in which minimum a relaxation ends, and so belongs to its key."""
+        return OPTIMISER_ON_A_GRID if runner is Runner.QDIP else f"{cls.code}'s own, started by {runner.value}"
+
     def for_relaxations(self) -> DftEngine:
         """Return the engine without spin-orbit coupling."""
         return replace(self, spin_orbit=False) if self.spin_orbit else self
+
+    @property
+    def is_run_by_atomate2(self) -> bool:
+        """Whether a study leaves the calculations of this engine to atomate2."""
+        return self.runner == Runner.ATOMATE2.value
 
     @abstractmethod
     def code_version(self) -> str:
@@ -179,8 +193,8 @@ class DftEngine(Engine):
         settings |= self.theory_settings()
         if self.spin_orbit:  # nothing without it, as in calculations that knew of none
             settings["spin_orbit"] = True
-        if self.dispersion == Dispersion.D3BJ.value:
-            settings |= D3BJ_OF_FUNCTIONAL[self.functional].as_settings()
+        correction = find_d3(self.dispersion, self.functional)
+        settings |= {} if correction is None else correction.as_settings()
         return LevelOfTheory(
             level=Level.DFT,
             engine=self.name,
@@ -209,9 +223,8 @@ class DftEngine(Engine):
 
     def add_dispersion(self, arrangement: Arrangement, evaluation: Evaluation) -> Evaluation:
         """Return what a code says with the dispersion of the study added."""
-        if self.dispersion != Dispersion.D3BJ.value:
-            return evaluation
-        return evaluation + evaluate_d3(arrangement, D3BJ_OF_FUNCTIONAL[self.functional])
+        correction = find_d3(self.dispersion, self.functional)
+        return evaluation if correction is None else evaluation + evaluate_d3(arrangement, correction)
 
     def static(self, structure: StructureRecord) -> EngineResult:
         """Return energy, forces and stress of a structure as it stands."""
@@ -237,6 +250,8 @@ class DftEngine(Engine):
         return run.note(result)
 
     def _open(self, structure: StructureRecord, freedom: Freedom) -> RecordedRun:
+        if self.is_run_by_atomate2:
+            raise run_elsewhere(self)
         setting = self.setting_of(structure, freedom, scratch_folder(self, structure, freedom))
         setting.folder.mkdir(parents=True, exist_ok=True)
         recorded = RecordedRun(self.start(setting), setting, self.add_dispersion, self._shelf, self._scalar_shelf)

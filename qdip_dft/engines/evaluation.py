@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,6 +22,9 @@ SHORTEST_DISTANCE_ANG = 0.4
 """Nearer than this two atoms lie on top of each other (H-H has 0.74 Å): no potential knows such an arrangement."""
 
 
+REPEATED_ONCE = "gave no finite energy, forces or stress at first; repeated, it gave finite ones"
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What a potential says about one arrangement of atoms.
@@ -34,11 +37,14 @@ class Evaluation:
         Forces −dE/dx in eV/Å, shape (atoms, 3).
     stress_ev_per_ang3
         Stress dE/dε / V in eV/Å³, shape (3, 3), positive in tension; None where the code gives none.
+    is_repeated
+        Whether numbers that were not finite came first, although the atoms were apart.
     """
 
     energy_ev: float
     forces_ev_per_ang: FloatArray
     stress_ev_per_ang3: FloatArray | None
+    is_repeated: bool = False
 
     def __add__(self, other: Evaluation) -> Evaluation:
         """Return the sum of two contributions to the same arrangement."""
@@ -89,6 +95,9 @@ def evaluate_many(potential: Potential, arrangements: Sequence[Arrangement]) -> 
 def evaluate_many_apart(potential: Potential, arrangements: Sequence[Arrangement]) -> list[Evaluation]:
     """What the potential says, with nothing finite where atoms lie on top of each other.
 
+    A potential is a function: where atoms are apart, numbers that are not finite are a fault of the processor, more
+    often than not gone when it is asked again.  It is asked twice: one fault must not lead a relaxation elsewhere.
+
     Raises
     ------
     OutOfTime
@@ -96,11 +105,14 @@ def evaluate_many_apart(potential: Potential, arrangements: Sequence[Arrangement
     """
     apart = [index for index, arrangement in enumerate(arrangements) if _are_apart(arrangement)]
     evaluations = [_nothing_finite(arrangement.n_atoms) for arrangement in arrangements]
-    if apart:
+    for is_repeated in (False, True):
+        asked = [index for index in apart if not evaluations[index].is_finite]
+        if not asked:
+            break
         with current_deadline().evaluation():
-            found = evaluate_many(potential, [arrangements[index] for index in apart])
-        for index, evaluation in zip(apart, found, strict=True):
-            evaluations[index] = evaluation
+            found = evaluate_many(potential, [arrangements[index] for index in asked])
+        for index, evaluation in zip(asked, found, strict=True):
+            evaluations[index] = replace(evaluation, is_repeated=is_repeated)
     return evaluations
 
 
@@ -167,7 +179,8 @@ def result_of(
     start_s: float,
     **notes: Any,
 ) -> EngineResult:
-    """Return the record of an evaluated structure."""
+    """Return the record of an evaluated structure; without notes of the caller, with one if it was asked for twice."""
+    notes.setdefault("warnings", (REPEATED_ONCE,) if evaluation.is_repeated else ())
     return EngineResult(
         structure=structure,
         energy_ev=evaluation.energy_ev,

@@ -29,7 +29,7 @@ NUMERICS = frozenset(
         "startingpot", "startingwfc", "mixing_beta", "mixing_mode", "mixing_ndim", "electron_maxstep",
         "diagonalization", "diago_david_ndim", "diago_thr_init",  # pw.x
         "mixer", "eigensolver", "maxiter",  # GPAW
-        "alpha", "nbroyden", "method", "max_scf", "eps_default",  # CP2K
+        "alpha", "nbroyden", "method", "max_scf", "eps_default", "orbital_transformation",  # CP2K
         "ALGO", "AMIX", "BMIX", "NELM",  # VASP; custodian has a list of its own
         "restart",
     }
@@ -129,7 +129,7 @@ class HandledRun(CodeRun):
             f"{self.code} stopped itself before its density was self-consistent",
             limit="the allocation ends",
             why="it would have been killed in the middle",
-            remedy="run the same again with more time: it goes on where it stopped",
+            remedy="run the same again with more time: it resumes where it stopped",
         )
 
     @abstractmethod

@@ -1,11 +1,16 @@
 """Machine-learned interatomic potentials whose weights come inside their wheel, with D3(BJ) on top.
 
-Both potentials were trained on PBE energies, forces and stresses of the Materials Project trajectories:
+All were trained on PBE energies, forces and stresses of the Materials Project trajectories; two know r2SCAN besides:
 
 * ``sevennet-0``: SevenNet-0 (11 July 2024), Park et al., J. Chem. Theory Comput. 2024, 20, 4857;
-* ``chgnet``: CHGNet 0.3.0, Deng et al., Nat. Mach. Intell. 2023, 5, 1031.
+* ``sevennet-l3i5``: the same with finer features (l ≤ 3);
+* ``sevennet-mf-0`` and ``sevennet-mf-0-r2scan``: one network for two functionals, Kim et al., J. Am. Chem. Soc. 2025,
+  147, 1042;
+* ``chgnet``: CHGNet 0.3.0, Deng et al., Nat. Mach. Intell. 2023, 5, 1031;
+* ``chgnet-r2scan``: CHGNet carried over to r2SCAN.
 
-PBE has no dispersion, so D3(BJ) for PBE is added.  The results are for screening: they rank, a DFT calculation decides.
+docs/validation.md compares them with published minima.  Neither functional has dispersion, so D3(BJ) is added.  The
+results are for screening: they rank, a DFT calculation decides.
 The networks work in single precision; their energies per atom are summed in double precision, because a
 single-precision total of some -600 eV resolves only 6e-5 eV.
 """
@@ -26,16 +31,17 @@ import numpy as np
 from pydantic import JsonValue
 
 from qdip_dft.engines.base import RELAXATIONS, Feature
-from qdip_dft.engines.dispersion import PBE_D3BJ, D3Parameters, evaluate_d3
+from qdip_dft.engines.dispersion import D3Parameters, evaluate_d3, find_d3
 from qdip_dft.engines.evaluation import Evaluation, Potential, as_stress_matrix, evaluate_many
 from qdip_dft.engines.potential import PotentialEngine
-from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
+from qdip_dft.engines.preset import POTENTIAL_SETTINGS, load_preset, override_preset, relaxation_settings_of
 from qdip_dft.engines.relaxation.descent import OPTIMISER
 from qdip_dft.engines.repeatable import repeatable
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import EngineResult, Level, LevelOfTheory
 from qdip_dft.model.engine import Device, Dispersion, EngineSpec
 from qdip_dft.model.structure import Arrangement, StructureRecord
+from qdip_dft.runtime.installation import install_hint, package_folder
 from qdip_dft.runtime.quiet import third_parties_silent
 from qdip_dft.runtime.threads import limit_torch
 
@@ -52,31 +58,67 @@ class Network:
         The installed package that carries it.
     weights
         Path of the weights inside the package.
-    seconds_at_rest, seconds_per_atom
-        Measured time of a force evaluation on two cores, in s.
+    functional
+        What it was trained on.
+    modal
+        The package's name for that, where one network knows several.
+    seconds_per_atom
+        Measured time of a force evaluation on two cores, in s, above `SECONDS_AT_REST`.
     """
 
     code: str
     package: str
     weights: str
-    seconds_at_rest: float
     seconds_per_atom: float
+    functional: str = "PBE"
+    modal: str | None = None
 
+
+SECONDS_AT_REST = 0.05
+"""What a force evaluation takes whatever its size, in s."""
+
+MULTIFIDELITY = "pretrained_potentials/SevenNet_MF_0/checkpoint_sevennet_mf_0.pth"
 
 NETWORKS: dict[str, Network] = {
     "sevennet-0": Network(
         code="SevenNet-0",
         package="sevenn",
         weights="pretrained_potentials/SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth",
-        seconds_at_rest=0.05,
         seconds_per_atom=0.0034,
+    ),
+    "sevennet-l3i5": Network(
+        code="SevenNet-l3i5",
+        package="sevenn",
+        weights="pretrained_potentials/SevenNet_l3i5/checkpoint_l3i5.pth",
+        seconds_per_atom=0.0045,
+    ),
+    "sevennet-mf-0": Network(
+        code="SevenNet-MF-0",
+        package="sevenn",
+        weights=MULTIFIDELITY,
+        seconds_per_atom=0.0034,
+        modal="PBE",
+    ),
+    "sevennet-mf-0-r2scan": Network(
+        code="SevenNet-MF-0",
+        package="sevenn",
+        weights=MULTIFIDELITY,
+        seconds_per_atom=0.0034,
+        functional="r2SCAN",
+        modal="R2SCAN",
     ),
     "chgnet": Network(
         code="CHGNet-0.3.0",
         package="chgnet",
         weights="pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar",
-        seconds_at_rest=0.05,
         seconds_per_atom=0.004,
+    ),
+    "chgnet-r2scan": Network(
+        code="CHGNet-r2SCAN",
+        package="chgnet",
+        weights="pretrained/r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar",
+        seconds_per_atom=0.004,
+        functional="r2SCAN",
     ),
 }
 """The potentials whose weights need no download."""
@@ -90,7 +132,7 @@ EXTRAS = {"chgnet": "chgnet"}
 
 @dataclass(frozen=True)
 class MlipEngine(PotentialEngine):
-    """A machine-learned potential, with or without D3(BJ).
+    """A machine-learned potential, with or without D3.
 
     Parameters
     ----------
@@ -115,10 +157,10 @@ class MlipEngine(PotentialEngine):
     def from_spec(cls, spec: EngineSpec) -> MlipEngine:
         """Return the engine that a study asks for, or say which part is missing."""
         potential = spec.potential_name or "sevennet-0"
-        preset = override_preset(load_preset(spec.preset), spec.settings, allowed=RELAXATION_SETTINGS)
+        preset = override_preset(load_preset(spec.preset), spec.settings, allowed=POTENTIAL_SETTINGS)
         dispersion = spec.dispersion or preset.dispersion
         _require_installed(_network_called(potential).package)
-        if dispersion is Dispersion.D3BJ:
+        if dispersion is not Dispersion.NONE:
             _require_installed("dftd3")
         return cls(
             relaxation=relaxation_settings_of(preset, optimiser=OPTIMISER),
@@ -127,23 +169,21 @@ class MlipEngine(PotentialEngine):
             device=spec.device.value,
         )
 
-    @property
-    def has_dispersion(self) -> bool:
-        """Return whether D3(BJ) is added."""
-        return self.dispersion == Dispersion.D3BJ.value
-
     def theory(self) -> LevelOfTheory:
         """Return the level of theory; reads the weights file once, imports no network."""
         network = _network_called(self.potential)
         settings: dict[str, JsonValue] = {"energy_sum": "float64"}
-        if self.has_dispersion:
-            settings |= {"d3_code": f"dftd3 {_version_of('dftd3')}", **PBE_D3BJ.as_settings()}
+        correction = find_d3(self.dispersion, network.functional)
+        if network.modal is not None:
+            settings["modal"] = network.modal
+        if correction is not None:
+            settings |= {"d3_code": f"dftd3 {_version_of('dftd3')}", **correction.as_settings()}
         return LevelOfTheory(
             level=Level.SCREENING,
             engine=self.name,
             code=network.code,
             code_version=f"{network.package} {_version_of(network.package)}",
-            functional="PBE",
+            functional=network.functional,
             dispersion=self.dispersion,
             weights_hash=sha256_of(weights_file(network)),
             settings=settings,
@@ -156,22 +196,25 @@ class MlipEngine(PotentialEngine):
     def load_potential(self) -> Potential:
         """Return the network with its dispersion correction."""
         network = load_network(self.potential, choose_device(self.device))
-        return DispersionCorrected(network, PBE_D3BJ) if self.has_dispersion else network
+        correction = find_d3(self.dispersion, _network_called(self.potential).functional)
+        return network if correction is None else DispersionCorrected(network, correction)
 
     def seconds_per_force_call(self, n_atoms: int) -> float:
         """Return the rough time of one force evaluation on two cores, in s."""
-        network = _network_called(self.potential)
-        return network.seconds_at_rest + network.seconds_per_atom * n_atoms
+        return SECONDS_AT_REST + _network_called(self.potential).seconds_per_atom * n_atoms
 
 
 def weights_file(network: Network) -> Path:
     """Return where the installed package keeps the network's weights, without importing the package."""
-    return _package_folder(network.package) / network.weights
+    folder = package_folder(network.package)
+    if folder is None:
+        raise _not_installed(network.package)
+    return folder / network.weights
 
 
 @dataclass(frozen=True, slots=True)
 class DispersionCorrected:
-    """A potential with D3(BJ) on top."""
+    """A potential with D3 on top."""
 
     potential: Potential
     parameters: D3Parameters
@@ -211,8 +254,10 @@ class ForKnownElements:
 def load_network(name: str, device: Device = Device.CPU) -> Potential:
     """Return a network as a potential, loaded from the very file whose hash is in the level of theory."""
     limit_torch()
-    load = {"sevennet-0": _load_sevennet, "chgnet": _load_chgnet}[name]
-    return load(weights_file(_network_called(name)), device)
+    network = _network_called(name)
+    if network.package == "chgnet":
+        return _load_chgnet(weights_file(network), device)
+    return _load_sevennet(weights_file(network), device, modal=network.modal)
 
 
 def choose_device(asked: str) -> Device:
@@ -246,11 +291,11 @@ def _unusable_device(asked: str, limit: str, *, remedy: str) -> EngineError:
     )
 
 
-def _load_sevennet(weights: Path, device: Device) -> Potential:
+def _load_sevennet(weights: Path, device: Device, *, modal: str | None) -> Potential:
     with third_parties_silent():
         from qdip_dft.engines.sevennet import load_sevennet
 
-    network = load_sevennet(weights, device=device.value)
+    network = load_sevennet(weights, device=device.value, modal=modal)
     return ForKnownElements(network, network.known)
 
 
@@ -306,19 +351,12 @@ def _require_installed(package: str) -> None:
         raise _not_installed(package)
 
 
-def _package_folder(package: str) -> Path:
-    specification = find_spec(package)
-    if specification is None or not specification.submodule_search_locations:
-        raise _not_installed(package)
-    return Path(specification.submodule_search_locations[0])
-
-
 def _not_installed(package: str) -> EngineError:
     return EngineError(
         f"engine 'mlip' needs the package {package!r}",
         limit="it is not installed",
         why="without it there is no energy",
-        remedy=f'install it with `pip install "qdip-dft[{EXTRAS.get(package, "mlip")}]"`',
+        remedy=f"install it with {install_hint(EXTRAS.get(package, 'mlip'))}",
     )
 
 

@@ -7,13 +7,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from pydantic import JsonValue, PositiveFloat, PositiveInt, ValidationError
+from pydantic import JsonValue, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from qdip_dft.engines.base import RelaxationSettings
-from qdip_dft.engines.ranges import require_in_range
 from qdip_dft.errors import EngineError
 from qdip_dft.model.base import Record
 from qdip_dft.model.engine import Dispersion, PresetName, Restart
+from qdip_dft.model.ranges import require_in_range
 from qdip_dft.units import EV_PER_ANG3_IN_GPA
 from qdip_dft.yaml_text import parse_yaml
 
@@ -46,6 +46,8 @@ class Preset(Record):
         Largest stress of a relaxed cell in GPa.
     max_steps
         Number of force evaluations after which a relaxation is given up.
+    search_tries
+        How often a relaxed structure is annealed and relaxed again.  Used by interatomic potentials alone.
     """
 
     k_spacing_per_ang: PositiveFloat
@@ -59,6 +61,7 @@ class Preset(Record):
     force_threshold_ev_per_ang: PositiveFloat
     stress_threshold_gpa: PositiveFloat
     max_steps: PositiveInt
+    search_tries: NonNegativeInt = 0
 
 
 @cache
@@ -69,6 +72,9 @@ def load_preset(name: PresetName) -> Preset:
 
 RELAXATION_SETTINGS = frozenset({"force_threshold_ev_per_ang", "stress_threshold_gpa", "max_steps"})
 """The settings that mean something to every engine, interatomic potentials included."""
+
+POTENTIAL_SETTINGS = RELAXATION_SETTINGS | {"search_tries"}
+"""Those of interatomic potentials, whose forces are cheap enough to search for the lowest minimum."""
 
 
 def override_preset(preset: Preset, settings: Mapping[str, JsonValue], *, allowed: frozenset[str]) -> Preset:
@@ -119,6 +125,7 @@ def relaxation_settings_of(preset: Preset, *, optimiser: str) -> RelaxationSetti
         stress_threshold_ev_per_ang3=preset.stress_threshold_gpa / EV_PER_ANG3_IN_GPA,
         max_steps=preset.max_steps,
         optimiser=optimiser,
+        search_tries=preset.search_tries,
     )
 
 

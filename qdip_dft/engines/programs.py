@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from qdip_dft.engines.watched import WatchedProgram
 from qdip_dft.errors import EngineError
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.runtime.threads import thread_settings
+from qdip_dft.runtime.watched import WatchedProgram
 
 
 def unusable_output(output: Path, reason: str) -> EngineError:
@@ -65,6 +65,14 @@ def no_version(program: str, *, code: str, remedy: str) -> EngineError:
         why="energies of different versions must not meet in one difference",
         remedy=remedy,
     )
+
+
+def read_text(path: Path) -> str:
+    """The text that a code wrote or read, compressed (.gz, .bz2, .xz) or not."""
+    from monty.io import zopen
+
+    with zopen(path, "rt", encoding="utf-8", errors="replace") as file:
+        return str(file.read())
 
 
 def last_run(text: str, banner: str) -> str:

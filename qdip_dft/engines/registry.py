@@ -9,7 +9,10 @@ from importlib import import_module
 
 from qdip_dft.engines.base import Engine, Feature
 from qdip_dft.errors import EngineError
-from qdip_dft.model.engine import CalculatorSpec, EngineSpec
+from qdip_dft.model.engine import CalculatorSpec, EngineSpec, Runner
+
+RUN_BY_ATOMATE2 = frozenset({"cp2k", "vasp"})
+"""Engines for whose codes atomate2 has a Maker that takes our inputs."""
 
 
 def engine_from_spec(spec: EngineSpec) -> Engine:
@@ -24,6 +27,8 @@ def engine_from_spec(spec: EngineSpec) -> Engine:
     if spec.name in ENGINES:
         if isinstance(spec.potential, CalculatorSpec) and spec.name not in {"mlip", "ase"}:
             raise _takes_no_calculator(spec)
+        if spec.runner is Runner.ATOMATE2 and spec.name not in RUN_BY_ATOMATE2:
+            raise _not_run_by_atomate2(spec)
         engine = ENGINES[spec.name](spec)
         if spec.spin_orbit:
             engine.require(Feature.SOC)
@@ -43,6 +48,15 @@ def _takes_no_calculator(spec: EngineSpec) -> EngineError:
         limit="calculators of ASE are potentials of `mlip`",
         why="a setting that is ignored would make the result another one than asked for",
         remedy="write `name: mlip`, or leave `potential` out",
+    )
+
+
+def _not_run_by_atomate2(spec: EngineSpec) -> EngineError:
+    return EngineError(
+        f"atomate2 does not run engine {spec.name!r}",
+        limit=f"it runs {', '.join(sorted(RUN_BY_ATOMATE2))}",
+        why="a setting that is ignored would let the calculations run elsewhere than asked for",
+        remedy="leave `runner` out of the engine",
     )
 
 

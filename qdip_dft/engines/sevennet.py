@@ -62,6 +62,8 @@ class SevenNet:
         Whether its convolutions use each pair of atoms in both directions.
     device
         Where it runs.
+    modal
+        Number of the functional that a network for several shall speak for.
     """
 
     model: Any
@@ -69,6 +71,7 @@ class SevenNet:
     known: frozenset[int]
     takes_pairs_once: bool
     device: str = "cpu"
+    modal: int | None = None
 
     def __call__(self, arrangement: Arrangement) -> Evaluation:
         """Evaluate one structure."""
@@ -81,6 +84,8 @@ class SevenNet:
     def _evaluate_graph(self, arrangements: Sequence[Arrangement]) -> list[Evaluation]:
         graphs = [_graph_of(arrangement, self.cutoff_ang, once=self.takes_pairs_once) for arrangement in arrangements]
         joined = {name: tensor.to(self.device) for name, tensor in _joined(graphs).items()}
+        if self.modal is not None:
+            joined[keys.MODAL_TYPE] = torch.full((len(graphs),), self.modal, device=self.device)
         with third_parties_silent(), repeatable():
             output = self.model(joined)
         return _evaluations(output, [arrangement.n_atoms for arrangement in arrangements])
@@ -98,14 +103,18 @@ def _portions(arrangements: Sequence[Arrangement]) -> Iterator[list[Arrangement]
         yield portion
 
 
-def load_sevennet(weights: Path, *, device: str = "cpu") -> SevenNet:
+def load_sevennet(weights: Path, *, device: str = "cpu", modal: str | None = None) -> SevenNet:
     """The network of a weights file, on a processor with fast convolutions where they fit its package."""
     with third_parties_silent():
-        calculator = SevenNetCalculator(model=str(weights), device=device)
+        calculator = SevenNetCalculator(model=str(weights), device=device, modal=modal)
     model = calculator.model
     model.set_is_batch_data(True)
+    model.eval_modal_map = False
     model.requires_grad_(False)
-    original = SevenNet(model, calculator.cutoff, frozenset(calculator.type_map), takes_pairs_once=False, device=device)
+    index = None if modal is None else (model.modal_map or {})[modal]
+    original = SevenNet(
+        model, calculator.cutoff, frozenset(calculator.type_map), takes_pairs_once=False, device=device, modal=index
+    )
     return original if device != "cpu" else _hasten(original)
 
 

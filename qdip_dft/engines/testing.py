@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from qdip_dft.engines.base import RELAXATIONS, Feature
 from qdip_dft.engines.evaluation import Evaluation, FloatArray, Potential
 from qdip_dft.engines.potential import PotentialEngine
-from qdip_dft.engines.preset import RELAXATION_SETTINGS, load_preset, override_preset, relaxation_settings_of
+from qdip_dft.engines.preset import POTENTIAL_SETTINGS, load_preset, override_preset, relaxation_settings_of
 from qdip_dft.engines.relaxation.descent import OPTIMISER
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import Level, LevelOfTheory
@@ -80,9 +80,9 @@ class TestingEngine(PotentialEngine):
     @classmethod
     def from_spec(cls, spec: EngineSpec) -> TestingEngine:
         """Return the engine that a study asks for; the preset's dispersion has no meaning here."""
-        preset = override_preset(load_preset(spec.preset), spec.settings, allowed=RELAXATION_SETTINGS)
+        preset = override_preset(load_preset(spec.preset), spec.settings, allowed=POTENTIAL_SETTINGS)
         engine = cls(relaxation=relaxation_settings_of(preset, optimiser=OPTIMISER))
-        if spec.dispersion is Dispersion.D3BJ:
+        if spec.dispersion not in (None, Dispersion.NONE):
             engine.require(Feature.D3BJ)
         if spec.potential not in (None, "morse"):
             raise _unknown_potential(str(spec.potential))

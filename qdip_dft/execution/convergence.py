@@ -173,7 +173,7 @@ def leave_out_variations(study: StudySpec) -> StudySpec:
     content = study.model_dump(mode="json", exclude={"uncertainty"})
     content["film"].pop("thicknesses")
     content["dot"].pop("thicknesses")
-    bare = validate_study(content, source=study.name)
+    bare = validate_study(content, source=study.name, folder=study.folder)
     if bare == study:
         return study
     return bare.model_copy(update={"variant": "-".join(filter(None, [study.variant, "bare"]))})
@@ -218,4 +218,4 @@ def set_value(study: StudySpec, setting: Setting, value: float) -> StudySpec:
     for key in path:
         place = place[key]
     place[last] = value
-    return validate_study(content, source=f"{study.name} with {setting.key} = {value:g}")
+    return validate_study(content, source=f"{study.name} with {setting.key} = {value:g}", folder=study.folder)

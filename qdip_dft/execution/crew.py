@@ -15,7 +15,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol, Self
+from typing import IO, Any, Self
 
 from qdip_dft.errors import MachineError, ScratchError
 from qdip_dft.execution.assignments import Assignment
@@ -44,32 +44,6 @@ class Outcome:
 
     assignment: Assignment
     record: dict[str, Any] | None
-
-
-class Crew(Protocol):
-    """Takes assignments and hands back records."""
-
-    @property
-    def is_free(self) -> bool:
-        """Whether another assignment can be started."""
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether anything is being calculated."""
-
-    def start(self, assignment: Assignment) -> None:
-        """Start an assignment."""
-
-    def wait(self) -> Iterator[Outcome]:
-        """Wait until something has ended."""
-
-    def __enter__(self) -> Self:
-        """Begin."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop whatever is still being calculated."""
 
 
 class LoneWorker:
@@ -274,6 +248,10 @@ def _describe_end(code: int) -> str:
         return f"exit code {code}"
     name = signal.Signals(-code).name
     return f"{name} (most often: out of memory)" if -code == signal.SIGKILL else name
+
+
+Crew = LoneWorker | WorkerCrew
+"""Takes assignments and hands back records."""
 
 
 def explain_given_up(given_up: dict[str, str]) -> MachineError:

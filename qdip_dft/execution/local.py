@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qdip_dft.errors import StoppedError
+from qdip_dft.errors import DamagedDocumentError, StoppedError
 from qdip_dft.execution.assignments import list_assignments
 from qdip_dft.execution.crew import Crew, LoneWorker, Outcome, WorkerCrew, explain_given_up
 from qdip_dft.execution.machine import choose_workers
@@ -15,6 +16,7 @@ from qdip_dft.execution.progress import ProgressDisplay
 from qdip_dft.execution.run_notes import NotedRun
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.planning.plan import StudyPlan, list_repeats, list_retries, passing_over
+from qdip_dft.results.calibrations import list_calibrations, list_held
 from qdip_dft.results.migrations import read_record
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.tasks.registry_scan import checkpoint_file
@@ -22,8 +24,8 @@ from qdip_dft.tasks.registry_scan import checkpoint_file
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from qdip_dft.engines.base import Engine
     from qdip_dft.flows.resolution import Resolution
+    from qdip_dft.model.calibration import Calibration
     from qdip_dft.results.archive import Archive
 
 
@@ -53,11 +55,15 @@ class RunSummary:
         """Whether what the study asks for is known on a facet of the dot at least."""
         return any(document.has_answer for document in self.documents)
 
+    def _repr_html_(self) -> str:
+        """The answers in a notebook, as each document shows itself."""
+        return "".join(document._repr_html_() for document in self.documents)
+
 
 def run_study(
     plan: StudyPlan,
     *,
-    results: Path,
+    results: str | Path,
     console: Console | None = None,
     is_retry: bool = False,
     workers: int | None = None,
@@ -79,11 +85,22 @@ def run_study(
 
     Raises
     ------
+    EngineError
+        If the study leaves a code to atomate2.
     ResultsError
         If the folder is in use by another run, written by a newer version, or full.
     StoppedError
         If the machine failed, or the processes of a calculation were killed again and again.
+
+    Examples
+    --------
+    >>> run = run_study(plan, results="qdip-results")
+    >>> run.has_answer
+    True
+    >>> run_study(plan, results="qdip-results").n_calculated  # everything is stored once
+    0
     """
+    plan.engines.require_own_runner()
     plan.require_buildable()  # an impossible study leaves no folder behind
     folder = ResultsFolder(results)
     with folder.lock_for_run(), NotedRun(folder, plan.study):
@@ -94,7 +111,7 @@ def run_study(
         if attempts:
             before = plan.resolve(passing_over(archive.find_record, attempts))
         seconds = _estimate_rest(plan, before)
-        size = workers or choose_workers(_list_engines(plan), estimated_s=sum(seconds.values()))
+        size = workers or choose_workers(list(plan.engines.all), estimated_s=sum(seconds.values()))
         crew = LoneWorker(folder.checkpoints) if size == 1 else WorkerCrew(size, folder.checkpoints)
         with ProgressDisplay(seconds, console=console), crew:
             _work_through(plan, archive, crew, before, attempts)
@@ -106,7 +123,11 @@ def run_study(
             if scan.failures:
                 continue  # the next run repeats the registries that failed and finds the others here
             checkpoint_file(folder.checkpoints, scan.key).unlink(missing_ok=True)
-        documents = plan.assemble(resolution)
+        held: tuple[Calibration, ...] = ()  # of a result that came from elsewhere; a damaged one is made anew without
+        with suppress(DamagedDocumentError):
+            held = list_held(archive.find_stabilizations(plan.study.id))
+        known = {each.id: each for each in (*held, *list_calibrations(folder.collection("calibrations")))}
+        documents = replace(plan, calibrations=tuple(known.values())).assemble(resolution)
         kept = tuple(filter(None, [archive.save_stabilization(document) for document in documents]))
         folder.require_in_place()
     done = _list_attempts(resolution)
@@ -122,10 +143,6 @@ def _estimate_rest(plan: StudyPlan, resolution: Resolution) -> dict[str, float]:
 def _list_attempts(resolution: Resolution) -> set[tuple[str, int]]:
     """Return key and attempt of every stored calculation of a study."""
     return {(record.key, record.attempt) for record in resolution.stored}
-
-
-def _list_engines(plan: StudyPlan) -> list[Engine]:
-    return [plan.engine, *(engine for _, engine in plan.engines.by_purpose()), *plan.engines.by_tag.values()]
 
 
 def _work_through(

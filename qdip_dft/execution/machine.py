@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qdip_dft.units import BYTES_PER_GIB
+
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
 
@@ -16,8 +18,6 @@ MEMORY_PER_WORKER_GIB = 2.0
 
 WORTH_STARTING_S = 60.0
 """Below this estimated time of all calculations a second process does not pay: it loads the potential in about 5 s."""
-
-_BYTES_PER_GIB = 1024**3
 
 
 def choose_workers(engines: Iterable[Engine], *, estimated_s: float) -> int:
@@ -56,9 +56,9 @@ def _read_available() -> float | None:
     with suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024 / _BYTES_PER_GIB
+                return int(line.split()[1]) * 1024 / BYTES_PER_GIB
     with suppress(OSError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _BYTES_PER_GIB
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / BYTES_PER_GIB
     return None
 
 
@@ -67,5 +67,5 @@ def _read_cgroup_rest() -> float | None:
         limit, used = (
             int(Path(f"/sys/fs/cgroup/memory.{name}").read_text(encoding="ascii")) for name in ("max", "current")
         )
-        return (limit - used) / _BYTES_PER_GIB
+        return (limit - used) / BYTES_PER_GIB
     return None

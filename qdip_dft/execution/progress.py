@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from qdip_dft.execution.pace import estimate_rest_s
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.runtime.harmless import make_harmless
+from qdip_dft.runtime.line_width import find_width, wrap_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -34,14 +36,21 @@ _ENDS = (ProgressKind.FINISHED, ProgressKind.FAILED)
 
 @dataclass(frozen=True, slots=True)
 class ActiveCalculation:
-    """The latest message of a running calculation and when it came, in s of the monotonic clock."""
+    """The first step of a running calculation, its latest message, and when that came, in s of the monotonic clock."""
 
+    first: ProgressEvent
     event: ProgressEvent
     received_at_s: float
 
     def elapsed_s(self, now_s: float) -> float:
         """Return how long the calculation has been running, in s."""
         return self.event.elapsed_s + now_s - self.received_at_s
+
+    def remaining_s(self, now_s: float, *, planned_s: float) -> float:
+        """Return the time that is left in s: by its own steps, else what is left of the planned time."""
+        rest_s = estimate_rest_s(self.first, self.event)
+        left_s = planned_s - self.event.elapsed_s if rest_s is None else rest_s
+        return max(left_s - (now_s - self.received_at_s), 0.0)
 
 
 class RunProgress:
@@ -66,7 +75,9 @@ class RunProgress:
             self.ended[event.label] = event
         else:
             self.ended.pop(event.label, None)
-            self.active[event.label] = ActiveCalculation(event, now_s)
+            before = self.active.get(event.label)
+            first = event if before is None or before.first.kind is ProgressKind.STARTED else before.first
+            self.active[event.label] = ActiveCalculation(first, event, now_s)
         index = len(self.ended) + (0 if event.kind in _ENDS else len(self.active))
         return replace(event, index=event.index or index, total=event.total or len(self.planned_s))
 
@@ -87,7 +98,7 @@ class RunProgress:
         correction = self.correction()
         waiting = self.planned_s.keys() - self.active.keys() - self.ended.keys()
         rest_s = [
-            max(correction * self.planned_s[label] - calculation.elapsed_s(now_s), 0.0)
+            calculation.remaining_s(now_s, planned_s=correction * self.planned_s[label])
             for label, calculation in self.active.items()
         ]
         return correction * sum(self.planned_s[label] for label in waiting) + sum(rest_s)
@@ -143,7 +154,7 @@ class ProgressDisplay:
             now_s = time.monotonic()
             placed = self.progress.note(event, now_s)
             if event.kind in _ENDS:
-                self._print(describe_end(placed))
+                self._print(describe_end(placed, width=find_width()))
             elif self._live is None and now_s - self._last_line_at_s >= PLAIN_LINE_EVERY_S:
                 self._print(f"{describe_step(placed)}; {_describe_rest(self.progress.remaining_s(now_s))}")
 
@@ -163,7 +174,7 @@ class ProgressDisplay:
     def _print(self, text: str) -> None:
         self._last_line_at_s = time.monotonic()
         if self.console is not None:
-            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.console.print(wrap_line(text, indent=8), markup=False, highlight=False, soft_wrap=True)
 
     def _say_goodbye(self) -> None:
         if self._live is not None:
@@ -200,15 +211,17 @@ class _ProgressHandler(logging.Handler):
         """Leave the message out: the run matters more."""
 
 
-def describe_end(event: ProgressEvent) -> str:
-    """Return the line of a calculation that ended."""
+def describe_end(event: ProgressEvent, *, width: int | None = None) -> str:
+    """Return the line of a calculation that ended, with as much as fits into a number of columns."""
     facts = [f"{event.n_atoms} atoms"]
     if event.max_steps and event.kind is ProgressKind.FINISHED:
         facts.append(f"{event.step} {event.step_word}" + ("" if event.step == 1 else "s"))
     if event.max_force_ev_per_ang is not None:
         facts.append(_describe_force(event))
     facts.append(format_duration(event.elapsed_s))
-    return f"{_describe_place(event)} {_describe_outcome(event):<6} {event.label}  ({', '.join(facts)})"
+    start = f"{_describe_place(event)} {_describe_outcome(event):<6} {event.label}"
+    lines = [f"{start}  ({', '.join(facts[first:])})" for first in range(len(facts))]
+    return next((line for line in lines if width is None or len(line) <= width), lines[-1])
 
 
 def describe_step(event: ProgressEvent) -> str:

@@ -19,6 +19,7 @@ from typing import Self
 
 from pydantic import ValidationError
 
+from qdip_dft.execution.pace import estimate_rest_s
 from qdip_dft.model.base import Record
 from qdip_dft.model.progress import ProgressEvent, ProgressKind
 from qdip_dft.model.study import StudySpec
@@ -42,6 +43,8 @@ class RunningCalculation(Record):
         Ionic steps made so far and allowed; 0 for a static calculation.
     max_force_ev_per_ang, force_threshold_ev_per_ang
         Largest force now, and where it ends, in eV/Å; None before they are known.
+    rest_s
+        The time that was left in s after the latest step, by its own steps; None where they do not tell.
     """
 
     label: str
@@ -50,6 +53,7 @@ class RunningCalculation(Record):
     max_steps: int = 0
     max_force_ev_per_ang: float | None = None
     force_threshold_ev_per_ang: float | None = None
+    rest_s: float | None = None
 
 
 class RunNotes(Record):
@@ -63,6 +67,8 @@ class RunNotes(Record):
         UTC time as ISO 8601.
     study
         The study.
+    folder
+        Where the paths of its files start from on this machine.
     running
         What is being calculated.
     """
@@ -71,6 +77,7 @@ class RunNotes(Record):
     host: str
     started_at: str
     study: StudySpec
+    folder: str = ""
     running: tuple[RunningCalculation, ...] = ()
 
     @property
@@ -80,7 +87,7 @@ class RunNotes(Record):
             return True
         try:
             os.kill(self.process_id, 0)  # asks only whether the process exists
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return False
         except PermissionError:  # it belongs to somebody else
             return True
@@ -90,9 +97,10 @@ class RunNotes(Record):
 def read_run_notes(results: Path) -> RunNotes | None:
     """Return what the last run said, going on or interrupted; None when it ended properly or nothing can be read."""
     try:
-        return RunNotes.model_validate_json((results / NOTES_FILE).read_bytes())
+        notes = RunNotes.model_validate_json((results / NOTES_FILE).read_bytes())
     except (OSError, ValidationError):
         return None
+    return notes.model_copy(update={"study": notes.study.place_in(Path(notes.folder))})
 
 
 class _Writer(logging.Handler):
@@ -102,6 +110,7 @@ class _Writer(logging.Handler):
         super().__init__(logging.INFO)
         self.path = path
         self.notes = notes
+        self._first_steps: dict[str, ProgressEvent] = {}
         self._written_at_s = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -112,7 +121,12 @@ class _Writer(logging.Handler):
     def note(self, event: ProgressEvent) -> None:
         others = tuple(c for c in self.notes.running if c.label != event.label)
         ended = event.kind in {ProgressKind.FINISHED, ProgressKind.FAILED}
-        running = others if ended else (*others, _describe(event))
+        if event.kind is ProgressKind.STEP:
+            self._first_steps.setdefault(event.label, event)
+        else:
+            self._first_steps.pop(event.label, None)
+        first = self._first_steps.get(event.label, event)
+        running = others if ended else (*others, _describe(event, estimate_rest_s(first, event)))
         self.notes = self.notes.model_copy(update={"running": running})
         if event.kind is not ProgressKind.STEP or time.monotonic() - self._written_at_s >= WRITE_EVERY_S:
             self.write()
@@ -137,7 +151,8 @@ class NotedRun:
 
     def __init__(self, folder: ResultsFolder, study: StudySpec) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        notes = RunNotes(process_id=os.getpid(), host=socket.gethostname(), started_at=now, study=study)
+        host, place = socket.gethostname(), str(study.folder.absolute())
+        notes = RunNotes(process_id=os.getpid(), host=host, started_at=now, study=study, folder=place)
         self._writer = _Writer(folder.path / NOTES_FILE, notes)
         self._logger = logging.getLogger("qdip_dft.progress")
 
@@ -157,7 +172,7 @@ class NotedRun:
                 self._writer.path.unlink(missing_ok=True)
 
 
-def _describe(event: ProgressEvent) -> RunningCalculation:
+def _describe(event: ProgressEvent, rest_s: float | None) -> RunningCalculation:
     return RunningCalculation(
         label=event.label,
         started_at_s=time.time() - event.elapsed_s,
@@ -165,4 +180,5 @@ def _describe(event: ProgressEvent) -> RunningCalculation:
         max_steps=event.max_steps,
         max_force_ev_per_ang=event.max_force_ev_per_ang,
         force_threshold_ev_per_ang=event.force_threshold_ev_per_ang,
+        rest_s=rest_s,
     )

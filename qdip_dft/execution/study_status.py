@@ -221,14 +221,15 @@ def _ask_times(engine: Engine, archive: Archive) -> list[tuple[Freedom, int, flo
 
 
 def _with_time(calculation: PlannedCalculation, speed: Speed, running: RunningCalculation | None) -> PlannedCalculation:
-    """Return a calculation with its measured pace, and what has passed already where it runs."""
+    """Return a calculation with its measured pace; where it runs, with what is left of it by its own steps."""
     if calculation.state == "blocked":
         return replace(calculation, estimated_s=0.0)
     remaining_s = speed.correct(calculation)
     if running is None:
         return replace(calculation, estimated_s=remaining_s)
     elapsed_s = max(time.time() - running.started_at_s, 0.0)
-    return replace(calculation, state="running", estimated_s=max(remaining_s - elapsed_s, 0.0))
+    left_s = remaining_s - elapsed_s if running.rest_s is None else running.rest_s
+    return replace(calculation, state="running", estimated_s=max(left_s, 0.0))
 
 
 def _once_per_key(calculations: Iterable[PlannedCalculation]) -> list[PlannedCalculation]:

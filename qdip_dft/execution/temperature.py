@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qdip_dft.analysis.phonons import require_phonopy
+from qdip_dft.execution.assignments import Assignment
 from qdip_dft.execution.progress import ProgressDisplay
 from qdip_dft.flows.temperature import assemble_temperature, list_crystals
 from qdip_dft.flows.vibrations import VibratingCrystal, VibrationSurvey, survey_vibrations, tighten
-from qdip_dft.jobs.calculate import calculation_job
 from qdip_dft.model.calculation import CalculationTask
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.temperature import TemperatureDoc
 from qdip_dft.planning.plan import StudyPlan, estimate_seconds
-from qdip_dft.results.temperatures import save_temperature
+from qdip_dft.results.archive import save_document
+from qdip_dft.results.migrations import read_record
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from qdip_dft.engines.base import Engine
+    from qdip_dft.results.archive import Archive
 
 Key = tuple[str, bool]
 """Side of a result, and whether the crystal is strained."""
@@ -89,7 +90,7 @@ def run_temperature(
             temperatures_k=asked.temperatures_k,
             min_length_ang=asked.min_length_ang,
         )
-        save_temperature(folder.collection("temperatures"), result)
+        save_document(folder.collection("temperatures"), result)
     return result
 
 
@@ -111,15 +112,14 @@ def _calculate_all(
         tasks = {key: task for survey in surveys.values() if not survey.failure for key, task in survey.ready.items()}
         if not tasks:
             return surveys
-        _run(tasks, engine, folder, console)
+        _run(tasks, engine, folder, archive, console)
 
 
-def _run(tasks: dict[str, CalculationTask], engine: Engine, folder: ResultsFolder, console: Console | None) -> None:
-    from jobflow import Flow, run_locally
-
-    jobs = [calculation_job(task, engine, key=key, term="vibrations") for key, task in tasks.items()]
+def _run(
+    tasks: dict[str, CalculationTask], engine: Engine, folder: ResultsFolder, archive: Archive, console: Console | None
+) -> None:
     seconds = {task.label: estimate_seconds(engine, task.freedom, task.structure.n_atoms) for task in tasks.values()}
-    with warnings.catch_warnings(), ProgressDisplay(seconds, console=console):
-        warnings.filterwarnings("ignore", message="cd is deprecated", category=FutureWarning)  # jobflow on monty 2026
-        warnings.filterwarnings("ignore", message="Some jobs are not connected", category=UserWarning)  # nor need be
-        run_locally(Flow([*jobs]), store=folder.job_store(), log=False, raise_immediately=True)
+    with ProgressDisplay(seconds, console=console):
+        for key, task in tasks.items():
+            assignment = Assignment(key, 0, task.label, task.model_dump(mode="json"), engine)
+            archive.save_records([read_record(assignment.carry_out(folder.checkpoints))])

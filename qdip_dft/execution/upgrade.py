@@ -11,9 +11,9 @@ from itertools import groupby
 from math import isclose
 
 from qdip_dft.errors import QdipError
+from qdip_dft.execution.remaking import remake_results
 from qdip_dft.model.stabilization import FORMULA_VERSION, StabilizationDoc
 from qdip_dft.model.term_names import TERM_FIELDS
-from qdip_dft.planning.plan import plan_study
 from qdip_dft.results.archive import Archive
 
 SAME_TERM_EV_PER_FU = 1e-9
@@ -52,22 +52,12 @@ def upgrade_results(archive: Archive) -> tuple[Upgrade, ...]:
 
 def _upgrade_study(archive: Archive, documents: list[StabilizationDoc]) -> list[Upgrade]:
     try:
-        made = _assemble(archive, documents[0])
+        made = remake_results(documents, archive.find_record)
     except QdipError as error:
         return [Upgrade(document.id, f"{error.what}: {error.remedy}") for document in documents]
     if isinstance(made, str):
         return [Upgrade(document.id, made) for document in documents]
     return [_replace(archive, document, made.get(document.id)) for document in documents]
-
-
-def _assemble(archive: Archive, document: StabilizationDoc) -> dict[str, StabilizationDoc] | str:
-    """Return the results of the study by id, or why its calculations do not make them up."""
-    plan = plan_study(document.study)
-    resolution = plan.resolve(archive.find_record)
-    lacking = [*resolution.unfinished, *resolution.waiting]
-    if lacking:
-        return f"{len(lacking)} calculations are not stored, such as {lacking[0]}: qdip run {document.study.name}"
-    return {made.id: made for made in plan.assemble(resolution)}
 
 
 def _replace(archive: Archive, old: StabilizationDoc, new: StabilizationDoc | None) -> Upgrade:

@@ -1,4 +1,4 @@
-"""A process that calculates one assignment after the other; `Crew` starts it and tells it what to do.
+"""A process that calculates one assignment after the other; `WorkerCrew` starts it and tells it what to do.
 
     python -m qdip_dft.execution.worker SOCKET CHECKPOINTS
 

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from qdip_dft import __version__
 from qdip_dft.analysis.checks import (
     check_cations,
     check_gap,
@@ -20,6 +19,7 @@ from qdip_dft.analysis.checks import (
     check_strain,
     check_strain_term,
 )
+from qdip_dft.analysis.coverage import find_bulk
 from qdip_dft.analysis.hull import find_hull, place_above_hull
 from qdip_dft.analysis.minima import list_saddles
 from qdip_dft.analysis.phases import measure_connectivity
@@ -28,6 +28,7 @@ from qdip_dft.analysis.sides import (
     Sides,
     choose_coverage,
     choose_sides,
+    list_uncompared,
     name_competitor,
     name_side,
     select_candidates,
@@ -45,6 +46,7 @@ from qdip_dft.analysis.stability import (
 from qdip_dft.analysis.surfaces import check_window
 from qdip_dft.builders.candidate_registries import displacement_area_ang2, set_registry
 from qdip_dft.builders.strain import InterfaceCell
+from qdip_dft.flows.anchoring import anchor_bulks
 from qdip_dft.flows.geometry_checks import check_lattices, check_minima, check_slabs, check_starts
 from qdip_dft.flows.registry_findings import describe_registry, find_registry_scan
 from qdip_dft.flows.reservoirs import Reservoirs, survey_reservoirs
@@ -52,6 +54,7 @@ from qdip_dft.flows.resolution import Resolution
 from qdip_dft.flows.steps import BULKS, CandidateGeometry, Part, Stage, Step, StudySteps
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate
+from qdip_dft.model.reference import BulkBasis
 from qdip_dft.model.registry import RegistryFinding
 from qdip_dft.model.stabilization import (
     CandidateResult,
@@ -64,6 +67,7 @@ from qdip_dft.model.stabilization import (
 from qdip_dft.model.study import PhaseRole, StudySpec
 from qdip_dft.model.terms import Terms
 from qdip_dft.model.uncertainty import Uncertainty
+from qdip_dft.version import __version__
 
 Described = TypeVar("Described", CandidateResult, DecompositionResult)
 
@@ -89,6 +93,8 @@ class FacetResults:
         Where films take their excess from.
     hull
         The most stable way to be the host.
+    basis
+        Where the bulk term comes from.
     """
 
     facet: str
@@ -97,6 +103,7 @@ class FacetResults:
     coverage_fu_per_ang2: float | None
     reservoirs: Reservoirs
     hull: Hull | None
+    basis: BulkBasis
 
     @property
     def sides(self) -> Sides:
@@ -114,9 +121,10 @@ def _describe_facet(steps: StudySteps, resolution: Resolution, facet: str) -> Fa
     reservoirs = survey_reservoirs(steps, resolution)
     results = [describe_candidate(steps, resolution, candidate, reservoirs) for candidate in candidates]
     decomposition = describe_decomposition(steps, resolution)
-    lowest = _lowest_bulk(decomposition, results)
-    hull = _find_hull(steps, results, decomposition, reservoirs)
-    placed = [place_above_hull(_above(result, lowest), hull) for result in results]
+    anchored, basis = anchor_bulks(steps, resolution, results)
+    lowest = _lowest_bulk(decomposition, anchored)
+    hull = _find_hull(steps, anchored, decomposition, reservoirs)
+    placed = [place_above_hull(_above(result, lowest), hull) for result in anchored]
     coverage = choose_coverage(steps.study, placed, decomposition)
     return FacetResults(
         facet=facet,
@@ -125,6 +133,7 @@ def _describe_facet(steps: StudySteps, resolution: Resolution, facet: str) -> Fa
         coverage_fu_per_ang2=coverage,
         reservoirs=reservoirs,
         hull=hull,
+        basis=basis,
     )
 
 
@@ -162,6 +171,7 @@ def assemble_document(
         chemical_potentials=None if bx2_rich is None else found.reservoirs.potentials,
         bx2_rich=bx2_rich,
         hull=found.hull,
+        bulk_basis=found.basis,
         calculations=_list_keys(steps, resolution, candidates),
         versions=_list_versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -472,7 +482,7 @@ def _find_hull(
     reservoirs: Reservoirs,
 ) -> Hull | None:
     """Return the most stable way to be the host: a phase, the products of a decomposition, or the reservoirs."""
-    bulks = {result.candidate.phase: result.bulk_ev_per_fu for result in results if not result.candidate.apart}
+    bulks = {result.candidate.phase: find_bulk(result) for result in results if not result.candidate.apart}
     if decomposition is not None:
         bulks[decomposition.label] = decomposition.bulk_ev_per_fu
     potentials = reservoirs.potentials
@@ -483,7 +493,7 @@ def _find_hull(
 
 
 def _lowest_bulk(decomposition: DecompositionResult | None, results: list[CandidateResult]) -> float | None:
-    bulks = [result.bulk_ev_per_fu for result in results if result.bulk_ev_per_fu is not None]
+    bulks = [bulk for result in results if (bulk := find_bulk(result)) is not None]
     if decomposition is not None and decomposition.bulk_ev_per_fu is not None:
         bulks.append(decomposition.bulk_ev_per_fu)
     return min(bulks, default=None)
@@ -491,9 +501,10 @@ def _lowest_bulk(decomposition: DecompositionResult | None, results: list[Candid
 
 def _above(result: Described, lowest: float | None) -> Described:
     """Return the result with its bulk term referred to the lowest bulk of the study."""
-    if result.bulk_ev_per_fu is None or lowest is None:
+    bulk_ev_per_fu = find_bulk(result)
+    if bulk_ev_per_fu is None or lowest is None:
         return result
-    return result.model_copy(update={"bulk_above_lowest_ev_per_fu": result.bulk_ev_per_fu - lowest})
+    return result.model_copy(update={"bulk_above_lowest_ev_per_fu": bulk_ev_per_fu - lowest})
 
 
 def _answer_at_bounds(
@@ -515,12 +526,15 @@ def _compare(study: StudySpec, found: FacetResults, *, dot: str, level: Level) -
     sides = found.sides
     answer = subtract_sides(sides, found.coverage_fu_per_ang2)
     missing = _reasons_of_absence(found.candidates, found.decomposition, sides)
-    return put_in_words(answer, sides, study=study, facet=dot, level=level, missing=missing)
+    return put_in_words(
+        answer, sides, found.candidates, study=study, facet=dot, level=level, basis=found.basis, missing=missing
+    )
 
 
 def put_in_words(
-    answer: Stabilization, sides: Sides, *, study: StudySpec, facet: str, level: Level,
-    missing: Sequence[str] = (), stated: Uncertainty | None = None,
+    answer: Stabilization, sides: Sides, candidates: Sequence[CandidateResult], *,
+    study: StudySpec, facet: str, level: Level,
+    basis: BulkBasis | None, missing: Sequence[str] = (), stated: Uncertainty | None = None,
 ) -> Stabilization:  # fmt: skip
     """Return an answer with its sentence."""
     sentence = answer_in_words(
@@ -533,8 +547,10 @@ def put_in_words(
         missing=missing,
         has_competitor=study.has_competitor,
         stated=stated,
+        bulk_basis=basis,
         is_upper_bound=isinstance(sides.competitor, DecompositionResult),
         saddles=list_saddles(sides.films),
+        uncompared=list_uncompared(study, candidates),
     )
     return answer.model_copy(update={"sentence": sentence})
 

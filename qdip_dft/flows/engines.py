@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from monty.json import MSONable
 
-from qdip_dft.flows.steps import Stage, Step
+from qdip_dft.engines.base import run_elsewhere
+from qdip_dft.flows.steps import BULKS, Stage, Step
 from qdip_dft.model.calculation import Level, combine_levels
 
 if TYPE_CHECKING:
@@ -62,11 +63,34 @@ class StudyEngines(MSONable):
         return combine_levels(self.energy.theory().level, self.relaxing.theory().level)
 
     def of(self, step: Step) -> Engine:
-        """Return the engine of a step."""
-        if step.stage is Stage.PRERELAXATION and self.prerelaxation is not None:
-            return self.prerelaxation
+        """Return the engine of a step; bulks stay the crystals that they are and are not searched for lower minima."""
         energy = self.by_tag.get(step.id.variation, self.energy)
-        return energy if step.stage is Stage.STATIC else self.geometry or energy.for_relaxations()
+        if step.stage is Stage.STATIC:
+            return energy
+        engine = self.geometry or energy.for_relaxations()
+        if step.stage is Stage.PRERELAXATION and self.prerelaxation is not None:
+            engine = self.prerelaxation
+        if step.part not in BULKS or not engine.relaxation.search_tries:
+            return engine
+        return replace(engine, relaxation=replace(engine.relaxation, search_tries=0))
+
+    @property
+    def all(self) -> tuple[Engine, ...]:
+        """Every engine that may do a step, some of them perhaps more than once."""
+        named = (self.energy, self.relaxing, self.prerelaxation, self.registry, *self.by_tag.values())
+        return tuple(engine for engine in named if engine is not None)
+
+    def require_own_runner(self) -> None:
+        """Refuse to run or submit what a study leaves to atomate2.
+
+        Raises
+        ------
+        EngineError
+            If it leaves one of its codes to it.
+        """
+        for engine in self.all:
+            if engine.is_run_by_atomate2:
+                raise run_elsewhere(engine)
 
     def by_purpose(self) -> Iterator[tuple[str, Engine]]:
         """Yield the engines that differ from that of the energies, with what they are for."""

@@ -5,7 +5,7 @@ A resolution is a value: whoever learns of another record resolves anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,14 +20,11 @@ from qdip_dft.flows.variations import Variation
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, Freedom
 from qdip_dft.model.keys import adapt_record, calculation_key, registry_scan_key
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask
-from qdip_dft.model.stored import StoredRecord
+from qdip_dft.model.stored import LookUp, StoredRecord
 from qdip_dft.model.structure import StructureRecord
 
 if TYPE_CHECKING:
     from qdip_dft.engines.base import Engine
-
-LookUp = Callable[[str], StoredRecord | None]
-"""From a key to the stored calculation or registry scan, if there is one."""
 
 AnyStepId = StepId | RegistryScanId
 """What a calculation or a registry scan of a study is known by."""

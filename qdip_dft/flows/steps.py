@@ -14,6 +14,7 @@ ask for a pre-relaxation of every structure, of the same freedom; the relaxation
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -42,6 +43,7 @@ from qdip_dft.builders.orientation import in_plane_vectors
 from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.strain import InterfaceCell, interface_cell
 from qdip_dft.builders.variants import turn_film
+from qdip_dft.errors import InterfaceError
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.interface import Candidate, DroppedCandidate
@@ -50,6 +52,9 @@ from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.structure import FILM_PART, StructureRecord
 from qdip_dft.model.study import Environment, StudySpec
 from qdip_dft.tasks.registry_scan import name_registry_scan
+
+CONTINUED_SHARES = (1.0, 0.5, 0.25)
+"""How much of a thinner interface's displacements a thicker one starts with: the first at which no ions meet, or 0."""
 
 
 class Part(StrEnum):
@@ -222,6 +227,12 @@ class StudySteps:
     own: frozenset[Part] = frozenset(Part)
     thin: Candidate | None = None
     can_check_minima: bool = True
+
+    @property
+    def elements(self) -> frozenset[str]:
+        """Elements of dot and host."""
+        names = (self.study.dot.material, *(spec.phase for spec in self.study.phases))
+        return frozenset(symbol for name in names for symbol in self.crystals[name].structure.species)
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -580,7 +591,7 @@ class CandidateGeometry:
     def continued_interface(
         self, parts: InterfaceParts, *, thin: CandidateGeometry, of_thin: InterfaceParts, relaxed: StructureRecord
     ) -> StructureRecord:
-        """The interface with the displacements that a thinner one took as it relaxed.
+        """The interface with the displacements that a thinner one took as it relaxed, or less of them where ions meet.
 
         Parameters
         ----------
@@ -596,16 +607,25 @@ class CandidateGeometry:
         slabs = (parts.dot_slab, of_thin.dot_slab)
         n_ions, n_thin_ions = (len(view_ions(slab, self.formal_charges).ions) for slab in slabs)
         n_added = self.candidate.dot_cut.n_planes - thin.candidate.dot_cut.n_planes
-        continued = continue_interface(
-            self.join(parts),
-            thin=thin.join(of_thin),
-            relaxed=view_ions(relaxed, self.formal_charges),
-            dot=match_dot(n_ions, n_thin_ions, n_added_planes=n_added),
-            film=match_film(self.n_images, thin.n_images, is_flipped=self.candidate.turn.is_flipped),
-        )
-        if self.candidate.environment is Environment.CAPPED:
-            continued = in_vacuum(continued, self.study.vacuum_ang)
-        return self._check(continued).to_record()
+        joined, joined_thin = self.join(parts), thin.join(of_thin)
+
+        def start_with(share: float) -> StructureRecord:
+            continued = continue_interface(
+                joined,
+                thin=joined_thin,
+                relaxed=view_ions(relaxed, self.formal_charges),
+                dot=match_dot(n_ions, n_thin_ions, n_added_planes=n_added),
+                film=match_film(self.n_images, thin.n_images, is_flipped=self.candidate.turn.is_flipped),
+                share=share,
+            )
+            if self.candidate.environment is Environment.CAPPED:
+                continued = in_vacuum(continued, self.study.vacuum_ang)
+            return self._check(continued).to_record()
+
+        for share in CONTINUED_SHARES:
+            with suppress(InterfaceError):
+                return start_with(share)
+        return start_with(0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,27 @@ until then only planned, for the first candidate of each side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from qdip_dft.analysis.sides import find_sides
 from qdip_dft.analysis.stability import require_one_theory
 from qdip_dft.errors import LevelOfTheoryError
-from qdip_dft.flows.answer import state_uncertainty
+from qdip_dft.flows.anchoring import anchor_variations
+from qdip_dft.flows.answer import state_uncertainty, take_lowest_choices
 from qdip_dft.flows.assembly import assemble_document, describe_candidate, describe_facets, place_built
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.reservoirs import survey_reservoirs
-from qdip_dft.flows.resolution import LookUp, Resolution, resolve_steps
+from qdip_dft.flows.resolution import Resolution, resolve_steps
 from qdip_dft.flows.steps import StudySteps
 from qdip_dft.flows.variations import Variation, list_variations
+from qdip_dft.model.calibration import Calibration
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.model.stored import LookUp
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
-from qdip_dft.model.uncertainty import VariationKind, VariedFilm
+from qdip_dft.model.uncertainty import OTHER_THEORIES, VariedFilm
 
 
 def resolve_study(steps: StudySteps, engines: StudyEngines, look_up: LookUp) -> Resolution:
@@ -74,7 +78,9 @@ def has_variations(steps: StudySteps) -> bool:
     return max(counts) > 1 or asked.preset is not None or bool(asked.models)
 
 
-def assemble_study(steps: StudySteps, resolution: Resolution, *, engines: StudyEngines) -> tuple[StabilizationDoc, ...]:
+def assemble_study(
+    steps: StudySteps, resolution: Resolution, *, engines: StudyEngines, calibrations: Sequence[Calibration] = ()
+) -> tuple[StabilizationDoc, ...]:
     """The result on every facet with its uncertainty.
 
     Parameters
@@ -85,22 +91,32 @@ def assemble_study(steps: StudySteps, resolution: Resolution, *, engines: StudyE
         What was calculated of it and of its variations.
     engines
         The engines that made the numbers.
+    calibrations
+        What is known of the errors of potentials.
     """
     settings = engines.relaxing.relaxation_settings()
     found = describe_facets(steps, resolution)
     documents = (assemble_document(steps, resolution, facet, level=engines.level) for facet in found)
-    complete = (_add_uncertainty(steps, resolution, document) for document in documents)
+    complete = (_add_uncertainty(steps, resolution, document, calibrations) for document in documents)
     return tuple(document.model_copy(update={"relaxation_settings": settings}) for document in complete)
 
 
-def _add_uncertainty(steps: StudySteps, resolution: Resolution, document: StabilizationDoc) -> StabilizationDoc:
-    compared = {film.candidate.id for film in find_sides(document).films}
+def _add_uncertainty(
+    steps: StudySteps, resolution: Resolution, document: StabilizationDoc, calibrations: Sequence[Calibration]
+) -> StabilizationDoc:
+    sides = find_sides(document)
+    compared = {film.candidate.id for film in sides.films}
     own = [variation for variation in resolution.variations if variation.film.id in compared]
     described = [describe_variation(variation, resolution, steps=steps) for variation in own]
     calculated = [step for each in own for step in each.steps.steps if step.id in resolution.records]
     keys = {**document.calculations, **{step.label: resolution.keys[step.id] for step in calculated}}
+    varied = anchor_variations(described, sides)
     return state_uncertainty(
-        document.model_copy(update={"calculations": keys}), described, steps=steps, resolution=resolution
+        take_lowest_choices(document.model_copy(update={"calculations": keys}), varied),
+        varied,
+        steps=steps,
+        resolution=resolution,
+        calibrations=calibrations,
     )
 
 
@@ -117,7 +133,7 @@ def describe_variation(variation: Variation, resolution: Resolution, *, steps: S
         The study, for its other phases: the most stable one bounds the chemical potentials.
     """
     candidate = variation.candidate
-    has_own_energies = variation.kind in {VariationKind.PRESET, VariationKind.MODEL}
+    has_own_energies = variation.kind in OTHER_THEORIES
     phases = replace(variation.steps, candidates=steps.candidates) if has_own_energies else steps
     result = describe_candidate(variation.steps, resolution, candidate, survey_reservoirs(phases, resolution))
     records = [

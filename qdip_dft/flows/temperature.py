@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from qdip_dft import __version__
 from qdip_dft.analysis.free_energy import compare_phases
 from qdip_dft.analysis.sides import find_sides
 from qdip_dft.builders.cages import count_orientations
@@ -20,6 +19,7 @@ from qdip_dft.model.calculation import Freedom, Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.temperature import PhaseVibrations, TemperatureDoc
+from qdip_dft.version import __version__
 
 ASSUMPTIONS = (
     "vibrations are harmonic, at the volume of the static minimum: no thermal expansion",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,8 +17,10 @@ from qdip_dft.library.contacts import (
     name_pair,
     symbols_of,
 )
+from qdip_dft.library.conventional import SYMMETRY_ANG
 from qdip_dft.library.crystals import count_ions
 from qdip_dft.model.elements import HALIDES, SHORTEST_HYDROGEN_HALIDE_ANG, closest_ratio
+from qdip_dft.model.symmetry import find_space_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,13 +83,13 @@ def _check_space_group(crystal: Crystal, molecules: list[list[int]]) -> Finding:
     framework.remove_sites([index for molecule in molecules for index in molecule])
     if len(framework) == 0:
         return Finding("space group", True, "a molecular crystal: not checked")
-    symbol, number = _find_space_group(framework)
+    numbers = [site.specie.Z for site in framework]
+    found = find_space_group(framework.lattice.matrix, framework.frac_coords, numbers, tolerance_ang=SYMMETRY_ANG)
+    number, name = (0, "none") if found is None else (found.number, f"{found.symbol} ({found.number})")
     if crystal.entry is None:
-        return Finding("space group", True, f"{symbol} ({number})")
+        return Finding("space group", True, name)
     declared = f"{crystal.entry.space_group} ({crystal.entry.space_group_number})"
-    return Finding(
-        "space group", number == crystal.entry.space_group_number, f"{symbol} ({number}), declared {declared}"
-    )
+    return Finding("space group", number == crystal.entry.space_group_number, f"{name}, declared {declared}")
 
 
 def _check_volume(crystal: Crystal) -> Finding:
@@ -127,15 +128,6 @@ def _check_hydrogen_bonds(structure: Structure) -> Finding:
     closest = min(contacts, key=lambda pair: pair.distance_ang / limit_ang(pair))
     is_passed = closest.distance_ang >= limit_ang(closest)
     return Finding("H···X", is_passed, f"shortest {name_pair(structure, closest)}, limit {limit_ang(closest)} Å")
-
-
-def _find_space_group(structure: Structure) -> tuple[str, int]:
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        analyzer = SpacegroupAnalyzer(structure, symprec=0.01)
-        return analyzer.get_space_group_symbol(), analyzer.get_space_group_number()
 
 
 def _largest_bond_error_ang(structure: Structure, molecule: list[int], molecule_id: str) -> float:

@@ -53,7 +53,7 @@ _TEXT_FIELD = re.compile(r"^;.*?^;", flags=re.MULTILINE | re.DOTALL)
 _SITES = re.compile(r"^\s*_atom_site_(?:fract|cartn)_x\b", flags=re.MULTILINE | re.IGNORECASE)
 
 
-def read_cif(text: str, name: str) -> Structure:
+def read_cif(text: str, name: str, choice: str = "") -> Structure:
     """Read the crystal of a CIF by two readers.
 
     Parameters
@@ -62,15 +62,18 @@ def read_cif(text: str, name: str) -> Structure:
         The file.
     name
         What errors call it.
+    choice
+        Name or number, from 1, of the block that is meant among those with atoms; empty: there is one.
 
     Raises
     ------
     StructureError
-        If several blocks hold atoms, a site is not fully occupied, the crystal is too large, or two readers differ.
+        If several blocks hold atoms and none is chosen, a site is not fully occupied, the crystal is too large, or two
+        readers differ.
     ValueError, LookupError
         If it is damaged or says too little.
     """
-    block = _choose_block(text, name)
+    block = _choose_block(text, name, choice)
     structure, operations = _read_block(block, name)
     require_same(structure, _read_again(block, operations), name, readers=("pymatgen", "ASE"))
     return structure
@@ -101,23 +104,39 @@ def _read_block(block: str, name: str) -> tuple[Structure, Operations]:
     return structure, operations
 
 
-def _choose_block(text: str, name: str) -> str:
-    """The one block with atoms, without texts over several lines and without comments."""
+def _choose_block(text: str, name: str, choice: str = "") -> str:
+    """The block with atoms that is meant, without texts over several lines and without comments."""
     plain = _TEXT_FIELD.sub("'.'", text.removeprefix("\ufeff"))
     plain = re.sub(r"^[ \t]*#.*$", "", plain, flags=re.MULTILINE)
     blocks = re.split(r"^[ \t]*data_", plain, flags=re.MULTILINE | re.IGNORECASE)[1:]
     with_atoms = [block for block in blocks if _SITES.search(block)]
     if not with_atoms:
         raise ValueError("no block of it holds atoms")
+    names = [(block.split() or ["?"])[0] for block in with_atoms]
+    listed = ", ".join(names[:5])
+    if choice:
+        labels = names if choice in names else [str(number) for number in range(1, len(names) + 1)]
+        if labels.count(choice) != 1:
+            raise not_chosen(name, choice, f"its crystals are {listed}")
+        return with_atoms[labels.index(choice)]
     if len(with_atoms) > 1:
-        named = ", ".join((block.split() or ["?"])[0] for block in with_atoms[:5])
         raise StructureError(
-            f"{name} holds {len(with_atoms)} crystals: {named}",
-            limit="a file holds one crystal",
+            f"{name} holds {len(with_atoms)} crystals: {listed}",
+            limit="of several crystals in a file one is chosen",
             why="which of them is meant would be a guess",
-            remedy="write the block that is meant, from its line `data_...` to the next, into a file of its own",
+            remedy=f"name the one that is meant behind the file, by its number, such as `{name}#1`, or by its name",
         )
     return with_atoms[0]
+
+
+def not_chosen(name: str, choice: str, limit: str) -> StructureError:
+    """The error of a crystal that a file does not hold, or not once."""
+    return StructureError(
+        f"`{choice}` is no one crystal of {name}",
+        limit=limit,
+        why="which of them is meant would be a guess",
+        remedy=f"write behind `#` one of its names or numbers, such as `{name}#1`, or leave it out where there is one",
+    )
 
 
 def _require_tags_once(block: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.errors import StructureError, StudyError
+from qdip_dft.runtime.installation import install_hint
 from qdip_dft.runtime.names import is_file
 from qdip_dft.yaml_text import parse_yaml
 
@@ -137,7 +138,7 @@ def find_collection(name: str) -> Path:
         "the crystal library is missing from this installation",
         limit=f"neither {package / '_collections'} nor {package.parent} holds structures/catalogue.yaml",
         why="no phase can be looked up",
-        remedy="reinstall with `pip install --force-reinstall qdip-dft`",
+        remedy=f"install it again: {install_hint()}",
     )
 
 

@@ -15,11 +15,12 @@ from qdip_dft.library.charges import choose_charges
 from qdip_dft.library.collections import find_structure, load_catalogue
 from qdip_dft.library.contacts import find_molecules, name_atoms
 from qdip_dft.library.conventional import find_conventional
-from qdip_dft.library.reading import read_file, read_filed
+from qdip_dft.library.reading import MAX_HEIGHT_ANG, read_file, read_filed, read_text
+from qdip_dft.library.second_reader import require_size
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.material import Crystal, MoleculeEntry
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.runtime.names import is_file
+from qdip_dft.runtime.names import CHOICE, is_file, split_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +39,8 @@ def load_crystal(
     Parameters
     ----------
     id_or_path
-        A catalogue id, or the path of a CIF, POSCAR or extended XYZ file.
+        A catalogue id, or the path of a CIF, POSCAR or extended XYZ file; of several crystals one is chosen behind
+        ``#``, by the name of its block or by its number from 1.
     formal_charges
         Charges in e of elements or molecular ions, over those of the catalogue, of the file, or the common ones.
     molecules
@@ -49,10 +51,19 @@ def load_crystal(
     StructureError
         When it is unknown, unreadable, partially occupied, empty, charged, has atoms on top of each other or a molecule
         that is not known.
+
+    Examples
+    --------
+    >>> crystal = load_crystal("CsPbI3-gamma").record
+    >>> crystal.formula_units, crystal.structure.n_atoms, crystal.formal_charges["Pb"]
+    (4, 20, 2)
+    >>> crystal.structure.to_pymatgen().composition.reduced_formula
+    'CsPbI3'
     """
-    path = find_structure(id_or_path)
-    entry = None if is_file(id_or_path) else load_catalogue().find_entry(str(id_or_path))
-    held = read_file(path) if entry is None else read_filed(path)
+    file, choice = split_choice(id_or_path)
+    path = find_structure(file)
+    entry = None if is_file(file) else load_catalogue().find_entry(str(file))
+    held = read_file(path, choice) if entry is None else read_filed(path)
     structure, converted = (held.structure, "") if entry is not None else find_conventional(held.structure)
     ions = count_ions(structure, path.name, molecules=molecules)
     known = {each.id: each.charge for each in (*load_catalogue().molecules, *molecules)}
@@ -64,7 +75,7 @@ def load_crystal(
         states=held.oxidation_states,
     )
     record = CrystalRecord(
-        id=_name_file(path) if entry is None else entry.id,
+        id=_name_file(path, choice) if entry is None else entry.id,
         structure=StructureRecord.from_pymatgen(structure),
         formula_units=math.gcd(*ions.values()) if entry is None else entry.formula_units,
         formal_charges=charges,
@@ -74,9 +85,10 @@ def load_crystal(
     return Crystal(record, entry, tuple(filter(None, (held.remark, converted, chosen))))
 
 
-def _name_file(path: Path) -> str:
+def _name_file(path: Path, choice: str) -> str:
     """What a file's crystal is called: short, but never like one of the library."""
-    return path.name if path.stem in load_catalogue().ids else path.stem
+    name = path.name if path.stem in load_catalogue().ids else path.stem
+    return f"{name}{CHOICE}{choice}" if choice else name
 
 
 def load_crystal_record(id_or_path: str | Path) -> CrystalRecord:
@@ -131,10 +143,16 @@ def read_molecule(path: Path, charge: int) -> MoleculeEntry:
     from pymatgen.core import Lattice, Molecule, Structure
 
     try:
-        atoms = Molecule.from_str(path.read_text(encoding="utf-8"), fmt="xyz")
-    except (OSError, ValueError, LookupError) as error:
+        atoms = Molecule.from_str(read_text(path), fmt="xyz")
+    except StructureError:
+        raise
+    except Exception as error:  # the readers of pymatgen and ASE raise of every kind on a damaged file
         raise _no_molecule(path, f"it cannot be read ({type(error).__name__})") from error
-    size_ang = float(np.ptp(atoms.cart_coords, axis=0).max()) + 20
+    require_size(len(atoms), path.name)
+    span_ang = float(np.ptp(atoms.cart_coords, axis=0).max())
+    size_ang = span_ang + 20
+    if not size_ang < MAX_HEIGHT_ANG:
+        raise _no_molecule(path, f"its atoms lie up to {span_ang:.3g} Å apart")
     boxed = Structure(Lattice.cubic(size_ang), atoms.species, atoms.cart_coords, coords_are_cartesian=True)
     whole = find_molecules(boxed)
     if len(whole) != 1 or len(whole[0]) != len(boxed):

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qdip_dft.errors import StructureError
-from qdip_dft.library.cif import read_cif, read_filed_cif
+from qdip_dft.library.cif import not_chosen, read_cif, read_filed_cif
 from qdip_dft.library.contacts import covalent_sum_ang, find_pairs, name_pair, symbols_of
 from qdip_dft.library.conventional import name_cell
 from qdip_dft.library.second_reader import (
     MAX_BYTES,
-    read_last_frame_again,
+    read_frame_again,
     read_poscar_again,
     require_same,
     require_size,
+    split_frames,
 )
 from qdip_dft.model.elements import CLOSEST_COVALENT_RATIO, closest_ratio
 from qdip_dft.model.snapping import snap_zeros
@@ -67,10 +68,17 @@ def read_structure(path: Path) -> Structure:
     return read_file(path).structure
 
 
-def read_file(path: Path) -> FileCrystal:
+def read_file(path: Path, choice: str = "") -> FileCrystal:
     """Read a CIF, POSCAR or extended XYZ file in its own axes by two readers, and gate it.
 
     A lattice made from lengths and angles gets the exact zeros that cos 90° misses by the last bit.
+
+    Parameters
+    ----------
+    path
+        The file.
+    choice
+        Which of its crystals: the name of a block, or a number from 1; empty: the only one, or the last frame.
 
     Raises
     ------
@@ -78,7 +86,7 @@ def read_file(path: Path) -> FileCrystal:
         When it is unreadable, empty, partially occupied, read differently by two readers, too large, holds several
         crystals or has atoms on top of each other.
     """
-    return _read_by(_choose_reader(path), path)
+    return _read_by(_choose_reader(path, choice), path)
 
 
 def read_filed(path: Path) -> FileCrystal:
@@ -92,7 +100,7 @@ def _read_by(reader: Callable[[str, str], tuple[Structure, str]], path: Path) ->
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            structure, remark = reader(_read_text(path), path.name)
+            structure, remark = reader(read_text(path), path.name)
             states = _find_oxidation_states(structure)
             structure.remove_oxidation_states()
             structure.lattice = Lattice(snap_zeros(structure.lattice.matrix))
@@ -108,7 +116,14 @@ def _read_by(reader: Callable[[str, str], tuple[Structure, str]], path: Path) ->
     return FileCrystal(structure, states, remark)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a structure file.
+
+    Raises
+    ------
+    StructureError
+        If it is larger than any structure file needs to be.
+    """
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise StructureError(
@@ -120,13 +135,15 @@ def _read_text(path: Path) -> str:
     return path.read_bytes().decode("utf-8-sig", errors="replace")
 
 
-def _choose_reader(path: Path) -> Callable[[str, str], tuple[Structure, str]]:
+def _choose_reader(path: Path, choice: str) -> Callable[[str, str], tuple[Structure, str]]:
     suffix, name = path.suffix.lower(), path.name.upper()
     if suffix in {".cif", ".mcif"}:
-        return lambda text, name: (read_cif(text, name), "")
+        return lambda text, name: (read_cif(text, name, choice), "")
     if suffix in {".xyz", ".extxyz"}:
-        return _read_extended_xyz
+        return lambda text, name: _read_extended_xyz(text, name, choice)
     if suffix in {".vasp", ".poscar"} or "POSCAR" in name or "CONTCAR" in name:
+        if choice:
+            raise not_chosen(path.name, choice, "a POSCAR holds one crystal")
         return _read_poscar
     raise _unreadable(path.name, "its name says neither .cif nor .vasp, .xyz, .extxyz, POSCAR or CONTCAR")
 
@@ -169,18 +186,23 @@ def _scale_by_factor(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _read_extended_xyz(text: str, name: str) -> tuple[Structure, str]:
+def _read_extended_xyz(text: str, name: str, choice: str) -> tuple[Structure, str]:
     from ase.io.extxyz import read_extxyz
     from pymatgen.core import Structure
 
-    listed, n_frames = read_last_frame_again(text)
+    frames = split_frames(text)
+    number = int(choice) if choice.isdecimal() else 0 if choice else len(frames)
+    if not 1 <= number <= len(frames):
+        raise not_chosen(name, choice, f"its frames are numbered from 1 to {len(frames)}")
+    listed = read_frame_again(frames[number - 1])
     require_size(len(listed.species), name)
-    (atoms,) = read_extxyz(StringIO(text), index=slice(n_frames - 1, n_frames))
+    (atoms,) = read_extxyz(StringIO(text), index=slice(number - 1, number))
     if not atoms.pbc.all():
         raise ValueError("it is not periodic in three dimensions: its second line needs a Lattice")
     structure = Structure(atoms.cell.array, list(atoms.symbols), atoms.positions, coords_are_cartesian=True)
     require_same(structure, listed, name, readers=("ASE", "a reader of columns"))
-    return structure, "" if n_frames == 1 else f"the last of its {n_frames} frames"
+    which = f"frame {number}" if choice else "the last"
+    return structure, "" if len(frames) == 1 else f"{which} of its {len(frames)} frames"
 
 
 def _require_sound(structure: Structure, name: str) -> None:

@@ -92,41 +92,50 @@ def read_poscar_again(text: str) -> Listed:
     return Listed(np.array(atoms.cell.cellpar()), tuple(atoms.symbols), atoms.get_scaled_positions(wrap=False))
 
 
-def read_last_frame_again(text: str) -> tuple[Listed, int]:
-    """Read the last frame of an extended XYZ file by plain words, and how many frames there are."""
-    from ase.cell import Cell
-
+def split_frames(text: str) -> list[list[str]]:
+    """The frames of an extended XYZ file by plain words, each from the line with its lattice on."""
     lines = text.splitlines()
-    start = number = n_frames = 0
-    frame: list[str] = []
+    start = number = 0
+    frames: list[list[str]] = []
     while start < len(lines) and lines[start].strip():
         number = int(lines[start])
-        frame = lines[start + 1 : start + 2 + number]
-        start, n_frames = start + 2 + number, n_frames + 1
-    if len(frame) != number + 1:
-        raise ValueError(f"its last frame has {len(frame) - 1} of {number} atoms")
+        if number < 1:
+            raise ValueError(f"its line {start + 1} says that a frame has {number} atoms")
+        frames.append(lines[start + 1 : start + 2 + number])
+        start += 2 + number
+    if not frames or len(frames[-1]) != number + 1:
+        raise ValueError(f"its last frame has {len(frames[-1]) - 1 if frames else 0} of {number} atoms")
+    return frames
+
+
+def read_frame_again(frame: list[str]) -> Listed:
+    """Read a frame of an extended XYZ file by plain words."""
+    from ase.cell import Cell
+
     words = re.search(r'Lattice\s*=\s*["\'{\[]([^"\'}\]]*)', frame[0], flags=re.IGNORECASE)
     if words is None:
         raise ValueError("it is not periodic in three dimensions: its second line needs a Lattice")
     lattice = np.array([float(word) for word in words[1].replace(",", " ").split()]).reshape(3, 3)
-    species_at, place_at = _find_columns(frame[0])
+    species_at, place_at, n_columns = _find_columns(frame[0])
     rows = [line.split() for line in frame[1:]]
+    if any(len(row) < n_columns for row in rows):
+        raise ValueError(f"a line has fewer than the {n_columns} columns that its second line announces")
     places = np.array([[float(word) for word in row[place_at : place_at + 3]] for row in rows])
     cell = np.array(Cell(lattice).cellpar())
-    return Listed(cell, tuple(row[species_at] for row in rows), places @ np.linalg.inv(lattice)), n_frames
+    return Listed(cell, tuple(row[species_at] for row in rows), places @ np.linalg.inv(lattice))
 
 
-def _find_columns(comment: str) -> tuple[int, int]:
-    """The columns of the element and of the first coordinate; they come first where nothing is said."""
+def _find_columns(comment: str) -> tuple[int, int, int]:
+    """The columns of the element and of the first coordinate, and how many there are; 0, 1, 4 where nothing is said."""
     words = re.search(r"Properties\s*=\s*\"?([\w:]+)", comment, flags=re.IGNORECASE)
     if words is None:
-        return 0, 1
+        return 0, 1, 4
     parts = words[1].split(":")
     starts, column = {}, 0
     for name, _, width in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         starts[name.lower()] = column
         column += int(width)
-    return starts["species"], starts["pos"]
+    return starts["species"], starts["pos"], column
 
 
 def expand_sites(listed: Listed, rotations: NDArray[Any], translations: Array) -> Listed:

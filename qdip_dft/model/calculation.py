@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from math import sqrt
 from typing import Final, Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
-from qdip_dft.model.base import Record
+from qdip_dft.model.base import Record, is_missing
 from qdip_dft.model.structure import BareStructure, StructureRecord, Vector
 
 CALCULATION_SCHEMA_VERSION: Final = 3
@@ -32,6 +33,11 @@ class Freedom(StrEnum):
     """Atoms and the third lattice vector; the first two (the interface plane) stay exactly."""
     CELL = "cell"
     """Atoms and lattice parameters within the crystal system of the starting lattice: a cubic cell stays cubic."""
+
+    @property
+    def n_held_vectors(self) -> int:
+        """How many lattice vectors, from the first on, stay as they are."""
+        return {Freedom.OUT_OF_PLANE: 2, Freedom.CELL: 0}.get(self, 3)
 
 
 class Level(StrEnum):
@@ -119,6 +125,41 @@ class PseudopotentialSet(Record):
     files: dict[str, PseudopotentialFile]
 
 
+ANNEAL_STEPS: Final = 40
+"""Force calls of an anneal in a search for the lowest minimum."""
+
+
+class MinimumSearch(Record):
+    """What a search for the lowest minimum found; see `qdip_dft.tasks.search`.
+
+    Parameters
+    ----------
+    energies_ev
+        Energy of the cell after each relaxation in eV, the first that of the structure as it was handed over; those
+        that left the phase are not among them.
+    n_force_calls
+        Evaluations that all anneals and relaxations together asked for.
+    """
+
+    energies_ev: tuple[float, ...] = Field(min_length=1)
+    n_force_calls: int
+
+    @property
+    def gain_ev(self) -> float:
+        """By how much the lowest minimum lies below that of a plain relaxation, in eV per cell."""
+        return self.energies_ev[0] - min(self.energies_ev)
+
+    @property
+    def spread_ev(self) -> float | None:
+        """How far the next two lie above the lowest, as root mean square in eV per cell; None with one alone.
+
+        Of energies spread evenly above the lowest one of all, that lies as far below the lowest one found, on average,
+        as the next one found lies above it.
+        """
+        lowest, *others = sorted(self.energies_ev)[:3]
+        return sqrt(sum((other - lowest) ** 2 for other in others) / len(others)) if others else None
+
+
 class EngineResult(Record):
     """The outcome of one run of an engine.
 
@@ -149,6 +190,8 @@ class EngineResult(Record):
     n_scf_steps
         Steps to self-consistency of all evaluations of this run, those repeated after a kill not counted; None for
         potentials.
+    search
+        The search for the lowest minimum; None where a relaxation ended in the next one.
     """
 
     structure: StructureRecord
@@ -163,6 +206,7 @@ class EngineResult(Record):
     warnings: tuple[str, ...] = ()
     restart: str | None = None
     n_scf_steps: int | None = None
+    search: MinimumSearch | None = Field(default=None, exclude_if=is_missing)
 
 
 class CalculationTask(Record):

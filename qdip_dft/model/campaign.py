@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from qdip_dft.model.base import Record
+from qdip_dft.model.base import WrittenRecord
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.study import DecompositionSpec, PhaseSpec, Plane
 
@@ -14,7 +14,7 @@ CHOSEN_BY_CAMPAIGN = ("schema_version", "name", "variant", "dot", "host", "phase
 """Keys of a study that follow from the entries of a campaign."""
 
 
-class CampaignDot(Record):
+class CampaignDot(WrittenRecord):
     """One dot of a campaign.
 
     Parameters
@@ -33,7 +33,7 @@ class CampaignDot(Record):
     passivation: str | None = None
 
 
-class CampaignHost(Record):
+class CampaignHost(WrittenRecord):
     """One host of a campaign.
 
     Parameters
@@ -47,7 +47,7 @@ class CampaignHost(Record):
     decomposition: DecompositionSpec | None = None
 
 
-class CampaignSpec(Record):
+class CampaignSpec(WrittenRecord):
     """A campaign: one study for every dot, facet, host and engine.
 
     Parameters

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field, JsonValue
 
-from qdip_dft.model.base import Record
+from qdip_dft.model.base import WrittenRecord
 
 
 class PresetName(StrEnum):
@@ -25,6 +25,10 @@ class Dispersion(StrEnum):
 
     D3BJ = "d3bj"
     """Two-body DFT-D3 with Becke-Johnson damping (Grimme et al., J. Comput. Chem. 2011, 32, 1456)."""
+    D3BJ_ATM = "d3bj-atm"
+    """The same with the three-body term of Axilrod, Teller and Muto."""
+    D3ZERO = "d3zero"
+    """Two-body DFT-D3 with zero damping (Grimme et al., J. Chem. Phys. 2010, 132, 154104)."""
     NONE = "none"
     """No correction."""
 
@@ -64,7 +68,16 @@ class CalculatorDispersion(StrEnum):
     """Left out."""
 
 
-class CalculatorSpec(Record):
+class Runner(StrEnum):
+    """Who starts a density-functional code and moves the atoms."""
+
+    QDIP = "qdip"
+    """This package: one relaxation for every code."""
+    ATOMATE2 = "atomate2"
+    """A Maker of atomate2, in a flow of jobflow; the code relaxes with its own algorithm."""
+
+
+class CalculatorSpec(WrittenRecord):
     """A calculator of ASE as the potential of a study.
 
     Parameters
@@ -92,7 +105,7 @@ class CalculatorSpec(Record):
     dispersion: CalculatorDispersion
 
 
-class EngineSpec(Record):
+class EngineSpec(WrittenRecord):
     """The engine of a study, as ``engine: {name: mlip, preset: fast}``.
 
     Parameters
@@ -116,6 +129,9 @@ class EngineSpec(Record):
     device
         Where the potential of ``mlip`` runs: ``auto``, ``cpu`` or ``cuda``.  The environment variable ``QDIP_DEVICE``
         goes before it.  Not part of the level of theory.
+    runner
+        Who runs ``vasp`` or ``cp2k``: ``qdip``, or ``atomate2`` in a flow that a manager of jobflow carries.  Not part
+        of the level of theory.
     settings
         Single values that override the preset, such as ``{max_steps: 500}``.  The engine refuses unknown keys.
     """
@@ -127,6 +143,7 @@ class EngineSpec(Record):
     dispersion: Dispersion | None = None
     spin_orbit: bool = False
     device: Device = Field(default=Device.AUTO, exclude_if=lambda device: device is Device.AUTO)
+    runner: Runner = Field(default=Runner.QDIP, exclude_if=lambda runner: runner is Runner.QDIP)
     settings: dict[str, JsonValue] = {}
 
     @property

@@ -1,6 +1,6 @@
 """The result of a study: the four terms of every phase, and their difference at one coverage.
 
-Definitions (section 4 of the design, docs/index.md).  For a film of N formula units on the dot area A, n = N/A:
+Definitions (section 4 of the design, docs/method.md).  For a film of N formula units on the dot area A, n = N/A:
 
     bulk    = E(bulk, fully relaxed) / Z
     strain  = E(strained bulk) / N_ref − bulk
@@ -22,19 +22,24 @@ only.  Their terms are given at the AX-rich bound of μ, and at the BX2-rich bou
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from html import escape
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import JsonValue
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.interface import Candidate, DroppedCandidate
+from qdip_dft.model.reference import BulkBasis
 from qdip_dft.model.registry import RegistryFinding
 from qdip_dft.model.study import PhaseRole, StudySpec
 from qdip_dft.model.term_names import SIGN_CONVENTION
 from qdip_dft.model.terms import Terms
 from qdip_dft.model.uncertainty import Uncertainty
 from qdip_dft.model.versions import STABILIZATION_SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 FORMULA_VERSION: Final = 2
 """Raised whenever the definition of a number changes.  1: every film at its own n; 2: all at one coverage n*."""
@@ -94,6 +99,21 @@ class Check(Record):
     finding: str
 
 
+class LowestChoice(Terms):
+    """The termination or orientation of a film that is the lowest that was computed, where it is not its own.
+
+    Nature takes it, so it stands for the film in every comparison.  The terms are at the film's own coverage, its bulk
+    that of the film.
+
+    Parameters
+    ----------
+    name
+        What was changed, such as ``orientation 3``.
+    """
+
+    name: str
+
+
 class CandidateResult(Terms):
     """The terms of one candidate, per formula unit of its own film: at its own coverage n = N/A.
 
@@ -137,6 +157,11 @@ class CandidateResult(Terms):
     strained_above_hull_ev_per_fu, strained_above_hull_mev_per_atom
         Strained bulk above the hull of the document: what the host in the film could gain by falling apart or turning
         into another phase, were it not for the dot.
+    bulk_shift_ev_per_fu
+        What a reference adds to the bulk term in every comparison, which is then anchored; None: nothing.  All terms
+        here are those of the engine.
+    lowest_choice
+        Another termination or orientation that lies lower; None: there is none, or none was computed.
     """
 
     candidate: Candidate
@@ -164,6 +189,8 @@ class CandidateResult(Terms):
     volume_ang3_per_fu: float | None = None
     strained_above_hull_ev_per_fu: float | None = None
     strained_above_hull_mev_per_atom: float | None = None
+    bulk_shift_ev_per_fu: float | None = None
+    lowest_choice: LowestChoice | None = None
 
     @property
     def coverage_fu_per_ang2(self) -> float | None:
@@ -331,6 +358,8 @@ class StabilizationDoc(Record):
         How sure the answer is, with the critical size; None where a side is missing, and in documents before version 3.
     hull
         The most stable way to be the host; None where no bulk is complete, and in documents before version 3.
+    bulk_basis
+        Where the bulk term of the comparison comes from; None in documents before version 5, where it is the engine's.
     calculations
         Calculation key of everything that was calculated for it, relaxations included, by step; empty in documents
         written before the field existed.
@@ -342,7 +371,7 @@ class StabilizationDoc(Record):
         Versions of Python, the packages and the kind of machine that made the numbers.
     """
 
-    schema_version: Literal[4] = STABILIZATION_SCHEMA_VERSION
+    schema_version: Literal[5] = STABILIZATION_SCHEMA_VERSION
     formula_version: Literal[1, 2] = FORMULA_VERSION
     id: str
     study: StudySpec
@@ -357,6 +386,7 @@ class StabilizationDoc(Record):
     chemical_potentials: ChemicalPotentials | None = None
     bx2_rich: Stabilization | None = None
     hull: Hull | None = None
+    bulk_basis: BulkBasis | None = None
     uncertainty: Uncertainty | None = None
     calculations: dict[str, str] = {}
     relaxation_settings: dict[str, JsonValue] = {}
@@ -377,6 +407,36 @@ class StabilizationDoc(Record):
         if self.stabilization.total_ev_per_fu is not None:
             return True
         return self.study.terms_only and any(result.is_selected for result in self.candidates)
+
+    def to_dataframe(self) -> DataFrame:
+        """The answer as a table of pandas: black, competitor and their difference at n*, in eV per formula unit.
+
+        Bulk and total of the two sides are counted from the lower of their bulks; NaN where a term is missing.
+
+        Examples
+        --------
+        >>> table = document.to_dataframe()
+        >>> list(table.index)
+        ['black', 'competitor', 'black - competitor']
+        >>> rest = table.total_ev_per_fu["black"] - table.total_ev_per_fu["competitor"] - table.total_ev_per_fu.iloc[2]
+        >>> bool(abs(rest) < 1e-9)
+        True
+        """
+        from pandas import DataFrame
+
+        answer = self.stabilization
+        sides = {"black": answer.black_terms, "competitor": answer.competitor_terms}
+        zero = min((terms.bulk_ev_per_fu or 0.0 for terms in sides.values() if terms is not None), default=0.0)
+        rows = {role: {} if terms is None else terms.count_from(zero).model_dump() for role, terms in sides.items()}
+        rows["black - competitor"] = {name: getattr(answer, name) for name in Terms.model_fields}
+        table = DataFrame.from_dict(rows, orient="index", columns=list(Terms.model_fields), dtype=float)
+        table.insert(0, "film", [answer.black, answer.competitor, ""])
+        return table
+
+    def _repr_html_(self) -> str:
+        """The answer in a notebook: the sentence and the table of `to_dataframe`."""
+        table = self.to_dataframe().to_html(float_format="{:+.3f}".format, na_rep="missing", border=0)
+        return f"<p><b>{escape(self.id)}</b>: {escape(self.stabilization.sentence)}</p>{table}"
 
     def find_candidate(self, candidate_id: str | None) -> CandidateResult | None:
         """The result of a candidate; None where there is none of this id."""

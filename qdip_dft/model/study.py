@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from qdip_dft.errors import SlabError
-from qdip_dft.model.base import Record, is_missing
+from qdip_dft.model.base import WrittenRecord, is_missing
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.miller import write_plane
+from qdip_dft.model.orientation import IntegerMatrix2
+from qdip_dft.model.reference import BulkChoice
+from qdip_dft.model.structure import FILM_PART, StructureRecord
 from qdip_dft.model.study_versions import NEWEST_STUDY_VERSION
 
 
@@ -78,7 +82,7 @@ Fraction = Annotated[float, Field(ge=-10, le=10)]
 """A displacement as a fraction of a cell; whole cells mean nothing."""
 
 
-class DotSpec(Record):
+class DotSpec(WrittenRecord):
     """The quantum-dot material and its facets.
 
     Parameters
@@ -104,7 +108,7 @@ class DotSpec(Record):
     thicknesses: int = Field(default=1, ge=1, le=8)
 
 
-class MoleculeSpec(Record):
+class MoleculeSpec(WrittenRecord):
     """A molecular ion that the crystal library does not know.
 
     Parameters
@@ -119,7 +123,28 @@ class MoleculeSpec(Record):
     charge: int = Field(ge=-4, le=4)
 
 
-class PhaseSpec(Record):
+class GivenInterface(WrittenRecord):
+    """An interface as somebody else joined it: where the film lies on the dot; or a film alone, as a slab.
+
+    Parameters
+    ----------
+    structure
+        Its atoms; the part of each is ``dot`` or ``film``.
+    film_matrix, dot_matrix
+        The common cell in 1 × 1 surface cells of film and dot; None: found from the lattice vectors.
+    """
+
+    @property
+    def is_film_alone(self) -> bool:
+        """Whether there is no dot: termination and thickness are given, cell and registry are searched."""
+        return set(self.structure.parts) == {FILM_PART}
+
+    structure: StructureRecord
+    film_matrix: IntegerMatrix2 | None = None
+    dot_matrix: IntegerMatrix2 | None = None
+
+
+class PhaseSpec(WrittenRecord):
     """One phase of the host and the film planes to try.
 
     Parameters
@@ -140,6 +165,10 @@ class PhaseSpec(Record):
         Other terminations that are computed as well, written like ``termination``; each is a candidate of every plane.
     orientation
         Which plane stands for the phase: that of lowest total, or the first one, pinned; others stay in the ranking.
+    interface
+        An interface of this phase on the dot that decides about cell, termination, registry and gap, or a slab of it
+        that decides about its termination; a study file names a file of pymatgen's `Interface` or `Slab`.  None: they
+        are searched.
     """
 
     phase: str
@@ -149,6 +178,7 @@ class PhaseSpec(Record):
     completion: Completion | None = None
     further_terminations: tuple[str, ...] = Field(default=(), max_length=10)
     orientation: OrientationPolicy = OrientationPolicy.LOWEST
+    interface: GivenInterface | None = Field(default=None, exclude_if=is_missing)
 
     @model_validator(mode="after")
     def _completion_needs_a_pair(self) -> PhaseSpec:
@@ -166,7 +196,7 @@ class PhaseSpec(Record):
         return self
 
 
-class ProductOnDot(Record):
+class ProductOnDot(WrittenRecord):
     """The product of a decomposition that stays on the dot as a film, such as the metal halide.
 
     Parameters
@@ -184,7 +214,7 @@ class ProductOnDot(Record):
     termination: str | None = None
 
 
-class DecompositionSpec(Record):
+class DecompositionSpec(WrittenRecord):
     """Compounds that the host may fall apart into.
 
     Parameters
@@ -206,7 +236,7 @@ class DecompositionSpec(Record):
         return self
 
 
-class MatchingSpec(Record):
+class MatchingSpec(WrittenRecord):
     """Limits of the search for common cells.
 
     Parameters
@@ -228,7 +258,7 @@ class MatchingSpec(Record):
     choice: CellChoice = CellChoice.SMALLEST
 
 
-class ReservoirSpec(Record):
+class ReservoirSpec(WrittenRecord):
     """The two compounds that supply what a non-stoichiometric film has too much of, as bulk solids.
 
     Parameters
@@ -252,7 +282,7 @@ class TurnChoice(StrEnum):
     """Also turned by 180° and, unless the study names the termination that touches the dot, upside down."""
 
 
-class RegistryScanSpec(Record):
+class RegistryScanSpec(WrittenRecord):
     """How registry, gap and orientation of a film are found before anything but the bulks is relaxed.
 
     Parameters
@@ -273,7 +303,7 @@ class RegistryScanSpec(Record):
     engine: EngineSpec | None = None
 
 
-class FilmSpec(Record):
+class FilmSpec(WrittenRecord):
     """How every film is built.
 
     Parameters
@@ -309,7 +339,7 @@ class FilmSpec(Record):
         return self
 
 
-class UncertaintySpec(Record):
+class UncertaintySpec(WrittenRecord):
     """What is varied, one thing at a time, around the two films that are compared, to say how sure the answer is.
 
     Parameters
@@ -331,7 +361,7 @@ class UncertaintySpec(Record):
     models: tuple[EngineSpec, ...] = Field(default=(), max_length=10)
 
 
-class EnsembleSpec(Record):
+class EnsembleSpec(WrittenRecord):
     """How the candidates of a phase are weighed against each other.
 
     Parameters
@@ -346,7 +376,7 @@ class EnsembleSpec(Record):
     patch_area_ang2: float = Field(default=400.0, gt=0, le=1e6)
 
 
-class DotCoverage(Record):
+class DotCoverage(WrittenRecord):
     """The host per dot area of spherical dots that fill a share of the volume: n* = R (1 − x) / (3 x v).
 
     Parameters
@@ -371,10 +401,11 @@ FormalCharge = Annotated[int, Field(ge=-8, le=8, strict=True)]
 """Formal charge of an ion in e."""
 
 
-class StudySpec(Record):
+class StudySpec(WrittenRecord):
     """A study: which phase wins on this dot, by how much, and why.
 
-    One of schema version 1 that says nothing else has films under vacuum, unchecked bulks, and need not compare.
+    Two studies are equal if they ask the same; where their files lie does not count.  One of schema version 1 that says
+    nothing else has films under vacuum, unchecked bulks, and need not compare.
 
     Parameters
     ----------
@@ -414,6 +445,8 @@ class StudySpec(Record):
     strain_range_ang
         How far the strain of a dot reaches into the host in Å, from a strain map of an embedded dot; None: as isotropic
         elasticity gives it.
+    bulk
+        Whether the difference of the bulk energies is taken from references, where there are any, or from the engine.
     vacuum_ang
         Vacuum above each slab in Å.
     seed
@@ -441,12 +474,31 @@ class StudySpec(Record):
     terms_only: bool = False
     coverage: Coverage = THINNER_FILM
     strain_range_ang: float | None = Field(default=None, gt=0, le=1000, exclude_if=is_missing)
+    bulk: BulkChoice = BulkChoice.ANCHORED
     vacuum_ang: float = Field(default=15.0, ge=8, le=100)
     engine: EngineSpec = Field(default_factory=lambda: EngineSpec(name="mlip"))
     geometry: EngineSpec | None = None
     prerelaxation: EngineSpec | None = None
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     symmetry_breaking_ang: float = Field(default=0.02, ge=0, le=0.2)
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StudySpec) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def folder(self) -> Path:
+        """Where the paths of its files start from: the folder of its own file, else the working directory."""
+        return self._folder
+
+    def place_in(self, folder: Path) -> StudySpec:
+        """The same study with paths that start from a folder."""
+        placed = self.model_copy()
+        placed._folder = folder  # noqa: SLF001 (its own)
+        return placed
 
     @model_validator(mode="after")
     def _phases_are_distinct(self) -> StudySpec:

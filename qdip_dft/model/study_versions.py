@@ -10,8 +10,14 @@ NEWEST_STUDY_VERSION: Final = 2
 RENAMED_IN_FILM = {"registry_shifts": "registries", "registry": "registry_scan"}
 """Keys of ``film`` in version 1, and what they are called since version 2."""
 
-MEANT_BY_VERSION_1: dict[str, Any] = {"environment": "capped", "check_minima": False, "terms_only": True}
-"""What a study of version 1 meant without saying so: films under vacuum, bulks taken for minima, no competitor."""
+MEANT_BY_VERSION_1: dict[str, Any] = {
+    "environment": "capped",
+    "check_minima": False,
+    "terms_only": True,
+    "bulk": "engine",
+}
+"""What a study of version 1 meant without saying so: films under vacuum, bulks taken for minima and from
+the engine, no competitor."""
 
 
 def translate_study(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,7 +28,8 @@ def translate_study(content: Mapping[str, Any]) -> dict[str, Any]:
     content
         A study as plain data; not changed.
     """
-    if content.get("schema_version") != 1:
+    version = content.get("schema_version")
+    if version is True or version != 1:  # true equals 1
         return dict(content)
     translated = {**MEANT_BY_VERSION_1, **content, "schema_version": NEWEST_STUDY_VERSION}
     if isinstance(content.get("film"), Mapping):

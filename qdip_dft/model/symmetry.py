@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+SYMMETRY_TOLERANCE_ANG = 0.02
+"""An operation is a symmetry when it brings every atom this close to an equal one; relaxations leave less noise."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operations:

@@ -30,6 +30,11 @@ class Terms(Record):
         """Difference, term by term, the sums too."""
         return Terms(**{f"{name}_ev_per_fu": _subtract(self[name], other[name]) for name in TERM_COLUMNS})
 
+    def count_from(self, bulk_ev_per_fu: float) -> Terms:
+        """Return the terms with bulk and total counted from a bulk energy in eV per formula unit."""
+        moved = {name: _subtract(self[name], bulk_ev_per_fu) for name in ("bulk", "total")}
+        return self.model_copy(update={f"{name}_ev_per_fu": value for name, value in moved.items()})
+
     def known(self) -> dict[str, float]:
         """Return the terms that are there by name."""
         return {name: value for name in TERM_NAMES if (value := self[name]) is not None}

@@ -7,10 +7,14 @@ JCGM 100:2008) unless a name says otherwise.
 from __future__ import annotations
 
 from enum import StrEnum
+from math import hypot
 from typing import Final
+
+from pydantic import Field
 
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import LevelOfTheory
+from qdip_dft.model.calibration import Calibration
 from qdip_dft.model.resolution import COVERAGE_FACTOR
 from qdip_dft.model.study import PhaseRole
 
@@ -27,6 +31,10 @@ class VariationKind(StrEnum):
     TERMINATION = "termination"
     PRESET = "finer preset"
     MODEL = "model"
+
+
+OTHER_THEORIES: Final = frozenset({VariationKind.PRESET, VariationKind.MODEL})
+"""Variations whose energies are at another level of theory than the study's own."""
 
 
 class VariedFilm(Record):
@@ -50,6 +58,8 @@ class VariedFilm(Record):
         Calculation key of every part.
     dot_strain_ev_per_fu
         The share of the dot in the strain term; None in documents written before it was one.
+    bulk_shift_ev_per_fu
+        As of a candidate: what a reference adds to the bulk term in the comparison; None: nothing.
     """
 
     kind: VariationKind
@@ -71,6 +81,7 @@ class VariedFilm(Record):
     theory: LevelOfTheory | None
     calculations: dict[str, str]
     dot_strain_ev_per_fu: float | None = None
+    bulk_shift_ev_per_fu: float | None = None
 
     @property
     def coverage_fu_per_ang2(self) -> float | None:
@@ -151,6 +162,15 @@ class TermErrors(Record):
     strain_interface_covariance_ev2_per_ang2: float | None = None
 
 
+class ErrorPart(StrEnum):
+    """Which part of the one ± a source of error belongs to."""
+
+    NUMERICAL = "numerical"
+    """What more calculations with the same engine would reduce."""
+    MODEL = "model"
+    """What they would not: the error of the energies themselves."""
+
+
 class ErrorComponent(Record):
     """One source of error.
 
@@ -159,7 +179,9 @@ class ErrorComponent(Record):
     name
         Such as ``film thickness``.
     is_sampled
-        Whether it was estimated at all; what was not is no zero.
+        Whether it was estimated at all; what was not counts with a default size, in documents before version 5 not.
+    part
+        Which part of the ± it belongs to.
     is_combined
         Whether it enters the combined uncertainty; the spread between models does not.
     is_applicable
@@ -175,6 +197,7 @@ class ErrorComponent(Record):
 
     name: str
     is_sampled: bool
+    part: ErrorPart = ErrorPart.NUMERICAL
     is_combined: bool = True
     is_applicable: bool = True
     n_values: int = 0
@@ -275,9 +298,11 @@ class Uncertainty(Record):
     components
         Every source of error, estimated or not.
     black, competitor, difference
-        Combined standard uncertainty of the estimated components: root of the sum of squares.
+        Combined standard uncertainty of the numerical components: root of the sum of squares.
+    model_error
+        That of the model's components; None for a toy potential, and in documents before version 5.
     coverage_factor
-        The answer is decided where it exceeds this many standard uncertainties and the level's resolution.
+        The answer is decided where it exceeds this many times the root of the squares of both.
     samples
         The films that were computed for it.
     fits
@@ -290,12 +315,15 @@ class Uncertainty(Record):
         The critical size; None where a term is missing.
     embedded
         The interface energy of an embedded dot; None likewise.
+    calibrations
+        What `model_error` was measured with: they travel with the result, which can be made anew anywhere.
     """
 
     components: tuple[ErrorComponent, ...]
     black: TermErrors
     competitor: TermErrors
     difference: TermErrors
+    model_error: TermErrors | None = None
     coverage_factor: float = COVERAGE_FACTOR
     samples: tuple[VariedFilm, ...] = ()
     fits: tuple[LineFit, ...] = ()
@@ -303,13 +331,20 @@ class Uncertainty(Record):
     models: tuple[ModelAnswer, ...] = ()
     critical: CriticalSize | None = None
     embedded: EmbeddedInterface | None = None
+    calibrations: tuple[Calibration, ...] = Field(default=(), exclude_if=lambda calibrations: not calibrations)
 
     @property
     def not_estimated(self) -> tuple[str, ...]:
-        """Sources of error that exist for this study and that nobody looked at."""
-        return tuple(c.name for c in self.components if c.is_applicable and not c.is_sampled)
+        """Sources of error that exist for this study and that nobody looked at; a default stands for each."""
+        return tuple(c.name for c in self.components if c.is_applicable and c.is_combined and not c.is_sampled)
 
     @property
-    def is_asked(self) -> bool:
-        """Return whether anything was varied, so that the error bar says more than that of the relaxation."""
-        return bool(self.samples)
+    def is_stated(self) -> bool:
+        """Whether there is an error bar: something was varied, or defaults stand for what was not."""
+        return bool(self.samples) or self.model_error is not None
+
+    @property
+    def total_ev_per_fu(self) -> float:
+        """The one ± of black − competitor at n*: its numerical part and that of the model in quadrature."""
+        model = 0.0 if self.model_error is None else self.model_error.total_ev_per_fu
+        return hypot(self.difference.total_ev_per_fu, model)

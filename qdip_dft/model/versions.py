@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from typing import Final
 
-STABILIZATION_SCHEMA_VERSION: Final = 4
+STABILIZATION_SCHEMA_VERSION: Final = 5

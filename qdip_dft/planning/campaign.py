@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from qdip_dft.errors import MatchError, QdipError, SlabError, StudyError
-from qdip_dft.library import find_study
+from qdip_dft.library.collections import find_study
 from qdip_dft.model.campaign import CampaignDot, CampaignHost, CampaignSpec
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.keys import job_id
@@ -21,6 +21,7 @@ from qdip_dft.planning.mistakes import list_mistakes
 from qdip_dft.planning.named_files import find_named_files
 from qdip_dft.planning.plan import PlannedCalculation, StudyPlan, plan_study
 from qdip_dft.planning.study_files import read_study, read_written_yaml, use_engine, validate_study
+from qdip_dft.yaml_text import NOT_WRITTEN, Location, WrittenYaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,7 @@ def read_studies(name_or_path: str) -> Iterator[tuple[str, StudySpec]]:
     """Yield the studies of a file with the entry of the campaign that each comes from, empty for a single study."""
     path = find_study(name_or_path)
     if is_campaign(path):
-        campaign = read_campaign(path)
-        yield from expand(campaign)
+        yield from expand(read_campaign(path), written=read_written_yaml(path), folder=path.parent)
     else:
         yield "", read_study(name_or_path)
 
@@ -121,9 +121,9 @@ def read_campaign(path: Path) -> CampaignSpec:
         With the place and the cure of the first mistakes.
     """
     written = read_written_yaml(path)
-    content = find_named_files(written.content, path.parent)
+    find_named_files(written.content, path.parent)  # refuses a file that lies in the working directory alone
     try:
-        return CampaignSpec.model_validate(content)
+        return CampaignSpec.model_validate(written.content)
     except ValidationError as error:
         raise StudyError(
             f"{path.name} is not a valid campaign ({'; '.join(list_mistakes(error, written)[:5])})",
@@ -133,8 +133,19 @@ def read_campaign(path: Path) -> CampaignSpec:
         ) from error
 
 
-def expand(campaign: CampaignSpec) -> Iterator[tuple[str, StudySpec]]:
+def expand(
+    campaign: CampaignSpec, *, written: WrittenYaml = NOT_WRITTEN, folder: Path = Path()
+) -> Iterator[tuple[str, StudySpec]]:
     """Yield every study of a campaign with the words that name its entry.
+
+    Parameters
+    ----------
+    campaign
+        The campaign.
+    written
+        Its file, for the line numbers of errors.
+    folder
+        Where the paths of its files start from.
 
     Raises
     ------
@@ -142,10 +153,16 @@ def expand(campaign: CampaignSpec) -> Iterator[tuple[str, StudySpec]]:
         If two entries would give results of the same id, or a study is not valid.
     """
     seen: dict[str, str] = {}
-    for dot, host, engine in product(campaign.dots, campaign.hosts, campaign.engines):
+    numbered = enumerate(campaign.dots), enumerate(campaign.hosts), enumerate(campaign.engines)
+    for (i, dot), (j, host), (k, engine) in product(*numbered):
         for facet in dot.facets or campaign.facets:
             entry = f"dot {dot.material}({facet}), host {host.host}, engine {engine.name} {engine.preset}"
-            study = _make_study(campaign, dot, facet, host, engine, source=f"{campaign.name}, {entry}")
+            content = _compose_study(campaign, dot, facet, host, engine)
+            places: dict[str, Location] = {key: ("study", key) for key in campaign.study}
+            places |= {key: ("hosts", j, key) for key in ("host", "phases", "decomposition")}
+            places |= {"dot": ("dots", i), "engine": ("engines", k)}
+            source, own = f"{campaign.name}, {entry}", written.rearrange(content, places)
+            study = validate_study(content, source=source, written=own, folder=folder)
             if study.id in seen:
                 raise _same_id(study.id, seen[study.id], entry)
             seen[study.id] = entry
@@ -177,9 +194,9 @@ def count_calculations(
     )
 
 
-def _make_study(
-    campaign: CampaignSpec, dot: CampaignDot, facet: str, host: CampaignHost, engine: EngineSpec, *, source: str
-) -> StudySpec:
+def _compose_study(
+    campaign: CampaignSpec, dot: CampaignDot, facet: str, host: CampaignHost, engine: EngineSpec
+) -> dict[str, Any]:
     content: dict[str, Any] = {
         "schema_version": campaign.schema_version,
         "question": campaign.question,
@@ -194,7 +211,7 @@ def _make_study(
         products = () if host.decomposition is None else host.decomposition.products
         named = {dot.material, *(phase.phase for phase in host.phases), *products}
         content["formal_charges"] = {name: charges[name] for name in charges if name in named}
-    return validate_study(content, source=source)
+    return content
 
 
 def _name_variant(engine: EngineSpec, engines: tuple[EngineSpec, ...]) -> str:

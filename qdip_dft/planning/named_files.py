@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qdip_dft.errors import StudyError
-from qdip_dft.runtime.names import is_file
+from qdip_dft.runtime.names import CHOICE, is_file
 
 NAMING_KEYS = frozenset({"material", "phase", "ax", "bx2", "products", "file", "calculator", "weights"})
 """Keys whose values name crystals, ids of the library or structure files, or files of a molecule or a potential."""
@@ -18,26 +18,36 @@ NAMED_KEYS = "formal_charges"
 
 
 def find_named_files(content: Any, folder: Path) -> Any:
-    """Return a study with the paths of its files seen from the working directory.
+    """The plain data of a study, a campaign or an engine with the paths of its files seen from the working directory.
 
     Parameters
     ----------
     content
-        A study or campaign as plain data; not changed.
+        The plain data; not changed.
     folder
-        Where its file lies.
+        Where its paths start from.
 
     Raises
     ------
     StudyError
         If a file lies in the working directory alone.
     """
-    return _rename(content, lambda name: _find_beside(name, folder))
+    return _rename(content, lambda name: find_named_file(name, folder))
 
 
-def write_named_files(content: Any, folder: Path) -> Any:
-    """Return a study with the paths of its structure files seen from the folder that it is written to."""
-    return _rename(content, lambda name: _write_from(name, folder))
+def write_named_files(content: Any, folder: Path, *, start: Path) -> Any:
+    """The plain data of a study whose paths start from a folder, with paths that start from another.
+
+    Parameters
+    ----------
+    content
+        The plain data; not changed.
+    folder
+        Where its paths are to start from.
+    start
+        Where they start from now.
+    """
+    return _rename(content, lambda name: _write_from(find_named_file(name, start), folder))
 
 
 def _rename(content: Any, rename: Callable[[str], str], *, is_name: bool = False) -> Any:
@@ -51,10 +61,8 @@ def _rename(content: Any, rename: Callable[[str], str], *, is_name: bool = False
     return rename(content) if is_name and isinstance(content, str) else content
 
 
-def _find_beside(name: str, folder: Path) -> str:
-    file, inside = _split(name)
-    if inside:
-        return f"{_find_beside(file, folder)}{inside}"
+def find_named_file(name: str, folder: Path) -> str:
+    """The name of a crystal or file of a study as it is found from the working directory; errors as of the study's."""
     if is_file(folder / name):
         return name if Path(name).is_absolute() else os.path.relpath(folder / name)
     if is_file(name):
@@ -64,15 +72,19 @@ def _find_beside(name: str, folder: Path) -> str:
             why="one study run from two folders would ask about two crystals",
             remedy=f"write `{os.path.relpath(name, folder)}` for this file, or move it away if the library's is meant",
         )
-    return name
+    file, inside = _split(name)
+    return f"{find_named_file(file, folder)}{inside}" if inside else name
 
 
 def _write_from(name: str, folder: Path) -> str:
-    file, inside = _split(name)
+    file, inside = (name, "") if is_file(name) else _split(name)
     return os.path.relpath(file, folder) + inside if is_file(file) else name
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A file, and which of its classes: ``("mine.py", ":Mine")``; for other files and names, themselves and nothing."""
+    """A file and what of it is meant, ``("mine.py", ":Mine")`` or ``("two.cif", "#beta")``; else a name and nothing."""
     file, colon, inside = name.rpartition(":")
-    return (file, colon + inside) if file.endswith(".py") else (name, "")
+    if file.endswith(".py"):
+        return file, colon + inside
+    file, mark, inside = name.rpartition(CHOICE)
+    return (file, mark + inside) if file else (name, "")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qdip_dft.flows.steps import Part, StepId
+from qdip_dft.flows.steps import Part, Structures
 from qdip_dft.model.miller import parse_hkl
 from qdip_dft.model.structure import FILM_PART, StructureRecord
 from qdip_dft.results.structure_export import label_slab
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
     from qdip_dft.model.interface import Candidate
     from qdip_dft.planning.plan import StudyPlan
-
-Structures = Mapping[StepId, StructureRecord]
 
 
 def list_interfaces(plan: StudyPlan, structures: Structures | None = None) -> dict[str, Interface]:

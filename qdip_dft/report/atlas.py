@@ -26,15 +26,15 @@ FILTERS = ("dot", "host", "facet", "engine", "level", "formula", "answer")
 WORDS = {
     Verdict.BLACK: "black",
     Verdict.COMPETITOR: "competitor",
-    Verdict.TOO_CLOSE: "too close",
     Verdict.UNDECIDED: "undecided",
+    Verdict.INCOMPLETE: "incomplete",
     Verdict.ALONE: "no competitor",
 }
 """The answer in the fewest words."""
 
 _BLUE, _GREY, _ORANGE = (0, 114, 178), (240, 240, 240), (230, 159, 0)
 _FULL_COLOUR_EV_PER_FU = 0.3
-"""From this stabilization on the colour is full: ten times what screening resolves."""
+"""From this stabilization on the colour is full; an undecided one stays grey."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ class Entry:
         Bulk, strain, surface, binding and total of black − competitor in eV per formula unit.
     coverage, sigma
         n* in formula units per Å² of dot, and σ of black − competitor in meV/Å²; missing in formula version 1.
+    bulk
+        Where the bulk term comes from, in words.
     link
         Where its report lies, seen from the atlas; None without a report.
     background, ink
@@ -73,6 +75,7 @@ class Entry:
     terms: tuple[Cell, ...]
     coverage: Cell
     sigma: Cell
+    bulk: str
     link: str | None
     background: str
     ink: str
@@ -120,9 +123,9 @@ def _write_field(entry: Entry) -> str:
     is_missing = entry.total.value is None
     place = f"({escape(entry.facet)}) {escape(entry.level)}{', version 1' * (entry.formula == 'version 1')}"
     tag, link = ("span", "") if entry.link is None else ("a", f' href="{escape(entry.link)}"')
-    total = "?" if is_missing else entry.total.text
+    total, title = "?" if is_missing else entry.total.text, "; ".join(filter(None, (entry.id, entry.bulk)))
     return (
-        f'<{tag} {_write_data(entry)}{link} title="{escape(entry.id)}"><span class="field{" hatched" * is_missing}"'
+        f'<{tag} {_write_data(entry)}{link} title="{escape(title)}"><span class="field{" hatched" * is_missing}"'
         f' style="background-color: {entry.background}; color: {entry.ink}">'
         f"<strong>{total}</strong> {escape(entry.answer)} <small>{place}</small></span></{tag}>"
     )
@@ -164,14 +167,15 @@ def summarise_atlas(results: Sequence[ResultOverview]) -> list[dict[str, JsonVal
                 **terms,
                 "coverage_fu_per_ang2": entry.coverage.value,
                 "interface_mev_per_ang2": entry.sigma.value,
+                "bulk_basis": entry.bulk or None,
             }
         )
     return rows
 
 
-def choose_colours(total_ev_per_fu: float | None) -> tuple[str, str]:
+def choose_colours(total_ev_per_fu: float | None, *, is_decided: bool = True) -> tuple[str, str]:
     """Return background and ink of a stabilization; the ink is black or white, whichever is read more easily."""
-    if total_ev_per_fu is None:
+    if total_ev_per_fu is None or not is_decided:
         return _write_colour(_GREY), "#000000"
     share = min(abs(total_ev_per_fu) / _FULL_COLOUR_EV_PER_FU, 1.0)
     end = _BLUE if total_ev_per_fu < 0 else _ORANGE
@@ -193,7 +197,7 @@ def _write_colour(colour: tuple[int, ...]) -> str:
 
 
 def _describe(result: ResultOverview, link: str | None) -> Entry:
-    background, ink = choose_colours(result.total_ev_per_fu)
+    background, ink = choose_colours(result.total_ev_per_fu, is_decided=result.verdict is not Verdict.UNDECIDED)
     return Entry(
         id=result.id,
         dot=result.dot,
@@ -211,6 +215,7 @@ def _describe(result: ResultOverview, link: str | None) -> Entry:
             result.coverage_fu_per_ang2,
         ),
         sigma=write_numbers((result.interface_mev_per_ang2,), decimals=1)[0],
+        bulk=result.bulk_basis or "",
         link=link,
         background=background,
         ink=ink,

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from qdip_dft.library import load_catalogue
+from qdip_dft.library.collections import load_catalogue
 from qdip_dft.model.material import CatalogueEntry
 from qdip_dft.model.stabilization import StabilizationDoc
+from qdip_dft.report.notation import escape_latex
 from qdip_dft.report.page import read_asset
 
 REFERENCES = "references.bib"
@@ -17,11 +18,6 @@ REFERENCES = "references.bib"
 
 _POTENTIALS = {"sevennet": "sevennet_2024", "chgnet": "chgnet_2023"}
 """Reference by the beginning of a code's name."""
-
-_LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$", "{": r"\{", "}": r"\}", "\\": r"\textbackslash{}",
-          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Å": r"\AA{}", "²": r"\textsuperscript{2}",
-          "−": "$-$", "×": r"$\times$", "—": "---", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$",
-          "δ": r"$\delta$", "σ": r"$\sigma$", "Δ": r"$\Delta$"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +59,6 @@ def cite_structure(entry: CatalogueEntry) -> Citation:
     title = f"Crystal structure of {{{escape_latex(entry.id)}}} ({escape_latex(entry.name)})"
     bibtex = f"@misc{{{key},\n  title = {{{title}}},\n  note = {{{escape_latex(entry.source)}}}\n}}"
     return Citation(key, f"structure of {entry.id}", bibtex)
-
-
-def escape_latex(text: str) -> str:
-    """Return a text that LaTeX prints as it stands."""
-    return "".join(_LATEX.get(character, character) for character in text)
 
 
 def _cite_works(doc: StabilizationDoc) -> Iterator[Citation]:

@@ -20,7 +20,7 @@ DIFFERS = "≠"
 """Marks a setting in which the results differ."""
 
 MARK = "*"
-"""Marks a difference that is larger than the level of theory resolves."""
+"""Marks a difference that is larger than twice the error of the results."""
 
 
 def tabulate_settings(comparison: Comparison) -> Table:
@@ -73,7 +73,7 @@ def explain_differences(comparison: Comparison) -> str:
     zero = f"terms at the coverage n* (f.u./Å²): {coverages}; {zero}"
     if all(obstacle is not None for obstacle in comparison.obstacles):
         return f"{sign}; {zero}."
-    return f"{sign}; {zero}; {MARK}: the difference is larger than this level of theory resolves."
+    return f"{sign}; {zero}; {MARK}: the difference is larger than twice the error of the answers."
 
 
 def list_refusals(comparison: Comparison) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from qdip_dft.analysis.coverage import interface_ev_per_ang2
 from qdip_dft.analysis.dot_size import Dots, DotsInHost, survey_dots
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.sides import find_sides
+from qdip_dft.analysis.uncertainty import combine
 from qdip_dft.model.resolution import COVERAGE_FACTOR
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.term_names import TERM_COLUMNS
@@ -35,9 +36,9 @@ def list_report_tables(doc: StabilizationDoc) -> tuple[Table, ...]:
 
 
 def list_error_tables(doc: StabilizationDoc) -> tuple[Table, ...]:
-    """Return the tables of a result whose study asked how sure it is; none otherwise."""
+    """Return the tables of a result with an error bar; none otherwise."""
     stated = doc.uncertainty
-    if stated is None or not stated.is_asked:
+    if stated is None or not stated.is_stated:
         return ()
     tables = [tabulate_errors(stated)]
     tables += [tabulate_budget(stated)] if doc.stabilization.total_ev_per_fu is not None else []
@@ -56,7 +57,7 @@ def tabulate_errors(stated: Uncertainty) -> Table:
         heading="±",
         columns=tuple(Column(name, "eV/f.u.") for name in TERM_COLUMNS),
         rows=tuple(Row(name, _write_errors(errors)) for name, errors in sides),
-        note="one standard uncertainty of what was estimated, at n*; what both sides share cancels in the difference.",
+        note="one standard uncertainty at n*, numerical part: what both sides share cancels in the difference.",
     )
 
 
@@ -67,16 +68,25 @@ def tabulate_budget(stated: Uncertainty) -> Table:
         heading="source",
         columns=tuple(Column(name, "eV/f.u.") for name in TERM_COLUMNS),
         rows=tuple(Row(_name_component(c), _write_errors(c.difference)) for c in stated.components),
-        note="one standard uncertainty each; combined: root of the sum of squares, without models.\n"
-        "not estimated: no value is known, which is no zero; n/a: does not exist here.",
-        result=Row("combined", _write_errors(stated.difference)),
+        note="one standard uncertainty each, in (): stated, not counted; combined: root of the sum of squares.\n"
+        f"{_say_parts(stated)}not sampled: counted with a default size; n/a: not applicable.",
+        result=Row("combined", _write_errors(combine(filter(None, (stated.difference, stated.model_error))))),
+    )
+
+
+def _say_parts(stated: Uncertainty) -> str:
+    if stated.model_error is None:
+        return ""
+    return (
+        f"Of the total: numerical {stated.difference.total_ev_per_fu:.3f}, model "
+        f"{stated.model_error.total_ev_per_fu:.3f} eV/f.u.; "
     )
 
 
 def _name_component(component: ErrorComponent) -> str:
     if component.is_sampled:
         return component.name if component.is_combined else f"({component.name})"
-    return f"{component.name}: {'not estimated' if component.is_applicable else 'n/a'}"
+    return f"{component.name}: {'not sampled' if component.is_applicable else 'n/a'}"
 
 
 def _write_errors(errors: TermErrors | None) -> tuple[Cell, ...]:
@@ -150,7 +160,7 @@ def tabulate_dots(dots: DotsInHost, split: str) -> Table:
     split
         How the free faces of the films were left out.
     """
-    lacking = f" (not estimated: {', '.join(dots.not_estimated)})" if dots.not_estimated else ""
+    lacking = f" (not sampled: {', '.join(dots.not_estimated)})" if dots.not_estimated else ""
     return Table(
         title="Spherical dots in a host: black − competitor",
         heading="loading",

@@ -1,4 +1,4 @@
-"""Why a phase wins: what would turn the answer round, how the octahedra gave way, and what binds film and dot."""
+"""Why a phase wins: what would reverse the answer, how the octahedra gave way, and what binds film and dot."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.octahedra import CrossBond, Shape, find_cross_bonds, measure_layers, measure_shape
 from qdip_dft.analysis.sentence import find_deciding_term
 from qdip_dft.analysis.signs import Sign, compare_signs
+from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.builders.ions import view_ions
 from qdip_dft.errors import QdipError
+from qdip_dft.library.collections import load_catalogue
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
@@ -124,8 +126,10 @@ def survey_film(
 def _count_charges(
     doc: StabilizationDoc, result: CandidateResult, structures: Mapping[str, StructureRecord]
 ) -> dict[str, int]:
-    """Return the sum of the formal charges of each part; nothing if the crystal files are not at hand."""
+    """Return the sum of the formal charges of each part; nothing where one is a user's file, which is not stored."""
     candidate = result.candidate
+    if not {doc.study.dot.material, candidate.phase} <= set(load_catalogue().ids):
+        return {}
     try:
         named = load_crystals(doc.study)
         crystals = (named[doc.study.dot.material], named[candidate.phase])
@@ -144,9 +148,12 @@ def _say_decision(doc: StabilizationDoc, margins: Sequence[Margin]) -> str:
     loser = "competitor" if total < 0 else "black phase"
     share = "" if margin.share is None else f", {100 * margin.share:.0f} % of it"
     value, limit = write_signed(margin.value_ev_per_fu), write_signed(margin.flips_at_ev_per_fu)
+    lead = "Undecided, within twice its error. " if judge(doc) is Verdict.UNDECIDED else ""
+    basis = "" if doc.bulk_basis is None else f"\nThe {doc.bulk_basis.finding}."
     return (
-        f"{deciding.capitalize()} decides with {value} eV/f.u. The {loser} would win if it passed {limit} eV/f.u.: "
-        f"a change of {write_signed(-total)} eV/f.u.{share}."
+        f"{lead}{deciding.capitalize()} decides with {value} eV/f.u. "
+        f"The {loser} would win if it passed {limit} eV/f.u.: "
+        f"a change of {write_signed(-total)} eV/f.u.{share}.{basis}"
     )
 
 
@@ -171,7 +178,7 @@ def tabulate_margins(margins: Sequence[Margin]) -> Table:
         for margin in margins
     ]
     return Table(
-        title="What would turn the answer round",
+        title="What would reverse the answer",
         heading="term",
         columns=(Column("black − competitor", "eV/f.u."), Column("equal at", "eV/f.u."), Column("change", "%")),
         rows=tuple(rows),

@@ -5,7 +5,6 @@ After the level diagram of Masi et al., ACS Energy Lett. 2020, 5, 418.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +14,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.analysis.numbers import write_signed
+from qdip_dft.analysis.sentence import find_error_ev_per_fu
 from qdip_dft.model.calculation import Level
 from qdip_dft.model.orientation import count_surface_cells
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
@@ -22,6 +22,7 @@ from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.term_names import TERM_NAMES
 from qdip_dft.model.terms import Terms
 from qdip_dft.report.figure_frame import FigureFrame
+from qdip_dft.report.notation import typeset
 from qdip_dft.report.words import (
     ROLE_WORDS,
     count_from_lowest,
@@ -72,8 +73,6 @@ _LEVEL_NOTES = {
     Level.DFT: "DFT level",
 }
 _HALF_WIDTH = 0.3
-_GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
-_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -85,6 +84,9 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "qdip_dft",
 }
 """Text stays text in the SVG, and the same document gives the same file."""
+
+DARK_STYLE: dict[Any, Any] = {**STYLE, "text.color": "#e8ebee", "figure.facecolor": "#14181c"}
+"""On the dark paper of a page, with its ink."""
 
 
 class FigureKind(StrEnum):
@@ -114,6 +116,8 @@ class FigureShape:
         Entries of the legend side by side.
     line_length
         Characters in a line above or below the axes.
+    has_heading
+        Whether the figure says itself what it shows; for print the caption does.
     """
 
     width_inch: float
@@ -121,13 +125,25 @@ class FigureShape:
     bottom_inch: float
     legend_columns: int
     line_length: int
+    has_heading: bool = True
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it is one column of a journal or a phone wide."""
+        return self.width_inch < 4.0
 
 
-WIDE = FigureShape(width_inch=5.4, top_inch=0.46, bottom_inch=0.66, legend_columns=2, line_length=90)
-"""One and a half columns of a journal."""
+WIDE = FigureShape(width_inch=5.4, top_inch=0.46, bottom_inch=0.78, legend_columns=2, line_length=90)
+"""A screen."""
 
-NARROW = FigureShape(width_inch=3.4, top_inch=0.72, bottom_inch=0.78, legend_columns=1, line_length=46)
-"""One column of a journal, or a phone: the same text sizes."""
+NARROW = FigureShape(width_inch=3.4, top_inch=0.72, bottom_inch=0.9, legend_columns=1, line_length=46)
+"""A phone: the same text sizes."""
+
+PRINT_SHAPES = (
+    FigureShape(width_inch=3.25, top_inch=0.1, bottom_inch=0.9, legend_columns=1, line_length=44, has_heading=False),
+    FigureShape(width_inch=6.75, top_inch=0.1, bottom_inch=0.78, legend_columns=2, line_length=110, has_heading=False),
+)
+"""One and two columns of a journal, such as those of the ACS and the APS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +206,15 @@ def draw_levels(doc: StabilizationDoc, *, shape: FigureShape = WIDE) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A figure on the Agg canvas, outside pyplot.
+        A figure on the Agg canvas, outside pyplot; its axes can be restyled, and a notebook shows it after
+        ``%matplotlib inline``.
+
+    Examples
+    --------
+    >>> figure = draw_levels(document)
+    >>> figure.axes[0].set_ylim(-0.5, 0.5)
+    (-0.5, 0.5)
+    >>> figure.savefig("levels.pdf")
     """
     import matplotlib as mpl
 
@@ -205,7 +229,8 @@ def draw_levels(doc: StabilizationDoc, *, shape: FigureShape = WIDE) -> Figure:
         for stage in range(len(STAGES)):
             _write_levels(axes, series, stage=stage)
         _label_axes(axes, doc=doc, series=series, shape=shape)
-        _write_heading(figure, doc, shape)
+        if shape.has_heading:
+            _write_heading(figure, doc, shape)
     return figure
 
 
@@ -240,16 +265,6 @@ def stack_levels(counted: Terms) -> tuple[float, ...]:
     """Return the running sum of the four terms, up to the first missing one."""
     known = takewhile(lambda term: term is not None, (counted[name] for name in TERM_NAMES))
     return tuple(accumulate(term for term in known if term is not None))
-
-
-def typeset(text: str) -> str:
-    """Write formulas with subscripts and Greek phases: ``CsPbI3-alpha(100)`` becomes ``α-CsPbI₃(100)``."""
-
-    def improve(match: re.Match[str]) -> str:
-        formula, phase = match.groups()
-        return (f"{_GREEK[phase]}-" if phase else "") + formula.translate(_SUBSCRIPTS)
-
-    return re.sub(r"\b((?:[A-Z][a-z]?\d*)+)(?:-(alpha|beta|gamma|delta))?\b(?!\.)", improve, text)
 
 
 def describe_levels(doc: StabilizationDoc) -> str:
@@ -340,11 +355,9 @@ def place_labels(levels: Sequence[float], *, height: float) -> list[float]:
 def _label_axes(axes: Axes, *, doc: StabilizationDoc, series: Sequence[LevelSeries], shape: FigureShape) -> None:
     """Write the axes, the difference at each stage and the legend."""
     axes.set_ylabel("energy above the most stable bulk (eV/f.u.)")
-    axes.set_xticks(range(len(STAGES)), _label_stages(series), fontsize=8 if shape is WIDE else 7)
-    meaning = (
-        f"Δ = black − competitor on {name_facet(doc)} (eV/f.u.) at {describe_coverage(doc)}; "
-        "negative favours the black phase"
-    )
+    stages = _label_stages(series, error_ev_per_fu=find_error_ev_per_fu(doc.uncertainty))
+    axes.set_xticks(range(len(STAGES)), stages, fontsize=7 if shape.is_narrow else 8)
+    meaning = f"Δ = black − competitor (eV/f.u.) at {describe_coverage(doc)}; negative favours black"
     axes.set_xlabel(fill(meaning, shape.line_length), fontsize=7)
     axes.tick_params(axis="x", length=0)
     axes.spines[["top", "right"]].set_visible(False)
@@ -384,25 +397,27 @@ def _draw_legend(axes: Axes, series: Sequence[LevelSeries], shape: FigureShape) 
 
 def _write_heading(figure: Figure, doc: StabilizationDoc, shape: FigureShape) -> None:
     """Write host, facet, planes and the level of theory above the axes; on a narrow figure from its very left."""
-    left = _LEFT_INCH / shape.width_inch if shape is WIDE else 0.02
+    left = 0.02 if shape.is_narrow else _LEFT_INCH / shape.width_inch
     height_inch = figure.get_figheight()
     sides = [typeset(name_film(result)) for result in find_compared(doc)]
     films = " against ".join(sides) if len(sides) == 2 else typeset(doc.study.host)
-    heading = f"{films} on {name_facet(doc)}{'' if len(sides) == 2 else ': undecided'}"
+    heading = fill(f"{films} on {name_facet(doc)}{'' if len(sides) == 2 else ': undecided'}", shape.line_length)
     method = f"{doc.theory.code}, " if doc.theory else ""
     note = fill(f"{method}{_LEVEL_NOTES[doc.level]}", shape.line_length)
-    figure.text(
-        left, 1.0 - 0.06 / height_inch, heading, fontsize=9 if shape is WIDE else 8, fontweight="bold", va="top"
-    )
-    figure.text(left, 1.0 - 0.24 / height_inch, note, fontsize=7, color="#555555", va="top")
+    points = 8 if shape.is_narrow else 9
+    note_inch = 0.06 + 0.02 * points * (1 + heading.count("\n"))
+    figure.text(left, 1.0 - 0.06 / height_inch, heading, fontsize=points, fontweight="bold", va="top")
+    figure.text(left, 1.0 - note_inch / height_inch, note, fontsize=7, color="#555555", va="top")
 
 
-def _label_stages(series: Sequence[LevelSeries]) -> list[str]:
-    """Return each stage with the difference of the two compared levels."""
+def _label_stages(series: Sequence[LevelSeries], *, error_ev_per_fu: float | None) -> list[str]:
+    """Return each stage with the difference of the two compared levels, the last one with its error."""
     black, yellow = (
         next((entry.levels_ev_per_fu for entry in series if entry.is_compared and entry.role is role), ())
         for role in (PhaseRole.BLACK, PhaseRole.COMPETITOR)
     )
     differences = [write_signed(b - y) for b, y in zip(black, yellow, strict=False)]
+    if len(differences) == len(STAGES) and error_ev_per_fu is not None:
+        differences[-1] += f"\n± {error_ev_per_fu:.3f}"
     differences += ["—"] * (len(STAGES) - len(differences))
     return [f"{stage}\nΔ = {difference}" for stage, difference in zip(STAGES, differences, strict=True)]

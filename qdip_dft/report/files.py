@@ -15,7 +15,7 @@ from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
 from qdip_dft.model.terms import Terms
-from qdip_dft.report.figure import WIDE, FigureKind, render_figure
+from qdip_dft.report.figure import PRINT_SHAPES, WIDE, FigureKind, render_figure
 from qdip_dft.report.figures import list_figures
 from qdip_dft.report.latex import write_latex
 from qdip_dft.report.study_page import render_study_page
@@ -113,6 +113,12 @@ def write_report(
     ------
     ResultsError
         If the disk is full or the folder cannot be written.
+
+    Examples
+    --------
+    >>> files = write_report(document, Path("report"))
+    >>> files.html.name, files.csv.name
+    ('report.html', 'table.csv')
     """
     known = calculations or {}
     texts = {
@@ -130,6 +136,31 @@ def write_report(
         write_content(folder / name, content)
     html, json_file, csv_file, latex = (folder / name for name in texts)
     return ReportFiles(folder, html, json_file, csv_file, latex, tuple(folder / name for name in figures))
+
+
+def write_print_figures(
+    doc: StabilizationDoc, folder: Path, *, calculations: Mapping[str, CalculationRecord]
+) -> tuple[Path, ...]:
+    """Write every figure for one and for two columns of a journal, without headings: the caption says what it shows.
+
+    Parameters
+    ----------
+    doc
+        The result of a study on one dot facet.
+    folder
+        Where to write ``NAME-3.25in.pdf``, ``NAME-6.75in.pdf`` and the other formats; it is created.
+    calculations
+        Stored calculations by key.
+    """
+    files = {
+        folder / f"{figure.name}-{shape.width_inch:g}in.{kind.value}": render_figure(figure.draw(shape), kind)
+        for figure in list_figures(doc, view_thickness(doc, calculations))
+        for shape in PRINT_SHAPES
+        for kind in FigureKind
+    }
+    for path, content in files.items():
+        write_content(path, content)
+    return tuple(files)
 
 
 def tabulate(doc: StabilizationDoc) -> str:

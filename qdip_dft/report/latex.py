@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.report.citations import escape_latex
 from qdip_dft.report.error_tables import list_report_tables
+from qdip_dft.report.notation import typeset_latex
 from qdip_dft.report.tables import Row, Table
 from qdip_dft.report.words import LEVEL_NOTICES, describe
 
 
 def write_latex(doc: StabilizationDoc) -> str:
-    """Return the tables of a result as LaTeX floats that need the package ``booktabs`` only.
+    """Return the tables of a result as LaTeX floats, each with a label such as ``tab:pbs-fapbi3-error-budget``.
 
     Parameters
     ----------
@@ -18,14 +20,14 @@ def write_latex(doc: StabilizationDoc) -> str:
         The result of a study on one dot facet.
     """
     lines = [
-        "% Needs \\usepackage{booktabs}.",
+        "% Needs \\usepackage{booktabs} and \\usepackage[version=4]{mhchem}.",
         f"% {' '.join(describe(doc).split())}",
         f"% {LEVEL_NOTICES[doc.level]}",
     ]
-    return "\n\n".join(["\n".join(lines), *(_write_float(table) for table in list_report_tables(doc))]) + "\n"
+    return "\n\n".join(["\n".join(lines), *(_write_float(table, doc.id) for table in list_report_tables(doc))]) + "\n"
 
 
-def _write_float(table: Table) -> str:
+def _write_float(table: Table, result_id: str) -> str:
     heading = [table.heading, *(column.name for column in table.columns)]
     units = ["", *(column.unit for column in table.columns)]
     body = [_write_row(row) for row in table.rows]
@@ -35,7 +37,8 @@ def _write_float(table: Table) -> str:
     return "\n".join(
         (
             "\\begin{table}",
-            f"\\caption{{{escape_latex(table.title)}. {escape_latex(note)}}}",
+            f"\\caption{{{typeset_latex(table.title)}. {typeset_latex(note)}}}",
+            f"\\label{{{_write_label(result_id, table.title)}}}",
             f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
             "\\toprule",
             _join(heading),
@@ -49,9 +52,14 @@ def _write_float(table: Table) -> str:
     )
 
 
+def _write_label(result_id: str, title: str) -> str:
+    words, _, _ = title.partition(" at n*")
+    return "tab:" + re.sub(r"[^a-z0-9]+", "-", f"{result_id} {words}".lower()).strip("-")
+
+
 def _write_row(row: Row) -> str:
     return _join([row.name, *(cell.text for cell in row.cells)])
 
 
 def _join(texts: list[str]) -> str:
-    return f"{' & '.join(map(escape_latex, texts))} \\\\"
+    return f"{' & '.join(map(typeset_latex, texts))} \\\\"

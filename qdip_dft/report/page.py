@@ -14,7 +14,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from qdip_dft import __version__
+from qdip_dft.report.notation import typeset
+from qdip_dft.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,13 +85,15 @@ def _open_templates() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = str(files("qdip_dft.report").joinpath("templates"))
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["typeset"] = typeset
+    return environment
 
 
 def embed_figure(svg: bytes, *, name: str, title: str, description: str) -> Markup:

@@ -11,8 +11,9 @@ import numpy as np
 from qdip_dft.analysis.dot_size import Dots, DotsInHost, survey_dots
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.model.stabilization import StabilizationDoc
-from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset
+from qdip_dft.report.figure import STYLE, WIDE, FigureShape
 from qdip_dft.report.figure_frame import FigureFrame
+from qdip_dft.report.notation import typeset
 from qdip_dft.report.words import find_compared, name_facet, name_film
 from qdip_dft.units import ANG_PER_NM
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _RADII_ANG = np.linspace(8.0, 60.0, 53)
 _LOADINGS = np.linspace(0.01, 0.40, 40)
-_FRAME = FigureFrame(axes_inch=2.3, top_inch=0.5, bottom_inch=0.5, left_inch=0.6, right_inch=0.85)
+_FRAME = FigureFrame(axes_inch=2.3, top_inch=0.5, bottom_inch=0.5, left_inch=0.6, right_inch=0.85, heading_inch=0.4)
 _N_LEVELS = 11
 _COLOURS = "PuOr_r"
 """Orange favours the competitor, purple the black phase; told apart without red and green."""
@@ -55,7 +56,7 @@ class SizeMap:
 def view_size_map(doc: StabilizationDoc) -> SizeMap | None:
     """Return the map of a result whose study asked how sure it is; None otherwise."""
     stated, dots = doc.uncertainty, survey_dots(doc)
-    if stated is None or not stated.is_asked or dots is None:
+    if stated is None or not stated.is_stated or dots is None:
         return None
     return SizeMap(dots, name_film(find_compared(doc)[0]), name_facet(doc))
 
@@ -73,14 +74,14 @@ def draw_size_map(view: SizeMap, *, shape: FigureShape = WIDE) -> Figure:
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
-        figure, axes = _FRAME.open_axes(width_inch=shape.width_inch)
+        figure, axes = _FRAME.open_axes(width_inch=shape.width_inch, has_heading=shape.has_heading)
         place = axes.get_position()
         _fill(axes, view, figure, (place.x1 + 0.02, place.y0, 0.025, place.height))
         axes.set_xlabel("radius of the dots (nm)")
         axes.set_ylabel("loading (volume %)")
-        favoured = f"{view.facet} in a host, below 0: {typeset(view.black)}"
-        heading = f"{favoured}; solid: 0, dashed: beyond it twice the estimated standard uncertainty is exceeded"
-        axes.set_title(fill(heading, shape.line_length - 12), fontsize=7, color="#555555", loc="left")
+        if shape.has_heading:
+            heading = f"{view.facet} in a host, below 0: {typeset(view.black)}; dashed: twice the standard uncertainty"
+            axes.set_title(fill(heading, shape.line_length - 10), fontsize=7, color="#555555", loc="left")
     return figure
 
 

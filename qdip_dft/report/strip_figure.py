@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.strip import PhaseStrip, Strip
 from qdip_dft.model.study import PhaseRole
-from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset
+from qdip_dft.report.figure import STYLE, WIDE, FigureShape
 from qdip_dft.report.figure_frame import FigureFrame
+from qdip_dft.report.notation import typeset
 from qdip_dft.report.words import ROLE_WORDS, name_film_and_termination
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_FRAME = FigureFrame(axes_inch=2.4, top_inch=0.35, bottom_inch=0.5, left_inch=0.66, right_inch=0.15)
+_FRAME = FigureFrame(axes_inch=2.4, top_inch=0.35, bottom_inch=0.5, left_inch=0.66, right_inch=0.15, heading_inch=0.25)
 _LEGEND_ROW_INCH = 0.17
 _COLOURS = {PhaseRole.BLACK: "#1a1a1a", PhaseRole.COMPETITOR: "#e69f00"}
 _DASHES = ("-", "--", ":", "-.")
@@ -42,10 +43,15 @@ def draw_strip(strip: Strip, *, facet: str, shape: FigureShape = WIDE) -> Figure
 
     legend_inch = _LEGEND_ROW_INCH * (1 + sum(len(phase.lines) for phase in strip.phases))
     with mpl.rc_context(STYLE):
-        figure, axes = _FRAME.open_axes(width_inch=shape.width_inch, legend_inch=legend_inch)
+        figure, axes = _FRAME.open_axes(
+            width_inch=shape.width_inch, legend_inch=legend_inch, has_heading=shape.has_heading
+        )
         for phase in sorted(strip.phases, key=lambda phase: phase.role is PhaseRole.BLACK):
             _draw_phase(axes, phase, strip.width_ev)
-        _label_axes(axes, strip, fill(f"on {facet}; bold: lowest of its phase", shape.line_length))
+        _label_axes(axes, strip)
+        if shape.has_heading:
+            heading = f"on {facet}; bold: lowest of its phase"
+            axes.set_title(fill(heading, shape.line_length), fontsize=7, color="#555555", loc="left")
         axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.5 / _FRAME.axes_inch), frameon=False, fontsize=7)
     return figure
 
@@ -71,12 +77,11 @@ def _draw_phase(axes: Axes, phase: PhaseStrip, width_ev: float) -> None:
         axes.plot(reign.start_ev, energy, marker="D", markersize=6, color=colour, markerfacecolor="#ffffff", zorder=5)
 
 
-def _label_axes(axes: Axes, strip: Strip, title: str) -> None:
+def _label_axes(axes: Axes, strip: Strip) -> None:
     axes.set_xlim(-strip.width_ev, 0.0)
-    axes.set_xlabel(f"Δμ({strip.ax}) (eV): {strip.bx2}-rich … {strip.ax}-rich")
+    axes.set_xlabel(typeset(f"Δμ({strip.ax}) (eV): {strip.bx2}-rich … {strip.ax}-rich"))
     axes.set_ylabel("film above bulk (meV/Å²)")
     axes.spines[["right", "top"]].set_visible(False)
-    axes.set_title(title, fontsize=7, color="#555555", loc="left")
 
 
 def describe_strip(strip: Strip) -> str:

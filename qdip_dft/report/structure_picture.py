@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.model.elements import ALKALI_METALS, ORGANIC_ELEMENTS, covalent_radii_ang
 from qdip_dft.model.structure import DOT_PART, PASSIVATION_PART, StructureRecord
-from qdip_dft.report.figure import STYLE, typeset
+from qdip_dft.report.figure import STYLE
+from qdip_dft.report.notation import typeset
 from qdip_dft.report.structure_scene import Array, Scene, set_scene
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ _SHADES = ((1.0, 0.0, -0.14), (0.80, 0.13, 0.0), (0.55, 0.24, 0.22), (0.27, 0.33
 """Discs of a shaded ball: radius and shift to the upper left over the ball's radius, lightening (negative: darker)."""
 
 _DEPTH_FADE = 0.45
-"""How far the atoms at the back fade to white."""
+"""How far the atoms at the back fade to the paper."""
 
 _DEPTH_STEPS = 24
+
+_OCTAHEDRON_OPACITY = 0.16
 
 _COLUMN_ANG = 0.6
 """Atoms nearer than about this in the picture count as one column."""
@@ -76,6 +79,7 @@ def draw_structure(
     part_names: Mapping[str, str] | None = None,
     slice_ang: float | None = None,
     faces: tuple[str, str] | None = None,
+    style: Mapping[Any, Any] = STYLE,
 ) -> Figure:
     """Draw a structure from the side and from above, to scale.
 
@@ -93,6 +97,8 @@ def draw_structure(
         Show only a slice of this thickness through the middle, in both views: for a dot inside a host.
     faces
         Layers that the film was cut at, the lower one first; None: not known.
+    style
+        Settings of matplotlib, with the colours of ink and paper.
 
     Returns
     -------
@@ -111,7 +117,7 @@ def draw_structure(
     heading_inch = _TOP_INCH + _HEADING_LINE_INCH * len(notes)
     height = heading_inch + _LEGEND_INCH + max(scale * side.size_ang[1], scale * top.size_ang[1] + caption_inch)
     width = max(_MIN_WIDTH_INCH, _LEFT_INCH + _GAP_INCH + _RIGHT_INCH + scale * (side.size_ang[0] + top.size_ang[0]))
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(dict(style)):
         figure = Figure(figsize=(width, height))
         FigureCanvasAgg(figure)
         ceiling = height - heading_inch
@@ -130,6 +136,37 @@ def draw_structure(
         _draw_scale_bar(right, top, scale=scale, has_text_above=is_whole_crystal)
         _draw_legend(figure, scene)
         _write_heading(figure, title, notes)
+    return figure
+
+
+def draw_side_view(
+    structure: StructureRecord,
+    *,
+    height_inch: float,
+    part_names: Mapping[str, str],
+    faces: tuple[str, str],
+    style: Mapping[Any, Any] = STYLE,
+) -> Figure:
+    """Draw a slab or interface from the side, to stand beside another figure; parameters as of `draw_structure`."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    scene = set_scene(structure, faces=faces)
+    side = _look_from_side(scene, slice_ang=None)
+    top_inch, below_inch = 0.1, _LEGEND_INCH + _BAR_INCH
+    scale = (height_inch - top_inch - below_inch) / float(side.size_ang[1])
+    width_inch = _LEFT_INCH + _GAP_INCH + scale * float(side.size_ang[0])
+    with mpl.rc_context(dict(style)):
+        figure = Figure(figsize=(width_inch, height_inch))
+        FigureCanvasAgg(figure)
+        axes = _place_view(figure, side, left_inch=_LEFT_INCH, top_inch=height_inch - top_inch, scale=scale)
+        _draw_atoms(axes, scene, side, scale=scale)
+        _draw_cell(axes, scene, side)
+        _label_layers(axes, scene, side, scale=scale)
+        _draw_brackets(axes, scene, side, part_names)
+        _draw_scale_bar(axes, side, scale=scale, has_text_above=False)
+        _draw_legend(figure, scene)
     return figure
 
 
@@ -216,9 +253,33 @@ def _draw_atoms(axes: Axes, scene: Scene, view: _View, *, scale: float) -> None:
     is_selected[view.selected] = True
     halves = _halve_bonds(scene, view, is_selected)
     for step in range(_DEPTH_STEPS):
+        _draw_octahedra(axes, scene, view, colours, step_of=step_of, step=step)
         _draw_bonds(axes, halves, colours, step_of=step_of, step=step, scale=scale)
         atoms = view.selected[step_of[view.selected] == step]
         _draw_balls(axes, scene, view, atoms, colours, zorder=2 * step + 1)
+
+
+def _draw_octahedra(
+    axes: Axes, scene: Scene, view: _View, colours: Array, *, step_of: NDArray[np.int_], step: int
+) -> None:
+    """Draw the faces of the octahedra whose metals lie at this depth, those at the back first."""
+    from matplotlib.collections import PolyCollection
+
+    metals = scene.octahedra.metals
+    here = np.flatnonzero(np.isin(metals, view.selected) & (step_of[metals] == step))
+    if len(here) == 0:
+        return
+    depth = scene.octahedra.corners_ang[here].mean(axis=1) @ -np.cross(view.axes[0], view.axes[1])
+    here = here[np.argsort(-depth, kind="stable")]
+    ink, _ = _find_ink_and_paper()
+    fills = [(*((colours[metal] + ink) / 2), _OCTAHEDRON_OPACITY) for metal in metals[here]]
+    edges = [(*(0.7 * colours[metal] + 0.3 * ink), 0.6) for metal in metals[here]]
+    corners = scene.octahedra.corners_ang[here] @ view.axes.T
+    axes.add_collection(
+        PolyCollection(
+            list(corners), facecolors=fills, edgecolors=edges, linewidths=0.3, zorder=2 * step, clip_on=False
+        )
+    )
 
 
 def _halve_bonds(scene: Scene, view: _View, is_selected: NDArray[np.bool_]) -> list[tuple[int, Array]]:
@@ -259,6 +320,7 @@ def _draw_balls(
 
     if len(atoms) == 0:
         return
+    ink, _ = _find_ink_and_paper()
     radii = [find_drawn_radius_ang(scene.species[atom]) for atom in atoms]
     places = view.places[atoms]
     sizes, centres, faces, edges, widths = [], [], [], [], []
@@ -269,7 +331,7 @@ def _draw_balls(
             centres.append(place + radius * shift * np.array([-0.8, 1.0]))
             faces.append(_lighten(colours[atom], lightening))
             is_rim = size == 1.0
-            edges.append((0.0, 0.0, 0.0) if is_rim and is_marked else tuple(0.55 * colours[atom]))
+            edges.append(tuple(ink if is_rim and is_marked else 0.55 * colours[atom]))
             widths.append((1.1 if is_marked else 0.35) if is_rim else 0.0)
     axes.add_collection(
         EllipseCollection(
@@ -323,7 +385,16 @@ def _colour(symbol: str) -> tuple[float, float, float]:
 
 def _fade(colours: Array, nearness: Array) -> Array:
     share = _DEPTH_FADE * (1 - np.clip(nearness, 0, 1))[:, None]
-    return np.asarray(colours * (1 - share) + share)
+    _, paper = _find_ink_and_paper()
+    return np.asarray(colours * (1 - share) + share * paper)
+
+
+def _find_ink_and_paper() -> tuple[Array, Array]:
+    """The colours of text and background in the style that is in force."""
+    import matplotlib as mpl
+    from matplotlib.colors import to_rgb
+
+    return np.array(to_rgb(mpl.rcParams["text.color"])), np.array(to_rgb(mpl.rcParams["figure.facecolor"]))
 
 
 def _draw_cell(axes: Axes, scene: Scene, view: _View) -> None:
@@ -338,7 +409,8 @@ def _draw_cell(axes: Axes, scene: Scene, view: _View) -> None:
     if view.is_side and scene.vacuum_ang:
         edges = [edge for edge in edges if min(corners[edge[0]][2], corners[edge[1]][2]) == 0]
     segments = [places[list(edge)] for edge in edges]
-    lines = LineCollection(segments, colors="#222222", linewidths=0.6, linestyles=(0, (4, 2)), alpha=0.75)
+    ink, _ = _find_ink_and_paper()
+    lines = LineCollection(segments, colors=[ink], linewidths=0.6, linestyles=(0, (4, 2)), alpha=0.65)
     lines.set_zorder(-1 if view.is_side and scene.vacuum_ang else 100)
     axes.add_collection(lines)
 
@@ -350,7 +422,7 @@ def _name_view(axes: Axes, view: _View, suffix: str) -> None:
         xytext=(0, 2),
         textcoords="offset points",
         fontsize=7,
-        color="#555555",
+        alpha=0.7,
     )
 
 
@@ -359,10 +431,10 @@ def _label_layers(axes: Axes, scene: Scene, view: _View, *, scale: float) -> Non
     points_per_ang = scale * _POINTS_PER_INCH
     heights = [layer.height_ang for layer in scene.layers]
     places = spread_labels(heights, distance=_LABEL_POINTS / points_per_ang)
-    edge = view.high[0] - 0.7
+    edge, (ink, _) = view.high[0] - 0.7, _find_ink_and_paper()
     for layer, place in zip(scene.layers, places, strict=True):
-        axes.plot((edge - 0.9, edge, edge + 0.9), (layer.height_ang, layer.height_ang, place), color="#888888",
-                  linewidth=0.5, clip_on=False, zorder=101)  # fmt: skip
+        axes.plot((edge - 0.9, edge, edge + 0.9), (layer.height_ang, layer.height_ang, place), color=ink,
+                  alpha=0.5, linewidth=0.5, clip_on=False, zorder=101)  # fmt: skip
         axes.text(edge + 1.2, place, typeset(layer.composition), fontsize=6.5, va="center", ha="left", clip_on=False)
 
 
@@ -408,6 +480,7 @@ def _describe_cell(axes: Axes, scene: Scene, view: _View) -> None:
 
 def _draw_brackets(axes: Axes, scene: Scene, view: _View, part_names: Mapping[str, str]) -> None:
     """Draw a bracket with its name at the left of the side view for each named part."""
+    ink, _ = _find_ink_and_paper()
     for part, name in part_names.items():
         members = {part, PASSIVATION_PART} if part == DOT_PART else {part}
         is_own = np.isin(scene.parts, list(members)) & ~scene.is_image
@@ -415,7 +488,7 @@ def _draw_brackets(axes: Axes, scene: Scene, view: _View, part_names: Mapping[st
         if not heights:
             continue
         low, high, edge = min(heights) - 0.8, max(heights) + 0.8, view.low[0] + 0.4
-        axes.plot((edge + 0.7, edge, edge, edge + 0.7), (low, low, high, high), color="#222222", linewidth=0.9,
+        axes.plot((edge + 0.7, edge, edge, edge + 0.7), (low, low, high, high), color=ink, linewidth=0.9,
                   clip_on=False, zorder=101)  # fmt: skip
         axes.annotate(typeset(name), (edge, (low + high) / 2), xytext=(-5, 0), textcoords="offset points", rotation=90,
                       ha="right", va="center", fontsize=8, annotation_clip=False)  # fmt: skip
@@ -426,7 +499,8 @@ def _draw_scale_bar(axes: Axes, view: _View, *, scale: float, has_text_above: bo
     length = next((ang for ang in (20.0, 10.0, 5.0, 2.0) if ang <= 0.5 * view.size_ang[0]), 1.0)
     below = (30.0 if has_text_above else 10.0) / (_POINTS_PER_INCH * scale)
     y, x = view.low[1] - below, view.low[0]
-    axes.plot((x, x + length), (y, y), color="black", linewidth=2.2, solid_capstyle="butt", clip_on=False)
+    ink, _ = _find_ink_and_paper()
+    axes.plot((x, x + length), (y, y), color=ink, linewidth=2.2, solid_capstyle="butt", clip_on=False)
     axes.annotate(f"{length:g} Å", (x + length, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=7,
                   annotation_clip=False)  # fmt: skip
 
@@ -435,11 +509,12 @@ def _draw_legend(figure: Figure, scene: Scene) -> None:
     """Draw one ball per element along the bottom of the figure."""
     from matplotlib.lines import Line2D
 
+    ink, _ = _find_ink_and_paper()
     present = dict.fromkeys(zip(scene.species, (part == PASSIVATION_PART for part in scene.parts), strict=True))
     entries = sorted(present, key=lambda entry: (entry[1], -_mass_rank(entry[0])))
     handles = [
         Line2D([], [], linestyle="none", marker="o", markersize=7, markerfacecolor=_colour(symbol),
-               markeredgecolor="black" if is_marked else "#777777", markeredgewidth=1.1 if is_marked else 0.4,
+               markeredgecolor=tuple(ink) if is_marked else "#777777", markeredgewidth=1.1 if is_marked else 0.4,
                label=f"{symbol}, passivating" if is_marked else symbol)
         for symbol, is_marked in entries
     ]  # fmt: skip
@@ -459,4 +534,4 @@ def _write_heading(figure: Figure, title: str, notes: Sequence[str]) -> None:
     figure.text(left, 1 - 0.07 / height, typeset(title), fontsize=9, fontweight="bold", va="top")
     for line, note in enumerate(notes):
         y = 1 - (0.27 + _HEADING_LINE_INCH * line) / height
-        figure.text(left, y, typeset(note), fontsize=7, color="#444444", va="top")
+        figure.text(left, y, typeset(note), fontsize=7, alpha=0.8, va="top")

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdip_dft.builders.ions import name_composition, name_ions
-from qdip_dft.model.elements import ALKALI_METALS, ANIONS, BOND_RATIO, ORGANIC_ELEMENTS, covalent_radii_ang
-from qdip_dft.model.structure import FILM_PART, NO_PART, StructureRecord
+from qdip_dft.model.elements import ALKALI_METALS, ANIONS, BOND_RATIO, HALIDES, ORGANIC_ELEMENTS, covalent_radii_ang
+from qdip_dft.model.structure import DOT_PART, FILM_PART, NO_PART, StructureRecord
 
 Array = NDArray[np.float64]
 
@@ -34,6 +34,9 @@ RUMPLING_ANG = 0.9
 
 FACE_DEPTH_ANG = 2.0
 """Ions of the layer that a film was cut at lie within this depth, relaxed as well."""
+
+N_CORNERS = 6
+"""Halides around the metal of an octahedron."""
 
 ANIONIC_IONS = ANIONS | {"OH", "P", "As"}
 """Labels of ions that are written last."""
@@ -56,6 +59,22 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Octahedra:
+    """Faces of octahedra, eight for each metal.
+
+    Parameters
+    ----------
+    metals
+        Shape (k,), the atom that each face belongs to.
+    corners_ang
+        Shape (k, 3, 3), its corners in the standard frame, in Å.
+    """
+
+    metals: NDArray[np.int_]
+    corners_ang: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """Atoms ready to be projected.
 
@@ -75,6 +94,8 @@ class Scene:
         Chemical layers from bottom to top.
     bonds
         Shape (m, 2), pairs of bonded atoms.
+    octahedra
+        Faces of the octahedra of the host, whole at the border as well.
     is_image
         Which atoms are images along the third vector.
     is_embedded
@@ -89,6 +110,7 @@ class Scene:
     vacuum_ang: float
     layers: tuple[Layer, ...]
     bonds: NDArray[np.int_]
+    octahedra: Octahedra
     is_image: NDArray[np.bool_]
     is_embedded: bool
 
@@ -147,6 +169,7 @@ def set_scene(structure: StructureRecord, *, faces: tuple[str, str] | None = Non
             faces=faces,
         ),
         bonds=_find_bonds(positions, species),
+        octahedra=_find_octahedra(structure, placed @ cell, cell, atoms, translations @ cell),
         is_image=translations[:, 2] > 0,
         is_embedded=dot_start is not None,
     )
@@ -271,6 +294,32 @@ def _find_bonds(positions: Array, species: Sequence[str]) -> NDArray[np.int_]:
     close = pairs[lengths < BOND_RATIO * (radii[pairs[:, 0]] + radii[pairs[:, 1]])]
     drawn = [_is_bond(species[first], species[second]) for first, second in close]
     return np.asarray(close[np.array(drawn, dtype=bool)], dtype=int)
+
+
+def _find_octahedra(
+    structure: StructureRecord, places: Array, cell: Array, atoms: NDArray[np.int_], shifts: Array
+) -> Octahedra:
+    """Return the faces around each shown metal of the host that has six halides, images of the cell included."""
+    from scipy.spatial import ConvexHull, cKDTree
+
+    species = np.array(structure.species)
+    images = np.array(list(product((-1, 0, 1), repeat=3))) @ cell
+    is_halide = np.isin(species, HALIDES)
+    halides = (places[is_halide][:, None] + images).reshape(-1, 3)
+    radii = covalent_radii_ang(structure.species)
+    reach = BOND_RATIO * (radii + radii[is_halide].max(initial=0.0))
+    faces = {}
+    for metal in np.flatnonzero(~np.isin(species, (*ANIONS, *ALKALI_METALS, *ORGANIC_ELEMENTS))):
+        if structure.parts[metal] == DOT_PART or not is_halide.any():
+            continue
+        corners = halides[cKDTree(halides).query_ball_point(places[metal], reach[metal])]
+        if len(corners) == N_CORNERS:
+            faces[metal] = corners[ConvexHull(corners).simplices]
+    shown = [number for number, atom in enumerate(atoms) if atom in faces]
+    return Octahedra(
+        np.repeat(np.array(shown, dtype=int), [len(faces[atoms[number]]) for number in shown]),
+        np.concatenate([np.empty((0, 3, 3)), *(faces[atoms[number]] + shifts[number] for number in shown)]),
+    )
 
 
 def _is_bond(first: str, second: str) -> bool:

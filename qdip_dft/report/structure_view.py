@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.structure import DOT_PART, FILM_PART, PASSIVATION_PART, StructureRecord
+from qdip_dft.report.figure import DARK_STYLE, STYLE
 from qdip_dft.report.structure_picture import (
     colour_element,
     draw_structure,
@@ -53,12 +55,13 @@ class InterfaceView:
         Atoms, bonds and cell in Å for the three-dimensional view.
     elements
         Colour and drawn radius in Å of each element.
-    picture
-        Side and top view as a ``data:`` address of a PNG; None for a candidate that does not stand for its phase.
+    picture, dark_picture
+        Side and top view as a ``data:`` address of a PNG, on white and on dark paper; None for a candidate that does
+        not stand for its phase.
     cif
         The structure as a ``data:`` address of a CIF.
     file_name
-        Name under which it is saved.
+        Name under which it is saved, without ending.
     """
 
     name: str
@@ -67,14 +70,14 @@ class InterfaceView:
     scene: dict[str, JsonValue]
     elements: dict[str, JsonValue]
     picture: str | None
+    dark_picture: str | None
     cif: str
     file_name: str
 
     @property
     def size_bytes(self) -> int:
         """Return about how much it adds to a page."""
-        atoms = self.scene["species"]
-        return len(self.picture or "") + len(self.cif) + 60 * (len(atoms) if isinstance(atoms, list) else 0)
+        return len(self.picture or "") + len(self.dark_picture or "") + len(self.cif) + len(json.dumps(self.scene))
 
 
 def view_interface(
@@ -104,9 +107,10 @@ def view_interface(
         description=_describe(doc, result, structure, scene),
         scene=_list_scene(scene),
         elements={s: {"colour": colour_element(s), "radius_ang": round(find_drawn_radius_ang(s), 3)} for s in species},
-        picture=_draw_picture(doc, result, structure) if result.is_selected else None,
-        cif=_address("chemical/x-cif", cif.encode()),
-        file_name=re.sub(r"[^A-Za-z0-9.-]+", "_", candidate.label).strip("_") + ".cif",
+        picture=_draw_picture(doc, result, structure, style=STYLE) if result.is_selected else None,
+        dark_picture=_draw_picture(doc, result, structure, style=DARK_STYLE) if result.is_selected else None,
+        cif=write_address("chemical/x-cif", cif.encode()),
+        file_name=re.sub(r"[^A-Za-z0-9.-]+", "_", candidate.label).strip("_"),
     )
 
 
@@ -147,16 +151,27 @@ def _list_scene(scene: Scene) -> dict[str, JsonValue]:
         "parts": list(scene.parts),
         "positions_ang": [[round(float(x), 3) for x in place] for place in scene.positions_ang],
         "bonds": [[int(first), int(second)] for first, second in scene.bonds],
+        "octahedra_ang": _list_octahedra(scene),
         "cell_ang": [[round(float(x), 3) for x in vector] for vector in scene.cell_ang],
     }
 
 
-def _draw_picture(doc: StabilizationDoc, result: CandidateResult, structure: StructureRecord) -> str:
+def _list_octahedra(scene: Scene) -> dict[str, JsonValue]:
+    """Return the faces of the octahedra in Å, nine numbers each, by the element of their metal."""
+    faces: dict[str, list[JsonValue]] = {}
+    for metal, corners in zip(scene.octahedra.metals, scene.octahedra.corners_ang, strict=True):
+        faces.setdefault(scene.species[metal], []).append([round(float(x), 2) for x in corners.ravel()])
+    return {**faces}
+
+
+def _draw_picture(
+    doc: StabilizationDoc, result: CandidateResult, structure: StructureRecord, *, style: Mapping[Any, Any]
+) -> str:
     part_names = {DOT_PART: name_facet(doc), FILM_PART: name_film(result)}
     figure = draw_structure(
-        structure, title=result.candidate.label, part_names=part_names, faces=result.candidate.faces
+        structure, title=result.candidate.label, part_names=part_names, faces=result.candidate.faces, style=style
     )
-    return _address("image/png", _render_small(figure))
+    return write_address("image/png", _render_small(figure))
 
 
 def _render_small(figure: Figure) -> bytes:
@@ -170,5 +185,6 @@ def _render_small(figure: Figure) -> bytes:
     return small.getvalue()
 
 
-def _address(media_type: str, content: bytes) -> str:
+def write_address(media_type: str, content: bytes) -> str:
+    """Return a file as an address that a page can hold."""
     return f"data:{media_type};base64,{b64encode(content).decode()}"

@@ -13,7 +13,9 @@ from qdip_dft.analysis.numbers import write_signed
 from qdip_dft.analysis.sentence import find_deciding_term, find_error_ev_per_fu, write_with_error
 from qdip_dft.analysis.verdict import Verdict, judge
 from qdip_dft.model.calculation import CalculationRecord, Freedom
+from qdip_dft.model.resolution import COVERAGE_FACTOR, default_model_error_ev_per_fu
 from qdip_dft.model.stabilization import CandidateResult, Check, StabilizationDoc
+from qdip_dft.model.study import Environment
 from qdip_dft.planning.study_files import write_study
 from qdip_dft.report.cells import Cell, write_numbers
 from qdip_dft.report.citations import list_citations, list_structures
@@ -22,7 +24,7 @@ from qdip_dft.report.explanation import explain, list_explanation_tables
 from qdip_dft.report.figure import NARROW, WIDE, FigureKind, render_figure
 from qdip_dft.report.figures import ReportFigure, list_figures
 from qdip_dft.report.page import embed_figure, render_page
-from qdip_dft.report.structure_view import InterfaceView, view_interface
+from qdip_dft.report.structure_view import InterfaceView, view_interface, write_address
 from qdip_dft.report.summary import FORMULAE, list_steps
 from qdip_dft.report.tables import Column, Row, Table
 from qdip_dft.report.thickness_figure import ThicknessView, view_thickness
@@ -50,7 +52,10 @@ SIZE_LIMIT_BYTES = 5_000_000
 _STRUCTURES_LIMIT_BYTES = 3_500_000
 """Share of it for pictures and structures; viewer, style and tables take about 0.8 MB."""
 
-_SETTINGS = ("matching", "film", "engine", "dot")
+_SETTINGS = ("matching", "film", "dot")
+
+_UNRESOLVED: tuple[JsonValue, ...] = (None, "auto", {}, [])
+"""Values of a study that say no number: what was chosen for them stands elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,28 @@ class Fact:
 
     value: str
     meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class HowSure:
+    """What stands beside the answer: whether it is decided, and what its ± is made of.
+
+    Parameters
+    ----------
+    verdict
+        The outcome in words.
+    reason
+        The difference against its error.
+    parts
+        The ± and its parts in eV per formula unit; empty where it is not known.
+    not_sampled
+        What was not sampled.
+    """
+
+    verdict: str
+    reason: str
+    parts: tuple[Fact, ...]
+    not_sampled: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +117,7 @@ def render_study_page(doc: StabilizationDoc, calculations: Mapping[str, Calculat
         doc=doc,
         facet=name_facet(doc),
         facts=list_facts(doc, thickness),
+        card=weigh(doc),
         notice=LEVEL_NOTICES[doc.level],
         method=describe(doc),
         tables=list_report_tables(doc),
@@ -133,7 +161,7 @@ def list_facts(doc: StabilizationDoc, thickness: ThicknessView | None) -> list[F
         joule = write_signed(difference.interface.interface_j_per_m2)
         facts.append(Fact(value, f"Δσ per area of dot at any coverage ({joule} J/m²)"))
     deciding = find_deciding_term(difference)
-    if deciding is not None and not _is_too_close(doc):
+    if deciding is not None and not _is_undecided(doc):
         term_ev_per_fu = getattr(difference, f"{deciding}_ev_per_fu")
         facts.append(Fact(deciding, f"decides, with {write_signed(term_ev_per_fu)} eV/f.u."))
     if thickness is not None:
@@ -144,8 +172,30 @@ def list_facts(doc: StabilizationDoc, thickness: ThicknessView | None) -> list[F
     return facts
 
 
-def _is_too_close(doc: StabilizationDoc) -> bool:
-    return judge(doc) is Verdict.TOO_CLOSE
+def weigh(doc: StabilizationDoc) -> HowSure:
+    """Return whether the answer is decided, its ± with both parts, and what was not sampled."""
+    stated, total = doc.uncertainty, doc.stabilization.total_ev_per_fu
+    error = find_error_ev_per_fu(stated)
+    verdict = judge(doc)
+    if stated is None or error is None:
+        missing = "" if stated is None else ", ".join(stated.not_estimated)
+        assumed = default_model_error_ev_per_fu(doc.level)
+        words = f"no ± is stated; a model error of {assumed:.2f} eV/f.u. is assumed" if assumed else "no ± is stated"
+        return HowSure(verdict, words, (), missing)
+    numbers = [("one standard uncertainty", error), ("numerical part", stated.difference.total_ev_per_fu)]
+    if stated.model_error is not None:
+        numbers.append(("model part", stated.model_error.total_ev_per_fu))
+    reason = (
+        ""
+        if total is None
+        else (f"the difference is {abs(total) / error:.1f} standard uncertainties; decided above {COVERAGE_FACTOR:g}")
+    )
+    parts = tuple(Fact(f"{'' if index else '± '}{value:.3f}", name) for index, (name, value) in enumerate(numbers))
+    return HowSure(verdict, reason, parts, ", ".join(stated.not_estimated))
+
+
+def _is_undecided(doc: StabilizationDoc) -> bool:
+    return judge(doc) is Verdict.UNDECIDED
 
 
 def tabulate_candidates(doc: StabilizationDoc) -> Table:
@@ -185,7 +235,10 @@ def _say_outcome(doc: StabilizationDoc, result: CandidateResult) -> str:
 
 
 def list_settings(doc: StabilizationDoc) -> Iterator[tuple[str, str]]:
-    """Yield what the numbers depend on, as names and values: level of theory, study, versions, hashes."""
+    """Yield what the numbers depend on, as names and values: level of theory, study, versions, hashes.
+
+    Only what was used: a choice that the study left open is given as it was resolved.
+    """
     if doc.theory is not None:
         theory = doc.theory
         yield "code", f"{theory.code} ({theory.code_version})"
@@ -196,8 +249,15 @@ def list_settings(doc: StabilizationDoc) -> Iterator[tuple[str, str]]:
     yield from ((f"relaxation: {name}", _write_value(value)) for name, value in doc.relaxation_settings.items())
     content = doc.study.model_dump(mode="json")
     for section in _SETTINGS:
-        yield from ((f"{section}: {name}", _write_value(value)) for name, value in content[section].items())
-    yield "vacuum_ang", _write_value(doc.study.vacuum_ang)
+        used = {name: value for name, value in content[section].items() if value not in _UNRESOLVED}
+        yield from ((f"{section}: {name}", _write_value(value)) for name, value in used.items())
+    if doc.study.matching.strain_partition == "auto":
+        for result in find_compared(doc):
+            yield f"strain_partition of {name_film(result)}", f"{result.candidate.strain_partition:.3f}"
+    yield "preset", doc.study.engine.preset.value
+    yield "environment", doc.study.environment.value
+    if doc.study.environment is Environment.CAPPED:
+        yield "vacuum_ang", _write_value(doc.study.vacuum_ang)
     yield from ((f"version of {name}", version) for name, version in doc.versions.items())
     yield "document", f"schema {doc.schema_version}, formula {doc.formula_version}, made {doc.created_at}"
 
@@ -208,7 +268,7 @@ def _write_value(value: JsonValue) -> str:
     if isinstance(value, list):
         return ", ".join(f"({_write_value(part)})" if isinstance(part, list) else _write_value(part) for part in value)
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_write_value(part)}" for name, part in value.items()) or "none"
+        return ", ".join(f"{name} {_write_value(part)}" for name, part in value.items() if part is not None) or "none"
     return str(value)
 
 
@@ -296,14 +356,22 @@ def _order_by_interest(doc: StabilizationDoc) -> Iterable[CandidateResult]:
     return sorted(doc.candidates, key=lambda result: (result not in compared, result not in selected))
 
 
-def _embed(figure: ReportFigure) -> tuple[Markup, ...]:
-    """Return a figure for wide and for narrow screens."""
-    return tuple(
-        embed_figure(
-            render_figure(figure.draw(shape), FigureKind.SVG),
-            name=f"{figure.name}-{width}",
-            title=figure.title,
-            description=figure.description,
-        )
-        for width, shape in (("wide", WIDE), ("narrow", NARROW))
+@dataclass(frozen=True, slots=True)
+class EmbeddedFigure:
+    """A figure on a page: for wide and for narrow screens, and as a file to save."""
+
+    wide: Markup
+    narrow: Markup
+    address: str
+    file_name: str
+
+
+def _embed(figure: ReportFigure) -> EmbeddedFigure:
+    wide, narrow = (render_figure(figure.draw(shape), FigureKind.SVG) for shape in (WIDE, NARROW))
+    words = {"title": figure.title, "description": figure.description}
+    return EmbeddedFigure(
+        embed_figure(wide, name=f"{figure.name}-wide", **words),
+        embed_figure(narrow, name=f"{figure.name}-narrow", **words),
+        write_address("image/svg+xml", wide),
+        f"{figure.name}.svg",
     )

@@ -20,7 +20,7 @@ from qdip_dft.units import EV_PER_ANG2_IN_J_PER_M2, MEV_PER_EV
 FORMULAE = {
     "n": "N / A, formula units of the host per area of dot; the film's own",
     "n*": "coverage at which black and competitor are compared: stabilization.coverage_fu_per_ang2",
-    "bulk": "E(bulk, fully relaxed) / Z",
+    "bulk": "E(bulk, fully relaxed) / Z; compared with bulk_shift added, where references stand for the bulk",
     "strain": "E(strained bulk) / N_ref - bulk; strained bulk: the interface's own in-plane cell, "
     "out-of-plane axis and atoms relaxed",
     "surface": "[E(film slab) - N (bulk + strain) - excess] / N; both faces of the film",
@@ -73,6 +73,7 @@ def summarise(doc: StabilizationDoc) -> Json:
         "stabilization": doc.stabilization.model_dump(mode="json"),
         "chemical_potentials": doc.chemical_potentials.model_dump(mode="json") if doc.chemical_potentials else None,
         "bx2_rich": doc.bx2_rich.model_dump(mode="json") if doc.bx2_rich else None,
+        "bulk_basis": doc.bulk_basis.model_dump(mode="json") if doc.bulk_basis else None,
         "uncertainty": doc.uncertainty.model_dump(mode="json") if doc.uncertainty else None,
         "phases": {phase.phase: _summarise_phase(doc, phase) for phase in doc.study.phases},
         "candidates": [_summarise_candidate(doc, result) for result in doc.candidates],

@@ -11,6 +11,7 @@ from qdip_dft.analysis.ranking import PhaseRanking, average_stabilization_ev_per
 from qdip_dft.analysis.sides import find_sides, name_side
 from qdip_dft.analysis.strip import PhaseStrip, Strip, survey_strip
 from qdip_dft.model.orientation import count_surface_cells
+from qdip_dft.model.resolution import MODEL_ERROR_EV_PER_FU, find_limit_ev_per_fu
 from qdip_dft.model.stabilization import (
     CandidateResult,
     Hull,
@@ -184,6 +185,8 @@ def tabulate_ranking(doc: StabilizationDoc, rankings: Sequence[PhaseRanking]) ->
         f"weight: of patches of {ensemble.patch_area_ang2:g} Å² at {ensemble.temperature_k:g} K; "
         f"all films at one coverage, n* = {rankings[0].coverage_fu_per_ang2:.4f} f.u./Å²."
     )
+    limit = find_limit_ev_per_fu(doc.level, model_ev_per_fu=MODEL_ERROR_EV_PER_FU[doc.level])
+    note += f"\nWithin {limit:.2f} eV/f.u. the order is undecided."
     note += f"\nPinned to the first plane named: {', '.join(pinned)}." if pinned else ""
     note += "" if mean is None else f"\nblack − competitor of the weighted means: {write_signed(mean)} eV/f.u."
     return Table(
@@ -323,6 +326,8 @@ def _explain_zero(doc: StabilizationDoc) -> str:
     sign = f"{subject}; negative favours the black phase."
     if doc.formula_version == 1:
         sign = f"{sign}\n{describe_coverage(doc).capitalize()} (qdip db upgrade, or qdip run)."
+    if doc.bulk_basis is not None and doc.bulk_basis.is_anchored:
+        sign = f"{sign}\n{doc.bulk_basis.finding}."
     lowest = find_lowest_bulk(doc)
     if lowest is None:
         return sign

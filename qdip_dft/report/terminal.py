@@ -88,4 +88,6 @@ def lay_out_table(table: Table) -> RichTable:
 def _write_row(row: Row) -> list[Text]:
     from rich.text import Text
 
-    return [Text(row.name), *(Text(cell.text, style="bold" if cell.is_marked else "") for cell in row.cells)]
+    # The minus that a spreadsheet reads.
+    cells = [(cell.text.replace("−", "-"), "bold" if cell.is_marked else "") for cell in row.cells]
+    return [Text(row.name), *(Text(text, style=style) for text, style in cells)]

@@ -17,8 +17,9 @@ from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.uncertainty import CriticalSize, Uncertainty, VariationKind
-from qdip_dft.report.figure import STYLE, WIDE, FigureShape, typeset
+from qdip_dft.report.figure import STYLE, WIDE, FigureShape
 from qdip_dft.report.figure_frame import FigureFrame
+from qdip_dft.report.notation import typeset
 from qdip_dft.report.words import find_compared, name_facet, name_film
 from qdip_dft.units import ANG_PER_NM, MEV_PER_EV
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_FRAME = FigureFrame(axes_inch=2.2, top_inch=0.75, bottom_inch=0.5, left_inch=0.66, right_inch=0.15)
+_FRAME = FigureFrame(axes_inch=2.2, top_inch=0.75, bottom_inch=0.5, left_inch=0.66, right_inch=0.15, heading_inch=0.28)
 _LINE_COLOUR, _CRITICAL_COLOUR, _ZERO_COLOUR = "#0072b2", "#1a1a1a", "#bbbbbb"
 _STRAINED_BULK, _BULK = "strained bulk", "bulk"
 """Names under which a candidate lists the calculations that give the volume of its formula unit."""
@@ -164,7 +165,7 @@ def view_thickness(doc: StabilizationDoc, calculations: Mapping[str, Calculation
     n_faces = compared[0].candidate.n_dot_faces
     view = ThicknessView(line, volume_ang3, name_film(compared[0]), name, name_facet(doc), n_faces=n_faces)
     stated = doc.uncertainty
-    if stated is None or not stated.is_asked or stated.critical is None:
+    if stated is None or not stated.is_stated or stated.critical is None:
         return view
     return _add_errors(view, stated, stated.critical)
 
@@ -223,7 +224,7 @@ def draw_thickness(view: ThicknessView, *, shape: FigureShape = WIDE) -> Figure:
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
-        figure, axes = _FRAME.open_axes(width_inch=shape.width_inch)
+        figure, axes = _FRAME.open_axes(width_inch=shape.width_inch, has_heading=shape.has_heading)
         _draw_line(axes, view)
         _mark_thicknesses(axes, view)
         _label_axes(axes, view, shape)
@@ -278,9 +279,10 @@ def _label_axes(axes: Axes, view: ThicknessView, shape: FigureShape) -> None:
     thicknesses = _choose_ticks_nm(end)
     inverse.set_xticks([0.0, *(1 / t for t in thicknesses)], ["∞", *(f"{t:g}" for t in thicknesses)])
     inverse.set_xlabel("thickness (nm)")
-    favoured = f"on {view.facet}, below 0: {typeset(view.black)}; "
-    favoured += "one thickness each, no error bar" if view.errors is None else "band: twice the standard uncertainty"
-    axes.set_title(fill(favoured, shape.line_length), fontsize=7, color="#555555", loc="left")
+    if shape.has_heading:
+        favoured = f"on {view.facet}, below 0: {typeset(view.black)}; "
+        favoured += "one thickness, no error bar" if view.errors is None else "band: twice the standard uncertainty"
+        axes.set_title(fill(favoured, shape.line_length), fontsize=7, color="#555555", loc="left")
 
 
 def _choose_ticks_nm(end_per_nm: float) -> list[float]:

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qdip_dft.analysis.checks import describe_place
-from qdip_dft.analysis.coverage import compared_terms
+from qdip_dft.analysis.coverage import compared_terms, find_bulk
 from qdip_dft.analysis.numbers import write_signed
-from qdip_dft.analysis.sides import find_sides
+from qdip_dft.analysis.sides import find_sides, list_uncompared
 from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.terms import Terms
+from qdip_dft.model.uncertainty import ErrorPart, Uncertainty
 from qdip_dft.report.summary import find_selected
 
 ROLE_WORDS = {PhaseRole.BLACK: "black", PhaseRole.COMPETITOR: "yellow"}
@@ -101,7 +102,7 @@ def write_strains(strains: Sequence[float] | None) -> str:
 
 def find_lowest_bulk(doc: StabilizationDoc) -> tuple[str, float] | None:
     """Return the phase with the most stable bulk and its energy in eV per formula unit."""
-    bulks = [(r.bulk_ev_per_fu, r.candidate.phase) for r in doc.candidates if r.bulk_ev_per_fu is not None]
+    bulks = [(bulk, r.candidate.phase) for r in doc.candidates if (bulk := find_bulk(r)) is not None]
     if doc.decomposition is not None and doc.decomposition.bulk_ev_per_fu is not None:
         bulks.append((doc.decomposition.bulk_ev_per_fu, doc.decomposition.label))
     if not bulks:
@@ -148,14 +149,32 @@ def list_remarks(doc: StabilizationDoc) -> tuple[Remark, ...]:
 def say_how_sure(doc: StabilizationDoc) -> Iterator[str]:
     """Yield what a reader must know about the error bar: what is not in it, and what follows from it."""
     stated = doc.uncertainty
+    if doc.bulk_basis is not None and doc.study.has_competitor:
+        yield doc.bulk_basis.finding
+    uncompared = list_uncompared(doc.study, doc.candidates)
+    if uncompared:
+        yield f"not compared, and perhaps lower: {', '.join(uncompared)} (see the candidates below)"
     if stated is None:
         return
     missing = ", ".join(stated.not_estimated)
-    if not stated.is_asked:
-        yield f"no error bar: not estimated are {missing} (film.thicknesses and uncertainty of the study)"
+    if not stated.is_stated:
+        yield f"no error bar: not sampled are {missing} (film.thicknesses and uncertainty of the study)"
         return
     if missing:
-        yield f"not estimated, and so not in the error bar: {missing}"
+        sizes = "counted with default sizes" if stated.model_error is not None else "not in the error bar"
+        yield f"not sampled, {sizes}: {missing}"
+    yield from (
+        f"{each.name}, {each.difference.total_ev_per_fu:.3f} eV/f.u.: {each.finding}"
+        for each in stated.components
+        if each.part is ErrorPart.MODEL and each.difference is not None
+    )
+    yield from _say_what_was_varied(doc, stated)
+
+
+def _say_what_was_varied(doc: StabilizationDoc, stated: Uncertainty) -> Iterator[str]:
+    for compared in find_sides(doc).films:
+        if compared.lowest_choice is not None:
+            yield f"{name_film(compared)} is taken with its {compared.lowest_choice.name}, the lowest computed"
     for film in stated.samples:
         varied = doc.find_candidate(film.film_id)
         if film.faults and varied is not None:
@@ -164,7 +183,7 @@ def say_how_sure(doc: StabilizationDoc) -> Iterator[str]:
     if layer is not None:
         yield (
             f"one more layer changes black − competitor by {write_signed(layer.change_ev_per_fu)} eV/f.u. at the "
-            f"same coverage; the error bar is {stated.difference.total_ev_per_fu:.3f}"
+            f"same coverage; the numerical part of the error bar is {stated.difference.total_ev_per_fu:.3f}"
         )
     yield from (
         f"{model.name}: black − competitor {write_signed(model.total_ev_per_fu)} eV/f.u." for model in stated.models

@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qdip_dft.errors import DamagedDocumentError
+from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.keys import job_id
 from qdip_dft.model.registry import RegistryScan
@@ -117,7 +118,7 @@ class Archive:
         for earlier in _read_sound(read_stabilization, self.stabilizations.query({"id": document.id})):
             if not is_same_question(earlier, document):
                 kept = self._keep_revision(earlier)
-        self.stabilizations.update([seal(document.model_dump(mode="json"))], key="id")
+        save_document(self.stabilizations, document)
         return kept
 
     def _keep_revision(self, document: StabilizationDoc) -> str:
@@ -125,8 +126,7 @@ class Archive:
         known = self.list_revisions(document)
         same = (each.id for each in known if is_same_question(each, document))
         kept = next(same, name_revision(document.id, len(known) + 1))
-        renamed = document.model_copy(update={"id": kept})
-        self.revisions.update([seal(renamed.model_dump(mode="json"))], key="id")
+        save_document(self.revisions, document.model_copy(update={"id": kept}))
         return kept
 
     def list_revisions(self, result: StabilizationDoc) -> list[StabilizationDoc]:
@@ -155,6 +155,12 @@ class Archive:
     def list_stabilizations(self) -> list[StabilizationDoc]:
         """Return all sound results, by id; damaged ones are left out and named."""
         return list(_read_sound(read_consistent, self.stabilizations.query({}, sort={"id": 1})))
+
+
+def save_document(store: Collection, document: Record) -> None:
+    """Keep a document with its checksum; an earlier one of the same id is replaced."""
+    store.connect()
+    store.update([seal(document.model_dump(mode="json"))], key="id")
 
 
 def _describe_job(record: StoredRecord) -> dict[str, Any]:

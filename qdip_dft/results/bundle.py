@@ -4,6 +4,7 @@
 
     README.md                       what is what, how to restore and to cite
     manifest.json                   versions, and length and SHA-256 of every other member
+    ro-crate-metadata.json          the same files for archives (RO-Crate 1.1)
     environment.json                codes, weights, packages
     inputs/ID.yaml                  the study
     inputs/ID.settings.json         level of theory and thresholds
@@ -35,6 +36,7 @@ from qdip_dft.model.bundle import BundleManifest, BundleMember
 from qdip_dft.model.calculation import CalculationRecord, Freedom
 from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
+from qdip_dft.results.bundle_crate import CRATE, describe_crate
 from qdip_dft.results.bundle_readme import write_readme
 from qdip_dft.results.evidence import Evidence, gather_evidence
 from qdip_dft.results.structure_export import StructureFormat, label_slab, label_structure, render_structure
@@ -112,16 +114,23 @@ def export_bundle(archive: Archive, result_id: str, path: Path) -> BundleSummary
 def _write_members(bundle: ZipFile, evidence: Evidence) -> None:
     members: list[BundleMember] = []
     for name, content in _make_members(evidence):
-        _write_member(bundle, name, content)
-        digest = hashlib.sha256(content).hexdigest()
-        members.append(BundleMember(name=name, size_bytes=len(content), sha256=digest))
-        _require_readable_size(members)
+        _add_member(bundle, name, content, members)
+    crate = describe_crate(evidence, [*(member.name for member in members), MANIFEST])
+    _add_member(bundle, CRATE, encode_json(crate), members)
     manifest = BundleManifest(
         results=tuple(document.id for document in evidence.documents),
         document_versions=_list_versions(evidence),
         members=tuple(members),
     )
     _write_member(bundle, MANIFEST, encode_record(manifest))
+
+
+def _add_member(bundle: ZipFile, name: str, content: bytes, members: list[BundleMember]) -> None:
+    """Write a member and put it on the list of the manifest."""
+    _write_member(bundle, name, content)
+    digest = hashlib.sha256(content).hexdigest()
+    members.append(BundleMember(name=name, size_bytes=len(content), sha256=digest))
+    _require_readable_size(members)
 
 
 def _write_member(bundle: ZipFile, name: str, content: bytes) -> None:

@@ -39,6 +39,7 @@ from qdip_dft.results.bundle import (
 from qdip_dft.results.evidence import Evidence, list_keys, list_registry_scan_keys
 from qdip_dft.results.migrations import STEPS, migrate, newest_version
 from qdip_dft.results.retracing import list_contradictions, retrace
+from qdip_dft.runtime.installation import update_hint
 
 MAX_RATIO = 100
 """Largest expansion of a member; texts of numbers shrink to about a third."""
@@ -227,13 +228,27 @@ def _parse(kind: type[AnyRecord], name: str, content: bytes) -> AnyRecord:
     value = _parse_json(name, content)
     _require_known_version(kind, name, value)
     if kind in STEPS and isinstance(value, dict):
-        content = json.dumps(migrate(kind, value)).encode()
+        value = migrate(kind, value)
     try:
-        return kind.model_validate_json(content, strict=True)
+        record = kind.model_validate(value)
+        _require_unconverted(value, record.model_dump(mode="json"), name)
+        return record
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])[:100]
         _refuse(f"{name} cannot be read ({place}: {first['msg']})", "documents follow the schema of their version")
+
+
+def _require_unconverted(given: Any, read: Any, place: str) -> None:
+    """Refuse what only became a value of its type on reading, such as a number in quotes; whole numbers may be real."""
+    if isinstance(given, dict) and isinstance(read, dict):
+        for key in given.keys() & read.keys():
+            _require_unconverted(given[key], read[key], f"{place}.{key}")
+    elif isinstance(given, list) and isinstance(read, list) and len(given) == len(read):
+        for one, other in zip(given, read, strict=True):
+            _require_unconverted(one, other, place)
+    elif given != read or (type(given) is not type(read) and {type(given), type(read)} != {int, float}):
+        _refuse(f"{place[:150]} cannot be read as it stands", "documents follow the schema of their version")
 
 
 def _parse_json(name: str, content: bytes) -> JsonValue:
@@ -289,7 +304,7 @@ def _require_known_version(kind: type[Record], name: str, value: JsonValue) -> N
         f"{name} has schema version {str(version)[:40]}",
         limit=f"this version of qdip_dft reads versions 1 to {newest}",
         why="newer documents could be misread; nothing was written",
-        remedy="update qdip_dft (pip install --upgrade qdip_dft) and import again",
+        remedy=f"{update_hint()}, and import again",
     )
 
 

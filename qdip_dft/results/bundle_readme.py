@@ -28,6 +28,7 @@ number means that the black phase is favoured. `units` and `sign_convention` in 
 | `inputs/` | the study as it was asked, and the settings that it was resolved to |
 | `environment.json` | codes, SHA-256 of their weights, packages |
 | `manifest.json` | schema versions; length and SHA-256 of every other member |
+| `ro-crate-metadata.json` | the same files for archives: [RO-Crate 1.1](https://w3id.org/ro/crate/1.1) |
 
 Calculations: energy in eV per cell, forces in eV/Å, stress in eV/Å³ (positive in tension), lattice vectors in Å. The
 JSON documents hold the numbers with all digits; the other files are drawn from them. Absolute paths were shortened to
@@ -36,13 +37,12 @@ publish.
 
 ## How to restore and to repeat
 
-    pip install qdip-dft
     qdip import-bundle BUNDLE.zip --results restored
     qdip report ID --results restored
 
-puts the documents into a results folder and prints the result. `qdip run inputs/ID.yaml --results again` calculates all
-of it again if the materials are those of the crystal library; a structure file of the authors' own is among
-`structures/` as the initial structure of a bulk.
+puts the documents into a results folder and prints the result; `environment.json` says which version of `qdip_dft` made
+them. `qdip run inputs/ID.yaml --results again` calculates all of it again if the materials are those of the crystal
+library; a structure file of the authors' own is among `structures/` as the initial structure of a bulk.
 
 ## How to cite
 

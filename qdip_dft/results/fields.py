@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, Final
 
 from qdip_dft.errors import FilterError, ResultsError
+from qdip_dft.runtime.installation import update_hint
 
 SHORT_NAMES: Final = {
     "dot": "study.dot.material",
@@ -22,6 +23,9 @@ SHORT_NAMES: Final = {
     "sentence": "stabilization.sentence",
     "black": "stabilization.black",
     "competitor": "stabilization.competitor",
+    "bulk": "stabilization.bulk_ev_per_fu",
+    "bulk_basis": "bulk_basis.finding",
+    "model_error": "uncertainty.model_error.total_ev_per_fu",
 }
 """Short names of what people ask for most."""
 
@@ -32,14 +36,12 @@ SUMMARY_FIELDS: Final = (
     "level",
     "created_at",
     *dict.fromkeys(SHORT_NAMES.values()),
-    "stabilization.bulk_ev_per_fu",
     "stabilization.strain_ev_per_fu",
     "stabilization.surface_ev_per_fu",
     "stabilization.binding_ev_per_fu",
     "study.phases",
     "study.decomposition",
     "uncertainty.difference.total_ev_per_fu",
-    "uncertainty.models",
 )
 """What the usual questions ask for and show, and what the verdict follows from."""
 
@@ -143,7 +145,7 @@ def unknown_version(what: str, version: object, *, newest: int) -> ResultsError:
         f"{what} has schema version {show_value(version)}",
         limit=f"this version of qdip_dft reads versions 1 to {newest}",
         why="a number whose meaning has changed would be misread",
-        remedy="update qdip_dft (pip install --upgrade qdip_dft), or leave the document out",
+        remedy=f"{update_hint()}, or leave the document out",
     )
 
 

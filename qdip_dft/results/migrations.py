@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from qdip_dft.errors import DamagedDocumentError
 from qdip_dft.model.base import Record
 from qdip_dft.model.calculation import CalculationRecord
+from qdip_dft.model.calibration import Calibration
 from qdip_dft.model.registry import RegistryScan
 from qdip_dft.model.seals import ADDED_BY_STORES, is_intact
 from qdip_dft.model.stabilization import StabilizationDoc
@@ -40,19 +41,14 @@ def _add_calculation_units(document: Document) -> Document:
     return {**document, "schema_version": 2, "units": units}
 
 
-def _admit_pseudopotentials(document: Document) -> Document:
-    """Version 3 of a calculation may name the files that stood for the cores."""
-    return {**document, "schema_version": 3}
+def _admit_fields(version: int) -> Step:
+    """The step to a version that only admits fields which none of its documents must have."""
+    return lambda document: {**document, "schema_version": version}
 
 
-def _admit_new_fields(document: Document) -> Document:
-    """Version 2 of a result may have fields that the last documents of version 1 had begun to have; none is needed."""
-    return {**document, "schema_version": 2}
-
-
-def _admit_geometries(document: Document) -> Document:
-    """Version 3 of a result may name the level of its geometries, more keys of its study, and how sure it is."""
-    return {**document, "schema_version": 3}
+def _keep_bulk_of_engine(document: Document) -> Document:
+    """Version 5 of a result may take its bulk term from references; before, it was the engine's."""
+    return {**document, "schema_version": 5, "study": {"bulk": "engine", **document["study"]}}
 
 
 def _leave_sampling_out(document: Document) -> Document:
@@ -121,9 +117,10 @@ def _name_sides(answer: Document, candidates: list[Document]) -> Document:
 
 
 STEPS: dict[type[Record], tuple[Step, ...]] = {
-    CalculationRecord: (_add_calculation_units, _admit_pseudopotentials),
+    CalculationRecord: (_add_calculation_units, _admit_fields(3)),
+    Calibration: (),
     RegistryScan: (),
-    StabilizationDoc: (_admit_new_fields, _admit_geometries, _name_candidates),
+    StabilizationDoc: (_admit_fields(2), _admit_fields(3), _name_candidates, _keep_bulk_of_engine),
     TemperatureDoc: (_leave_sampling_out,),
 }
 """The steps of each kind of document, from version 1 on."""
@@ -153,6 +150,11 @@ def read_record(document: Mapping[str, Any]) -> StoredRecord:
 def read_stabilization(document: Mapping[str, Any]) -> StabilizationDoc:
     """Return the result document of any version; see `read_calculation`."""
     return _read(StabilizationDoc, document, name=f"result {show_value(document.get('id'))}")
+
+
+def read_calibration(document: Mapping[str, Any]) -> Calibration:
+    """Return the calibration of any version; see `read_calculation`."""
+    return _read(Calibration, document, name=f"calibration {show_value(document.get('id'))}")
 
 
 def read_temperature(document: Mapping[str, Any]) -> TemperatureDoc:

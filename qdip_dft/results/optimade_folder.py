@@ -8,11 +8,9 @@ properties that it does not define (Andersen et al., Sci. Data 2021, 8, 217).
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
-from math import gcd
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
@@ -152,41 +150,13 @@ def _describe_calculation(record: CalculationRecord) -> dict[str, JsonValue]:
 
 
 def _describe_structure(structure: StructureRecord) -> dict[str, JsonValue]:
-    counts = Counter(structure.species)
-    elements = sorted(counts)
-    positions_ang = structure.arrangement.positions_ang
-    return {
-        "elements": list(elements),
-        "nelements": len(elements),
-        "elements_ratios": [counts[symbol] / structure.n_atoms for symbol in elements],
-        "chemical_formula_descriptive": _write_formula({symbol: counts[symbol] for symbol in elements}),
-        "chemical_formula_reduced": _reduce_formula(counts),
-        "chemical_formula_anonymous": _anonymise_formula(counts),
-        "dimension_types": [1, 1, 1],
-        "nperiodic_dimensions": 3,
-        "lattice_vectors": [list(vector) for vector in structure.lattice_ang],
-        "cartesian_site_positions": positions_ang.tolist(),
-        "nsites": structure.n_atoms,
-        "species": [{"name": s, "chemical_symbols": [s], "concentration": [1.0]} for s in elements],
-        "species_at_sites": list(structure.species),
-        "structure_features": [],
-    }
+    from pymatgen.io.optimade import OptimadeStructureAdapter
 
-
-def _write_formula(amounts: dict[str, int]) -> str:
-    return "".join(f"{symbol}{amount if amount > 1 else ''}" for symbol, amount in amounts.items())
-
-
-def _reduce_formula(counts: Counter[str]) -> str:
-    divisor = gcd(*counts.values())
-    return _write_formula({symbol: counts[symbol] // divisor for symbol in sorted(counts)})
-
-
-def _anonymise_formula(counts: Counter[str]) -> str:
-    """Return the reduced formula with letters A, B, … instead of elements, largest amount first."""
-    divisor = gcd(*counts.values())
-    amounts = sorted((amount // divisor for amount in counts.values()), reverse=True)
-    return _write_formula({chr(ord("A") + place): amount for place, amount in enumerate(amounts)})
+    resource: dict[str, Any] = OptimadeStructureAdapter.get_optimade_structure(structure.to_pymatgen())
+    attributes: dict[str, JsonValue] = resource["attributes"]
+    elements = sorted(set(structure.species))
+    attributes["species"] = [{"name": s, "chemical_symbols": [s], "concentration": [1.0]} for s in elements]
+    return {name: attributes[name] for name in _STANDARD_PROPERTIES}
 
 
 def _write_readme(evidence: Evidence, *, n_entries: int) -> str:

@@ -56,6 +56,8 @@ class ResultOverview:
         n* at which they are, and Δσ, which does not depend on it; None in formula version 1.
     formula_version
         Which definition the numbers follow; those of two versions are never subtracted.
+    bulk_basis
+        Where the bulk term comes from, in words; None in documents before version 5.
     films
         Films with flaws, and variations.
     verdict
@@ -76,6 +78,7 @@ class ResultOverview:
     coverage_fu_per_ang2: float | None
     interface_mev_per_ang2: float | None
     formula_version: int
+    bulk_basis: str | None
     films: FilmCounts
     verdict: Verdict
 
@@ -163,6 +166,7 @@ def _describe(document: Document, films: FilmCounts) -> ResultOverview:
         coverage_fu_per_ang2=answer.get("coverage_fu_per_ang2"),
         interface_mev_per_ang2=(answer.get("interface") or {}).get("interface_mev_per_ang2"),
         formula_version=document.get("formula_version", 1),
+        bulk_basis=(document.get("bulk_basis") or {}).get("finding"),
         films=films,
         verdict=_judge(document, films),
     )
@@ -171,13 +175,15 @@ def _describe(document: Document, films: FilmCounts) -> ResultOverview:
 def _judge(document: Document, films: FilmCounts) -> Verdict:
     """Return who wins, as `qdip_dft.analysis.verdict.judge` says of the whole document."""
     study: dict[str, Any] = document["study"]
-    stated = document.get("uncertainty") if films.variations else None
+    stated = document.get("uncertainty") or {}
+    model = (stated.get("model_error") or {}).get("total_ev_per_fu")
+    is_stated = films.variations > 0 or model is not None
     return judge_numbers(
         document["stabilization"]["total_ev_per_fu"],
         level=document["level"],
         has_competitor=bool(study.get("decomposition")) or any(p["role"] == "competitor" for p in study["phases"]),
-        error_ev_per_fu=None if stated is None else stated["difference"]["total_ev_per_fu"],
-        models_ev_per_fu=[] if stated is None else [m["total_ev_per_fu"] for m in stated.get("models") or []],
+        numerical_ev_per_fu=stated["difference"]["total_ev_per_fu"] if is_stated else None,
+        model_ev_per_fu=model,
     )
 
 

@@ -1,12 +1,4 @@
-"""Asking for results: the same questions to every store, answered as rows or as a table of pandas.
-
-.. code-block:: python
-
-    from qdip_dft.storage.location import open_results
-    from qdip_dft.results.query import query_results
-
-    table = query_results(open_results("qdip-results"), dot="PbS", where="total < 0", sort=["total"])
-"""
+"""Asking for results: the same questions to every store, answered as rows or as a table of pandas."""
 
 from __future__ import annotations
 
@@ -77,6 +69,12 @@ def query_results(
         If a field is unknown or the filter cannot be understood.
     ResultsError
         If a document is of a newer version.
+
+    Examples
+    --------
+    >>> table = query_results(open_results("qdip-results"), where="host = 'CsPbI3'", sort=["total"])
+    >>> list(table.columns[:4])
+    ['id', 'dot', 'facet', 'host']
     """
     from pandas import DataFrame
 

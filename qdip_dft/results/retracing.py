@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
 from math import gcd, isclose
 
+from qdip_dft.analysis.coverage import find_bulk
 from qdip_dft.analysis.sentence import find_error_ev_per_fu, write_with_error
 from qdip_dft.analysis.sides import find_sides, subtract_sides
 from qdip_dft.analysis.stability import CandidateEnergies, compute_terms, per_area
 from qdip_dft.model.calculation import CalculationRecord
 from qdip_dft.model.stabilization import CandidateResult, Stabilization, StabilizationDoc
-from qdip_dft.model.stored import StoredRecord
+from qdip_dft.model.stored import LookUp
 from qdip_dft.model.term_names import TERM_COLUMNS
 from qdip_dft.model.terms import Terms
 
@@ -32,8 +33,6 @@ TOLERANCE_EV_PER_FU = 1e-8
 """Sums of the same energies in another order differ by rounding alone."""
 
 _ENERGY = re.compile(r"\d eV/f\.u\.")
-
-LookUp = Callable[[str], StoredRecord | None]
 
 
 def list_contradictions(document: StabilizationDoc) -> tuple[str, ...]:
@@ -50,7 +49,17 @@ def list_contradictions(document: StabilizationDoc) -> tuple[str, ...]:
         if document.bx2_rich is not None:
             at_bx2 = tuple(result.at_bx2_rich for result in document.candidates)
             found += _check_answer(document, document.bx2_rich, document.model_copy(update={"candidates": at_bx2}))
-    return tuple(found)
+    return (*found, *_check_bulks(document))
+
+
+def _check_bulks(document: StabilizationDoc) -> Iterator[str]:
+    """Yield every pair of phases whose anchored bulks do not differ by their reference."""
+    bulks = {result.candidate.phase: find_bulk(result) for result in document.candidates}
+    for pair in () if document.bulk_basis is None else document.bulk_basis.pairs:
+        one, other, stated = bulks.get(pair.phase), bulks.get(pair.relative_to), pair.reference.value_ev_per_fu
+        if one is not None and other is not None and not isclose(one - other, stated, abs_tol=TOLERANCE_EV_PER_FU):
+            names = f"{pair.phase} and {pair.relative_to}"
+            yield f"the bulks of {names} differ by {one - other:+.6f} eV/f.u., their reference is {stated:+.6f}"
 
 
 def retrace(document: StabilizationDoc, look_up: LookUp) -> tuple[str, ...]:

@@ -220,7 +220,8 @@ _LABEL = re.compile(r"[A-Z][a-z]?(?P<site>\d+)_(?P<part>[A-Za-z][A-Za-z0-9-]*)_\
 def _read_part_column(path: Path) -> list[str]:
     from ase.io import iread
 
-    atoms = next(iter(iread(path, format="extxyz")))
+    with path.open(encoding="utf-8", errors="replace") as file:  # as it was read before
+        (atoms,) = iread(file, index=-1, format="extxyz")
     return [str(part) for part in atoms.arrays.get("part", ())]
 
 

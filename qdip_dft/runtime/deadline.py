@@ -81,7 +81,7 @@ class Deadline:
             f"the allocation ends in {max(0.0, self.end_s - time.time()):.0f} s",
             limit=f"the next evaluation may take {needed_s:.0f} s, and {self.margin_s:.0f} s are kept for storing",
             why="it would be killed in the middle",
-            remedy="run the same again with more time: it goes on where it stopped",
+            remedy="run the same again with more time: it resumes where it stopped",
         )
 
     @contextmanager
@@ -125,7 +125,7 @@ def interrupt_job() -> None:
         "the batch system ends this job",
         limit="it kills what does not stop within seconds",
         why="the evaluation that was running is lost",
-        remedy="run the same again: it goes on where it stopped",
+        remedy="run the same again: it resumes where it stopped",
     )
 
 

@@ -59,10 +59,12 @@ class FileSystem:
 
 def find_file_system(path: Path) -> FileSystem:
     """The file system where a path is or would be; one that cannot be asked counts as a disk of this machine."""
-    place = path.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return FileSystem(_MAGIC.get(_ask_kind(place)))
+    return FileSystem(_MAGIC.get(_ask_kind(nearest_folder(path))))
+
+
+def nearest_folder(path: Path) -> Path:
+    """The folder that a path is, or the nearest one above it that exists."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.is_dir())
 
 
 def require_locks(path: Path) -> None:

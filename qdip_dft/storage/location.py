@@ -27,6 +27,12 @@ def open_results(location: str | Path) -> Archive:
     ------
     ResultsError
         If there is no such folder, or the server does not answer.
+
+    Examples
+    --------
+    >>> archive = open_results("qdip-results")
+    >>> [result.id for result in archive.list_stabilizations()]
+    ['toy-study']
     """
     _require_folder(location)
     return make_results(location)

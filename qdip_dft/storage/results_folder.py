@@ -29,9 +29,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from qdip_dft import __version__
 from qdip_dft.errors import DamagedDocumentError, ResultsError
 from qdip_dft.results.fields import INDEXES, SUMMARY_FIELDS
+from qdip_dft.runtime.installation import update_hint
 from qdip_dft.runtime.unlinked import open_unlinked
 from qdip_dft.storage.codec import Document
 from qdip_dft.storage.file_systems import WITHOUT_LOCKS, refuse_without_locks
@@ -47,6 +47,7 @@ from qdip_dft.storage.sqlite_file import (
     refuse_missing,
 )
 from qdip_dft.storage.summary_collection import SummaryCollection
+from qdip_dft.version import __version__
 
 if TYPE_CHECKING:
     from jobflow import JobStore
@@ -391,5 +392,5 @@ def _too_new(database: Path, version: int) -> ResultsError:
         f"{database} has schema version {version}",
         limit=f"qdip_dft {__version__} reads versions up to {SCHEMA_VERSION}",
         why="newer documents could be misread or damaged; nothing was changed",
-        remedy="update qdip_dft (pip install --upgrade qdip_dft), or choose another folder with --results DIR",
+        remedy=f"{update_hint()}, or choose another folder with --results DIR",
     )

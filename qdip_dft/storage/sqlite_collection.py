@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.errors import ResultsError
-from qdip_dft.storage.codec import Document, decode_value, encode_document, encode_value
+from qdip_dft.storage.codec import Document, decode_value, encode_document
 from qdip_dft.storage.filters import (
     MISSING,
     Field,
@@ -199,32 +199,6 @@ class SQLiteCollection:
     def ensure_index(self, key: str, unique: bool = False) -> bool:  # noqa: FBT001, FBT002 (maggma's signature)
         """Create an index on a field, so that equality and ``$in`` on it need no scan; return whether there is one."""
         return self._ensure_index([key], is_unique=unique)
-
-    def groupby(  # noqa: PLR0917 (maggma's signature)
-        self,
-        keys: list[str] | str,
-        criteria: Document | None = None,
-        properties: Document | list[str] | None = None,
-        sort: dict[str, Sort | int] | None = None,
-        skip: int = 0,
-        limit: int = 0,
-    ) -> Iterator[tuple[Document, list[Document]]]:
-        """Yield (key values, documents) for documents that have all the keys, in the order of first appearance."""
-        names = [keys] if isinstance(keys, str) else list(keys)
-        asked = [*properties, *names] if properties else None
-        groups: dict[str, tuple[Document, list[Document]]] = {}
-        for document in self.query(criteria, asked, sort, skip, limit):
-            values = [next(find_values(document, split_field(name)), MISSING) for name in names]
-            if MISSING not in values:
-                label: Document = {}
-                for name, value in zip(names, values, strict=True):
-                    *parents, last = split_field(name)
-                    branch = label
-                    for parent in parents:
-                        branch = branch.setdefault(parent, {})
-                    branch[last] = value
-                groups.setdefault(encode_value(label), (label, []))[1].append(document)
-        yield from groups.values()
 
     @property
     def _table(self) -> str:

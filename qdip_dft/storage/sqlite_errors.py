@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qdip_dft.errors import DamagedDocumentError, ResultsDiskError, ResultsError
+from qdip_dft.storage.file_systems import nearest_folder
 
 _KEPT = "what was stored before is still there, the calculation at hand is not stored"
 _DISK_FULL = ("the disk or your quota is full", _KEPT, "free some space and start the same run again, it goes on")
@@ -109,11 +110,8 @@ def explain_file_errors(path: str | Path) -> Iterator[None]:
 
 def measure_free_space_mb(path: str | Path) -> float | None:
     """Return the free space in MB (10⁶ bytes) where a path is or would be; None if that cannot be found out."""
-    place = Path(path).absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
     try:
-        return shutil.disk_usage(place).free / 1e6
+        return shutil.disk_usage(nearest_folder(Path(path))).free / 1e6
     except OSError:
         return None
 

@@ -72,11 +72,14 @@ class FileConnection(sqlite3.Connection):
         self.log_identity = identify(find_log(self.path))
 
     def _rescue(self) -> None:
-        """Write into the file what its removed log holds; this process still has the log open."""
+        """Write into the file what its removed log holds; this process still has the log open.
+
+        It is not all there if somebody reads an earlier state until the time to wait is over.
+        """
         if self.in_transaction:
             self.execute("ROLLBACK")
-        self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        raise refuse_missing(find_log(self.path), is_rescued=True)
+        is_busy, *_ = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        raise refuse_missing(find_log(self.path), is_rescued=not is_busy)
 
 
 def open_connection(path: str | Path) -> FileConnection:
@@ -216,9 +219,13 @@ def _set_journal(connection: FileConnection, mode: str) -> None:
         time.sleep(0.01)
 
 
-def refuse_missing(path: Path, *, is_rescued: bool = False) -> ResultsDiskError:
-    """Return the error for a file that is no longer where it was opened."""
-    stored = "everything stored before was saved into the file; " if is_rescued else ""
+def refuse_missing(path: Path, *, is_rescued: bool | None = None) -> ResultsDiskError:
+    """Return the error for a file that is no longer where it was opened; for a log, whether its content was saved."""
+    stored = {
+        None: "",
+        True: "everything stored before was saved into the file; ",
+        False: "another process was reading all the time, so what was stored last may be missing (qdip db check); ",
+    }[is_rescued]
     return ResultsDiskError(
         f"{path} was removed, moved or replaced while it was in use",
         limit="the file that is written must be the one that has the name",

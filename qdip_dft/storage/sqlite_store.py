@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from maggma.core import Store
 from maggma.core.store import DateTimeFormat
@@ -33,6 +35,13 @@ class SQLiteStore(SQLiteCollection, Store):
     ) -> None:
         Store.__init__(self, key, last_updated_field, DateTimeFormat(last_updated_type))
         self._open_later(path, collection_name)
+
+    def groupby(self, *arguments: Any, **options: Any) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """Yield (key values, documents) as maggma's store in memory does."""
+        from maggma.stores import MemoryStore
+
+        group: Any = MemoryStore.groupby
+        yield from group(self, *arguments, **options)
 
     def __eq__(self, other: object) -> bool:
         """Return whether two stores are the same collection of the same file."""

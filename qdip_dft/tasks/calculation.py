@@ -16,7 +16,7 @@ from qdip_dft.runtime.deadline import Deadline, working_until
 from qdip_dft.runtime.faults import explain_machine_fault
 
 if TYPE_CHECKING:
-    from qdip_dft.engines.base import Engine, RelaxationStep
+    from qdip_dft.engines.base import Engine, OnStep, RelaxationStep
 
 logger = logging.getLogger("qdip_dft.progress")
 
@@ -47,7 +47,7 @@ def calculate_task(task: dict[str, Any], engine: Engine, key: str, attempt: int)
     """
     asked = CalculationTask.model_validate(task)
     with working_until(Deadline.from_environment()):
-        result, failure = _run_engine(asked, engine)
+        result, failure = _run_engine(asked, engine, key)
     record = CalculationRecord(
         key=key,
         attempt=attempt,
@@ -61,14 +61,14 @@ def calculate_task(task: dict[str, Any], engine: Engine, key: str, attempt: int)
     return seal(record.model_dump(mode="json"))
 
 
-def _run_engine(task: CalculationTask, engine: Engine) -> tuple[EngineResult | None, str | None]:
+def _run_engine(task: CalculationTask, engine: Engine, key: str) -> tuple[EngineResult | None, str | None]:
     progress = _Progress(task, engine)
     progress.report(ProgressKind.STARTED)
     try:
         if task.freedom is Freedom.NONE:
             result = engine.static(task.structure)
         else:
-            result = engine.relax(task.structure, task.freedom, on_step=progress.report_step)
+            result = _relax(task, engine, key, on_step=progress.report_step)
     except OutOfTime:
         raise
     except Exception as error:
@@ -81,6 +81,17 @@ def _run_engine(task: CalculationTask, engine: Engine) -> tuple[EngineResult | N
         return None, f"{type(error).__name__}: {error}"
     progress.report(ProgressKind.FINISHED, step=result.n_steps, force=result.max_force_ev_per_ang)
     return result, None
+
+
+def _relax(task: CalculationTask, engine: Engine, key: str, *, on_step: OnStep) -> EngineResult:
+    """The next minimum, or the lowest of several where the engine is told to search."""
+    if not engine.relaxation.search_tries:
+        return engine.relax(task.structure, task.freedom, on_step=on_step)
+    from qdip_dft.engines.potential import PotentialEngine
+    from qdip_dft.tasks.search import search_minimum
+
+    assert isinstance(engine, PotentialEngine), "no other engine has the setting"
+    return search_minimum(engine, task.structure, task.freedom, seed=int(key, 16), on_step=on_step)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Comparing lateral positions, gaps and orientations of one interface, atoms not relaxed, without a workflow manager.
 
 Every energy goes to a checkpoint file as soon as it is known.  The search is deterministic, so a job that was killed
-starts again, finds the energies of its first life and goes on where it stopped.
+starts again, finds the energies of its first life and resumes where it stopped.
 """
 
 from __future__ import annotations

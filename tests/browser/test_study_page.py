@@ -9,6 +9,7 @@ from PIL import Image, ImageChops
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from qdip_dft.report.notation import typeset
 from qdip_dft.report.study_page import render_study_page
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.browser.headless import Browser
@@ -117,9 +118,39 @@ def test_the_view_shows_the_interface_that_is_chosen_and_says_it_in_words(browse
         )
         name = browser.run("return document.getElementById('viewer').dataset.shown")
         film = name.split("//")[1]
-        assert film in browser.run("return document.getElementById('viewer-words').textContent")
+        assert typeset(film) in browser.run("return document.getElementById('viewer-words').textContent")
         shown.append(name)
     assert len(set(shown)) == 2
+
+
+def test_a_table_that_does_not_fit_a_phone_says_so_and_shows_its_total(browser: Browser, plain_page: Path) -> None:
+    browser.open(plain_page, width=390)
+    hidden = (
+        "return [...document.querySelectorAll('.scroll')].filter(box => box.checkVisibility()"
+        " && box.scrollWidth > box.clientWidth + 1"
+        " && !getComputedStyle(box, '::before').content.includes('scroll'))"
+    )
+    browser.driver.execute_async_script("setTimeout(arguments[0], 200)")
+    assert browser.run(hidden) == []
+    assert browser.run("return document.querySelectorAll('.scroll.is-wide').length") > 0
+    outside = (
+        "return [...document.querySelectorAll('.scroll .total')].filter(cell =>"
+        " cell.getBoundingClientRect().right > innerWidth || cell.getBoundingClientRect().left < 0).length"
+    )
+    assert browser.run(outside) == 0
+    browser.open(plain_page, width=1280)
+    assert browser.run("return document.querySelectorAll('#terms .scroll.is-wide').length") == 0
+
+
+def test_every_figure_and_picture_can_be_saved(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    saved = browser.run(
+        "return [...document.querySelectorAll('a[download]')].map(a => [a.download, a.href.slice(0, 14)])"
+    )
+    kinds = {name.rpartition(".")[2]: address for name, address in saved}
+    assert set(kinds) == {"svg", "cif", "png"}
+    assert kinds["svg"].startswith("data:image/svg")
+    assert kinds["png"].startswith("data:image/png")
 
 
 def test_a_table_is_sorted_by_mouse_and_by_keyboard(browser: Browser, plain_page: Path) -> None:
@@ -183,6 +214,7 @@ def test_dark_mode_turns_page_and_figures_dark(browser: Browser, page: Path) -> 
     paper, ink = (sum(map(int, colour[4:-1].split(","))) for colour in colours)
     assert paper < 150
     assert ink > 500
+    assert sum(browser.look_at("article.interface img").getpixel((3, 3))) == pytest.approx(paper, abs=30)
     browser.save_screenshot("study-dark")
 
 

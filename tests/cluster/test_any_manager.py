@@ -19,12 +19,18 @@ from maggma.stores import MemoryStore, MongoStore
 
 from qdip_dft.execution.local import run_study
 from qdip_dft.jobs.advance import pack_records, unpack_records
-from qdip_dft.planning.plan import StudyPlan, make_study_flow
+from qdip_dft.planning.plan import StudyPlan
+from qdip_dft.planning.stabilization import StabilizationMaker
 from tests.cluster.conftest import TOY_STUDY
+from tests.command_line import assert_four_parts, qdip
 from tests.private_mongod import PrivateMongod
 
 LIMIT_S = 480.0
 FIELDS = ("bulk_ev_per_fu", "strain_ev_per_fu", "surface_ev_per_fu", "binding_ev_per_fu", "total_ev_per_fu")
+SETUP = "from qdip_dft.cluster.remote.plugin import setup_jf_plugin; setup_jf_plugin()"
+JF = [sys.executable, "-c", f"from jobflow_remote.cli.jf import app; {SETUP}; app()"]
+"""The command line of jobflow-remote with our plugin, as it is where the package is installed."""
+
 SCRIPTS = Path(__file__).parents[2] / "workflows" / "python"
 
 
@@ -86,10 +92,46 @@ def opened(store_of_user: dict[str, Any]) -> Iterator[JobStore]:
 @pytest.mark.filterwarnings("ignore:cd is deprecated")
 def test_run_locally_carries_it_twice(expected, tmp_path):
     for number in (1, 2):
-        flow, store = make_study_flow(str(TOY_STUDY)), JobStore(MemoryStore())
+        flow, store = StabilizationMaker.from_study(str(TOY_STUDY)).make(), JobStore(MemoryStore())
         folder = tmp_path / str(number)
         run_locally(flow, store=store, log=False, root_dir=folder, create_folders=True, ensure_success=True)
         check(store, flow.jobs[-1].uuid, expected)
+
+
+@pytest.mark.filterwarnings("ignore:Some jobs are not connected")
+@pytest.mark.filterwarnings("ignore:cd is deprecated")
+def test_a_store_comes_back_into_a_results_folder(expected, toy_plan, store_of_user, tmp_path):
+    settings, results = tmp_path / "jobflow.yaml", tmp_path / "results"
+    settings.write_text(yaml.safe_dump({"JOB_STORE": {"docs_store": store_of_user}}), "utf-8")
+    empty = qdip("import-store", settings, "--results", tmp_path / "none", check=False)
+    assert_four_parts(empty, "holds nothing of a study")
+    assert not (tmp_path / "none").exists()
+    with opened(store_of_user) as store:
+        flow = StabilizationMaker.from_study(str(TOY_STUDY)).make()
+        run_locally(flow, store=store, log=False, root_dir=tmp_path / "run", create_folders=True, ensure_success=True)
+    said = qdip("import-store", settings, "--results", results).stdout
+    assert "24 records written" in said
+    assert "qdip report toy-study" in said
+    assert "0 records written" in qdip("import-store", settings, "--results", results).stdout
+    summary = run_study(toy_plan, results=results)
+    assert (summary.n_calculated, summary.n_reused) == (0, 24)
+    assert summary.documents[0].stabilization.total_ev_per_fu == pytest.approx(expected["total_ev_per_fu"], abs=1e-9)
+
+
+def test_a_stage_is_written_as_a_plain_flow() -> None:
+    flow = StabilizationMaker.from_study(str(TOY_STUDY)).make()
+    written = flow.as_dict()
+    assert (written["@module"], written["@class"]) == ("jobflow.core.flow", "Flow")
+    assert type(Flow.from_dict(written)) is Flow
+
+
+def test_a_file_without_a_store_is_refused_without_its_content(tmp_path):
+    settings = tmp_path / "jobflow.yaml"
+    settings.write_text("JOB_STORE: {docs_store: {type: NoSuchStore, password: secret}}", "utf-8")
+    refused = qdip("import-store", settings, "--results", tmp_path / "none", check=False)
+    assert_four_parts(refused, "opens no JobStore")
+    assert "secret" not in refused.stderr
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.filterwarnings("ignore:cd is deprecated")
@@ -98,7 +140,7 @@ def test_it_is_a_part_of_a_larger_flow_with_a_typed_output(expected, tmp_path):
     def twice(number: float) -> float:
         return 2 * number
 
-    study, store = make_study_flow(str(TOY_STUDY)), JobStore(MemoryStore())
+    study, store = StabilizationMaker.from_study(str(TOY_STUDY)).make(), JobStore(MemoryStore())
     with pytest.raises(AttributeError, match="nothing"):
         _ = study.output.stabilization.nothing
     following = twice(study.output.stabilization.total_ev_per_fu)
@@ -154,7 +196,10 @@ def test_jobflow_remote_carries_it_in_the_users_own_project(expected, store_of_u
     finally:
         runner.kill()
         runner.wait()
-    run_script("with_jobflow_remote.py", "slurm", environment=environment, folder=tmp_path)  # once more
+    said = run([*JF, "qdip", "answers"], environment=environment, folder=tmp_path)
+    assert f"{answer}: {expected['total_ev_per_fu']}"[:50] in said
+    again = run([*JF, "qdip", "submit", str(TOY_STUDY), "-w", "slurm"], environment=environment, folder=tmp_path)
+    assert "the answer will be the output of job" in again  # once more
 
 
 def wait_for(store: JobStore, uuid: str) -> None:

@@ -160,6 +160,30 @@ def test_a_second_folder_in_the_same_place_is_refused(folder):
         write_cluster_folder(folder.path, settings())
 
 
+def test_a_folder_comes_into_being_whole_or_not_at_all(tmp_path):
+    def refuse(written: ClusterFolder) -> None:
+        assert "s3cret" in written.launchpad_file.read_text(encoding="utf-8")
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        write_cluster_folder(tmp_path / "below" / "cluster", settings(), try_out=refuse)
+    assert list((tmp_path / "below").iterdir()) == []
+    (tmp_path / "empty").mkdir()
+    assert write_cluster_folder(tmp_path / "empty", settings()).launchpad_file.exists()
+
+
+@pytest.mark.parametrize("command", ["init-cluster", "queue"])
+def test_without_fireworks_the_first_thing_said_is_how_to_install_it(command, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fireworks", None)
+    monkeypatch.setenv("QDIP_MONGODB_PASSWORD", "s3cret")
+    options = {
+        "init-cluster": (tmp_path / "new", "--uri", "mongodb://db.example.org", "--user", "group"),
+        "queue": ("--cluster", folder.path),
+    }
+    assert_four_parts(qdip(command, *options[command], check=False), '[fireworks]"')
+    assert not (tmp_path / "new").exists()
+
+
 def test_credentials_open_to_others_are_refused(folder):
     folder.launchpad_file.chmod(0o644)
     with pytest.raises(ResultsError, match="chmod 600"), folder.open_launchpad():

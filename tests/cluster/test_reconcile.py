@@ -13,6 +13,7 @@ import pytest
 from fireworks import FWorker
 
 from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.cluster.fireworks.control import list_statuses, rerun_failed
 from qdip_dft.cluster.fireworks.outbox import Outbox
 from qdip_dft.cluster.fireworks.queue import FireworksQueue
 from qdip_dft.cluster.fireworks.reconcile import Reconciler
@@ -79,6 +80,28 @@ def test_a_run_whose_batch_job_is_gone_starts_again(submitted, launchpad, mend, 
     check_out(launchpad, "RUNNING", batch_job="17")
     assert mend(frozenset({"17"})) == {}
     assert mend(frozenset({"18"})) == {"lost runs found": 1, "lost jobs started again": 1}
+    assert_it_goes_on(submitted, work, starts)
+
+
+def test_a_job_whose_memory_is_full_again_and_again_is_left_with_the_reason(submitted, launchpad, mend, work, starts):
+    full = "batch job 17 was killed, most likely because its memory was full (sacct: OUT_OF_MEMORY)"
+    submitted.fireworks.update_many({"name": {"$ne": "dot bulk PbTe"}}, {"$set": {"spec._priority": -1}})
+    asked = []
+
+    def lose_it() -> dict[str, int]:
+        fw_id, _ = check_out(launchpad, "RUNNING", batch_job="17")
+        asked.append(fw_id)
+        return mend(explain_end=lambda number: full if number == "17" else None)
+
+    for _ in range(2):
+        assert lose_it() == {"lost runs found": 1, "out of memory": 1, "lost jobs started again": 1}
+        assert list_statuses(submitted)[0].left == ()
+    assert lose_it() == {"lost runs found": 1, "out of memory": 1, "claims passed on": 1}
+    assert len(set(asked)) == 1
+    assert mend() == {}
+    assert list_statuses(submitted)[0].left == (f"dot bulk PbTe: {full}",)
+    assert rerun_failed(launchpad, "toy-study") == 1
+    assert list_statuses(submitted)[0].left == ()
     assert_it_goes_on(submitted, work, starts)
 
 

@@ -159,6 +159,31 @@ def test_a_lost_job_is_started_again_five_times(toy_plan, queue, folder):
     assert act_on_study(folder, Action.RERUN, "toy-study", term=None) == 1
 
 
+def test_a_job_that_meets_a_fault_of_the_machine_again_and_again_is_left_with_its_words(toy_plan, queue, folder):
+    submit(toy_plan, queue)
+    jobs = queue.controller.jobs
+    full = "Traceback (most recent call last):\nqdip_dft.errors.MachineError: the machine failed (MemoryError)"
+    for _ in range(3):
+        jobs.update_one({"job.name": "dot bulk PbTe"}, {"$set": {"state": "FAILED", "error": full}})
+        Studies(queue).go_on()
+        assert jobs.find_one({"job.name": "dot bulk PbTe"})["state"] == "READY"
+    jobs.update_one({"job.name": "dot bulk PbTe"}, {"$set": {"state": "FAILED", "error": full}})
+    Studies(queue).go_on()
+    assert jobs.find_one({"job.name": "dot bulk PbTe"})["state"] == "FAILED"
+    (left,) = list_statuses(queue.database)[0].left
+    assert "the machine failed (MemoryError)" in left
+    assert act_on_study(folder, Action.RERUN, "toy-study", term=None) == 1
+    assert list_statuses(queue.database)[0].left == ()
+
+
+def test_a_batch_job_that_was_killed_for_its_memory_is_asked_about(toy_plan, queue):
+    submit(toy_plan, queue)
+    queue.controller.jobs.update_one({"job.name": "dot bulk PbTe"}, {"$set": {"state": "REMOTE_ERROR"}})
+    Studies(queue, lambda job: f"the memory of {job['worker']} was full").go_on()
+    (claim,) = queue.database.claims.collection.find({"n_restarts": {"$exists": True}})
+    assert (claim["n_restarts"], claim["fault"]) == (2, "the memory of mlip was full")
+
+
 def test_a_run_that_stopped_before_its_walltime_goes_on_without_end(toy_plan, queue):
     submit(toy_plan, queue)
     for _ in range(7):
@@ -246,7 +271,10 @@ class TestInItsFolder:
 def test_a_study_survives_the_death_of_its_runner_and_gives_the_numbers_of_a_local_run(
     folder, queue, toy_plan, slurm, tmp_path
 ):
-    """Killed three times, at moments that differ: while it submits, while jobs run, while results come in."""
+    """Killed three times, at moments that differ: while it submits, while jobs run, while results come in.
+
+    The first job finds no memory: that is no result, and it is run again.
+    """
     started = time.monotonic()
     assert submit(toy_plan, queue).n_fireworks == 3
     log = tmp_path / "runner.log"
@@ -265,6 +293,8 @@ def test_a_study_survives_the_death_of_its_runner_and_gives_the_numbers_of_a_loc
         assert mine.total_ev_per_fu == pytest.approx(theirs.total_ev_per_fu, abs=1e-9)
         assert mine.binding_ev_per_fu == pytest.approx(theirs.binding_ev_per_fu, abs=1e-9)
     assert document.calculations == local.calculations
+    assert (tmp_path / "fault").exists()
+    assert [record.label for record in queue.database.archive().list_calculations() if record.failure] == []
     ended = (tmp_path / "ended.log").read_text(encoding="utf-8").split()
     assert len(ended) == len(set(ended)) == N_CALCULATIONS
     assert queue.database.claims.collection.count_documents({}) == 0

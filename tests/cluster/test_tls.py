@@ -157,6 +157,7 @@ def test_a_study_is_submitted_worked_on_and_read_over_tls(server, tmp_path, monk
 def test_without_tls_the_server_is_not_reached_and_the_password_not_shown(server, tmp_path):
     refused = init_cluster(server, tmp_path / "cluster", f"mongodb://localhost:{server.port}", check=False)
     assert refused.returncode == 2
+    assert not (tmp_path / "cluster").exists()  # the same command can be given again
     assert "cannot be used" in refused.stderr
     assert server.password not in refused.stdout + refused.stderr
 

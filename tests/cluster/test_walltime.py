@@ -17,9 +17,12 @@ from fireworks import FWorker
 from qdip_dft.cluster.batch_job import BATCH_VARIABLE, announce_end, parse_walltime_s
 from qdip_dft.cluster.database import CONTINUED
 from qdip_dft.cluster.fireworks.control import list_statuses
+from qdip_dft.cluster.fireworks.outbox import Outbox
 from qdip_dft.cluster.fireworks.queue import FireworksQueue
-from qdip_dft.cluster.fireworks.task import MOST_CONTINUATIONS, MOST_FAULTS
+from qdip_dft.cluster.fireworks.reconcile import Reconciler
+from qdip_dft.cluster.fireworks.task import MOST_CONTINUATIONS
 from qdip_dft.cluster.fireworks.worker import Worker, WorkerQueue
+from qdip_dft.cluster.queue import MOST_FAULTS
 from qdip_dft.cluster.resources import Resources, Scheduler
 from qdip_dft.cluster.submission import submit_through
 from qdip_dft.engines.testing import TestingEngine
@@ -181,8 +184,8 @@ def test_a_fault_of_the_machine_puts_its_job_back_and_stores_nothing(toy_plan, l
     assert database.database["calculations"].count_documents({"output.failure": None})
 
 
-def test_a_job_that_meets_the_same_fault_again_and_again_is_left_with_the_reason(
-    toy_plan, launchpad, database, run, faults
+def test_a_job_that_meets_the_same_fault_again_and_again_is_left_with_the_reason(  # noqa: PLR0917 (fixtures)
+    toy_plan, launchpad, database, run, faults, tmp_path
 ):
     submit_through(FireworksQueue(launchpad), toy_plan, resources=Resources())
     database.fireworks.update_many({}, {"$set": {"spec.qdip.n_faults": MOST_FAULTS}})
@@ -192,6 +195,11 @@ def test_a_job_that_meets_the_same_fault_again_and_again_is_left_with_the_reason
     action = str(database.database["launches"].find_one({"fw_id": given_up["fw_id"]})["action"])
     assert "CUDA out of memory" in action
     assert "give its class more memory" in action
+    mended = Reconciler(launchpad, Outbox(tmp_path / "outbox"), frozenset(), grace_s=-60.0, lock_s=0.0).run()
+    assert "lost jobs started again" not in mended
+    (left,) = list_statuses(database)[0].left
+    assert "CUDA out of memory" in left
+    assert given_up["name"] in left
 
 
 def test_a_worker_with_no_time_left_takes_nothing(toy_plan, launchpad, run):

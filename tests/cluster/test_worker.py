@@ -29,7 +29,7 @@ from qdip_dft.cluster.fireworks.task import RunJob
 from qdip_dft.cluster.fireworks.worker import Worker, WorkerQueue
 from qdip_dft.cluster.orders import is_advance
 from qdip_dft.cluster.resources import Resources
-from qdip_dft.cluster.stored_job import StoredJob, _run_with_jobflow, read_job, write_job
+from qdip_dft.cluster.stored_job import StoredJob, read_job, write_job
 from qdip_dft.cluster.submission import submit_through
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import ResultsError
@@ -86,10 +86,20 @@ def test_a_job_runs_functions_of_jobs_only(toy_plan):
         read_job(json.dumps(content))
 
 
+def run_with_jobflow(job: Any) -> dict[str, Any]:
+    """Return the document that jobflow stores of a job."""
+    store = JobStore(MemoryStore())
+    store.connect()
+    job.run(store=store)
+    (document,) = store.query({"uuid": job.uuid})
+    document.pop("_id", None)
+    return document
+
+
 @pytest.mark.parametrize("stage", ["calculation", "registry scan"])
 def test_without_jobflow_a_job_leaves_the_document_that_jobflow_would(toy_plan, toy_registry_scan, stage):
     job = first_job(toy_plan) if stage == "calculation" else toy_registry_scan
-    ours, theirs = StoredJob(write_job(job)).run(), _run_with_jobflow(read_job(write_job(job)))
+    ours, theirs = StoredJob(write_job(job)).run(), run_with_jobflow(read_job(write_job(job)))
     assert theirs.pop("@version")
     for document in (ours, theirs):
         assert document.pop("completed_at")

@@ -176,27 +176,121 @@ def test_a_forged_energy_with_a_new_checksum_contradicts_the_result(own: Path) -
     assert retrace(result, archive.find_record) == ()
 
 
-def test_a_bundle_with_a_forged_total_and_new_checksums_is_refused(finished: Path, tmp_path: Path) -> None:
+def forge_bundle(good: Path, forge: Callable[[Any], None]) -> Path:
+    """Change the result in a bundle and make every checksum anew."""
     import hashlib
 
-    good, forged = tmp_path / "good.zip", tmp_path / "forged.zip"
-    qdip("export", "toy-study", "--bundle", good, "--results", finished)
     with ZipFile(good) as bundle:
         members = {name: bundle.read(name) for name in bundle.namelist()}
     (name,) = (name for name in members if name.startswith("documents/stabilizations/"))
     document = json.loads(members[name])
-    forge_total_and_sentence(document)
+    forge(document)
     members[name] = json.dumps(document).encode()
     manifest = json.loads(members["manifest.json"])
     (entry,) = (entry for entry in manifest["members"] if entry["name"] == name)
     entry.update(sha256=hashlib.sha256(members[name]).hexdigest(), size_bytes=len(members[name]))
     members["manifest.json"] = json.dumps(manifest).encode()
+    forged = good.with_name("forged.zip")
     with ZipFile(forged, "w") as bundle:
         for member, content in members.items():
             bundle.writestr(member, content)
+    return forged
+
+
+def test_a_bundle_with_a_forged_total_and_new_checksums_is_refused(finished: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good.zip"
+    qdip("export", "toy-study", "--bundle", good, "--results", finished)
     assert read_bundle(good).evidence.documents
     with pytest.raises(ResultsError, match="does not follow from its calculations"):
-        read_bundle(forged)
+        read_bundle(forge_bundle(good, forge_total_and_sentence))
+
+
+def forge_error_bar(document: Any) -> None:
+    document["uncertainty"]["difference"]["total_ev_per_fu"] /= 10
+
+
+def forge_component(document: Any) -> None:
+    component = next(each for each in document["uncertainty"]["components"] if each["is_sampled"])
+    component["difference"]["binding_ev_per_fu"] += 0.1
+
+
+def forge_hull(document: Any) -> None:
+    document["hull"]["above_ev_per_fu"] = dict.fromkeys(document["hull"]["above_ev_per_fu"], 0.0)
+
+
+def forge_registry(document: Any) -> None:
+    film = next(film for film in document["candidates"] if film["registry"] is not None)
+    film["registry"]["range_mev_per_ang2"] = 0.0
+
+
+def forge_check(document: Any) -> None:
+    document["candidates"][0]["checks"][0]["is_passed"] = False
+
+
+BESIDE_THE_TERMS = {
+    "uncertainty.difference.total_ev_per_fu": forge_error_bar,
+    "uncertainty.components": forge_component,
+    "hull.above_ev_per_fu": forge_hull,
+    "registry.range_mev_per_ang2": forge_registry,
+    "checks[0].is_passed": forge_check,
+}
+
+
+@pytest.mark.parametrize(("place", "forge"), BESIDE_THE_TERMS.items(), ids=BESIDE_THE_TERMS)
+def test_whatever_else_a_result_says_is_compared_with_its_calculations(
+    place: str, forge: Callable[[Any], None], own: Path
+) -> None:
+    assert qdip("db", "check", own).stdout.endswith(" 0 findings.\n")
+    change_document(own, "stabilizations", forge)
+    assert qdip("db", "check", own, "--quick").stdout.endswith(" 0 findings.\n")
+    (found,) = json.loads(qdip("db", "check", own, "--json", leaves_with=1).stdout)
+    assert found["where"] == "stabilizations toy-study"
+    assert place in found["what"]
+    assert "its calculations give" in found["what"]
+    again = qdip("run", TOY_STUDY, "--quiet", "--workers", 1, "--results", own)
+    assert "0 calculations made" in again.stdout
+    assert qdip("db", "check", own).stdout.endswith(" 0 findings.\n")
+
+
+def test_a_bundle_with_a_forged_error_bar_is_told_from_one_that_is_sound(finished: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good.zip"
+    qdip("export", "toy-study", "--bundle", good, "--results", finished)
+    sound = qdip("import-bundle", good, "--results", tmp_path / "sound").stdout
+    assert "Caution" not in sound
+    assert "not made anew" not in sound
+    told = qdip("import-bundle", forge_bundle(good, forge_error_bar), "--results", tmp_path / "forged").stdout
+    assert "Caution: toy-study: uncertainty.difference.total_ev_per_fu is" in " ".join(told.split())
+
+
+def test_a_result_whose_study_cannot_be_planned_here_says_so(own: Path) -> None:
+    """Its host stood in a file that is gone; terms and total are checked all the same."""
+
+    def lose_crystal(document: Any) -> None:
+        document["study"]["phases"][0]["phase"] = "gone.cif"
+
+    change_document(own, "stabilizations", lose_crystal)
+    checked = qdip("db", "check", own).stdout
+    assert "were not made anew" in checked
+    assert checked.endswith(" 0 findings.\n")
+
+
+def test_a_scan_with_failed_registries_upgrades_no_result(own: Path) -> None:
+    def age(document: Any) -> None:
+        document["formula_version"] = 1
+
+    def spoil(record: Any) -> None:
+        record["failures"] = ["registry (0.50, 0.00): MemoryError"]
+
+    for row, record in enumerate(list_records(own), start=1):
+        if "kind" in record:
+            change_document(own, "calculations", spoil, row=row)
+    change_document(own, "stabilizations", age)
+    (upgrade,) = json.loads(qdip("db", "upgrade", own, "--json").stdout)
+    assert "qdip run toy-study" in upgrade["reason"]
+    assert open_archive(ResultsFolder(own)).list_stabilizations()[0].formula_version == 1
+    assert "qdip db upgrade" in qdip("db", "check", own).stdout
+    qdip("run", TOY_STUDY, "--quiet", "--workers", 1, "--results", own)
+    assert open_archive(ResultsFolder(own)).list_stabilizations()[0].formula_version > 1
 
 
 def test_a_contradiction_is_named(own: Path) -> None:

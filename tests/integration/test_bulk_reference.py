@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.library import load_crystal
+from qdip_dft.library.crystals import load_crystal
 from qdip_dft.model.calculation import EngineResult, Freedom
 from qdip_dft.model.engine import EngineSpec, PresetName
 from qdip_dft.model.structure import StructureRecord

@@ -260,7 +260,7 @@ def test_terminations_are_listed_as_pairs_of_layers() -> None:
         "CsI|CsI": (True, "+1 CsI"),
         "PbI2|PbI2": (True, "+1 PbI2"),
     }
-    assert "by operation" in qdip("structures", "terminations", "CsPbI3-alpha", "100").stdout
+    assert "  operation  +1 CsI" in qdip("structures", "terminations", "CsPbI3-alpha", "100").stdout
     assert "faces differ in dangling bonds" in qdip(
         "structures", "terminations", "CdSe-zincblende", "111"
     ).stdout.replace("\n", " ")
@@ -300,7 +300,7 @@ def test_a_full_disk_is_explained_and_keeps_what_is_stored(tmp_path: Path) -> No
 
 def test_a_result_is_explained(finished_results: Path) -> None:
     shown = qdip("explain", "toy-study", "--results", finished_results).stdout
-    assert "What would turn the answer round" in shown
+    assert "What would reverse the answer" in shown
     assert "layer 1, at the dot" in shown
     assert "balanced" in shown
     summary = json.loads(qdip("explain", "toy-study", "--results", finished_results, "--json").stdout)

@@ -14,7 +14,7 @@ from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from tests.command_line import assert_four_parts, qdip
 from tests.unit.report_documents import make_black, make_document, make_yellow
 
-STRONGER = make_black(terms_ev_per_fu=(0.05, 0.03, 0.2, -0.5))
+STRONGER = make_black(terms_ev_per_fu=(0.05, 0.03, 0.2, -0.7))
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def results(tmp_path: Path) -> Path:
 def test_one_level_of_theory_has_a_column_of_differences(results: Path) -> None:
     printed = qdip("compare", "synthetic-study", "synthetic-study+precise", "--results", results).stdout
     assert "B − A" in printed
-    assert "−0.100 *" in printed
+    assert "-0.300 *" in printed
     assert "≠ preset" in printed
 
 

@@ -91,7 +91,7 @@ def test_cp2k_finds_the_same_dispersion_itself(tmp_path: Path) -> None:
     engine = coarse_engine("cp2k", cutoff_ev=1400)
     code = engine.start(setting(tmp_path))
     assert isinstance(code, Cp2kRun)
-    text = re.sub(r"SURF\w*DIP\w+ \S+\n", "", code.input_text(slab().arrangement, {}))
+    text = re.sub(r"SURF\w*DIP\w+ \S+\n", "", str(code.draft_input(slab().arrangement, {})))
     text = re.sub(r"&XC\n", OWN_OF_CP2K, text)
     (tmp_path / "cp2k.inp").write_text(re.sub(r"EPS_SCF \S+", "EPS_SCF 1e-3", text))
     output = run([*code.command, "-i", "cp2k.inp"], tmp_path)

@@ -54,7 +54,7 @@ def through_input(name: str, arrangement: Arrangement, folder: Path) -> Atoms:
         question = run._question(arrangement, {})
         return Atoms(question["species"], positions=question["positions_ang"], cell=question["lattice_ang"])
     assert isinstance(run, Cp2kRun)
-    subsystem = parse_input(run.input_text(arrangement, {})).get_subsection("FORCE_EVAL/SUBSYS")
+    subsystem = parse_input(str(run.draft_input(arrangement, {}))).get_subsection("FORCE_EVAL/SUBSYS")
     rows = [line.split() for line in subsystem.get_subsection("COORD").keywords]
     cell = [[float(x) for x in line.split()[1:]] for line in subsystem.get_subsection("CELL").keywords]
     return Atoms([row[0] for row in rows], positions=[[float(x) for x in row[1:]] for row in rows], cell=cell)

@@ -6,12 +6,14 @@ import ctypes
 import errno
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
 
@@ -24,6 +26,7 @@ from qdip_dft.planning.study_files import read_study
 from qdip_dft.storage.file_systems import find_file_system, require_locks
 from qdip_dft.storage.results_folder import ResultsFolder, open_archive
 from qdip_dft.storage.sqlite_collection import SQLiteCollection
+from qdip_dft.storage.sqlite_file import open_connection, transaction
 from tests.command_line import QDIP
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +105,74 @@ def test_without_locks_a_run_is_refused_with_the_reason_and_the_remedy(
     assert "Traceback" not in refused.stderr
     assert "without file locks" in refused.stderr
     assert "choose a folder on a local disk with --results DIR" in refused.stderr
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine of its own name that has mounted a folder in a place of its own: namespaces stand for a kernel.
+
+    The folder is on NFS, as far as the run can see; locks are those of one kernel.
+    """
+
+    name: str
+    fake: Path
+    shared: Path
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start the study there."""
+        place = self.shared.with_name(self.name)
+        place.mkdir(exist_ok=True)
+        mounting = f'hostname {self.name} && mount --bind {self.shared} {place} && exec "$@"'
+        command = [*QDIP, "run", TOY_STUDY, "--quiet", "--workers", "1", "--results", place]
+        environment = {**os.environ, "LD_PRELOAD": str(self.fake), "FAKE_FS_TYPE": hex(NFS)}
+        return subprocess.Popen(
+            [*UNSHARE, "sh", "-c", mounting, "sh", *map(str, command)],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self) -> tuple[int, str]:
+        """Run the study there to its end; return exit code and words."""
+        process = self.start()
+        out, errors = process.communicate(timeout=120)
+        return process.returncode, out + errors
+
+
+UNSHARE = ("unshare", "--map-root-user", "--mount", "--uts")
+
+
+def list_stored(results: Path) -> set[str]:
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{results}/qdip.sqlite?mode=ro", uri=True)) as found:
+        return {row[0] for row in found.execute("SELECT doc ->> '$.uuid' FROM calculations")}
+    return set()
+
+
+def test_two_hosts_use_a_folder_one_after_the_other_and_lose_nothing(fake: Path, tmp_path: Path) -> None:
+    if subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("namespaces need privileges that this machine does not give")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    here, there = Host("here", fake, shared), Host("there", fake, shared)
+    first, end_s = here.start(), time.monotonic() + 60
+    try:
+        while not list_stored(shared):
+            assert first.poll() is None, first.communicate()
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+        first.send_signal(signal.SIGSTOP)
+        code, said = there.run()
+        assert (code, "Traceback" in said) == (2, False), said
+        assert f"in use by another run (process {first.pid} on here" in " ".join(said.split())
+        before = list_stored(shared)
+    finally:
+        first.kill()
+        first.communicate()
+    code, said = there.run()
+    assert code == 0, said
+    assert before <= list_stored(shared)
+    code, said = here.run()
+    assert code == 0, said
+    assert "0 calculations made" in said
+    assert ask_journal(shared) == "delete"
 
 
 def test_the_doctor_names_a_file_system_without_locks(fake: Path, tmp_path: Path) -> None:
@@ -189,9 +260,17 @@ def run_and_meddle(results: Path, meddle: Callable[[], None]) -> tuple[int, str,
     return running.returncode, errors, n_stored
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder in which a run may write a file between the removal of its content and its own."""
+    end_s = time.monotonic() + 30
+    while folder.exists():
+        assert time.monotonic() < end_s, sorted(folder.rglob("*"))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def test_a_folder_that_is_removed_ends_the_run(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    code, errors, _ = run_and_meddle(results, lambda: shutil.rmtree(results))
+    code, errors, _ = run_and_meddle(results, lambda: remove(results))
     assert code == 3, errors
     assert "was removed, moved or replaced" in errors
     assert "Traceback" not in errors
@@ -224,6 +303,27 @@ def test_a_log_that_is_removed_takes_no_acknowledged_calculation(tmp_path: Path)
         [*QDIP, "run", TOY_STUDY, "--quiet", "--results", results], capture_output=True, text=True, check=False
     )
     assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_removed_log_is_said_to_be_saved_only_if_it_is(is_read: bool, tmp_path: Path) -> None:
+    file = tmp_path / "results.sqlite"
+    with closing(open_connection(file)) as writer, closing(sqlite3.connect(file, isolation_level=None)) as reader:
+        writer.execute("CREATE TABLE numbers (value)")
+        if is_read:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM numbers").fetchall()
+        with transaction(writer):
+            writer.execute("INSERT INTO numbers VALUES (1)")
+        writer.execute("PRAGMA busy_timeout = 50")
+        for suffix in ("-wal", "-shm"):
+            Path(f"{file}{suffix}").unlink()
+        with pytest.raises(ResultsError, match="removed, moved or replaced") as refused, transaction(writer):
+            writer.execute("INSERT INTO numbers VALUES (2)")
+        said = "what was stored last may be missing" if is_read else "everything stored before was saved into the file"
+        assert said in str(refused.value)
+    with closing(sqlite3.connect(file)) as found:  # the last that had the log open saved it, however late
+        assert found.execute("SELECT value FROM numbers").fetchall() == [(1,)]
 
 
 def test_another_file_in_the_place_of_the_results_is_not_written(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ test_import_codes.py.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -113,6 +114,36 @@ def test_energies_run_by_hand_complete_a_study_and_others_are_refused(study: Pat
     assert "0 calculations made" in done.stdout
     nothing_left = take(inputs, study, results)
     assert_four_parts(nothing_left, "qdip plan says what is ready")
+
+
+def shift_energies(folder: Path, by_ev: float) -> None:
+    """Move every energy of an output."""
+    path = folder / "vasprun.xml"
+    moved = re.sub(
+        r'(name="e_\w+"> *)(-?[\d.]+)', lambda found: f"{found[1]}{float(found[2]) + by_ev:.8f}", path.read_text()
+    )
+    path.write_text(moved)
+
+
+@pytest.mark.parametrize(("by_ev", "is_said"), [(1e-7, False), (0.01, True), (-2.0, True)])
+def test_a_folder_that_contradicts_what_is_stored_is_named(
+    by_ev: float, is_said: bool, study: Path, tmp_path: Path
+) -> None:
+    results, inputs = tmp_path / "results", tmp_path / "inputs"
+    qdip("run", study, "--quiet", "--results", results, leaves_with=1)
+    folder, other, *_ = write_folders(study, results, inputs).values()
+    run_vasp(folder)
+    assert "1 calculations stored" in take(folder, study, results).stdout
+    stored = records_of(results)
+    shift_energies(folder, by_ev)
+    run_vasp(other)
+    again = take(inputs, study, results)
+    assert again.returncode == int(is_said)
+    assert ("it contradicts what is stored for" in again.stdout) == is_said
+    assert ("is stored already" in again.stdout) == (not is_said)
+    assert "1 calculations stored" in again.stdout
+    now = records_of(results)
+    assert all(now[name] == record for name, record in stored.items() if record.is_usable)
 
 
 def test_relaxations_run_by_hand_let_a_study_go_on(tmp_path: Path) -> None:

@@ -15,10 +15,6 @@ import numpy as np
 import pytest
 import yaml
 
-from qdip_dft.by_hand.finished_run import FinishedRun
-from qdip_dft.by_hand.judgement import Answer
-from qdip_dft.by_hand.matching_steps import SiteMatch, match_sites
-from qdip_dft.by_hand.readers import find_code, read_run
 from qdip_dft.engines.base import RelaxationSettings
 from qdip_dft.engines.cp2k.data import BASIS_FILES, POTENTIAL_FILE, data_folder
 from qdip_dft.engines.dft import DftEngine
@@ -27,6 +23,10 @@ from qdip_dft.engines.espresso.engine import pseudopotential_folder
 from qdip_dft.engines.gpaw.engine import data_set_folders
 from qdip_dft.engines.relaxation.recorded import SCRATCH_VARIABLE, scratch_folder
 from qdip_dft.errors import EngineError
+from qdip_dft.finished.finished_run import FinishedRun
+from qdip_dft.finished.judgement import Answer
+from qdip_dft.finished.matching_steps import SiteMatch, match_sites
+from qdip_dft.finished.readers import find_code, read_run
 from qdip_dft.model.calculation import CalculationTask, EngineResult, Freedom
 from qdip_dft.model.structure import StructureRecord
 from tests.by_hand import RELAXATIONS, STATICS, run_by_hand

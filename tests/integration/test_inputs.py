@@ -17,6 +17,7 @@ from qdip_dft.planning.plan import plan_study
 from qdip_dft.planning.study_files import read_study
 from tests.command_line import assert_four_parts, qdip
 from tests.dft_codes import coarse_engine, silicon
+from tests.unit.studies import TINY_STUDY
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden" / "inputs"
 STUDY = GOLDEN.parents[1] / "studies-1" / "quickstart.yaml"
@@ -73,6 +74,21 @@ def test_what_follows_from_relaxed_structures_is_a_preview_until_they_are_stored
     assert not any(each["is_preview"] for each in stored)
     settings = json.loads((tmp_path / "after" / stored[0]["folder"] / "settings.json").read_text())
     assert settings["theory"]["engine"] == "testing"
+
+
+def test_a_calculation_that_failed_is_not_called_stored(tmp_path: Path) -> None:
+    results, study = tmp_path / "results", tmp_path / "short.yaml"
+    one_step = {"name": "testing", "settings": {"max_steps": 1, "force_threshold_ev_per_ang": 1e-6}}
+    study.write_text(json.dumps({**TINY_STUDY, "name": "short", "engine": one_step}))
+    qdip("run", study, "--quiet", "--results", results, leaves_with=1)
+    qdip("inputs", study, "--results", results, "--write", tmp_path / "inputs")
+    calculations = json.loads((tmp_path / "inputs" / "manifest.json").read_text())["calculations"]
+    failed = [each for each in calculations if "failure" in each]
+    assert failed
+    assert not any(each["is_stored"] for each in failed)
+    assert all(each["failure"].startswith("did not converge in ") for each in failed)
+    readme = (tmp_path / "inputs" / "README.md").read_text()
+    assert readme.count("| failed: did not converge in ") == len(failed)
 
 
 def test_inputs_are_not_mixed_with_what_lies_in_a_folder(drafts: Path) -> None:

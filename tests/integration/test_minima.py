@@ -10,7 +10,7 @@ from qdip_dft.analysis.minima import check_minimum
 from qdip_dft.builders.ions import view_ions
 from qdip_dft.builders.minima import build_tilting_cell
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.library import load_crystal
+from qdip_dft.library.crystals import load_crystal
 from qdip_dft.model.calculation import Freedom
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.stabilization import Check

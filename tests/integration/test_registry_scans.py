@@ -195,7 +195,7 @@ def test_a_killed_job_continues_where_it_stopped(mortal: MortalEngine, tmp_path:
 def test_a_scan_that_runs_out_of_time_has_no_failed_place_and_goes_on(tmp_path: Path) -> None:
     task, path = make_task(), tmp_path / "energies.jsonl"
     whole = scan_with(engine_of("testing"), task, tmp_path / "whole.jsonl")
-    with working_until(Deadline(end_s=time.time() + 1e6)) as deadline, pytest.raises(OutOfTime, match="goes on"):
+    with working_until(Deadline(end_s=time.time() + 1e6)) as deadline, pytest.raises(OutOfTime, match="resumes"):
         scan_with(HurriedEngine(engine_of("testing").relaxation, deadline), task, path)
     assert len(Checkpoint(path).known) == 1
     assert scan_with(engine_of("testing"), task, path).points == whole.points

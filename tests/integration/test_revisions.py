@@ -103,6 +103,21 @@ def test_a_crystal_whose_file_changed_makes_a_revision(tmp_path: Path) -> None:
     assert run(write_study(tmp_path, dot=dot), tmp_path) == ("mine~1",)
 
 
+def test_a_study_that_is_run_from_another_folder_makes_no_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(__file__).resolve().parents[2] / "structures" / "PbTe.cif"
+    (tmp_path / "dot.cif").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    path = write_study(tmp_path, dot={**TINY_STUDY["dot"], "material": "dot.cif"})
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        monkeypatch.chdir(folder)
+        assert run(path, tmp_path) == ()
+    (stored,) = archive_of(tmp_path).list_stabilizations()
+    assert stored.study.dot.material == "dot.cif"
+    assert str(tmp_path) not in stored.model_dump_json()
+
+
 def test_a_variant_is_never_shown_for_the_study(tmp_path: Path) -> None:
     path = write_study(tmp_path)
     run(path, tmp_path, preset="balanced")

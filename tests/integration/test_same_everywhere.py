@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qdip_dft.library import list_studies
+from qdip_dft.library.collections import list_studies
 from tests.plan_fingerprint import Decisions, add_noise, decide, find_differences, plan_of
 
 N_SEEDS = int(os.environ.get("QDIP_NOISE_SEEDS", "2"))

@@ -104,6 +104,27 @@ def test_an_imported_bundle_has_the_same_numbers_and_exports_the_same_bytes(shar
     assert export(tmp_path / "restored", tmp_path / "again.zip") == shared.bundle.read_bytes()
 
 
+def test_archives_read_what_a_bundle_holds(shared: Shared) -> None:
+    members = contents(shared.bundle)
+    crate = json.loads(members["ro-crate-metadata.json"])
+    entities = {entity["@id"]: entity for entity in crate["@graph"]}
+    assert crate["@context"] == "https://w3id.org/ro/crate/1.1/context"
+    assert len(entities) == len(crate["@graph"])
+    assert entities["ro-crate-metadata.json"]["about"] == {"@id": "./"}
+    assert entities["ro-crate-metadata.json"]["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
+    root = entities["./"]
+    assert all(root[name] for name in ("name", "description", "datePublished", "license"))
+    assert {part["@id"] for part in root["hasPart"]} == set(members) - {"ro-crate-metadata.json"}
+    assert all(entities[part["@id"]]["@type"] == "File" for part in root["hasPart"])
+    (result,) = stored(shared.results)[0]
+    (answer,) = (entities[each["@id"]] for each in root["variableMeasured"])
+    assert answer["value"] == result.stabilization.total_ev_per_fu
+    assert answer["unitText"].startswith("eV per formula unit")
+    assert (
+        f"n* = {result.stabilization.coverage_fu_per_ang2:.4f} f.u. per Å² of dot, level test" in answer["description"]
+    )
+
+
 def test_a_restored_result_is_reported_and_its_study_runs_without_calculating(shared: Shared, tmp_path: Path) -> None:
     qdip("import-bundle", shared.bundle, "--results", tmp_path / "restored")
     original = json.loads(qdip("report", "toy-study", "--results", shared.results, "--json").stdout)
@@ -325,7 +346,7 @@ def test_an_optimade_entry_has_the_structure_and_the_energy_of_its_calculation(s
 def test_optimade_formulas_are_reduced_and_alphabetical(shared: Shared) -> None:
     _, _, *entries = map(json.loads, (shared.optimade / "optimade.jsonl").read_text().splitlines())
     bulks = {entry["attributes"]["_qdip_label"]: entry["attributes"] for entry in entries}
-    assert bulks["bulk CsPbI3-beta"]["chemical_formula_descriptive"] == "Cs2I6Pb2"
+    assert bulks["bulk CsPbI3-beta"]["chemical_formula_descriptive"] == "Cs2 Pb2 I6"
     assert bulks["bulk CsPbI3-beta"]["chemical_formula_reduced"] == "CsI3Pb"
     assert bulks["bulk CsPbI3-beta"]["chemical_formula_anonymous"] == "A3BC"
     assert bulks["dot bulk PbTe"]["chemical_formula_reduced"] == "PbTe"

@@ -75,7 +75,7 @@ def test_an_error_bar_needs_all_its_parts(results: Path) -> None:
     assert "termination" in answer["not_estimated"]
     said = qdip("size", "toy-sizes", "--results", results).stdout
     assert "±" not in said.splitlines()[0]
-    assert "not estimated: " in said
+    assert "not sampled: " in said
 
 
 def test_vanishing_loading_leaves_the_bulk_whatever_the_range_of_the_strain(results: Path) -> None:

@@ -16,7 +16,13 @@ from tests.synthetic_results import make_results
 MANAGERS = {"jobflow", "maggma", "pymongo", "torch", "atomate2", "pandas", "plotly", "scipy.stats"}
 HEAVY = MANAGERS | {"pymatgen", "monty"}
 LIBRARIES = HEAVY | {"numpy", "scipy", "ase", "matplotlib"}
-SEARCHES = {"scipy.optimize", "qdip_dft.builders.candidates", "qdip_dft.flows", "qdip_dft.planning", "qdip_dft.engines"}
+SEARCHES = {
+    "scipy.optimize",
+    "qdip_dft.builders.candidates",
+    "qdip_dft.flows",
+    "qdip_dft.planning.plan",
+    "qdip_dft.engines",
+}
 SCRIPT = (
     "import sys; sys.argv[0] = 'qdip'\nfrom qdip_dft.cli import main\n"
     "try: main()\n"

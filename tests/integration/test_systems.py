@@ -13,7 +13,7 @@ from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal, find_ions
 from qdip_dft.flows.building import preview_structures
 from qdip_dft.flows.steps import Part, StepId, StudySteps
-from qdip_dft.library import load_catalogue
+from qdip_dft.library.collections import load_catalogue
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.plan import plan_study

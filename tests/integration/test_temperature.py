@@ -56,13 +56,12 @@ def test_the_table_says_level_sign_and_assumptions(results: Path) -> None:
 
 
 def test_the_stored_document_is_the_printed_one(results: Path) -> None:
-    from qdip_dft.results.temperatures import find_temperature
+    from qdip_dft.results.migrations import read_temperature
     from qdip_dft.storage.results_folder import ResultsFolder
 
     printed = ask(results)
-    stored = find_temperature(ResultsFolder(results).collection("temperatures"), "toy-study")
-    assert stored is not None
-    assert stored.model_dump(mode="json") == printed
+    (stored,) = ResultsFolder(results).collection("temperatures").query({"id": "toy-study"})
+    assert read_temperature(stored).model_dump(mode="json") == printed
 
 
 def test_a_study_without_a_competing_film_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from qdip_dft.builders.faces import OrientedFace, orient_face
 from qdip_dft.builders.ions import IonicCrystal, find_ions
-from qdip_dft.library import load_crystal_record
+from qdip_dft.library.crystals import load_crystal_record
 from qdip_dft.model.crystal import CrystalRecord
 from qdip_dft.model.structure import StructureRecord
 

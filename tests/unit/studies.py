@@ -15,7 +15,7 @@ from qdip_dft.engines.testing import TestingEngine, evaluate_morse
 from qdip_dft.flows.assembly import assemble_document, describe_facets
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.resolution import AnyStepId, Resolution, resolve_steps
-from qdip_dft.flows.stabilization import StabilizationMaker
+from qdip_dft.flows.stabilization import StageMaker
 from qdip_dft.flows.steps import StudySteps
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level, LevelOfTheory
 from qdip_dft.model.engine import EngineSpec
@@ -58,9 +58,9 @@ def make_steps(**changes: Any) -> StudySteps:
     return StudySteps(study, crystals, *find_candidates(study, crystals))
 
 
-def make_maker(steps: StudySteps) -> StabilizationMaker:
+def make_maker(steps: StudySteps) -> StageMaker:
     """Return the maker of the study's flow, with the toy potential."""
-    return StabilizationMaker(steps.study, dict(steps.crystals), steps.candidates, toy_engines(), steps.dropped)
+    return StageMaker(steps.study, dict(steps.crystals), steps.candidates, toy_engines(), steps.dropped)
 
 
 @cache

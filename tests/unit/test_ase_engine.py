@@ -11,14 +11,14 @@ import pytest
 from ase.build import bulk
 
 from qdip_dft.engines.ase import AseEngine
-from qdip_dft.engines.mlip import NETWORKS, weights_file
+from qdip_dft.engines.mlip import NETWORKS, sha256_of, weights_file
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import EngineError
 from qdip_dft.flows.variations import name_engine
 from qdip_dft.model.calculation import Freedom
-from qdip_dft.model.engine import CalculatorSpec, Device, EngineSpec
+from qdip_dft.model.engine import CalculatorSpec, Device, Dispersion, EngineSpec
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.planning.study_files import read_study, write_study
+from qdip_dft.planning.study_files import make_engine, read_study, write_study
 from tests.unit.crystals import load
 
 EMT = "ase.calculators.emt.EMT"
@@ -239,7 +239,20 @@ def test_the_files_of_a_calculator_start_from_the_study(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     read = read_study(Path(write(folder, "own.yaml", study)))
     assert isinstance(read.engine.potential, CalculatorSpec)
-    assert read.engine.potential.calculator == "study/mine.py:Springs"
-    assert read.engine.potential.weights == {"model": "study/model.pt"}
+    assert read.engine.potential.calculator == "mine.py:Springs"
+    assert read.engine.potential.weights == {"model": "model.pt"}
     assert "calculator: mine.py:Springs" in write_study(read, folder=folder)
-    engine_from_spec(read.engine)
+    assert make_engine(read.engine, read).calculator == f"{folder}/mine.py:Springs"  # type: ignore[attr-defined]
+    with pytest.raises(EngineError, match="it starts from the study's folder"):
+        engine_from_spec(read.engine)
+
+
+def test_a_force_field_by_atomate2s_name_has_the_energy_of_the_same_network_by_ours() -> None:
+    """CHGNet ships its weights in its wheel, so that atomate2's factory makes it for real."""
+    declared = sha256_of(weights_file(NETWORKS["chgnet"]))
+    named = CalculatorSpec(calculator="CHGNet", functional="PBE", dispersion="none", sha256=declared)
+    ours = engine_from_spec(EngineSpec(name="mlip", potential="chgnet", dispersion=Dispersion.NONE))
+    theirs = engine_from_spec(EngineSpec(name="mlip", potential=named))
+    structure = load("PbS").structure
+    assert theirs.static(structure).energy_ev == pytest.approx(ours.static(structure).energy_ev, abs=1e-5)
+    assert theirs.theory().weights_hash == declared

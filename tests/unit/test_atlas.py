@@ -54,7 +54,7 @@ def test_a_result_without_a_number_is_marked_in_words() -> None:
     broken = make_black(terms_ev_per_fu=(0.05, 0.03, None, None), missing=("film slab failed",), is_selected=False)
     page = render_atlas([overview_of(make_document(broken, make_yellow()))], {})
     assert "hatched" in page
-    assert "<strong>?</strong> undecided" in page
+    assert "<strong>?</strong> incomplete" in page
 
 
 def test_hostile_texts_are_escaped() -> None:
@@ -147,7 +147,7 @@ def test_a_summary_without_what_it_needs_is_refused(field: str) -> None:
 def test_numbers_come_as_json_in_full(results: Path) -> None:
     (row,) = json.loads(qdip("atlas", "--results", results, "--json").stdout)
     assert row["total_ev_per_fu"] == make_document().stabilization.total_ev_per_fu
-    assert (row["dot"], row["facet"], row["answer"]) == ("PbS", "111", "black")
+    assert (row["dot"], row["facet"], row["answer"]) == ("PbS", "111", "undecided")
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:

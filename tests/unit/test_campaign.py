@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from qdip_dft.errors import QdipError, SlabError, StructureError, StudyError
-from qdip_dft.library import list_campaigns
+from qdip_dft.library.collections import list_campaigns
 from qdip_dft.model.campaign import CampaignSpec
 from qdip_dft.planning.campaign import Counts, count_calculations, expand, is_campaign, plan_all, read_campaign
 from qdip_dft.planning.study_files import read_study

@@ -133,9 +133,18 @@ def test_each_registry_shift_is_a_candidate_of_its_own():
     assert len({c.label for c in find(study)}) == 6
 
 
-def test_a_polar_facet_without_passivation_is_refused():
-    study = make_study(dot={"material": "PbS", "facets": ["111"], "min_thickness_ang": 6})
-    with pytest.raises(ChargeBalanceError, match="choose a neutral facet"):
+@pytest.mark.parametrize(
+    ("material", "facet", "advice"),
+    [
+        ("PbS", "111", "set dot.passivation to a halide such as I, or to OH, or choose a neutral facet"),
+        ("CdSe-zincblende", "100", "set dot.passivation to a halide such as I, or to OH, or choose a neutral facet"),
+        ("CdSe-zincblende", "111", "choose a neutral facet, or set .* only common cells that hold a multiple of 2"),
+        ("InP", "100", "choose a neutral facet, or set .* only common cells that hold a multiple of 2"),
+    ],
+)
+def test_a_polar_facet_without_passivation_is_refused(material, facet, advice):
+    study = make_study(dot={"material": material, "facets": [facet], "min_thickness_ang": 6})
+    with pytest.raises(ChargeBalanceError, match=advice):
         find(study)
 
 

@@ -23,8 +23,9 @@ from qdip_dft.builders.cleavage import (
 from qdip_dft.builders.films import in_vacuum, stack_film
 from qdip_dft.builders.interfaces import check_built
 from qdip_dft.builders.ions import IonicCrystal, find_ions
-from qdip_dft.builders.minimum_cut import MOST_SHIFTS, Aim, BondNetwork, find_cheapest_cuts
+from qdip_dft.builders.minimum_cut import MOST_SHIFTS, Aim, BondNetwork, _tie_breakers, find_cheapest_cuts
 from qdip_dft.builders.orientation import orient_crystal
+from qdip_dft.model.snapping import nearest_whole
 from tests.unit.crystals import count_cut_contacts, distances_of, load_face
 
 LEAD_IODIDE = frozenset({"Pb", "I"})
@@ -307,12 +308,14 @@ def networks(draw: st.DrawFn) -> BondNetwork:
 
 
 def cost_of(network: BondNetwork, aim: Aim, shifts: np.ndarray) -> np.ndarray:
+    """The whole cost of shifts, with what decides between equal cuts."""
     corrugation = np.abs(network.heights + shifts - aim.centre).sum(axis=-1)
-    return network.count_crossings(shifts) @ network.costs + aim.corrugation_weight * corrugation
+    crossings = network.count_crossings(shifts) @ network.costs
+    return crossings + aim.corrugation_weight * corrugation + shifts @ _tie_breakers(len(network.heights))
 
 
 def cheapest_by_trying_all(network: BondNetwork, aim: Aim, charge_shift: int) -> float | None:
-    planar = np.round(aim.centre - network.heights)
+    planar = nearest_whole(aim.centre - network.heights)
     steps = range(-MOST_SHIFTS, MOST_SHIFTS + 1)
     shifts = planar + np.array(list(product(steps, repeat=len(planar))))
     allowed = shifts[np.round(shifts @ network.charges).astype(int) == charge_shift]
@@ -364,9 +367,9 @@ def solve_integer_program(network: BondNetwork, aim: Aim, charge_shift: int) -> 
         rows.append(np.hstack([-sign * np.eye(n), np.zeros((n, m)), np.eye(n)]))
         limits.append(sign * (network.heights - aim.centre))
     charge = np.concatenate([network.charges, np.zeros(m + n)])
-    planar = np.round(aim.centre - network.heights)
+    planar = nearest_whole(aim.centre - network.heights)
     solution = milp(
-        np.concatenate([np.zeros(n), network.costs, np.full(n, aim.corrugation_weight)]),
+        np.concatenate([_tie_breakers(n), network.costs, np.full(n, aim.corrugation_weight)]),
         constraints=[
             LinearConstraint(np.vstack(rows), lb=np.concatenate(limits)),
             LinearConstraint(charge, charge_shift, charge_shift),

@@ -50,16 +50,16 @@ def all_lines(comparison: Comparison) -> list[Line]:
     return [line for section in (comparison.stabilization, *comparison.phases) for line in section.lines]
 
 
-STRONGER = make_black(terms_ev_per_fu=(0.05, 0.03, 0.2, -0.5))
+STRONGER = make_black(terms_ev_per_fu=(0.05, 0.03, 0.2, -0.7))
 
 
 def test_the_difference_is_the_second_minus_the_first() -> None:
     comparison = compare_results([make_result("a"), make_result("b", STRONGER, make_yellow())])
     black = lines(comparison.phases[0])
     assert comparison.phases[0].title == "black FAPbI3-alpha"
-    assert black["binding", "eV/f.u."].values == pytest.approx((-0.4, -0.5))
-    assert black["binding", "eV/f.u."].differences == pytest.approx((-0.1,))
-    assert lines(comparison.stabilization)["total", "eV/f.u."].differences == pytest.approx((-0.1,))
+    assert black["binding", "eV/f.u."].values == pytest.approx((-0.4, -0.7))
+    assert black["binding", "eV/f.u."].differences == pytest.approx((-0.3,))
+    assert lines(comparison.stabilization)["total", "eV/f.u."].differences == pytest.approx((-0.3,))
 
 
 def test_swapping_the_results_flips_every_difference() -> None:
@@ -102,7 +102,7 @@ def test_a_marked_difference_shows_without_colour() -> None:
     comparison = compare_results([make_result("a"), make_result("b", STRONGER, make_yellow())])
     binding = tabulate_section(comparison, comparison.phases[0]).rows[3]
     assert binding.name == "binding, eV/f.u."
-    assert [cell.text for cell in binding.cells] == ["−0.400", "−0.500", "−0.100 *"]
+    assert [cell.text for cell in binding.cells] == ["−0.400", "−0.700", "−0.300 *"]
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_stabilizations_of_two_levels_stand_side_by_side() -> None:
     table = tabulate_section(comparison, comparison.stabilization)
     assert [column.name for column in table.columns] == ["A", "B"]
     rows = {row.name: [cell.text for cell in row.cells] for row in table.rows}
-    assert rows["total, eV/f.u."] == ["−0.180", "−0.280"]
-    assert rows["σ, meV/Å²"] == ["−15.7", "−23.5"]
+    assert rows["total, eV/f.u."] == ["−0.180", "−0.480"]
+    assert rows["σ, meV/Å²"] == ["−15.7", "−39.1"]
 
 
 def test_two_hosts_are_shown_by_their_sides_and_not_subtracted() -> None:
@@ -181,7 +181,7 @@ def test_a_missing_term_has_no_difference() -> None:
     broken = make_black(terms_ev_per_fu=(0.05, 0.03, None, None), missing=("film slab failed",), is_selected=False)
     comparison = compare_results([make_result("a"), make_result("b", broken, make_yellow())])
     assert "—" in [cell.text for row in tabulate_section(comparison, comparison.phases[0]).rows for cell in row.cells]
-    assert say_agreement(comparison) == "The answers differ (A: black favoured; B: undecided)."
+    assert say_agreement(comparison) == "The answers differ (A: undecided; B: incomplete)."
 
 
 def test_settings_that_differ_are_marked_and_equal_ones_left_out() -> None:

@@ -123,6 +123,24 @@ def test_a_thicker_film_holds_the_relaxed_interface_of_the_study(name: str, turn
     assert find_images_ang(relaxed, thick) < 1e-6
 
 
+@pytest.mark.parametrize("way", [0.8, 1.0])
+def test_a_film_whose_face_lies_where_the_next_layer_belongs_is_continued_by_less(way: float) -> None:
+    """One ion of the upper face went most of the way to a place of the added layer; all others stayed."""
+    steps, film = study_of(NEUTRAL)
+    structures = preview_structures(steps)
+    names, geometry = steps.relaxations_of(film), steps.geometry_of(film)
+    joined = geometry.join(InterfaceParts(structures[names[Part.DOT_SLAB]], structures[names[Part.FILM_SLAB]]))
+    variation = variation_of(steps, film, VariationKind.FILM_THICKNESS)
+    kept = positions_ang(start_of(variation, structures | {names[Part.INTERFACE]: joined.to_record()}))
+    centres, top = joined.centres_ang, int(np.argmax(joined.centres_ang[:, 2]))
+    added = kept[kept[:, 2] > centres[top, 2] + 0.5]
+    moved_ang = way * min(added - centres[top], key=np.linalg.norm)
+    centres[top] += moved_ang
+    relaxed = IonicCrystal.at(joined.lattice_ang, joined.ions, centres).to_record()
+    thick = start_of(variation, structures | {names[Part.INTERFACE]: relaxed})
+    assert 0.1 < find_images_ang(relaxed, thick) < float(np.linalg.norm(moved_ang))
+
+
 @pytest.mark.parametrize("kind", [VariationKind.FILM_THICKNESS, VariationKind.DOT_THICKNESS])
 def test_molecules_come_along_atom_by_atom(kind: VariationKind) -> None:
     steps, film = study_of(MOLECULAR)

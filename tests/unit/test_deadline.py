@@ -102,7 +102,7 @@ def test_an_evaluation_begins_only_if_one_half_longer_than_the_longest_would_end
     deadline.note(20)
     deadline.require_time()
     deadline.note(30)
-    with pytest.raises(OutOfTime, match="goes on where it stopped"):
+    with pytest.raises(OutOfTime, match="resumes where it stopped"):
         deadline.require_time()
 
 
@@ -128,7 +128,7 @@ def test_a_stopped_relaxation_goes_on_where_it_stopped_and_ends_at_the_same_plac
     deadline = Deadline(end_s=time.time() + 1e6)
     first, second = Counted(stop_after(4, deadline)), Counted()
     with recording_in(tmp_path):
-        with working_until(deadline), pytest.raises(OutOfTime, match="goes on where it stopped"):
+        with working_until(deadline), pytest.raises(OutOfTime, match="resumes where it stopped"):
             engine_with(first).relax(STRUCTURE, Freedom.CELL)
         resumed = engine_with(second).relax(STRUCTURE, Freedom.CELL)
     assert (first.count, second.count) == (4, whole.count - 4)
@@ -175,7 +175,7 @@ def run_job(engine: Engine, freedom: Freedom) -> Any:
 @pytest.mark.parametrize("freedom", [Freedom.NONE, Freedom.POSITIONS])
 def test_a_job_that_is_out_of_time_is_no_failed_calculation(freedom, monkeypatch):
     monkeypatch.setenv(END_VARIABLE, str(time.time() + 10))
-    with pytest.raises(OutOfTime, match="goes on where it stopped"):
+    with pytest.raises(OutOfTime, match="resumes where it stopped"):
         run_job(toy_engine(), freedom)
     monkeypatch.delenv(END_VARIABLE)
     assert run_job(toy_engine(), freedom)["failure"] is None

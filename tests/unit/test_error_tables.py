@@ -65,9 +65,9 @@ def test_errors_stand_below_the_terms() -> None:
     assert "Error budget of black − competitor" in titles
 
 
-def test_the_budget_names_what_was_not_estimated_and_gives_it_no_number() -> None:
+def test_the_budget_of_an_old_result_names_what_was_not_sampled_and_gives_it_no_number() -> None:
     rows = {row.name: row.cells for row in tabulate_budget(stated()).rows}
-    assert all(cell.value is None for cell in rows["termination: not estimated"])
+    assert all(cell.value is None for cell in rows["termination: not sampled"])
     assert all(cell.value is None for cell in rows["cation orientation: n/a"])
     assert all(cell.value is not None for cell in rows["film thickness"])
 
@@ -82,7 +82,7 @@ def test_the_combined_row_is_the_root_of_the_sum_of_squares() -> None:
 
 def test_the_report_says_how_sure_it_is_and_what_it_did_not_look_at() -> None:
     remarks = {remark.title: " ".join(remark.lines) for remark in list_remarks(document())}
-    assert "not estimated, and so not in the error bar: termination" in remarks["How sure"]
+    assert "not sampled, not in the error bar: termination" in remarks["How sure"]
     assert "one more layer changes" in remarks["How sure"]
 
 
@@ -95,7 +95,7 @@ def test_small_dots_at_high_loading_feel_the_interface_and_large_ones_the_bulk()
 
 def test_the_table_of_dots_is_zero_at_its_critical_radius_and_loading() -> None:
     table = tabulate_dots(DOTS, "synthetic")
-    assert "not estimated: model" in table.note
+    assert "not sampled: model" in table.note
     for row, loading in zip(table.rows, (0.02, 0.05, 0.1, 0.2, 0.3), strict=True):
         radius = row.cells[-1].value
         assert radius is not None

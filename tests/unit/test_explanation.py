@@ -46,7 +46,7 @@ def test_an_incomplete_difference_has_no_margins() -> None:
 
 def test_the_decision_says_what_would_turn_it_round() -> None:
     decision = explain(make_document(), {}).decision
-    assert decision.startswith("Binding decides with −0.250 eV/f.u.")
+    assert decision.startswith("Undecided, within twice its error. Binding decides with −0.250 eV/f.u.")
     assert "The competitor would win if it passed −0.070 eV/f.u.: a change of +0.180 eV/f.u., 72 % of it." in decision
 
 
@@ -112,8 +112,8 @@ def test_the_page_says_why() -> None:
     doc, calculations = computed()
     page = render_study_page(doc, calculations)
     assert 'id="why"' in page
-    assert "Octahedra of CsPbI3-alpha(100) on the dot" in page
-    assert "Bonds between CsPbI3-alpha(100) and the dot" in page
+    assert "Octahedra of α-CsPbI₃(100) on the dot" in page
+    assert "Bonds between α-CsPbI₃(100) and the dot" in page
     assert 'id="why"' not in render_study_page(make_document(make_black()), {})
 
 

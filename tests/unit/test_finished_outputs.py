@@ -5,7 +5,10 @@ The outputs are small files in the formats of the codes: CP2K before and since 2
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +16,6 @@ import numpy as np
 import pytest
 
 from qdip_dft.by_hand import imports
-from qdip_dft.by_hand.codes import cp2k, gpaw, vasp
-from qdip_dft.by_hand.codes.cp2k_words import Line
-from qdip_dft.by_hand.readers import read_run
 from qdip_dft.engines.code_run import Setting
 from qdip_dft.engines.cp2k import output as cp2k_output
 from qdip_dft.engines.cp2k.output import read_evaluation
@@ -26,11 +26,15 @@ from qdip_dft.engines.programs import require_known_version
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.vasp import engine as vasp_engine
 from qdip_dft.errors import EngineError
+from qdip_dft.finished.codes import cp2k, gpaw, vasp
+from qdip_dft.finished.codes.cp2k_words import Line
+from qdip_dft.finished.readers import find_code, read_run
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.results.migrations import read_calculation
 from qdip_dft.units import BOHR_IN_ANG, EV_PER_ANG3_IN_GPA, HARTREE_IN_EV, RYDBERG_IN_EV
 from tests.dft_codes import require_code, silicon, spec_of
+from tests.unit import gpaw_26
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "golden"
 
@@ -238,12 +242,26 @@ Si 0.25 0.25 {z}
 """
 
 
-def pw_output(*, z: float = 0.25, energy_ry: float = -15.5, end: str = "JOB DONE.") -> str:
-    """Return what pw.x 6.7 prints of two atoms in a cube of 5 Å, as far as it is read."""
+WORDS_OF_7 = """
+     Warning: card / ignored
+     R & G space division:  proc/nbgrp/npool/nimage =       1
+     Estimated max dynamical RAM per process >      12.34 MB
+
+     IMPORTANT: XC functional enforced from input :
+     Exchange-correlation= PBE
+                           (   1   4   3   4   0   0   0)
+     Any further DFT definition will be discarded
+     Please, verify this is what you really want
+"""
+"""Lines of release 7 that 6.7 has not, or elsewhere."""
+
+
+def pw_output(*, z: float = 0.25, energy_ry: float = -15.5, end: str = "JOB DONE.", version: str = "6.7MaX") -> str:
+    """Return what pw.x prints of two atoms in a cube of 5 Å, as far as it is read."""
     alat = 5.0 / BOHR_IN_ANG
     return f"""
-     Program PWSCF v.6.7MaX starts on 29Nov2026 at 20:11:22
-
+     Program PWSCF v.{version} starts on 29Nov2026 at 20:11:22
+{WORDS_OF_7 if version.startswith("7") else ""}
      bravais-lattice index     =            0
      lattice parameter (alat)  =       {alat:.4f}  a.u.
      unit-cell volume          =     843.5000 (a.u.)^3
@@ -288,10 +306,27 @@ def pw_output(*, z: float = 0.25, energy_ry: float = -15.5, end: str = "JOB DONE
      atom    1 type  1   force =     0.01000000    0.00000000    0.00000000
      atom    2 type  1   force =    -0.01000000    0.00000000    0.00000000
 
+{NON_LOCAL_OF_7 if version.startswith("7") else ""}
      Total force =     0.010000     Total SCF correction =     0.000004
 
    {end}
 """
+
+
+NON_LOCAL_OF_7 = """     The non-local contrib.  to forces
+     atom    1 type  1   force =     0.50000000    0.00000000    0.00000000
+     atom    2 type  1   force =    -0.50000000    0.00000000    0.00000000
+"""
+
+
+@pytest.mark.parametrize("version", ["6.7MaX", "7.0", "7.1", "7.3.1"])
+def test_releases_6_and_7_of_pw_say_the_same(version: str, tmp_path: Path) -> None:
+    run = read_run(write_pw(tmp_path / "run", pw_output(version=version)), "espresso")
+    assert run.code_version == version
+    assert run.evaluation.energy_ev == pytest.approx(-15.5 * RYDBERG_IN_EV, rel=1e-6)
+    assert run.evaluation.forces_ev_per_ang[0, 0] == pytest.approx(0.01 * RYDBERG_IN_EV / BOHR_IN_ANG, rel=1e-6)
+    assert run.settings.physics["functional"] == "PBE"
+    assert run.settings.physics["k-points"] == "1 x 1 x 1 around Γ"
 
 
 def write_pw(folder: Path, output: str, *, z: float = 0.25, source: str = PW_INPUT) -> Path:
@@ -376,6 +411,126 @@ def test_the_energy_criterion_of_gpaw_means_electronvolt_per_atom(n_cells: int, 
     allowed_ev = engine.theory().settings["energy_convergence_ev_per_atom"] * arrangement.n_atoms
     assert not differs(dict2criterion(asked), 0.5 * allowed_ev, n_electrons=4 * arrangement.n_atoms)
     assert differs(dict2criterion(asked), 2.0 * allowed_ev, n_electrons=4 * arrangement.n_atoms)
+
+
+@pytest.mark.parametrize("version", ["26.1.0", "26.7.0", "26.7.1b1"])
+def test_a_log_of_gpaw_26_is_read(version: str, tmp_path: Path) -> None:
+    folder = gpaw_26.write_folder(tmp_path / "run", gpaw_26.write_log(version=version))
+    assert find_code(folder) == "gpaw"
+    run = read_run(folder, "gpaw")
+    physics = run.settings.physics
+    assert (run.code_version, run.evaluation.energy_ev) == (version, gpaw_26.ENERGY_EV)
+    assert (physics["functional"], physics["ecut (eV)"], physics["mode"]) == ("PBE", 150.0, "pw")
+    assert physics["occupations"] == "methfessel-paxton of order 0"
+    assert physics["k-points"] == "1 x 1 x 1 around Γ"
+    assert physics["data set of Si (MD5)"] == "ee77bee481871cc2cb65ac61239ccafa"
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        gpaw_26.write_log(energy_ev=5.0, cutoff_ev=400.0),
+        gpaw_26.write_log(energy_ev=5.0, cutoff_ev=400.0)[:2000],
+        gpaw_26.write_log().replace("Converged in", "Did not converge in"),
+        gpaw_26.write_log(version="26.1.0") * 2,
+    ],
+)
+def test_of_logs_of_gpaw_that_were_appended_the_last_is_judged(earlier: str, tmp_path: Path) -> None:
+    run = read_run(gpaw_26.write_folder(tmp_path / "run", earlier + gpaw_26.write_log()), "gpaw")
+    assert (run.code_version, run.evaluation.energy_ev) == ("26.7.0", gpaw_26.ENERGY_EV)
+    assert run.settings.physics["ecut (eV)"] == 150.0
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (gpaw_26.write_log(energy_ev=5.0), "it was made by another input: the energy is 6.320629"),
+        (gpaw_26.write_log()[:1500], "it is missing or cut short"),
+        (gpaw_26.write_log().replace("Converged in", "Did not converge in"), "not self-consistent"),
+    ],
+)
+def test_a_last_log_of_gpaw_is_not_completed_by_the_one_before(last: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=words):
+        read_run(gpaw_26.write_folder(tmp_path / "run", gpaw_26.write_log() + last), "gpaw")
+
+
+@pytest.mark.parametrize("version", ["24.1.0", "24.6.0", "25.7.0", "26.7.0"])
+def test_a_log_of_gpaws_former_backend_is_refused_by_name(version: str, tmp_path: Path) -> None:
+    folder = gpaw_26.write_folder(tmp_path / "run", gpaw_26.FORMER_HEAD.format(version=version))
+    assert find_code(folder) == "gpaw"
+    with pytest.raises(EngineError, match="it is a log of GPAW's former backend"):
+        read_run(folder, "gpaw")
+
+
+def pack(folder: Path, ending: str) -> Path:
+    """Compress every file of a folder, as clusters and workflow programs do."""
+    compress = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}[ending]
+    for path in list(folder.iterdir()):
+        path.with_name(path.name + ending).write_bytes(compress(path.read_bytes()))
+        path.unlink()
+    return folder
+
+
+CP2K_INPUT = """&GLOBAL
+  RUN_TYPE ENERGY_FORCE
+&END
+&FORCE_EVAL
+  &DFT
+    &MGRID
+      CUTOFF 400
+    &END
+    &XC
+      &XC_FUNCTIONAL PBE
+      &END
+    &END
+  &END
+  &SUBSYS
+    &CELL
+      ABC 5.6 5.6 5.6
+    &END
+    &COORD
+      Na 0.0 0.0 0.0
+      Cl 2.8 2.8 2.8
+    &END
+  &END
+&END
+"""
+
+
+def write_cp2k(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "mine.inp").write_text(CP2K_INPUT)
+    (folder / "mine.out").write_text(old_words().replace("PROGRAM ENDED AT", "SCF run converged\n PROGRAM ENDED AT"))
+    return folder
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz"])
+@pytest.mark.parametrize("code", ["espresso", "cp2k", "gpaw"])
+def test_compressed_folders_are_read_like_plain_ones(code: str, ending: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    if code == "espresso":
+        write_pw(folder, pw_output())
+    elif code == "cp2k":
+        write_cp2k(folder)
+    else:
+        gpaw_26.write_folder(folder, gpaw_26.write_log())
+    plain = read_run(folder, code)
+    assert find_code(pack(folder, ending)) == code
+    packed = read_run(folder, code)
+    assert packed.evaluation.energy_ev == plain.evaluation.energy_ev
+    assert packed.settings == plain.settings
+    assert np.array_equal(packed.start.positions_ang, plain.start.positions_ang)
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 300])
+def test_a_compressed_output_that_is_cut_short_concerns_its_folder_only(size: int, tmp_path: Path) -> None:
+    for name in ("a-cut", "b-good"):
+        pack(write_pw(tmp_path / name, pw_output()), ".gz")
+    path = tmp_path / "a-cut" / "pw.out.gz"
+    path.write_bytes(path.read_bytes()[:size])
+    said = list(imports.describe_finished_folders(tmp_path))
+    assert any(line.startswith("b-good: Quantum ESPRESSO 6.7MaX, static, Si2") for line in said)
+    assert not any(line.startswith("a-cut: Quantum") for line in said)
 
 
 def gpaw_table(*energies_ev: float) -> str:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from qdip_dft.by_hand.readers import find_code, read_run
 from qdip_dft.engines.vasp.files import last_change_ev
 from qdip_dft.errors import EngineError
+from qdip_dft.finished.readers import find_code, read_run
+from qdip_dft.units import KILOBAR_IN_EV_PER_ANG3
+from tests.unit import vasp_5
 
 TITLES = {"PAW_PBE Na 08Apr2002": ("Na", 1.0), "PAW_PBE Cl 06Sep2000": ("Cl", 7.0)}
 
@@ -49,6 +51,31 @@ def test_the_settings_are_those_that_vasp_resolved(folder: Path) -> None:
     assert physics["LEPSILON"] is True, "a tag that nobody knows counts as physics"
     assert run.settings.numerics["NELMIN"] == 4
     assert abs(run.evaluation.forces_ev_per_ang).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("version", "read"), [("5.4.4.18Apr17-6-g9f103f2a35", "5.4.4"), ("5.4.1", "5.4.1"), ("5.3.5", "5.3.5")]
+)
+def test_the_words_of_vasp_5_are_read(version: str, read: str, tmp_path: Path) -> None:
+    (tmp_path / "vasprun.xml").write_text(vasp_5.write_vasprun(version=version))
+    write_potcar(tmp_path)
+    run = read_run(tmp_path, "vasp")
+    physics = run.settings.physics
+    assert (run.code_version, run.is_relaxation, run.n_steps) == (read, False, 0)
+    assert run.evaluation.energy_ev == pytest.approx(vasp_5.ENERGIES_EV[-1], abs=1e-8)
+    assert run.evaluation.forces_ev_per_ang[0] == pytest.approx([0.001, 0, 0])
+    assert run.evaluation.stress_ev_per_ang3[0, 0] == pytest.approx(-KILOBAR_IN_EV_PER_ANG3)
+    assert (physics["GGA"], physics["METAGGA"], physics["PREC"]) == ("pe", "--", "a")
+    assert (physics["ENCUT (eV)"], physics["charge"], physics["LREAL"]) == (450.0, 0.0, False)
+    assert physics["k-points"] == "2 x 2 x 2 around Γ"
+    assert physics["dispersion in the code"] == "none"
+
+
+def test_vasp_5_that_was_stopped_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vasprun.xml").write_text(vasp_5.write_vasprun(energies_ev=(-20.5, -26.8, -27.1)))
+    write_potcar(tmp_path)
+    with pytest.raises(EngineError, match=r"the energy changed by 3\.0e-01 eV in the last electronic step"):
+        read_run(tmp_path, "vasp")
 
 
 def test_without_its_potentials_a_folder_is_refused(folder: Path) -> None:

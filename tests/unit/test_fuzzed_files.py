@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from pymatgen.core import Element
 
 from qdip_dft.errors import StructureError
-from qdip_dft.library import check_crystal, load_crystal
+from qdip_dft.library.checks import check_crystal
+from qdip_dft.library.crystals import load_crystal
 from qdip_dft.model.material import Crystal
 
 STRUCTURES = Path(__file__).resolve().parents[2] / "structures"

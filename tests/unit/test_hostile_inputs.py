@@ -58,7 +58,8 @@ STRUCTURES = (
     "data_x\n" + "loop_\n_a\n" * 2000, "Pb\n1.0\n1 0 0\n0 1 0\n0 0 0\nPb\n1\nDirect\n0 0 0\n", "Pb\n-1e300\n1 0 0\n0 1 0\n0 0 1\nPb\n1\nDirect\n0 0 0\n",
     "Pb\n1.0\n9 0 0\n0 9 0\n0 0 9\nPb\n999999999\nDirect\n0 0 0\n", "Pb\n1.0\nnan 0 0\n0 9 0\n0 0 9\nPb\n1\nDirect\n0 0 0\n",
     "Pb\n1.0\n9 0 0\n0 9 0\n0 0 9\nXx\n1\nDirect\n0 0 0\n", "Pb\n1.0\n9 0 0\n0 9 0\n0 0 9\nPb\n2\nDirect\n0 0 0\n0 0 0\n",
-    "1\nLattice=\"nan 0 0 0 1 0 0 0 1\" Properties=species:S:1:pos:R:3\nPb 0 0 0\n", "99999999\nx\nPb 0 0 0\n", "-1\nx\n", "{" * 5000, "[" * 100_000,
+    "1\nLattice=\"nan 0 0 0 1 0 0 0 1\" Properties=species:S:1:pos:R:3\nPb 0 0 0\n", "99999999\nx\nPb 0 0 0\n", "-1\nx\n",
+    "1\nLattice=\"9 0 0 0 9 0 0 0 9\" Properties=species:S:1:pos:R:999999999\nPb 0 0 0\n", "{" * 5000, "[" * 100_000,
     '{"@module": "os", "@class": "system"}', '{"lattice": 1}', "<xml/>", "A" * 10**6, "\ufeffdata_x", "data_x\n_symmetry_space_group_name_H-M 'P 999'\n",
 )  # fmt: skip
 

@@ -12,11 +12,11 @@ import pytest
 
 from qdip_dft.errors import StructureError, StudyError
 from qdip_dft.flows.steps import Step
-from qdip_dft.library import load_crystal_record
+from qdip_dft.library.crystals import load_crystal_record
 from qdip_dft.model.study import StudySpec
 from qdip_dft.planning.campaign import read_studies
 from qdip_dft.planning.plan import plan_study
-from qdip_dft.planning.study_files import load_crystals, read_study, validate_study, write_study
+from qdip_dft.planning.study_files import load_crystals, read_study, use_engine, validate_study, write_study
 from tests.unit.studies import TINY_STUDY, make_steps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,6 +142,32 @@ def test_paths_in_a_campaign_start_from_its_folder(project: Path, folder: str, m
     ((_, study),) = read_studies(str(project / "many.yaml"))
     found = load_crystals(study).values()
     assert [c.structure for c in found] == [load_crystal_record(name).structure for name in ("PbSe", "CsPbI3-alpha")]
+
+
+@pytest.mark.parametrize("folder", ["elsewhere", "."])
+def test_a_study_is_the_same_wherever_a_command_runs(
+    project: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    own = read_study("study.yaml")
+    ((_, part),) = read_studies("many.yaml")
+    monkeypatch.chdir(project.parent / folder)
+    there = read_study(str(project / "study.yaml"))
+    ((_, part_there),) = read_studies(str(project / "many.yaml"))
+    assert there == own
+    assert part_there == part
+    assert [phase.phase for phase in there.phases] == ["host.cif", "CsPbI3-delta"]
+    assert write_study(there) == write_study(own)
+    assert str(project) not in write_study(there)
+    assert plan_study(there).crystals == plan_study(own).crystals
+
+
+def test_a_study_of_another_folder_keeps_its_files_when_an_engine_is_asked(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.parent / "elsewhere")
+    asked = use_engine(read_study("../proj/study.yaml"), preset="balanced")
+    assert load_crystals(asked)["host.cif"].structure == load_crystal_record("CsPbI3-alpha").structure
 
 
 def test_a_study_is_written_with_paths_from_its_new_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from pymatgen.core import Structure
 from qdip_dft.builders.cleavage import find_terminations
 from qdip_dft.builders.ions import IonicCrystal, find_ions
 from qdip_dft.errors import StructureError
-from qdip_dft.library import load_crystal
+from qdip_dft.library.crystals import load_crystal
 from qdip_dft.model.structure import StructureRecord
 from tests.unit.crystals import TEST_CHARGES, distances_of, load_face
 

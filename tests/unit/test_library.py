@@ -25,7 +25,9 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from qdip_dft import library
 from qdip_dft.errors import StructureError, StudyError
-from qdip_dft.library import check_crystal, load_catalogue, load_crystal, load_molecule
+from qdip_dft.library.checks import check_crystal
+from qdip_dft.library.collections import find_study, list_studies, load_catalogue, load_molecule
+from qdip_dft.library.crystals import load_crystal
 from qdip_dft.model.material import Catalogue, CatalogueEntry, Crystal, count_formula
 from qdip_dft.model.structure import StructureRecord
 
@@ -72,7 +74,7 @@ def test_the_folder_and_the_catalogue_list_the_same_files():
     catalogue = load_catalogue()
     listed = {entry.file for entry in catalogue.phases} | {molecule.file for molecule in catalogue.molecules}
     present = {path.name for path in (ROOT / "structures").iterdir()}
-    assert present == listed | {"catalogue.yaml", "README.md"}
+    assert present == listed | {"catalogue.yaml", "references.yaml", "README.md"}
     assert set(catalogue.ids) == set(PHASES)
 
 
@@ -123,14 +125,12 @@ def test_what_was_not_compared_with_its_source_is_marked():
     unverified = {entry.id for entry in load_catalogue().phases if not entry.is_verified}
     assert unverified == {
         "CsPbCl3-cubic",
-        "CuInSe2",
         "FAPbI3-beta",
         "FAPbI3-gamma",
         "MABr",
         "MAI",
         "MAPbI3-cubic",
         "MAPbI3-tetragonal",
-        "graphene",
     }
 
 
@@ -224,7 +224,9 @@ def test_the_files_are_what_the_script_writes(tmp_path):
     subprocess.run([sys.executable, str(script), "--output", str(tmp_path)], check=True, env=environment)
     for path in tmp_path.iterdir():
         assert path.read_text(encoding="utf-8") == (ROOT / "structures" / path.name).read_text(encoding="utf-8")
-    assert len(list(tmp_path.iterdir())) == len(list((ROOT / "structures").iterdir())) - 1  # the README is not written
+    assert (
+        len(list(tmp_path.iterdir())) == len(list((ROOT / "structures").iterdir())) - 2
+    )  # README, references: by hand
 
 
 # ── the user's own files ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -269,7 +271,7 @@ def test_the_packaged_copy_goes_before_the_checkout(tmp_path):
     shutil.copytree(ROOT / "structures", package / "_collections" / "structures")
     (tmp_path / "site" / "structures").mkdir()  # another distribution's package of that name
     answer = subprocess.run(
-        [sys.executable, "-c", "from qdip_dft.library import find_structure; print(find_structure('PbS'))"],
+        [sys.executable, "-c", "from qdip_dft.library.collections import find_structure; print(find_structure('PbS'))"],
         check=True,
         capture_output=True,
         text=True,
@@ -559,18 +561,18 @@ def test_a_damaged_catalogue_is_refused(tmp_path):
 
 
 def test_every_ready_made_study_is_found_by_its_name():
-    studies = library.list_studies()
+    studies = list_studies()
     assert {path.name for path in studies} == {path.name for path in (ROOT / "workflows").glob("*.yaml")}
     for path in studies:
-        assert library.find_study(path.stem) == library.find_study(path.name) == path
+        assert find_study(path.stem) == find_study(path.name) == path
 
 
 def test_a_users_study_is_found_by_its_path(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("dot: PbS\n")
-    assert library.find_study(str(path)) == path
+    assert find_study(str(path)) == path
 
 
 def test_an_unknown_study_is_refused():
     with pytest.raises(StudyError, match=r"neither a study file.*give the path of a YAML file"):
-        library.find_study("pbs-fapbi")
+        find_study("pbs-fapbi")

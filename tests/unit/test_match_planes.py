@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from qdip_dft.cli.match_planes import list_phases, scan_phases
+from qdip_dft.planning.matching import list_phases, rank_planes
 from tests.command_line import qdip
 
 
@@ -16,7 +16,7 @@ def test_a_host_stands_for_all_its_phases() -> None:
 
 
 def test_the_least_strained_pair_comes_first_and_of_equals_the_smallest_cell() -> None:
-    pairs = scan_phases("PbS", "CsPbI3-alpha", max_index=1, max_area_ang2=250, max_strain=0.05)
+    pairs = rank_planes("PbS", "CsPbI3-alpha", max_index=1, max_area_ang2=250, max_strain=0.05)
     ranks = [pair.rank for pair in pairs]
     assert ranks == sorted(ranks)
     best = pairs[0]

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from qdip_dft.analysis.phases import is_same_phase, measure_connectivity
 from qdip_dft.errors import StructureError
-from qdip_dft.library import load_catalogue, load_crystal
+from qdip_dft.library.collections import load_catalogue
+from qdip_dft.library.crystals import load_crystal
 from tests.unit.crystals import load
 
 CUBIC = (6.0, 6.0, 6.0, 90.0, 90.0, 90.0)

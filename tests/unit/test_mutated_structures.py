@@ -17,8 +17,9 @@ import pytest
 from pymatgen.core import Element, Structure
 
 from qdip_dft.errors import StructureError
-from qdip_dft.library import load_crystal
+from qdip_dft.library.crystals import load_crystal
 from qdip_dft.library.reading import read_structure
+from qdip_dft.library.second_reader import MAX_ATOMS
 from tests.unit.test_fuzzed_files import LISTED, NUMBER, REPLACEMENTS, SYMBOLS, SYMMETRIC, read_plainly
 
 N_MUTATIONS = int(os.environ.get("QDIP_MUTATIONS", "160"))
@@ -131,7 +132,7 @@ def describe_poscar(text: str) -> tuple[np.ndarray, list[str], np.ndarray] | Non
         (scale,) = map(float, lines[1].split())
         lattice = np.array([[float(word) for word in line.split()] for line in lines[2:5]])
         symbols, counts = lines[5].split(), [int(word) for word in lines[6].split()]
-        if lattice.shape != (3, 3) or len(symbols) != len(counts) or min(counts) < 1:
+        if lattice.shape != (3, 3) or len(symbols) != len(counts) or min(counts) < 1 or sum(counts) > MAX_ATOMS:
             return None
         at = 7 + (lines[7].strip()[:1] in "Ss")
         kind = lines[at].strip()[:1]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
-from qdip_dft.engines.evaluation import Evaluation
+from qdip_dft.engines.evaluation import Evaluation, evaluate_many_apart, result_of
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.engines.relaxation.descent import relax_structure
 from qdip_dft.engines.testing import TestingEngine
@@ -21,25 +21,28 @@ ENGINE = engine_from_spec(EngineSpec(name="testing"))
 
 @dataclass
 class Glitching:
-    """The toy potential, not finite at some of its evaluations."""
+    """The toy potential, not finite at some of the places that it is asked about; at first only, or for good."""
 
-    bad_calls: tuple[int, ...]
+    bad_places: tuple[int, ...]
     what: str = "energy_ev"
-    n_calls: int = 0
+    is_lasting: bool = True
+    places: list[bytes] = field(default_factory=list)
 
     def __call__(self, arrangement: Arrangement) -> Evaluation:
         """Evaluate, or fail to."""
         assert isinstance(ENGINE, TestingEngine)
         evaluation = ENGINE.load_potential()(arrangement)
-        self.n_calls += 1
-        if self.n_calls - 1 not in self.bad_calls:
+        place = arrangement.positions_ang.tobytes()
+        is_new = place not in self.places
+        self.places += [place] if is_new else []
+        if self.places.index(place) not in self.bad_places or not (is_new or self.is_lasting):
             return evaluation
         value = np.nan if self.what == "energy_ev" else np.full(np.shape(getattr(evaluation, self.what)), np.inf)
         return replace(evaluation, **{self.what: value})
 
 
-def relax(*bad_calls: int, what: str = "energy_ev") -> EngineResult:
-    potential = Glitching(bad_calls, what)
+def relax(*bad_places: int, what: str = "energy_ev", is_lasting: bool = True) -> EngineResult:
+    potential = Glitching(bad_places, what, is_lasting)
     return relax_structure(cubic(6.0), Freedom.CELL, potential=potential, settings=ENGINE.relaxation)
 
 
@@ -56,3 +59,25 @@ def test_an_evaluation_that_is_not_finite_leaves_a_note(what: str) -> None:
 def test_every_such_step_is_counted_and_a_sound_relaxation_leaves_no_note() -> None:
     assert any("2 of " in warning and "step 1, 3" in warning for warning in relax(1, 3).warnings)
     assert not any("finite" in warning for warning in relax().warnings)
+
+
+@pytest.mark.parametrize("bad_places", [(0,), (2,), (1, 3)])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_fault_that_passes_changes_no_number_and_leaves_a_note(bad_places: tuple[int, ...]) -> None:
+    found, sound = relax(*bad_places, what="forces_ev_per_ang", is_lasting=False), relax()
+    assert found.energy_ev == sound.energy_ev
+    assert found.structure == sound.structure
+    (note,) = (warning for warning in found.warnings if "at first" in warning)
+    assert note.startswith(f"{len(bad_places)} of ")
+
+
+def test_a_single_energy_is_asked_for_again_and_says_so() -> None:
+    potential = Glitching((0,), is_lasting=False)
+    (found,) = evaluate_many_apart(potential, [cubic(6.0).arrangement])
+    assert found.is_finite
+    assert found.is_repeated
+    result = result_of(cubic(6.0), found, is_converged=True, n_steps=0, start_s=0.0)
+    assert [warning for warning in result.warnings if "at first" in warning]
+    lasting = Glitching((0,))
+    (found,) = evaluate_many_apart(lasting, [cubic(6.0).arrangement])
+    assert not found.is_finite

@@ -250,28 +250,6 @@ def test_the_plane_frame_keeps_lengths_and_angles(lattices: tuple, hkl: tuple[in
     assert surface.vectors_2d[1, 1] > 0
 
 
-@settings(max_examples=50)
-@given(centred_lattices(), planes(), st.integers(-40, 40))
-def test_a_relaxed_lattice_keeps_the_basis_of_the_plane(
-    lattices: tuple, hkl: tuple[int, int, int], strain_permille: int
-) -> None:
-    conventional, primitive = lattices
-    surface = surface_lattice(conventional, primitive, hkl)
-    deformation = np.eye(3) + strain_permille / 1000 * np.array([[1, 0.3, 0], [0, -0.5, 0.2], [0, 0, 0.7]])
-    relaxed = surface.on_lattice(conventional @ deformation)
-    assert relaxed.vectors_3d == pytest.approx(surface.vectors_3d @ deformation, abs=1e-6)
-    assert relaxed.stacking == pytest.approx(surface.stacking @ deformation, abs=1e-6)
-    normal = np.linalg.inv(deformation) @ surface.normal
-    assert relaxed.normal == pytest.approx(normal / np.linalg.norm(normal), abs=1e-6)
-
-
-def test_a_nearly_square_plane_keeps_its_axes_through_a_relaxation() -> None:
-    surface = surface_lattice(CUBE, CUBE, "001")
-    longer_along_x = surface.on_lattice(np.diag([5.937, 5.936, 5.936])).vectors_3d
-    longer_along_y = surface.on_lattice(np.diag([5.936, 5.937, 5.936])).vectors_3d
-    assert (abs(longer_along_x) > 1).tolist() == (abs(longer_along_y) > 1).tolist()
-
-
 @pytest.mark.parametrize(
     ("hkl", "area_in_squared_edges"),
     [("111", sqrt(3) / 4), ("100", 1 / 2), ("110", 1 / sqrt(2)), ("311", sqrt(11) / 4)],

@@ -71,6 +71,45 @@ def test_a_failure_teaches_nothing_about_the_speed() -> None:
     assert run.n_failed == 1
 
 
+def note_steps(run: RunProgress, label: str, forces: list[float], **values: Any) -> None:
+    for step, force in enumerate(forces, start=1):
+        event = make_event(ProgressKind.STEP, label, step=step, elapsed_s=20.0 + 2.0 * step,
+                           max_force_ev_per_ang=force, **values)  # fmt: skip
+        run.note(event, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("forces", "left_s"), [([0.8, 0.4, 0.2], 4.0), ([0.8, 0.2, 0.04], 0.0), ([0.8, 0.9, 1.0], 74.0), ([0.8], 78.0)]
+)
+def test_a_relaxation_ends_when_its_force_has_fallen_to_the_threshold(forces: list[float], left_s: float) -> None:
+    """0.8, 0.4, 0.2: two more halvings to 0.05 at 2 s each; where the force tells nothing, the plan's 100 s count."""
+    run = RunProgress({"film slab": 100.0})
+    note_steps(run, "film slab", forces, max_steps=300, force_threshold_ev_per_ang=0.05)
+    assert run.remaining_s(0.0) == pytest.approx(left_s)
+    assert run.remaining_s(1.0) == pytest.approx(max(left_s - 1.0, 0.0))
+
+
+def test_a_relaxation_ends_with_its_last_allowed_step() -> None:
+    run = RunProgress({"film slab": 100.0})
+    note_steps(run, "film slab", [0.8, 0.79, 0.78], max_steps=10, force_threshold_ev_per_ang=0.05)
+    assert run.remaining_s(0.0) == pytest.approx(7 * 2.0)
+
+
+def test_a_registry_scan_ends_with_its_last_position() -> None:
+    run = RunProgress({"registry scan": 100.0})
+    for step in (0, 4, 10):
+        run.note(make_event(ProgressKind.STEP, "registry scan", step=step, max_steps=42, step_word="position",
+                            elapsed_s=5.0 + 0.5 * step, force_threshold_ev_per_ang=None), 0.0)  # fmt: skip
+    assert run.remaining_s(0.0) == pytest.approx(32 * 0.5)
+
+
+def test_a_calculation_that_starts_anew_is_judged_by_its_new_steps() -> None:
+    run = RunProgress({"film slab": 100.0})
+    note_steps(run, "film slab", [0.8, 0.4, 0.2], max_steps=300, force_threshold_ev_per_ang=0.05)
+    run.note(make_event(ProgressKind.STARTED, "film slab", elapsed_s=0.0), 0.0)
+    assert run.remaining_s(0.0) == pytest.approx(100.0)
+
+
 def test_a_finished_run_takes_no_more_time() -> None:
     run = RunProgress(PLAN)
     for label in PLAN:

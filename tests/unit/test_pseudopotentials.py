@@ -60,7 +60,7 @@ def test_every_file_is_recorded_with_family_version_and_hash(own_folder: Path, n
 def test_a_missing_pseudopotential_is_named_with_where_it_was_looked_for(
     own_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, remedy: str
 ) -> None:
-    monkeypatch.setattr("qdip_dft.engines.gpaw.engine.find_spec", lambda _: None)
+    monkeypatch.setattr("qdip_dft.runtime.installation.find_spec", lambda _: None)
     with pytest.raises(EngineError, match=remedy) as caught:
         dft_engine(name).pseudopotentials(["Cs"])
     assert "Cs" in caught.value.what

@@ -15,9 +15,10 @@ from qdip_dft.builders.ions import Ion, IonicCrystal, repeat_crystal
 from qdip_dft.builders.registry import (
     GapMinimum,
     GapPoint,
+    _common_span,
+    _reduce_right_handed,
     coincidence_index,
     count_grid_points,
-    displacement_lattice,
     find_displacement_cell,
     find_plane_operations,
     join_at_gap,
@@ -45,6 +46,12 @@ def determinant(matrix: IntegerMatrix2) -> int:
 
 def in_units_of(vectors: np.ndarray, lattice: np.ndarray) -> np.ndarray:
     return vectors @ np.linalg.inv(lattice)
+
+
+def displacement_lattice(film_matrix: IntegerMatrix2, dot_matrix: IntegerMatrix2, cell_2d: np.ndarray) -> np.ndarray:
+    """Return the cell of distinct displacements from integer matrices alone, two rows in Å."""
+    basis, denominator = _common_span(film_matrix, dot_matrix)
+    return _reduce_right_handed(basis @ cell_2d / denominator)
 
 
 def is_whole(numbers: np.ndarray) -> bool:

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from qdip_dft.analysis.sides import find_sides
 from qdip_dft.builders.candidate_registries import APPROACH_ANG, displacement_area_ang2
 from qdip_dft.builders.ions import find_ions
 from qdip_dft.builders.registry import join_at_gap
 from qdip_dft.builders.variants import HALF_TURN, turn_film
 from qdip_dft.engines.testing import TestingEngine
 from qdip_dft.errors import EngineError
+from qdip_dft.flows.answer import spread_of_registries_ev, state_uncertainty
 from qdip_dft.flows.building import preview_scans, preview_structures
 from qdip_dft.flows.registry_scans import count_positions
 from qdip_dft.flows.resolution import Resolution
@@ -229,6 +231,33 @@ def test_a_failed_bulk_blocks_the_scan_and_its_interface_with_the_reason() -> No
     assert "the node went down" in state.blocked[find_step(state, SCAN)]
     assert not state.unfinished
     assert not state.waiting
+
+
+def test_the_lowest_relaxed_registry_stands_for_its_film_and_relaxing_two_says_what_others_could_gain() -> None:
+    steps, records = finished()
+    state = resolve(steps, records)
+    document = assemble(steps, state)
+    stated = state_uncertainty(document, (), steps=steps, resolution=state).uncertainty
+    assert stated is not None
+    (found,) = (each for each in stated.components if each.name == "registry")
+    assert "within what relaxing several of them changed" in found.finding
+    film = find_sides(document).films[0]
+    pair = [each for each in document.candidates if each.candidate.film_plane == film.candidate.film_plane
+            and each.candidate.phase == film.candidate.phase]  # fmt: skip
+    own, other = sorted(pair, key=lambda each: each.total_ev_per_fu or 0.0)
+    assert own == film
+    scan = next(scan for scan in state.registry_scans.values() if scan.task.label == str(own.candidate.title.interface))
+    points = [scan.best[each.candidate.place - 1].energy_ev for each in (own, other)]
+    relaxed = [(each.total_ev_per_fu or 0.0) * each.n_formula_units for each in (own, other)]
+    reach_ev = abs(relaxed[1] - relaxed[0] - points[1] + points[0])
+    above_ev = spread_of_registries_ev(
+        [p.energy_ev for p in scan.points], [p.multiplicity for p in scan.points], reach_ev=reach_ev
+    )
+    assert own.area_ang2 is not None
+    n = document.stabilization.coverage_fu_per_ang2
+    assert n is not None
+    assert found.black is not None
+    assert found.black.binding_ev_per_fu == pytest.approx(above_ev / own.area_ang2 / n)
 
 
 @dataclass(frozen=True)

@@ -201,11 +201,11 @@ def test_the_terminal_report_fits_its_width_and_cuts_no_word(doc: StabilizationD
 def test_names_and_numbers_stand_on_one_line_at_every_width(width: int) -> None:
     lines = print_text(make_crowded(), width=width).splitlines()
     rows = [line.split() for line in lines]
-    assert ["black", "FAPbI3-alpha(100)", "+0.050", "+0.030", "+0.200", "−0.400", "−0.120"] in rows
-    assert ["yellow", "FAPbI3-delta(001)", "0.000", "+0.060", "+0.150", "−0.150", "+0.060"] in rows
-    assert ["black", "−", "competitor", "+0.050", "−0.030", "+0.050", "−0.250", "−0.180"] in rows
-    assert ["FAPbI3-alpha(100)", "+15.7", "+0.251", "−31.3", "−0.502", "−15.7", "−0.251"] in rows
-    assert ["FAPbI3-alpha(100)", "9:16", "230.0", "−4.8,", "−1.0", "0.0,", "0.0", "18", "312"] in rows
+    assert ["black", "FAPbI3-alpha(100)", "+0.050", "+0.030", "+0.200", "-0.400", "-0.120"] in rows
+    assert ["yellow", "FAPbI3-delta(001)", "0.000", "+0.060", "+0.150", "-0.150", "+0.060"] in rows
+    assert ["black", "−", "competitor", "+0.050", "-0.030", "+0.050", "-0.250", "-0.180"] in rows
+    assert ["FAPbI3-alpha(100)", "+15.7", "+0.251", "-31.3", "-0.502", "-15.7", "-0.251"] in rows
+    assert ["FAPbI3-alpha(100)", "9:16", "230.0", "-4.8,", "-1.0", "0.0,", "0.0", "18", "312"] in rows
 
 
 def test_the_numbers_of_a_column_end_below_each_other() -> None:

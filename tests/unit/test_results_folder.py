@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 from jobflow import job, run_locally
 
-from qdip_dft import __version__
 from qdip_dft.errors import ResultsError
 from qdip_dft.storage.results_folder import SCHEMA_VERSION, ResultsFolder
 from qdip_dft.storage.sqlite_errors import explain_file_errors
+from qdip_dft.version import __version__
 
 
 @pytest.fixture

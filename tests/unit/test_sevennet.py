@@ -107,6 +107,21 @@ def test_structures_in_one_graph_have_the_numbers_that_they_have_alone() -> None
         assert together.stress_ev_per_ang3 == pytest.approx(alone.stress_ev_per_ang3, abs=STRESS_EV_PER_ANG3)
 
 
+@pytest.mark.parametrize("name", ["sevennet-l3i5", "sevennet-mf-0", "sevennet-mf-0-r2scan"])
+def test_other_networks_of_the_package_have_its_numbers_alone_and_together(name: str) -> None:
+    from sevenn.calculator import SevenNetCalculator
+
+    network = NETWORKS[name]
+    ours = load_sevennet(weights_file(network), modal=network.modal)
+    theirs = SevenNetCalculator(str(weights_file(network)), device="cpu", modal=network.modal)
+    arrangements = [STRUCTURES[each]() for each in ("dot", "methylammonium")]
+    for arrangement, found in zip(arrangements, ours.evaluate_many(arrangements), strict=True):
+        atoms = arrangement.to_ase()
+        atoms.calc = theirs
+        assert found.energy_ev == pytest.approx(atoms.get_potential_energy(), abs=ENERGY_EV)
+        assert found.forces_ev_per_ang == pytest.approx(atoms.get_forces(), abs=FORCE_EV_PER_ANG)
+
+
 def test_unknown_convolution_is_left_as_it_is_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sevennet, "is_known", lambda _: False)
     with pytest.warns(RuntimeWarning, match="not one whose convolution is known here; the numbers are the same"):

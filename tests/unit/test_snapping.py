@@ -12,7 +12,7 @@ from pymatgen.core import Lattice, Structure
 from qdip_dft.analysis.octahedra import find_bridges, find_metals, group_layers, measure_layers
 from qdip_dft.builders.faces import orient_face
 from qdip_dft.builders.terminations import list_terminations
-from qdip_dft.library import load_catalogue
+from qdip_dft.library.collections import load_catalogue
 from qdip_dft.library.reading import read_structure
 from qdip_dft.model.keys import calculation_key
 from qdip_dft.model.snapping import (

@@ -284,11 +284,11 @@ def test_distinct_values_and_groups_are_those_of_the_memory_store(store: SQLiteS
     for field in ("a", "b.n", "nowhere"):
         assert sorted(map(str, store.distinct(field))) == sorted(map(str, memory.distinct(field)))
     assert sorted(store.distinct("a", {"b.n": 3})) == sorted(memory.distinct("a", {"b.n": 3}))
-    ours = {
-        str(label): [each["key"] for each in group] for label, group in store.groupby(["a", "b.n"], {"key": {"$gt": 3}})
-    }
-    theirs = memory.groupby(["a", "b.n"], {"key": {"$gt": 3}}, properties=["key"])
-    assert ours == {str(label): [each["key"] for each in group] for label, group in theirs}
+    ours, theirs = (
+        [(label, [each["key"] for each in group]) for label, group in each.groupby(["a", "b.n"], criteria, ["key"])]
+        for each, criteria in ((store, {"key": {"$gt": 3}}), (memory, {"key": {"$gt": 3}}))
+    )
+    assert ours == theirs
 
 
 # --- writing ----------------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_table_and_figure_name_every_winner() -> None:
     assert "to −0.100 eV" in describe_strip(strip)
     svg = render_figure(draw_strip(strip, facet="PbS(111)"), FigureKind.SVG).decode()
     assert "Δμ(FAI)" in svg
-    assert "PbI2-rich" in svg
+    assert "PbI₂-rich" in svg
     assert table.title in [shown.title for shown in list_tables(synthetic())]
 
 

@@ -62,6 +62,15 @@ def test_parts_and_ions_survive_a_file(tmp_path: Path, suffix: str) -> None:
     assert [name_ions(read)[ion] for ion in read.ion] == [name_ions(labelled)[ion] for ion in labelled.ion]
 
 
+def test_the_labels_are_those_of_the_frame_that_is_read(tmp_path: Path) -> None:
+    last = two_parts()
+    first = label_structure(last, parts=["film" if part == "dot" else "dot" for part in last.parts])
+    frames = (render_structure(record, StructureFormat.EXTXYZ, title="a frame") for record in (first, last))
+    path = tmp_path / "frames.extxyz"
+    path.write_text("".join(frames), encoding="utf-8")
+    assert read_labelled(path).parts == last.parts
+
+
 def test_a_poscar_groups_the_elements_and_keeps_the_labels() -> None:
     labelled = two_parts()
     lines = render_structure(labelled, StructureFormat.POSCAR, title="two parts").splitlines()

@@ -13,8 +13,10 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from qdip_dft.errors import StructureError, StudyError
-from qdip_dft.library import check_crystal, load_catalogue, load_crystal, load_molecule
 from qdip_dft.library import second_reader as second
+from qdip_dft.library.checks import check_crystal
+from qdip_dft.library.collections import load_catalogue, load_molecule
+from qdip_dft.library.crystals import load_crystal
 from qdip_dft.library.reading import read_filed, read_structure
 from qdip_dft.planning.plan import plan_study
 from qdip_dft.planning.study_files import validate_study
@@ -68,7 +70,60 @@ def test_only_the_block_with_atoms_counts(text: str, tmp_path: Path) -> None:
 def test_a_file_of_several_crystals_asks_which_is_meant(texts: Sequence[str], tmp_path: Path) -> None:
     reason = read_reason(write(tmp_path, "\n".join(texts)))
     assert "holds 2 crystals" in reason
-    assert "into a file of its own" in reason
+    assert "such as `mine.cif#1`" in reason
+
+
+@pytest.mark.parametrize(
+    ("choice", "phase"),
+    [("1", "CsPbI3-gamma"), ("2", "CsPbI3-delta"), ("CsPbI3-gamma", "CsPbI3-gamma"), ("CsPbI3-delta", "CsPbI3-delta")],
+)
+def test_of_several_crystals_one_is_chosen_by_name_or_number(choice: str, phase: str, tmp_path: Path) -> None:
+    write(tmp_path, f"data_global\n_journal_name_full x\n{GAMMA}\n{DELTA}")
+    crystal = load_crystal(f"{tmp_path}/mine.cif#{choice}")
+    assert crystal.structure == load_crystal(phase).structure
+    assert crystal.id == f"mine#{choice}"
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "choice", "words"),
+    [
+        (
+            "mine.cif",
+            (GAMMA, DELTA),
+            "3",
+            "`3` is no one crystal of mine.cif: its crystals are CsPbI3-gamma",
+        ),
+        ("mine.cif", (GAMMA, GAMMA), "CsPbI3-gamma", "`CsPbI3-gamma` is no one crystal"),
+        ("mine.cif", (GAMMA,), "CsPbI3-alpha", "its crystals are CsPbI3-gamma"),
+        ("POSCAR", ("x\n1\n",), "1", "a POSCAR holds one crystal"),
+        ("a.extxyz", ('1\nLattice="4 0 0 0 4 0 0 0 4"\nPb 0 0 0\n',), "2", "numbered from 1 to 1"),
+        ("a.extxyz", ('1\nLattice="4 0 0 0 4 0 0 0 4"\nPb 0 0 0\n',), "first", "numbered from 1 to 1"),
+        ("a.extxyz", ('1\nLattice="4 0 0 0 4 0 0 0 4"\nPb 0 0 0\n',), "-1", "numbered from 1 to 1"),
+    ],
+)
+def test_a_choice_that_a_file_does_not_hold_is_refused(
+    name: str, texts: Sequence[str], choice: str, words: str, tmp_path: Path
+) -> None:
+    write(tmp_path, "\n".join(texts), name)
+    with pytest.raises(StructureError, match="write behind `#`") as caught:
+        load_crystal(f"{tmp_path}/{name}#{choice}")
+    assert words in str(caught.value)
+
+
+def test_a_mark_in_the_name_of_a_file_belongs_to_it(tmp_path: Path) -> None:
+    assert load_crystal(write(tmp_path, GAMMA, "try#2.cif")).id == "try#2"
+
+
+def test_two_crystals_of_one_file_are_two_phases_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "study").mkdir()
+    write(tmp_path / "study", f"{GAMMA}\n{DELTA}")
+    phases = [{"phase": "mine.cif#1", "role": "black", "planes": ["001"]}]
+    phases += [{"phase": "mine.cif#CsPbI3-delta", "role": "competitor", "planes": ["100"]}]
+    monkeypatch.chdir(tmp_path)
+    content = {**TINY_STUDY, "phases": phases, "formal_charges": {"mine.cif#1": {"Cs": 1, "Pb": 2, "I": -1}}}
+    plan = plan_study(validate_study(content, source="two", folder=Path("study")))
+    assert [plan.crystals[each["phase"]].id for each in phases] == ["mine#1", "mine#CsPbI3-delta"]
+    assert plan.crystals["mine.cif#1"].structure != plan.crystals["mine.cif#CsPbI3-delta"].structure
 
 
 @pytest.mark.parametrize("phases", [("CsPbI3-alpha", "CsPbI3-gamma"), ("PbS", "PbSe", "PbTe"), ("CsPbI3-gamma",) * 4])
@@ -79,6 +134,15 @@ def test_of_a_trajectory_the_last_frame_is_taken_with_a_word(phases: Sequence[st
     crystal = load_crystal(path)
     assert crystal.structure.matches(load_crystal(phases[-1]).structure, scale=False)
     assert crystal.remarks == (f"the last of its {len(phases)} frames",)
+    first = load_crystal(f"{path}#1")
+    assert first.structure.matches(load_crystal(phases[0]).structure, scale=False)
+    assert first.remarks == (f"frame 1 of its {len(phases)} frames",)
+
+
+@pytest.mark.parametrize("number", ["-2", "0", "-1", "99999999"])
+def test_a_frame_of_no_atoms_ends_the_reading(number: str, tmp_path: Path) -> None:
+    path = write(tmp_path, f'{number}\nLattice="4 0 0 0 4 0 0 0 4"\nPb 0 0 0\n', "run.extxyz")
+    assert "cannot be read" in read_reason(path)
 
 
 def test_a_frame_that_is_cut_short_is_refused(tmp_path: Path) -> None:
@@ -572,6 +636,27 @@ def test_a_file_of_two_molecules_is_no_ion(tmp_path: Path) -> None:
     changes = {"molecules": [{"file": str(tmp_path / "ion.xyz"), "charge": 0}]}
     with pytest.raises(StructureError, match=r"its 6 atoms form 2 molecules.*correct the file"):
         plan_study(validate_study({**TINY_STUDY, **changes}, source="two"))
+
+
+@pytest.mark.parametrize(
+    ("atoms", "n_spaces", "words"),
+    [
+        ([("N", (0, 0, 0)), ("H", (0, 4.8e16, 0))], 0, r"its atoms lie up to 4.8e\+16 Å apart.*correct the file"),
+        ([("N", (0, 0, 0)), ("H", (0, 0, 2000))], 0, r"its atoms lie up to 2e\+03 Å apart"),
+        ([("H", (x % 20, x // 20 % 20, x // 400)) for x in range(6000)], 0, "holds up to 6000 atoms"),
+        ([("N", (0, 0, 0))], 30_000_000, "has 30 MB"),
+    ],
+    ids=["huge", "far", "many", "long"],
+)
+def test_a_molecule_of_impossible_size_is_refused_before_its_bonds_are_looked_for(
+    atoms: Atoms, n_spaces: int, words: str, tmp_path: Path
+) -> None:
+    write_xyz(atoms, tmp_path / "ion.xyz")
+    with (tmp_path / "ion.xyz").open("a") as file:
+        file.write(" " * n_spaces)
+    changes = {"molecules": [{"file": str(tmp_path / "ion.xyz"), "charge": 1}]}
+    with pytest.raises(StructureError, match=words):
+        plan_study(validate_study({**TINY_STUDY, **changes}, source="large"))
 
 
 # ── contacts ─────────────────────────────────────────────────────────────────────────────────────────────────────────

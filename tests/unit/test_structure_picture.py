@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from qdip_dft.builders.dots import build_dot_slab, plan_dot_cut
 from qdip_dft.builders.films import in_vacuum
 from qdip_dft.model.structure import StructureRecord
-from qdip_dft.report.figure import FigureKind, render_figure, typeset
+from qdip_dft.report.figure import FigureKind, render_figure
+from qdip_dft.report.notation import typeset, typeset_latex
 from qdip_dft.report.structure_picture import draw_structure, spread_labels
 from qdip_dft.report.structure_scene import find_layers, name_layer, set_scene
 from qdip_dft.results.structure_export import label_structure
@@ -126,10 +127,38 @@ def test_labels_with_room_stay_where_they_belong() -> None:
         ("interface PbS(111)//CsPbI3-alpha(100)", "interface PbS(111)//α-CsPbI₃(100)"),
         ("MAPbI3-cubic", "MAPbI₃-cubic"),
         ("film strain −1.2 %, 297 atoms", "film strain −1.2 %, 297 atoms"),
+        ("yellow delta-FAPbI3?", "yellow δ-FAPbI₃?"),
+        ("the film of CsPbI3-gamma.", "the film of γ-CsPbI₃."),
+        ("PBE-D3(BJ), CP2K 2025.1, SevenNet-0", "PBE-D3(BJ), CP2K 2025.1, SevenNet-0"),
+        ("I4/mcm, P21, Pm-3m", "I4/mcm, P21, Pm-3m"),
+        ("CsPbI3-delta.cif", "CsPbI3-delta.cif"),
+        ("Ag2S on CsPbI1.5Br1.5-gamma(001).", "Ag₂S on γ-CsPbI₁.₅Br₁.₅(001)."),
+        ("MAPbI2.5Br0.5-cubic, PEA2PbBr4", "MAPbI₂.₅Br₀.₅-cubic, PEA₂PbBr₄"),
+        ("CsPbI1.5Br1.5-delta.cif", "CsPbI1.5Br1.5-delta.cif"),
     ],
 )
 def test_formulas_are_typeset(text: str, expected: str) -> None:
     assert typeset(text) == expected
+
+
+def test_formulas_are_typeset_for_latex() -> None:
+    assert typeset_latex("5 % of CsPbI3-alpha(100)") == r"5 \% of $\alpha$-\ce{CsPbI3}(100)"
+
+
+@pytest.mark.parametrize("phase", ["CsPbI3-alpha", "CsPbI3-delta", "MAPbI3-cubic", "FAPbI3-delta"])
+def test_every_metal_of_a_host_has_a_whole_octahedron(phase: str) -> None:
+    scene = set_scene(label_structure(load(phase).structure))
+    metals, n_faces = np.unique(scene.octahedra.metals, return_counts=True)
+    assert [scene.species[metal] for metal in metals] == [name for name in scene.species if name == "Pb"]
+    assert set(n_faces) == {8}
+    places = scene.positions_ang[scene.octahedra.metals]
+    lengths = np.linalg.norm(scene.octahedra.corners_ang - places[:, None], axis=2)
+    assert lengths.min() > 2.9
+    assert lengths.max() < 3.6
+
+
+def test_a_dot_has_no_octahedra() -> None:
+    assert len(set_scene(dot_slab()).octahedra.metals) == 0
 
 
 def test_a_picture_says_what_it_shows() -> None:

@@ -10,14 +10,16 @@ import pytest
 from pydantic import JsonValue
 
 from qdip_dft.analysis.thickness import ThicknessLine
+from qdip_dft.analysis.verdict import Verdict
 from qdip_dft.model.calculation import CalculationRecord, CalculationTask, EngineResult, Freedom, Level
 from qdip_dft.model.stabilization import CandidateResult, ChemicalPotentials, StabilizationDoc
 from qdip_dft.model.structure import StructureRecord
 from qdip_dft.planning.study_files import write_study
-from qdip_dft.report.citations import escape_latex, list_citations
+from qdip_dft.report.citations import list_citations
 from qdip_dft.report.latex import write_latex
+from qdip_dft.report.notation import escape_latex
 from qdip_dft.report.page import read_asset
-from qdip_dft.report.study_page import SIZE_LIMIT_BYTES, list_settings, render_study_page
+from qdip_dft.report.study_page import SIZE_LIMIT_BYTES, list_settings, render_study_page, weigh
 from qdip_dft.report.thickness_figure import ThicknessView, draw_thickness, view_thickness
 from tests.unit.hostile_documents import make_hostile
 from tests.unit.report_documents import (
@@ -30,6 +32,7 @@ from tests.unit.report_documents import (
     make_result,
     make_yellow,
 )
+from tests.unit.test_sentence import sure
 
 EDGE_ANG = 6.0
 BULK_FORMULA_UNITS = 20
@@ -128,7 +131,7 @@ def test_losers_dropped_candidates_and_warnings_are_on_the_page() -> None:
     )
     text = Reader(render_study_page(doc, {})).text
     assert "left out: phase identity: synthetic: octahedra share edges" in text
-    assert "FAPbI3-alpha(110), film thickness: synthetic: 9.0 Å, 12 Å are usual" in text
+    assert "α-FAPbI₃(110), film thickness: synthetic: 9.0 Å, 12 Å are usual" in text
 
 
 def test_hostile_texts_become_no_elements() -> None:
@@ -166,8 +169,8 @@ def test_without_structures_the_page_is_light_and_says_the_same() -> None:
     assert "3Dmol" not in Reader(bare).text.partition("What to cite")[0]
 
 
-def test_a_page_with_forty_large_interfaces_stays_below_its_limit_and_says_what_it_leaves_out() -> None:
-    doc, records = make_computed(n_atoms=600, n_candidates=40)
+def test_a_page_with_sixty_large_interfaces_stays_below_its_limit_and_says_what_it_leaves_out() -> None:
+    doc, records = make_computed(n_atoms=600, n_candidates=60)
     page = render_study_page(doc, records)
     assert len(page.encode()) < SIZE_LIMIT_BYTES
     assert "Not shown, to keep this file small" in page
@@ -221,10 +224,30 @@ def test_latex_escapes_what_it_would_take_for_commands() -> None:
     assert escape_latex("50 % of A_b & {c} \\d") == r"50 \% of A\_b \& \{c\} \textbackslash{}d"
 
 
+def test_the_latex_tables_have_labels_of_their_own_and_chemical_formulas() -> None:
+    text = write_latex(make_document())
+    labels = re.findall(r"\\label\{(.*?)\}", text)
+    assert len(labels) == len(set(labels)) == text.count(r"\begin{table}")
+    assert r"$\alpha$-\ce{FAPbI3}(100)" in text
+    assert "PbI3-" not in text.partition("\n\n")[2]
+
+
+def test_the_card_beside_the_answer_weighs_it() -> None:
+    assert weigh(make_document()).parts == ()
+    document = make_document().model_copy(update={"uncertainty": sure(0.03, model_ev_per_fu=0.04)})
+    card = weigh(document)
+    error, numerical, model = (float(part.value.removeprefix("± ")) for part in card.parts)
+    assert (error, numerical, model) == (0.05, 0.03, 0.04)
+    total = document.stabilization.total_ev_per_fu
+    assert total is not None
+    assert (card.verdict == Verdict.UNDECIDED) == (abs(total) < 2 * error)
+    assert f"{abs(total) / error:.1f} standard uncertainties" in card.reason
+
+
 def test_the_latex_tables_have_the_rows_of_the_report() -> None:
     text = write_latex(make_document())
     assert text.count("\\begin{table}") == text.count("\\end{tabular}") == 3
-    assert "black FAPbI3-alpha(100) & +0.050 & +0.030 & +0.200 & $-$0.400 & $-$0.120 \\\\" in text
+    assert r"black $\alpha$-\ce{FAPbI3}(100) & +0.050 & +0.030 & +0.200 & $-$0.400 & $-$0.120 \\" in text
     assert "black $-$ competitor & +0.050 & $-$0.030 & +0.050 & $-$0.250 & $-$0.180 \\\\" in text
     assert text.isascii()
 
@@ -279,9 +302,9 @@ def test_the_answer_at_the_other_bound_of_the_chemical_potentials_is_on_the_page
     other = doc.stabilization.model_copy(update={"sentence": "Synthetic: the other bound decides otherwise."})
     both = doc.model_copy(update={"chemical_potentials": potentials, "bx2_rich": other})
     text = Reader(render_study_page(both, {})).text
-    assert "At the PbI2-rich bound of the chemical potentials: Synthetic: the other bound decides otherwise." in text
-    assert "The four terms, PbI2-rich" in text
-    assert "PbI2-rich" not in Reader(render_study_page(doc, {})).text
+    assert "At the PbI₂-rich bound of the chemical potentials: Synthetic: the other bound decides otherwise." in text
+    assert "The four terms, PbI₂-rich" in text
+    assert "PbI₂-rich" not in Reader(render_study_page(doc, {})).text
 
 
 def test_the_kept_library_is_the_released_one(repository: Path) -> None:

@@ -167,6 +167,10 @@ def test_a_running_calculation_takes_what_is_left_of_it(plan: StudyPlan) -> None
     assert before.remaining_s - after.remaining_s == pytest.approx(100.0, abs=5.0)
     assert after.terms[0].running == ("dot bulk, step 3, force 0.250 eV/Å",)
     assert after.counts["running"] == 1
+    paced = running.model_copy(update={"rest_s": 7.0})
+    left_s = look(plan, untouched, notes=make_notes(plan.study, paced), speed=slow).remaining_s
+    others = [c.estimated_s for c in before.calculations if c.name != DOT_BULK]
+    assert left_s == pytest.approx(sum(others) + 7.0)
 
 
 # --- failures ---------------------------------------------------------------------------------------------------
@@ -268,7 +272,7 @@ def test_the_status_shows_every_term_and_how_long_the_rest_takes(half_way: Path)
     printed = qdip("status", half_way.parent / "tiny.yaml", "--results", half_way).stdout
     assert "bulk of PbTe" in printed
     assert "Times from" in printed
-    assert "Nothing is running; qdip run tiny goes on." in " ".join(printed.split())
+    assert "Nothing is running; resume with qdip run tiny." in " ".join(printed.split())
     seen = json.loads(qdip("status", half_way.parent / "tiny.yaml", "--results", half_way, "--json").stdout)
     assert seen["remaining_s"] > 0
     assert {"stored", "ready", "waiting"} <= {c["state"] for c in seen["calculations"]}
@@ -277,7 +281,7 @@ def test_the_status_shows_every_term_and_how_long_the_rest_takes(half_way: Path)
 def test_an_interrupted_study_is_listed(half_way: Path, plan: StudyPlan) -> None:
     notes = make_notes(plan.study, process_id=dead_process())
     (half_way / NOTES_FILE).write_text(notes.model_dump_json())
-    assert "interrupted; qdip run tiny goes on" in " ".join(qdip("status", "--results", half_way).stdout.split())
+    assert "interrupted; resume with qdip run tiny" in " ".join(qdip("status", "--results", half_way).stdout.split())
 
 
 @pytest.fixture

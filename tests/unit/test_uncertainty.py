@@ -19,11 +19,10 @@ from qdip_dft.analysis.uncertainty import (
     combine,
     combine_components,
     estimate_residual_ev,
-    lower_choice,
+    lowest_choice,
     not_estimated,
     registry_errors,
     residual_errors,
-    spread_apart,
 )
 from qdip_dft.flows.answer import spread_of_registries_ev
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult
@@ -90,12 +89,12 @@ def test_a_series_that_leads_away_counts_from_the_value_that_is_reported() -> No
     assert found.difference.total_ev_per_fu == pytest.approx(sqrt((0.01**2 + 0.02**2) / 2))
 
 
-@given(shifts=st.lists(CHANGE, min_size=2, max_size=5))
+@given(shifts=st.lists(CHANGE, min_size=2, max_size=5, unique=True))
 def test_the_order_of_the_samples_does_not_matter(shifts: list[float]) -> None:
     kind = VariationKind.ORIENTATION
     films = [variation(make_black(), i, kind, binding=shift) for i, shift in enumerate(shifts, start=1)]
     given_order, reversed_order = (
-        spread_apart(compare(*order), kind, name="", words="").difference for order in (films, films[::-1])
+        lowest_choice(compare(*order), kind, name="", words="").difference for order in (films, films[::-1])
     )
     assert given_order is not None
     assert reversed_order is not None
@@ -105,10 +104,10 @@ def test_the_order_of_the_samples_does_not_matter(shifts: list[float]) -> None:
 def test_independent_choices_add_in_quadrature() -> None:
     kind = VariationKind.ORIENTATION
     both = (variation(make_black(), 1, kind, strain=0.06), variation(make_yellow(), 1, kind, strain=0.08))
-    found = spread_apart(compare(*both), kind, name="cation orientation", words="")
+    found = lowest_choice(compare(*both), kind, name="cation orientation", words="")
     assert found.difference is not None
-    assert found.difference.total_ev_per_fu == pytest.approx(0.1 / sqrt(2))
-    assert found.difference.strained_ev_per_fu == pytest.approx(0.1 / sqrt(2))
+    assert found.difference.total_ev_per_fu == pytest.approx(0.1)
+    assert found.difference.strained_ev_per_fu == pytest.approx(0.1)
     assert found.difference.interface_mev_per_ang2 == pytest.approx(0.0, abs=1e-9)
 
 
@@ -136,13 +135,24 @@ def test_doubling_the_cell_changes_no_error() -> None:
         assert getattr(found[0], name) == pytest.approx(getattr(found[1], name), abs=1e-12)
 
 
-def test_a_termination_that_costs_more_is_no_error_and_a_cheaper_one_is() -> None:
+@pytest.mark.parametrize("change", [0.2, -0.2])
+def test_the_lowest_termination_has_no_error_of_choice(change: float) -> None:
     kind = VariationKind.TERMINATION
-    dearer = lower_choice(compare(variation(make_black(), 1, kind, surface=0.2)), kind, name="", words="")
-    cheaper = lower_choice(compare(variation(make_black(), 1, kind, surface=-0.2)), kind, name="", words="")
-    assert dearer.difference == NO_ERRORS
-    assert cheaper.difference is not None
-    assert cheaper.difference.total_ev_per_fu == pytest.approx(0.2)
+    found = lowest_choice(compare(variation(make_black(), 1, kind, surface=change)), kind, name="", words="")
+    assert found.difference == NO_ERRORS
+
+
+def test_the_lowest_of_a_few_draws_misses_the_lowest_of_all_by_its_gap_to_the_second() -> None:
+    draws = np.sort(np.random.default_rng(0).uniform(0.0, 1.0, size=(20_000, 4)), axis=1)
+    assert np.mean(draws[:, 1] - draws[:, 0]) == pytest.approx(np.mean(draws[:, 0]), rel=0.05)
+
+
+def test_an_orientation_whose_bulk_lies_lower_counts_by_as_much() -> None:
+    kind = VariationKind.ORIENTATION
+    changed = variation(make_black(), 1, kind, bulk=-0.03, strain=0.05)
+    found = lowest_choice(compare(changed), kind, name="", words="").black
+    assert found is not None
+    assert found.total_ev_per_fu == pytest.approx(sqrt(0.02**2 + 0.03**2))
 
 
 def test_a_finer_preset_counts_by_what_it_changes_of_the_difference() -> None:
@@ -278,3 +288,8 @@ def test_places_far_above_the_best_leave_nothing_open() -> None:
     assert spread_of_registries_ev([0.0, 0.1, 1.0], [1, 1, 2]) == pytest.approx(0.1 / sqrt(2))
     assert spread_of_registries_ev([0.0, 0.1, 1.0], [1, 3, 2]) == pytest.approx(0.1 * sqrt(3 / 4))
     assert spread_of_registries_ev([0.7], [1]) == 0.0
+
+
+@pytest.mark.parametrize(("reach_ev", "expected"), [(0.05, 0.0), (0.1, 0.1 / sqrt(2)), (2.0, sqrt((0.01 + 2.0) / 4))])
+def test_a_measured_reach_takes_the_place_of_the_assumed_one(reach_ev: float, expected: float) -> None:
+    assert spread_of_registries_ev([0.0, 0.1, 1.0], [1, 1, 2], reach_ev=reach_ev) == pytest.approx(expected)

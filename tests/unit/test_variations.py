@@ -192,10 +192,10 @@ def test_a_failed_variation_is_left_out_and_says_why() -> None:
     assert [fit.film for fit in document.uncertainty.fits] == ["PbTe(100)//CsPbI3-alpha(100)"]
 
 
-def test_a_difference_below_twice_its_error_is_too_close_to_call() -> None:
+def test_a_difference_below_twice_its_error_is_undecided() -> None:
     document = star()[2]
     found = stated()
-    for error_ev_per_fu, verdict in ((0.3, Verdict.TOO_CLOSE), (0.01, Verdict.BLACK)):
+    for error_ev_per_fu, verdict in ((0.3, Verdict.UNDECIDED), (0.01, Verdict.BLACK)):
         difference = found.difference.model_copy(update={"total_ev_per_fu": error_ev_per_fu})
         changed = document.model_copy(
             update={

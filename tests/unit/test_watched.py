@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from qdip_dft.engines import watched
 from qdip_dft.engines.cp2k.data import PROGRAM_NAMES as CP2K_NAMES
 from qdip_dft.engines.espresso.engine import PROGRAM_NAMES as PW_NAMES
 from qdip_dft.engines.espresso.engine import VERSION_VARIABLE, EspressoEngine
 from qdip_dft.engines.programs import find_program, run_command
 from qdip_dft.engines.registry import engine_from_spec
-from qdip_dft.engines.watched import IDLE_VARIABLE, LOCK, WALL_VARIABLE, WatchedProgram, read_limit
 from qdip_dft.errors import EngineError, MachineError
 from qdip_dft.model.engine import EngineSpec
+from qdip_dft.runtime import watched
 from qdip_dft.runtime.faults import explain_machine_fault
+from qdip_dft.runtime.watched import IDLE_VARIABLE, LOCK, WALL_VARIABLE, WatchedProgram, read_limit
 
 
 def run(script: str, folder: Path) -> int:

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from qdip_dft.engines.preset import load_preset
-from qdip_dft.engines.ranges import RANGES
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.errors import EngineError, StructureError, StudyError
-from qdip_dft.library import find_structure
+from qdip_dft.library.collections import find_structure
 from qdip_dft.model.engine import EngineSpec, PresetName
+from qdip_dft.model.ranges import RANGES
 from qdip_dft.planning.campaign import read_campaign, read_studies
 from qdip_dft.planning.study_files import read_study
 from qdip_dft.yaml_text import parse_written_yaml
@@ -114,6 +114,44 @@ def test_a_truth_value_where_one_is_meant_is_read(tmp_path: Path) -> None:
     assert not read_study(write(tmp_path, new="check_minima: no\n")).check_minima
 
 
+@pytest.mark.parametrize("word", ["true", "no", "On"])
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("seed: {}\n", "seed"),
+        ("vacuum_ang: {}\n", "vacuum_ang"),
+        ("coverage: {}\n", "coverage"),
+        ("film:\n  thicknesses: {}\n", "film.thicknesses"),
+        ("film:\n  registries: [[0.5, {}]]\n", "film.registries.0.1"),
+        ("uncertainty:\n  orientations: {}\n", "uncertainty.orientations"),
+        ("ensemble:\n  temperature_k: {}\n", "ensemble.temperature_k"),
+        ("formal_charges:\n  PbS: {{Pb: {}, S: -2}}\n", "formal_charges.PbS.Pb"),
+        ("geometry:\n  settings: {{max_steps: {}}}\n", "geometry.settings.max_steps"),
+    ],
+)
+def test_a_truth_value_is_no_number(tmp_path: Path, text: str, key: str, word: str) -> None:
+    line = 9 + text.count("\n")
+    with pytest.raises((StudyError, EngineError), match=rf"line {line}\)?: ") as caught:
+        read_study(write(tmp_path, new=text.format(word)))
+    assert key in caught.value.what
+
+
+@pytest.mark.parametrize("word", ["1", "0", "1.0", '"yes"'])
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("check_minima: {}\n", "check_minima"), ("geometry:\n  spin_orbit: {}\n", "geometry.spin_orbit")],
+)
+def test_a_number_or_a_word_is_no_truth_value(tmp_path: Path, text: str, key: str, word: str) -> None:
+    with pytest.raises(StudyError, match=rf"{key} \(line 1[01]\): only true or false may stand here"):
+        read_study(write(tmp_path, new=text.format(word)))
+
+
+@pytest.mark.parametrize("version", ["true", "yes"])
+def test_a_truth_value_is_no_version(tmp_path: Path, version: str) -> None:
+    with pytest.raises(StudyError, match=r"schema_version \(line 1\)"):
+        read_study(write(tmp_path, old="schema_version: 2", new=f"schema_version: {version}"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -210,6 +248,24 @@ def test_campaigns_are_read_by_the_same_reader(tmp_path: Path, old: str, new: st
         list(read_studies(write(tmp_path, old=old, new=new, text=CAMPAIGN)))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("engines:", "study:\n  matching: {max_strain: 3}\nengines:", r"matching.max_strain \(line 9\): .* less than"),
+        ("engines:", "study:\n  vacuum: 12\nengines:", r"vacuum \(line 9\): Extra inputs"),
+        ("engines:", "study:\n  film:\n    thicknesses: true\nengines:", r"film.thicknesses \(line 10\): true, false"),
+        ("name: testing}", "name: testing,\n  settings: {max_steps: 0}}", r"line 9: engine.settings.max_steps is 0"),
+        ("engines:", "study:\n  geometry: {settings: {max_steps: 0}}\nengines:", "line 9: geometry.settings.max_steps"),
+        ("host: CsPbI3,", 'host: CsPbI3, decomposition: {products: "PbI2"},', r"decomposition.products \(line 7\)"),
+    ],
+)
+def test_what_is_wrong_with_every_study_of_a_campaign_has_a_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    with pytest.raises((StudyError, EngineError), match=message):
+        list(read_studies(write(tmp_path, old=old, new=new, text=CAMPAIGN)))
+
+
 def test_an_undisturbed_campaign_is_read(tmp_path: Path) -> None:
     assert [dot.material for dot in read_campaign(Path(write(tmp_path, text=CAMPAIGN))).dots] == ["PbS", "PbSe"]
 
@@ -296,12 +352,18 @@ def test_an_engine_refuses_the_same_settings_without_a_file() -> None:
         engine_from_spec(EngineSpec(name="testing", settings={"force_threshold_ev_per_ang": 1e9}))
 
 
+def test_the_documentation_states_every_range() -> None:
+    page = (ROOT / "docs" / "study-file.md").read_text(encoding="utf-8")
+    for setting, (least, largest, unit, _) in RANGES.items():
+        assert f"| `{setting}` | {unit} | {least:g} to {largest:g} |" in page
+
+
 @pytest.mark.parametrize("name", PresetName)
 def test_every_preset_lies_within_the_ranges(name: PresetName) -> None:
     values = load_preset(name).model_dump(mode="json")
     for setting, (least, largest, *_) in RANGES.items():
         value = values[setting]
-        assert all(least < number < largest for number in (value.values() if isinstance(value, dict) else (value,)))
+        assert all(least <= number < largest for number in (value.values() if isinstance(value, dict) else (value,)))
 
 
 @pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5"])

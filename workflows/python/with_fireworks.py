@@ -5,8 +5,8 @@ import sys
 from fireworks import LaunchPad
 from jobflow.managers.fireworks import flow_to_workflow
 
-from qdip_dft.planning.plan import make_study_flow
+from qdip_dft import StabilizationMaker
 
-flow = make_study_flow(sys.argv[1])
+flow = StabilizationMaker.from_study(sys.argv[1]).make()
 LaunchPad.auto_load().add_wf(flow_to_workflow(flow))
 print("the answer will be the output of job", flow.jobs[-1].uuid)

@@ -4,8 +4,8 @@ import sys
 
 from jobflow_remote import submit_flow
 
-from qdip_dft.planning.plan import make_study_flow
+from qdip_dft import StabilizationMaker
 
-flow = make_study_flow(sys.argv[1])
+flow = StabilizationMaker.from_study(sys.argv[1]).make()
 submit_flow(flow, worker=sys.argv[2])
 print("the answer will be the output of job", flow.jobs[-1].uuid)

@@ -5,9 +5,9 @@ import sys
 from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
 
-from qdip_dft.planning.plan import make_study_flow
+from qdip_dft import StabilizationMaker
 
-flow, store = make_study_flow(sys.argv[1]), JobStore(MemoryStore())
+flow, store = StabilizationMaker.from_study(sys.argv[1]).make(), JobStore(MemoryStore())
 run_locally(flow, store=store, log=False, ensure_success=True)
 answer = store.get_output(flow.jobs[-1].uuid, which="last")["stabilization"]
 print(answer["total_ev_per_fu"], "eV/f.u.:", answer["sentence"])

@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.cluster.folder import ClusterFolder
-from qdip_dft.cluster.resources import JobClass
-from qdip_dft.cluster.scheduler import CANCEL_COMMANDS, SUBMIT_COMMANDS, list_live_jobs, list_waiting_jobs
+from qdip_dft.cluster.resources import JobClass, Scheduler
+from qdip_dft.cluster.scheduler import (
+    CANCEL_COMMANDS,
+    LIST_WAITING,
+    SUBMIT_COMMANDS,
+    list_live_jobs,
+    list_waiting_jobs,
+)
 from qdip_dft.errors import ResultsError
 from qdip_dft.model.finding import Finding
 
@@ -121,6 +127,9 @@ def _check_scheduler(folder: ClusterFolder) -> Iterator[Finding]:
         words = f"{', '.join(missing)} not on PATH" if missing else ", ".join(commands)
         yield Finding(f"commands of {scheduler}", is_ok=not missing, finding=words)
         yield Finding(f"queue of {scheduler}", is_ok=True, finding=f"answers, {len(list_live_jobs(scheduler))} jobs")
+        if scheduler is not Scheduler.SLURM:
+            words = f"{LIST_WAITING[scheduler]} says it; read here for Slurm only"
+            yield Finding("why batch jobs wait", is_ok=True, finding=words)
         for waiting in list_waiting_jobs(scheduler):
             yield Finding(f"batch job {waiting.number}", is_ok=True, finding=f"{waiting.name} waits: {waiting.reason}")
     except ResultsError as error:

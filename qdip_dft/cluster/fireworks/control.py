@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-UNFINISHED = ("WAITING", "READY", "RESERVED", "RUNNING", "PAUSED", "FIZZLED")
-"""States of fireworks that may still do something; those of cancelled ones are DEFUSED, of finished ones COMPLETED."""
-
 
 def list_statuses(database: ClusterDatabase, *, study: str | None = None, term: str | None = None) -> list[StudyStatus]:
     """Return how far the submitted studies are, in the order of their names."""
@@ -40,10 +37,23 @@ def list_statuses(database: ClusterDatabase, *, study: str | None = None, term: 
         state = STANDBY if key["category"] == STANDBY and key["state"] in ALIVE else key["state"].lower()
         states = counts.setdefault(key["submission"], {}).setdefault(key["term"], {})
         states[state] = states.get(state, 0) + group["count"]
+    left = _list_left(database, list(submissions))
     return [
-        StudyStatus(found["study"], found["state"], found["submitted_by"], counts.get(submission, {}))
+        StudyStatus(
+            found["study"], found["state"], found["submitted_by"], counts.get(submission, {}), left.get(submission, ())
+        )
         for submission, found in submissions.items()
     ]
+
+
+def _list_left(database: ClusterDatabase, submissions: list[str]) -> dict[str, tuple[str, ...]]:
+    """Return by submission which jobs have ended with a fault of the machine and wait for people, and with which."""
+    chosen = {"state": "FIZZLED", "spec.qdip.submission": {"$in": submissions}, "spec.qdip.fault": {"$exists": True}}
+    left: dict[str, tuple[str, ...]] = {}
+    for found in database.fireworks.find(chosen, {"name": 1, "spec.qdip": 1}, sort={"fw_id": 1}):
+        note = found["spec"]["qdip"]
+        left[note["submission"]] = (*left.get(note["submission"], ()), f"{found['name']}: {note['fault']}")
+    return left
 
 
 def _count(database: ClusterDatabase, submissions: list[str]) -> Iterator[Document]:
@@ -97,7 +107,10 @@ def rerun_failed(launchpad: LaunchPad, study: str, *, term: str | None = None) -
     A calculation that did not converge is a result, not a loss: `qdip submit --retry` makes a new attempt.
     """
     found = _find(launchpad, study, term, states=("FIZZLED",))
+    database = ClusterDatabase(launchpad.db)
     for firework in found:
+        forgotten = {"spec.qdip.n_faults": "", "spec.qdip.fault": ""}
+        database.fireworks.update_one({"fw_id": firework["fw_id"]}, {"$unset": forgotten})
         revive(launchpad, firework)
     return len(found)
 

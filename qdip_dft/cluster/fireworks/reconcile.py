@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from qdip_dft.cluster.database import ALIVE, STANDBY, ClusterDatabase
 from qdip_dft.cluster.fireworks.control import revive
 from qdip_dft.cluster.fireworks.outbox import Outbox
+from qdip_dft.cluster.queue import MOST_FAULTS
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -45,6 +46,8 @@ class Reconciler:
         A workflow that stays locked without a change for so long has lost the process that locked it.
     cluster
         Mark of the workers whose batch system was asked; launches of another cluster are left to its own reconciler.
+    explain_end
+        Why a batch job that is gone has ended, where that was its memory.
     max_restarts
         A firework that was lost this often is left for `qdip rerun`: the cause is not the weather.
     """
@@ -55,6 +58,7 @@ class Reconciler:
     silence_s: float = 240.0
     grace_s: float = 30.0
     lock_s: float = 5.0
+    explain_end: Callable[[str], str | None] = lambda _: None
     max_restarts: int = 5
     cluster: str | None = None
     repairs: Counter[str] = field(default_factory=Counter)
@@ -127,6 +131,16 @@ class Reconciler:
             if self._is_lost(launch):
                 self.launchpad.mark_fizzled(launch["launch_id"])
                 self._note("lost runs found", launch["fw_id"])
+                self._name_cause(launch)
+
+    def _name_cause(self, launch: Document) -> None:
+        """Count it as a fault of the machine where the memory of a batch job was full: the same request fails again."""
+        number = find_batch_job(launch)
+        is_gone = number is not None and self.live_jobs is not None and number not in self.live_jobs
+        fault = self.explain_end(number) if is_gone and number is not None else None
+        if fault is not None:
+            self._database.note_fault(launch["fw_id"], fault)
+            self._note("out of memory", fault)
 
     def _is_lost(self, launch: Document) -> bool:
         last, number = launch["state_history"][-1], find_batch_job(launch)
@@ -152,7 +166,8 @@ class Reconciler:
         """Start again what was lost: an engine's failure is a result here, so a fizzled firework lost its machine."""
         fields = {"fw_id": 1, "state": 1, "spec.qdip": 1, "archived_launches": 1}
         for firework in self._database.fireworks.find({"state": "FIZZLED", "spec.qdip": {"$exists": True}}, fields):
-            if len(firework.get("archived_launches", [])) < self.max_restarts:
+            is_faulty = firework["spec"]["qdip"].get("n_faults", 0) > MOST_FAULTS
+            if len(firework.get("archived_launches", [])) < self.max_restarts and not is_faulty:
                 revive(self.launchpad, firework)
                 self._note("lost jobs started again", firework["fw_id"])
 

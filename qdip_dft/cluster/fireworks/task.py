@@ -15,15 +15,13 @@ from qdip_dft.cluster.fireworks.alive import REPORT_INTERVAL_S, report_alive
 from qdip_dft.cluster.fireworks.outbox import Outbox, insist
 from qdip_dft.cluster.fireworks.stage import append_stage, build_stage
 from qdip_dft.cluster.orders import Orders
+from qdip_dft.cluster.queue import MOST_FAULTS
 from qdip_dft.cluster.stored_job import StoredJob
 from qdip_dft.errors import MachineError, OutOfTime, ResultsError
 from qdip_dft.runtime.journal import SCRATCH_VARIABLE, recording_in
 
 MOST_CONTINUATIONS = 50
 """A job that was put back so often is left for people: with 24 h each it has had 50 days."""
-
-MOST_FAULTS = 2
-"""A job that met a fault of the machine oftener is left for people: another machine would have been in order."""
 
 
 @explicit_serialize
@@ -129,6 +127,7 @@ def _go_on_later(
     if n_launches > MOST_CONTINUATIONS:
         raise _too_short(note["job"], reason)
     if n_faults > MOST_FAULTS:
+        database.note_fault(task.fw_id, reason.what)
         raise _too_small(note["job"], reason)
     name = database.set_aside(task.fw_id)
     spec = {key: value for key, value in fw_spec.items() if key not in ("_fw_env", "_tasks")}

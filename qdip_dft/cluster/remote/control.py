@@ -20,9 +20,11 @@ def list_statuses(database: ClusterDatabase, *, study: str | None = None, term: 
     submissions = list(database.submissions.find(chosen, {"spec": 0, "crystals": 0}, sort={"study": 1}))
     wanted = [job for submission in submissions for job in submission.get("jobs", ())]
     states = _list_states(database, wanted)
-    claims = database.claims.collection.find({"_id": {"$in": wanted}}, {"owner": 1})
+    claims = list(database.claims.collection.find({"_id": {"$in": wanted}}, {"owner": 1, "fault": 1}))
     owners = {claim["_id"]: claim["owner"] for claim in claims}
-    return [_describe(submission, states, owners, term) for submission in submissions]
+    lost = {state.lower() for state in LOST_STATES}
+    faults = {c["_id"]: c["fault"] for c in claims if c.get("fault") and states.get(c["_id"]) in lost}
+    return [_describe(submission, states, owners, term, faults) for submission in submissions]
 
 
 def _list_states(database: ClusterDatabase, jobs: list[str]) -> dict[str, str]:
@@ -32,7 +34,9 @@ def _list_states(database: ClusterDatabase, jobs: list[str]) -> dict[str, str]:
     return states | dict.fromkeys(database.list_stored(jobs), "completed")
 
 
-def _describe(submission: Document, states: dict[str, str], owners: dict[str, str], term: str | None) -> StudyStatus:
+def _describe(
+    submission: Document, states: dict[str, str], owners: dict[str, str], term: str | None, faults: dict[str, str]
+) -> StudyStatus:
     counts: dict[str, Counter[str]] = {}
     for job, its_term in submission.get("jobs", {}).items():
         if term not in (None, its_term):
@@ -42,7 +46,10 @@ def _describe(submission: Document, states: dict[str, str], owners: dict[str, st
             state = STANDBY
         counts.setdefault(its_term, Counter())[state] += 1
     plain = {each: dict(found) for each, found in counts.items()}
-    return StudyStatus(submission["study"], submission["state"], submission["submitted_by"], plain)
+    left = tuple(
+        f"{its_term}, job {job}: {faults[job]}" for job, its_term in submission.get("jobs", {}).items() if job in faults
+    )
+    return StudyStatus(submission["study"], submission["state"], submission["submitted_by"], plain, left)
 
 
 def pause(queue: RemoteQueue, study: str, *, term: str | None = None) -> int:
@@ -76,6 +83,7 @@ def rerun(queue: RemoteQueue, study: str, *, term: str | None = None) -> int:
     """Start again what was lost; return how many jobs that are."""
     jobs = _list_own(queue, study, term, states=LOST_STATES)
     for job, _ in jobs:
+        queue.database.claims.collection.update_one({"_id": job}, {"$unset": {"n_restarts": "", "fault": ""}})
         queue.restart(job)
     return len(jobs)
 

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from qdip_dft.cluster.database import ClusterDatabase
+from qdip_dft.cluster.folder import read_settings
 from qdip_dft.errors import ResultsError
-from qdip_dft.yaml_text import parse_yaml
+from qdip_dft.runtime.installation import install_hint
 
 if TYPE_CHECKING:
     from jobflow_remote import JobController
@@ -67,11 +66,11 @@ def read_project(folder: ClusterFolder) -> Project:
 
     jobflow_remote.SETTINGS.projects_folder = str(file.parent)
     try:
-        return Project.model_validate(parse_yaml(file.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
-        places = [".".join(map(str, e["loc"])) for e in error.errors()] if isinstance(error, ValidationError) else []
+        return Project.model_validate(read_settings(file))
+    except ValidationError as error:
+        places = [".".join(map(str, e["loc"])) for e in error.errors()]
         raise ResultsError(
-            f"{file} cannot be used ({', '.join(places) or 'it is not YAML'})",
+            f"{file} cannot be used ({', '.join(places)})",
             limit="it is a project of jobflow-remote",
             why="without it no job can be queued",
             remedy="correct what is named there; fireworks_config/jobflow-remote.yaml shows how it was",
@@ -99,7 +98,7 @@ def _not_installed() -> ResultsError:
         "jobflow-remote is not installed",
         limit="the manager jobflow-remote needs the extra `remote`",
         why="its jobs cannot be queued without it",
-        remedy='pip install "qdip-dft[remote]"',
+        remedy=install_hint("remote"),
     )
 
 

@@ -8,16 +8,19 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from qdip_dft.cluster.remote.project import PROJECT, open_controller, read_project
 from qdip_dft.cluster.remote.queue import RemoteQueue
 from qdip_dft.cluster.remote.studies import Studies
+from qdip_dft.cluster.scheduler import explain_end
 from qdip_dft.errors import ResultsError
 from qdip_dft.runtime.unlinked import open_unlinked
 
 if TYPE_CHECKING:
     from jobflow_remote import JobController
+    from jobflow_remote.config.base import Project
 
     from qdip_dft.cluster.folder import ClusterFolder
 
@@ -50,7 +53,8 @@ def run_runner(folder: ClusterFolder, *, interval_s: float, n_rounds: int | None
 
     with _being_the_only_one(folder), _without_noise(), open_controller(folder) as controller:
         _unlock(controller)
-        runner, studies = Runner(PROJECT, log_level=project.log_level), Studies(RemoteQueue(controller))
+        runner, find_cause = Runner(PROJECT, log_level=project.log_level), partial(_explain_end, folder, project)
+        studies = Studies(RemoteQueue(controller), find_cause)
         try:
             while not runner.stop_signal and n_rounds != 0:
                 runner.run(ticks=1)
@@ -64,6 +68,14 @@ def run_runner(folder: ClusterFolder, *, interval_s: float, n_rounds: int | None
             for host in runner.hosts.values():
                 host.close()
             runner.job_controller.close()
+
+
+def _explain_end(folder: ClusterFolder, project: Project, job: dict[str, Any]) -> str | None:
+    """Ask the batch system of this machine why a job has ended; of a worker elsewhere nobody here knows it."""
+    number, worker = (job.get("remote") or {}).get("process_id"), project.workers.get(job["worker"])
+    if number is None or worker is None or worker.type != "local":
+        return None
+    return explain_end(folder.read_resources().scheduler, number)
 
 
 @contextmanager

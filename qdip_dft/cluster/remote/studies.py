@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +22,9 @@ Document = dict[str, Any]
 MAX_RESTARTS = 5
 """A job that was lost so often is left for somebody to look at."""
 
+_FAULT = re.compile(r"\b(?:MachineError|ScratchError|MemoryError)\b")
+"""The names of faults of the machine in the traceback of a job."""
+
 
 @dataclass
 class Studies:
@@ -29,9 +34,12 @@ class Studies:
     ----------
     queue
         The queue.
+    explain_end
+        Why the batch job of a stored job has ended, where that was its memory.
     """
 
     queue: RemoteQueue
+    explain_end: Callable[[Document], str | None] = lambda _: None
     plans: dict[str, StudyPlan] = field(default_factory=dict)
     seen: dict[str, frozenset[str]] = field(default_factory=dict)
 
@@ -56,17 +64,29 @@ class Studies:
         return len(stored)
 
     def restart_lost(self) -> int:
-        """Start lost jobs again in the folder of their last run, where they go on; return how many there were."""
+        """Start lost jobs again in the folder of their last run, where they go on; return how many there were.
+
+        A fault of the machine counts twice: the same request meets it again.
+        """
         jobs, claims = self.queue.controller.jobs, self.queue.database.claims.collection
-        n_restarted = 0
-        for lost in list(jobs.find({"state": {"$in": LOST_STATES}}, {"uuid": 1, "error": 1})):
-            n_used = 0 if "OutOfTime" in (lost.get("error") or "") else 1
+        n_restarted, fields = 0, {"uuid": 1, "error": 1, "worker": 1, "remote.process_id": 1}
+        for lost in list(jobs.find({"state": {"$in": LOST_STATES}}, fields)):
+            fault = self._find_fault(lost)
+            n_used = 2 if fault else 0 if "OutOfTime" in (lost.get("error") or "") else 1
             may_restart = {"_id": lost["uuid"], "n_restarts": {"$not": {"$gte": MAX_RESTARTS}}}
-            if claims.find_one_and_update(may_restart, {"$inc": {"n_restarts": n_used}}) is None:
+            change = {"$inc": {"n_restarts": n_used}, "$set": {"fault": fault}}
+            if claims.find_one_and_update(may_restart, change) is None:
                 continue
             self.queue.restart(lost["uuid"])
             n_restarted += 1
         return n_restarted
+
+    def _find_fault(self, lost: Document) -> str | None:
+        """Return the fault of the machine that a job has named, or that the batch system names for it."""
+        said = (lost.get("error") or "").strip()
+        if _FAULT.search(said):
+            return str(said.splitlines()[-1])
+        return None if said else self.explain_end(lost)
 
     def _continue(self, submission: Document) -> None:
         """Queue what a study needs now, if anything has changed since it was last asked."""

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from qdip_dft.engines.cp2k.output import KNOWN_MAJOR_VERSIONS
-from qdip_dft.engines.programs import ask_version, no_version, require_known_version
+from qdip_dft.engines.programs import ask_version, no_version, read_text, require_known_version
 from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialFile, PseudopotentialSet
 
@@ -198,4 +198,4 @@ def _split_entries(path: Path) -> tuple[tuple[str, str, str], ...]:
 
 
 def _without_comments(path: Path) -> str:
-    return re.sub(r" *[#!].*$", "", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
+    return re.sub(r" *[#!].*$", "", read_text(path), flags=re.MULTILINE)

@@ -6,6 +6,12 @@ The command comes from ``ATOMATE2_CP2K_CMD`` (atomate2's setting), else ``cp2k``
 sets from ``CP2K_DATA_DIR``, else the folder that CP2K was built with.  Inputs and outputs are those classes of
 pymatgen on which atomate2's makers rest.
 
+At Γ alone the density is found by orbital transformation (VandeVondele and Hutter, J. Chem. Phys. 2003, 118, 4365),
+which minimises the energy directly and scales better than diagonalisation.  It knows full bands only.  The gap is
+therefore read afterwards: where it is much wider than the smearing (`LEAST_GAP`) no electron is excited and both ways
+lead to the same energy; else the calculation is repeated by diagonalisation, which also serves meshes of k-points.
+Inputs for a person to run are diagonalised, because nobody would look at the gap and repeat them.
+
 Three things differ from the plane-wave codes, and all stand in the level of theory.
 
 * CP2K occupies bands by Fermi and Dirac only.  Its temperature is chosen so that the occupation falls off over the
@@ -20,10 +26,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, pi, sqrt
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import JsonValue
 
@@ -41,7 +47,7 @@ from qdip_dft.engines.cp2k.data import (
     hash_of_family,
     version_of,
 )
-from qdip_dft.engines.cp2k.input import Content, k_points, render, subsystem
+from qdip_dft.engines.cp2k.input import Content, assemble_input, k_points, subsystem
 from qdip_dft.engines.cp2k.output import read_evaluation
 from qdip_dft.engines.dft import DftEngine
 from qdip_dft.engines.evaluation import Evaluation
@@ -51,8 +57,24 @@ from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.units import BOLTZMANN_EV_PER_K, RYDBERG_IN_EV
 
+if TYPE_CHECKING:
+    from pymatgen.io.cp2k.inputs import Cp2kInput
+
 DENSITY_THRESHOLD = 1e-7
 """A density is self-consistent when no element of its matrix changes by more."""
+
+LEAST_GAP = 12.0
+"""Narrowest gap, in widths of the smearing, for which bands may be taken as full.
+
+Half of it is 15 kT of the electronic temperature: 2e-7 of the electrons at the edges are excited, worth less than
+1e-6 eV.
+"""
+
+GRADIENT_THRESHOLD = 3e-7
+"""An orbital transformation has converged when no element of the gradient is larger."""
+
+NO_FULL_BANDS = "orbital transformation found no minimum, or a gap too narrow for full bands"
+"""What is said of an orbital transformation that does not count."""
 
 SPARE_BANDS = 0.2
 """Empty bands for the smearing, in parts of the occupied ones."""
@@ -82,6 +104,11 @@ HANDLERS = (
         words="overlaps of basis functions neglected below 1e-14 instead of 1e-10",
     ),
     Handler(
+        symptom=NO_FULL_BANDS,
+        changes={"orbital_transformation": False, "restart": False},
+        words="self-consistency reached by diagonalisation instead of orbital transformation",
+    ),
+    Handler(
         symptom="SCF run NOT converged",
         changes={"alpha": 0.1, "nbroyden": 12, "max_scf": 200, "restart": False},
         words="self-consistency reached with mixing of 0.1 in up to 200 iterations",
@@ -96,7 +123,7 @@ HANDLERS = (
 
 @dataclass(frozen=True)
 class Cp2kEngine(DftEngine):
-    """CP2K's Quickstep with diagonalisation.
+    """CP2K's Quickstep: orbital transformation at Γ, diagonalisation on meshes of k-points.
 
     Parameters
     ----------
@@ -187,11 +214,14 @@ class Cp2kRun(HandledRun):
         The folder with pseudopotentials and basis sets.
     command
         The command as words.
+    is_gapped
+        False once a gap was too narrow for full bands.
     """
 
     engine: Cp2kEngine
     data: Path
     command: list[str]
+    is_gapped: bool = field(default=True, kw_only=True)
 
     restart_files: ClassVar[tuple[str, ...]] = (f"{PROJECT}-RESTART.wfn", f"{PROJECT}-RESTART.kp")
     code: ClassVar[str] = "CP2K"
@@ -204,6 +234,7 @@ class Cp2kRun(HandledRun):
 
     def attempt(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Evaluation | Failure:
         """Return what CP2K says, run once."""
+        numerics = {"orbital_transformation": self.is_gapped, **numerics}
         folder = self.setting.folder
         output = folder / "cp2k.out"
         self.write_inputs(arrangement, numerics)
@@ -211,23 +242,43 @@ class Cp2kRun(HandledRun):
         words = [*self.command, "-i", "cp2k.inp", "-o", output.name]
         code = run_command(words, folder=folder, stdin=None, stdout=folder / "run.out")
         text = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
-        self.n_iterations += len(re.findall(r"^ +\d+ +\S+/Diag", text, flags=re.MULTILINE))
+        self.n_iterations += len(re.findall(r"^ +\d+ +(?:\S+/Diag|OT )", text, flags=re.MULTILINE))
         self.has_restart = self.setting.has_fixed_cell and code == 0
         if "exceeded requested execution time" in text:
             raise self.out_of_time()
-        if code == 0 and "SCF run converged" in text and "PROGRAM ENDED AT" in text:
+        is_complete = code == 0 and "PROGRAM ENDED AT" in text
+        is_transformed = self._transforms_orbitals(arrangement, numerics)
+        if is_complete and "SCF run converged" in text and (not is_transformed or self._has_full_bands(text)):
             return read_evaluation(output, arrangement, has_stress=self.setting.vacuum is None)
+        if is_transformed and ("SCF run converged" in text or "SCF run NOT converged" in text):
+            self.is_gapped = False
+            return Failure(said=NO_FULL_BANDS, summary=NO_FULL_BANDS, output=output)
         return Failure(said=text, summary=_summary(text, code), output=output)
+
+    def _transforms_orbitals(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> bool:
+        """Return whether the density is found by orbital transformation: at Γ, with bands that can all be full."""
+        is_asked = bool(numerics.get("orbital_transformation"))
+        return is_asked and self.setting.k_mesh == (1, 1, 1) and self._count_electrons(arrangement) % 2 == 0
+
+    def _has_full_bands(self, text: str) -> bool:
+        found = re.findall(r"HOMO - LUMO gap \[eV\] : +(\S+)", text)
+        return bool(found) and float(found[-1]) > LEAST_GAP * self.engine.smearing_width_ev
+
+    def _count_electrons(self, arrangement: Arrangement) -> int:
+        kinds = self._kinds(arrangement)
+        return sum(kinds[symbol].n_electrons for symbol in arrangement.species)
+
+    def _kinds(self, arrangement: Arrangement) -> dict[str, Kind]:
+        return {each: find_kind(self.data, each, family=self.engine.basis_set) for each in set(arrangement.species)}
 
     def write_inputs(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> None:
         """Write ``cp2k.inp``."""
-        text = self.input_text(arrangement, numerics)
+        text = str(self.draft_input(arrangement, numerics))
         (self.setting.folder / "cp2k.inp").write_text(text, encoding="utf-8")
 
-    def input_text(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> str:
-        """Return the input file."""
-        kinds = {each: find_kind(self.data, each, family=self.engine.basis_set) for each in set(arrangement.species)}
-        return render(
+    def draft_input(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Cp2kInput:
+        """Return the input file, section by section."""
+        return assemble_input(
             {
                 "GLOBAL": {
                     "PROJECT": PROJECT,
@@ -240,14 +291,16 @@ class Cp2kRun(HandledRun):
                     "METHOD": "QS",
                     # The stress of the dipole correction is missing in CP2K.
                     "STRESS_TENSOR": "ANALYTICAL" if self.setting.vacuum is None else "NONE",
-                    "DFT": self._electrons(arrangement, kinds, {**NUMERICS, **numerics}),
-                    "SUBSYS": subsystem(arrangement, kinds),
+                    "DFT": self._electrons(arrangement, numerics),
+                    "SUBSYS": subsystem(arrangement, self._kinds(arrangement)),
                     "PRINT": {"FORCES": {"NDIGITS": 12}, "STRESS_TENSOR": {}},
                 },
             }
         )
 
-    def _electrons(self, arrangement: Arrangement, kinds: Mapping[str, Kind], numerics: Mapping[str, Any]) -> Content:
+    def _electrons(self, arrangement: Arrangement, changed: Mapping[str, Any]) -> Content:
+        numerics = {**NUMERICS, **changed}
+        is_transformed = self._transforms_orbitals(arrangement, numerics)
         content: Content = {
             "": [("BASIS_SET_FILE_NAME", self.data / name) for name in BASIS_FILES],
             "POTENTIAL_FILE_NAME": self.data / POTENTIAL_FILE,
@@ -257,7 +310,12 @@ class Cp2kRun(HandledRun):
                 "REL_CUTOFF": f"{self.engine.relative_cutoff_ev / RYDBERG_IN_EV:.10g}",
             },
             "XC": {f"XC_FUNCTIONAL {self.engine.functional}": {}},
-            "SCF": self._self_consistency(sum(kinds[each].n_electrons for each in arrangement.species), numerics),
+            "SCF": {
+                "SCF_GUESS": "RESTART" if self.is_restarted and numerics.get("restart", True) else "ATOMIC",
+                **(_ORBITAL_TRANSFORMATION if is_transformed else self._diagonalisation(arrangement, numerics)),
+                "PRINT": {"RESTART": {"BACKUP_COPIES": 0, "EACH": {"QS_SCF": 1}}},
+            },
+            **({"PRINT": _PRINT_GAP} if is_transformed else {}),
         }
         if self.setting.vacuum is not None:
             content |= _dipole_correction(self.setting.vacuum, arrangement)
@@ -265,19 +323,27 @@ class Cp2kRun(HandledRun):
             content["KPOINTS"] = k_points(self.setting.k_mesh)
         return content
 
-    def _self_consistency(self, n_electrons: int, numerics: Mapping[str, Any]) -> Content:
-        is_restarted = self.is_restarted and numerics.get("restart", True)
+    def _diagonalisation(self, arrangement: Arrangement, numerics: Mapping[str, Any]) -> Content:
         return {
-            "SCF_GUESS": "RESTART" if is_restarted else "ATOMIC",
             "EPS_SCF": DENSITY_THRESHOLD,
             "MAX_SCF": numerics["max_scf"],
             "CHOLESKY": "REDUCE",
-            "ADDED_MOS": max(4, ceil(SPARE_BANDS * n_electrons / 2)),
+            "ADDED_MOS": max(4, ceil(SPARE_BANDS * self._count_electrons(arrangement) / 2)),
             "DIAGONALIZATION": {},
-            "PRINT": {"RESTART": {"BACKUP_COPIES": 0, "EACH": {"QS_SCF": 1}}},
             "MIXING": {name.upper(): numerics[name] for name in ("method", "alpha", "nbroyden")},
             "SMEAR": {"METHOD": "FERMI_DIRAC", "ELECTRONIC_TEMPERATURE": self.engine.electronic_temperature_k},
         }
+
+
+_ORBITAL_TRANSFORMATION: Final[Content] = {
+    "EPS_SCF": GRADIENT_THRESHOLD,
+    "MAX_SCF": 25,
+    "OT": {"MINIMIZER": "DIIS", "PRECONDITIONER": "FULL_SINGLE_INVERSE", "ENERGY_GAP": 0.05},
+    "OUTER_SCF": {"EPS_SCF": GRADIENT_THRESHOLD, "MAX_SCF": 8},
+}
+"""Up to 8 times 25 steps, each 25 with a new preconditioner; its energy gap is in hartree."""
+
+_PRINT_GAP: Final[Content] = {"MO_CUBES": {"WRITE_CUBE": "F", "NHOMO": 1, "NLUMO": 1}}
 
 
 def _dipole_correction(vacuum: Vacuum, arrangement: Arrangement) -> Content:

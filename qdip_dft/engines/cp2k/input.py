@@ -12,15 +12,17 @@ from qdip_dft.engines.cp2k.data import Kind
 from qdip_dft.model.structure import Arrangement
 
 if TYPE_CHECKING:
-    from pymatgen.io.cp2k.inputs import Section
+    from pymatgen.io.cp2k.inputs import Cp2kInput, Section
 
 Content = dict[str, Any]
 """A section: a dictionary is a subsection, a list stands for lines of any words, anything else is a keyword."""
 
 
-def render(content: Content) -> str:
-    """Return the text of an input file."""
-    return "".join(str(_section(name, value).get_str()) for name, value in content.items())
+def assemble_input(content: Content) -> Cp2kInput:
+    """Return the sections of an input file, whose text is its string."""
+    from pymatgen.io.cp2k.inputs import Cp2kInput
+
+    return Cp2kInput(subsections={name: _section(name, value) for name, value in content.items()})
 
 
 def _section(name: str, content: Content) -> Section:

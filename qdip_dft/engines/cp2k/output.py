@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from qdip_dft.engines.evaluation import Evaluation, FloatArray
-from qdip_dft.engines.programs import last_run, require_same_atoms, unusable_output
+from qdip_dft.engines.programs import last_run, read_text, require_same_atoms, unusable_output
 from qdip_dft.model.structure import Arrangement
 from qdip_dft.units import BOHR_IN_ANG, EV_PER_ANG3_IN_GPA, HARTREE_IN_EV, RYDBERG_IN_EV
 
@@ -56,7 +56,7 @@ def read_evaluation(output: Path, arrangement: Arrangement, *, has_stress: bool)
     EngineError
         If something of this is missing, in an unknown unit, or about other atoms.
     """
-    text = last_run(output.read_text(encoding="utf-8", errors="replace"), BANNER)
+    text = last_run(read_text(output), BANNER)
     if text.count(END) != 1:
         raise unusable_output(output, "its last run is cut short, or the head of one is lost: it ends not once")
     try:

@@ -23,8 +23,8 @@ import numpy as np
 
 from qdip_dft.engines.evaluation import Evaluation
 from qdip_dft.engines.programs import end_command, start_command
-from qdip_dft.engines.watched import WatchedProgram
 from qdip_dft.model.structure import Arrangement
+from qdip_dft.runtime.watched import WatchedProgram
 
 if TYPE_CHECKING:
     from ase.calculators.socketio import SocketServer
@@ -97,11 +97,10 @@ class Driver:
         energy_ev = read_energy_ev(step)
         if abs(energy_ev - answer["energy"]) > LARGEST_DISAGREEMENT * max(1.0, abs(energy_ev)):
             raise DriverError(f"pw.x sent {answer['energy']:.6f} eV and wrote {energy_ev:.6f} eV")
-        volume_ang3 = float(abs(np.linalg.det(arrangement.lattice_ang)))
         evaluation = Evaluation(
             energy_ev=energy_ev,
             forces_ev_per_ang=np.asarray(answer["forces"], dtype=np.float64),
-            stress_ev_per_ang3=-np.asarray(answer["virial"], dtype=np.float64) / volume_ang3,
+            stress_ev_per_ang3=-np.asarray(answer["virial"], dtype=np.float64) / arrangement.volume_ang3,
         )
         return evaluation, step.count("iteration #")
 

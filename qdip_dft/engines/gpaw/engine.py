@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,10 +33,11 @@ from qdip_dft.errors import EngineError
 from qdip_dft.model.calculation import PseudopotentialSet
 from qdip_dft.model.engine import Restart
 from qdip_dft.model.structure import Arrangement
+from qdip_dft.runtime.installation import install_hint, package_folder
 
 COMMAND_VARIABLE = "QDIP_GPAW_CMD"
 
-INSTALL_LINE = 'install it with `pip install "qdip-dft[gpaw]"` (needs libxc and a BLAS: docs/installation.md)'
+INSTALL_LINE = f"install it with {install_hint('gpaw')} (needs libxc and a BLAS: docs/installation.md)"
 
 WAVEFUNCTIONS = "gpaw.gpw"
 """The file with density and wavefunctions; GPAW does not start from a density alone."""
@@ -159,17 +159,20 @@ def find_data_set(folders: Sequence[Path], symbol: str, functional: str) -> Path
         f"engine 'gpaw' has no PAW data set {names[1]}",
         limit=f"it looked in {', '.join(map(str, folders))}",
         why="without it there is no energy",
-        remedy="name a folder that has it in GPAW_SETUP_PATH, or `pip install gpaw-data`",
+        remedy=f"name a folder that has it in GPAW_SETUP_PATH, or install GPAW's own: {install_hint('gpaw')}",
     )
 
 
 def _name_family(folder: Path) -> tuple[str, str]:
     """Return family and version of a folder of data sets; a folder of your own has its name and no version."""
-    specification = find_spec("gpaw_data")
-    packaged = specification.submodule_search_locations if specification is not None else None
-    if packaged and folder == Path(packaged[0]) / "setups":
+    if folder == _packaged_folder():
         return "gpaw-data", version("gpaw-data")
     return folder.name, "unknown"
+
+
+def _packaged_folder() -> Path | None:
+    package = package_folder("gpaw_data")
+    return None if package is None else package / "setups"
 
 
 def data_set_folders() -> tuple[Path, ...]:
@@ -181,10 +184,7 @@ def data_set_folders() -> tuple[Path, ...]:
         If there is none.
     """
     listed = [Path(part) for part in os.environ.get("GPAW_SETUP_PATH", "").split(os.pathsep) if part]
-    specification = find_spec("gpaw_data")
-    if specification is not None and specification.submodule_search_locations:
-        listed.append(Path(specification.submodule_search_locations[0]) / "setups")
-    folders = tuple(folder for folder in listed if folder.is_dir())
+    folders = tuple(folder for folder in (*listed, _packaged_folder()) if folder is not None and folder.is_dir())
     if folders:
         return folders
     raise _not_installed("gpaw-data")

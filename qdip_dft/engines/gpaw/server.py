@@ -11,7 +11,7 @@ from time import sleep
 from typing import IO, Any
 
 from qdip_dft.engines.programs import end_command, start_command
-from qdip_dft.engines.watched import WatchedProgram
+from qdip_dft.runtime.watched import WatchedProgram
 
 POLLING_S = 0.02
 """An answer is looked for in this rhythm."""

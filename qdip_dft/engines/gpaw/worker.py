@@ -134,7 +134,7 @@ def _stop_after(usable_s: float | None) -> Callable[[Any], None]:
     end_s = inf if usable_s is None else time.monotonic() + usable_s
 
     def stop(_: Any) -> None:
-        if usable_s is not None and world.sum_scalar(float(time.monotonic() > end_s)) > 0:  # type: ignore[no-untyped-call]
+        if usable_s is not None and world.sum_scalar(float(time.monotonic() > end_s)) > 0:
             raise _OutOfTimeError
 
     return stop

@@ -16,7 +16,7 @@ at both ends of the step say whether it led downwards: Hager and Zhang, SIAM J. 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from time import perf_counter
@@ -68,6 +68,12 @@ STEP_REDUCTION = 0.4
 
 MOST_REFUSED_STEPS = 8
 """After so many refused steps in a row the forces and the energy contradict each other."""
+
+REFUSED = (
+    "gave no finite energy, forces or stress, or had atoms on top of each other"
+    " (step {}; these steps were refused and shortened)"
+)
+REPEATED = "gave no finite energy, forces or stress at first (step {}; repeated, they gave finite ones)"
 
 MOST_NAMED_STEPS = 5
 """A note on evaluations that were not finite names so many of them."""
@@ -184,6 +190,7 @@ class _Descent:
     n_evaluations: int = 0
     n_refused: int = 0
     steps_not_finite: list[int] = field(default_factory=list)
+    steps_repeated: list[int] = field(default_factory=list)
     step_scale: float = 1.0
     lowest_ev: float = inf
     warnings: list[str] = field(default_factory=list)
@@ -214,20 +221,20 @@ class _Descent:
         self.report(point)
         if not evaluation.is_finite:
             self.steps_not_finite.append(self.n_evaluations)
+        elif evaluation.is_repeated:
+            self.steps_repeated.append(self.n_evaluations)
         self.n_evaluations += 1
         return point
 
     @property
     def not_finite(self) -> tuple[str, ...]:
-        """The note on evaluations that gave no finite numbers; none where all did."""
-        if not self.steps_not_finite:
-            return ()
-        first = ", ".join(map(str, self.steps_not_finite[:MOST_NAMED_STEPS]))
-        more = ", …" if len(self.steps_not_finite) > MOST_NAMED_STEPS else ""
-        counted = f"{len(self.steps_not_finite)} of {self.n_evaluations} evaluations"
-        what = "gave no finite energy, forces or stress, or had atoms on top of each other"
-        where = f"step {first}{more}; these steps were refused and shortened"
-        return (f"{counted} {what} ({where})",)
+        """The notes on evaluations that gave no finite numbers, for good or at first; none where all did."""
+        told = ((self.steps_not_finite, REFUSED), (self.steps_repeated, REPEATED))
+        return tuple(self._tell(steps, what) for steps, what in told if steps)
+
+    def _tell(self, steps: Sequence[int], what: str) -> str:
+        first = ", ".join(map(str, steps[:MOST_NAMED_STEPS])) + (", …" if len(steps) > MOST_NAMED_STEPS else "")
+        return f"{len(steps)} of {self.n_evaluations} evaluations {what.format(first)}"
 
     def has_climbed(self, here: Point) -> bool:
         """Whether steps that led downwards by their slopes have led up, more than the noise of the energy explains."""

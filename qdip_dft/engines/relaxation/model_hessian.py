@@ -57,12 +57,15 @@ class ModelHessian:
         Where it was built.
     matrix
         P as a sparse matrix, shape (numbers, numbers).
+    root
+        B √k over √floor, a sparse matrix R with P = Rᵀ R: P⁻¹ Rᵀ ξ of normal random numbers ξ has the covariance P⁻¹.
     blocks
         The same without what couples one molecule, other atom or strain to the next, as a sparse factorisation.
     """
 
     q: FloatArray
     matrix: Any
+    root: Any
     blocks: Any
 
     def solve(self, gradient: FloatArray) -> FloatArray:
@@ -111,7 +114,8 @@ def model_hessian(coordinates: Coordinates, q: FloatArray) -> ModelHessian:
     floor[coordinates.n_atomic :] = STRAIN_FLOOR_EV_PER_ANG3 * arrangement.volume_ang3
     rows = vstack([_weighted_rows(springs, coordinates), _weighted_rows(bends, coordinates)]).tocsr()
     matrix = (rows.T.tocsr() @ rows + diags(floor)).tocsr()
-    return ModelHessian(q=q, matrix=matrix, blocks=_factor_blocks(matrix, _block_of_numbers(molecules, coordinates)))
+    root = vstack([rows, diags(np.sqrt(floor))]).tocsr()
+    return ModelHessian(q, matrix, root, _factor_blocks(matrix, _block_of_numbers(molecules, coordinates)))
 
 
 def _block_of_numbers(molecules: Sequence[Molecule], coordinates: Coordinates) -> NDArray[np.int64]:

@@ -98,6 +98,11 @@ class GuardedJob(VaspJob):
             process.end()
 
 
+def mending_handlers() -> list[ErrorHandler]:
+    """The handlers of custodian whose corrections leave the converged energy as it is."""
+    return [VaspErrorHandler(errors_subset_to_catch=list(MENDABLE_ERRORS)), StdErrHandler(), FrozenJobErrorHandler()]
+
+
 def run_guarded(command: Sequence[str], folder: Path, *, max_errors: int) -> list[str]:
     """Run VASP in a folder until it ends without an error, and return the corrections on the way in words.
 
@@ -120,12 +125,7 @@ def run_guarded(command: Sequence[str], folder: Path, *, max_errors: int) -> lis
     deadline = DeadlineHandler()
     job = GuardedJob(command, output_file=OUTPUT, auto_gamma=False, backup=False)
     manager = Custodian(
-        [
-            VaspErrorHandler(errors_subset_to_catch=list(MENDABLE_ERRORS)),
-            StdErrHandler(),
-            FrozenJobErrorHandler(),
-            deadline,
-        ],
+        [*mending_handlers(), deadline],
         [job],
         validators=[VaspFilesValidator()],  # whether vasprun.xml is complete is found when it is read
         max_errors=max_errors,
@@ -145,7 +145,7 @@ def run_guarded(command: Sequence[str], folder: Path, *, max_errors: int) -> lis
         job.end()
     if deadline.has_stopped:
         raise _stopped(folder)
-    return _describe_corrections(manager.run_log)
+    return describe_corrections(manager.run_log)
 
 
 def require_same_physics(before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -180,7 +180,8 @@ def _read_inputs(folder: Path) -> dict[str, Any]:
     return {"INCAR": dict(Incar.from_file(folder / "INCAR")), **texts}
 
 
-def _describe_corrections(log: list[dict[str, Any]]) -> list[str]:
+def describe_corrections(log: list[dict[str, Any]]) -> list[str]:
+    """What custodian did, in words, from its log."""
     corrections = [correction for entry in log for correction in entry["corrections"]]
     return [f"VASP error {', '.join(sorted(c['errors']))} mended by {_describe(c['actions'])}" for c in corrections]
 
@@ -207,7 +208,7 @@ def _stopped(folder: Path) -> OutOfTime:
 def _failed(error: CustodianError, log: list[dict[str, Any]], folder: Path) -> EngineError:
     output = folder / OUTPUT
     said = output.read_text(encoding="utf-8", errors="replace").split()[-40:] if output.exists() else []
-    tried = "; ".join(_describe_corrections(log)) or "no correction applied"
+    tried = "; ".join(describe_corrections(log)) or "no correction applied"
     return EngineError(
         f"VASP failed ({error}): {' '.join(said)[-300:]}",
         limit=f"a run must end without an error; {tried}",

@@ -59,7 +59,7 @@ from qdip_dft.engines.vasp.potentials import (
     release_folder,
 )
 from qdip_dft.errors import EngineError
-from qdip_dft.model.calculation import PseudopotentialSet
+from qdip_dft.model.calculation import Freedom, PseudopotentialSet
 from qdip_dft.model.engine import EngineSpec, Restart
 from qdip_dft.model.structure import Arrangement
 
@@ -68,6 +68,9 @@ if TYPE_CHECKING:
     from pymatgen.io.vasp.outputs import Vasprun
 
 KNOWN_MAJOR_VERSIONS = ("5", "6")
+
+HOLDS_VECTORS = (6, 4, 0)
+"""The first version whose relaxations heed LATTICE_CONSTRAINTS."""
 
 VERSION_VARIABLE = "QDIP_VASP_VERSION"
 
@@ -157,6 +160,20 @@ class VaspEngine(DftEngine):
         """Return the tags of VASP that change an energy, and the release of the potentials."""
         tags = PHYSICS | FUNCTIONAL_TAGS[self.functional] | (SPIN_ORBIT_TAGS if self.spin_orbit else {})
         return {"potentials": self.potentials, **{f"vasp_{tag.lower()}": value for tag, value in tags.items()}}
+
+    def require_freedom(self, freedom: Freedom) -> None:
+        """Refuse besides a third vector relaxed by a VASP that holds no vectors (vasp.at/wiki/LATTICE_CONSTRAINTS)."""
+        super().require_freedom(freedom)
+        if freedom is not Freedom.OUT_OF_PLANE or not self.is_run_by_atomate2:
+            return
+        version = self.code_version()
+        if tuple(int(number) for number in version.split(".")) < HOLDS_VECTORS:
+            raise EngineError(
+                f"VASP {version} cannot relax the third lattice vector alone",
+                limit="LATTICE_CONSTRAINTS holds vectors in relaxations from VASP 6.4.0 on",
+                why="the interface plane would relax, too, and the film would lose its strain",
+                remedy="leave `runner: atomate2` out, for the relaxation of this package holds them in every version",
+            )
 
     def describe_program(self) -> str:
         """Return the command of VASP and its version."""

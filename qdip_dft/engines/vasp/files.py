@@ -110,7 +110,7 @@ def read_output(path: Path) -> Vasprun:
         warnings.simplefilter("ignore", UnconvergedVASPWarning)  # said by the record
         try:
             return Vasprun(path, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
-        except (OSError, SyntaxError, LookupError, AttributeError, ValueError) as error:
+        except Exception as error:  # the readers of pymatgen and ASE raise of every kind on a damaged file
             raise _incomplete(path) from error
 
 

@@ -1,4 +1,4 @@
-/* What every page does: sort tables, copy texts, unfold everything for the printer.  Without it all stays readable. */
+/* What every page does: sort tables, copy texts, hint at hidden columns, unfold everything for the printer.  Without it all stays readable. */
 "use strict";
 (() => {
   const announce = (text) => { document.getElementById("announcement").textContent = text; };
@@ -64,6 +64,21 @@
       setTimeout(() => { button.textContent = "Copy"; }, 2000);
     });
     block.prepend(button);
+  }
+
+  /* A table that does not fit says so, and keeps its names and its total in sight. */
+  const watch = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      target.classList.remove("is-wide");
+      target.classList.toggle("is-wide", target.scrollWidth > target.clientWidth + 1);
+    }
+  });
+  for (const box of document.querySelectorAll(".scroll")) watch.observe(box);
+
+  /* A picture is in the page once: its link takes it from there. */
+  for (const link of document.querySelectorAll("a.picture")) {
+    link.href = link.closest("article").querySelector("img").src;
+    link.hidden = false;
   }
 
   /* A printed page cannot be unfolded. */

@@ -12,7 +12,7 @@
   box.hidden = false;
   let viewer = null;
   try {
-    viewer = $3Dmol.createViewer(element, { backgroundAlpha: 0, disableFog: true, antialias: devicePixelRatio < 2 });
+    viewer = $3Dmol.createViewer(element, { disableFog: true, antialias: devicePixelRatio < 2 });
   } catch {
     viewer = null;
   }
@@ -42,6 +42,26 @@
         sphere: { color: look.colour, radius: look.radius_ang },
         stick: { color: look.colour, radius: 0.13 },
       });
+    }
+  };
+
+  /* Flat faces, each with corners and a normal of its own. */
+  const drawOctahedra = (scene) => {
+    for (const [elem, faces] of Object.entries(scene.octahedra_ang)) {
+      const color = isDark.matches ? "#a9b3bd" : scene.elements[elem].colour;
+      const shape = { vertexArr: [], normalArr: [], faceArr: [], color, opacity: 0.6 };
+      for (const face of faces) {
+        const [a, b, c] = [face.slice(0, 3), face.slice(3, 6), face.slice(6, 9)];
+        const [u, v] = [b.map((x, i) => x - a[i]), c.map((x, i) => x - a[i])];
+        const normal = [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]];
+        const length = Math.hypot(...normal);
+        for (const corner of [a, b, c]) {
+          shape.faceArr.push(shape.vertexArr.length);
+          shape.vertexArr.push(vector(corner));
+          shape.normalArr.push(vector(normal.map((x) => x / length)));
+        }
+      }
+      viewer.addCustom(shape);
     }
   };
 
@@ -90,7 +110,10 @@
   const show = (number) => {
     const scene = scenes[number];
     viewer.clear();
+    /* Translucent faces vanish over a transparent ground. */
+    viewer.setBackgroundColor(isDark.matches ? "#1d2329" : "#f5f7f9", 1);
     drawAtoms(scene);
+    drawOctahedra(scene);
     drawCell(scene);
     writeLegend(scene);
     words.textContent = document.querySelectorAll("article.interface figcaption")[number].textContent;
