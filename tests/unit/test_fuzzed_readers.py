@@ -176,7 +176,7 @@ def test_a_damaged_input_is_read_or_refused_in_our_words(name: str, written: dic
         path.parent.mkdir()
         content = mutate(contents, chance)
         path.write_bytes(content)
-        started_s = time.monotonic()
+        started_s = time.process_time()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -184,5 +184,5 @@ def test_a_damaged_input_is_read_or_refused_in_our_words(name: str, written: dic
         except Exception as error:
             error.add_note(f"{name}, seed {SEED}, number {n_read}: {content[:2000]!r}")
             raise
-        assert time.monotonic() - started_s < LIMIT_S, content[:2000]
+        assert time.process_time() - started_s < LIMIT_S, content[:2000]
         n_read += 1

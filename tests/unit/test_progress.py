@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,14 @@ def make_event(kind: ProgressKind, label: str, **values: Any) -> ProgressEvent:
 
 def log(kind: ProgressKind, label: str, **values: Any) -> None:
     logger.info("%s: %s", kind, label, extra={"progress": make_event(kind, label, **values)})
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that a display reads, in s, in a list of one: a busy machine does not turn it."""
+    now_s = [1000.0]
+    monkeypatch.setattr(progress_module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    return now_s
 
 
 def make_console(*, is_terminal: bool) -> tuple[Console, io.StringIO]:
@@ -144,31 +153,30 @@ def test_durations_are_written_in_words(duration_s: float, words: str) -> None:
 # --- what people see --------------------------------------------------------------------------------------------
 
 
-def test_a_log_file_gets_one_line_per_finished_calculation() -> None:
+def test_a_log_file_gets_one_line_per_finished_calculation(clock: list[float]) -> None:
     console, file = make_console(is_terminal=False)
     with ProgressDisplay(PLAN, console=console):
         log(ProgressKind.STARTED, "interface")
         for step in range(1000):
             log(ProgressKind.STEP, "interface", step=step, max_force_ev_per_ang=1.0)
+        clock[0] += 74.2
         log(ProgressKind.FINISHED, "interface", step=57, max_force_ev_per_ang=0.0471, elapsed_s=65.2)
         log(ProgressKind.FINISHED, "dot slab", step=300, max_force_ev_per_ang=0.2, elapsed_s=8)
         log(ProgressKind.FINISHED, "bulk PbS", max_steps=0, max_force_ev_per_ang=0.2, elapsed_s=1)
-    assert file.getvalue().splitlines()[:3] == [
+    assert file.getvalue().splitlines() == [
         "[1/3] done   interface  (164 atoms, 57 steps, force 0.047 eV/Å, 1 min 05 s)",
         "[2/3] UNCONVERGED dot slab  (164 atoms, 300 steps, force 0.200 > 0.05 eV/Å, 8.0 s)",
         "[3/3] done   bulk PbS  (164 atoms, force 0.200 eV/Å, 1.0 s)",
+        "3 calculations in 1 min 14 s",
     ]
-    assert re.fullmatch(r"3 calculations in 0\.\d s", file.getvalue().splitlines()[3])
 
 
-def test_a_log_file_gets_few_lines_while_a_calculation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "PLAIN_LINE_EVERY_S", 0.2)
+def test_a_log_file_gets_few_lines_while_a_calculation_runs(clock: list[float]) -> None:
     console, file = make_console(is_terminal=False)
     with ProgressDisplay(PLAN, console=console):
-        start = time.monotonic()
-        while time.monotonic() - start < 0.5:
+        for _ in range(250):
+            clock[0] += 0.1
             log(ProgressKind.STEP, "interface", step=12, max_force_ev_per_ang=0.31, elapsed_s=20)
-            time.sleep(0.01)
     lines = file.getvalue().splitlines()
     assert len(lines) == 2
     assert lines[0] == (
@@ -190,6 +198,7 @@ def test_a_failure_shows_its_reason() -> None:
     assert last.endswith("1 of them failed")
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_terminal_shows_the_running_calculation_and_the_whole_run() -> None:
     console, _ = make_console(is_terminal=True)
     display = ProgressDisplay(PLAN, console=console)
@@ -200,7 +209,7 @@ def test_a_terminal_shows_the_running_calculation_and_the_whole_run() -> None:
         picture.print(display.render())
     running, whole = file.getvalue().splitlines()
     assert re.fullmatch(r"interface +164 atoms +step 12 +force 0\.310 > 0\.05 eV/Å +20 s *", running)
-    assert re.fullmatch(r"1 of 3 calculations .* 0\.\d s, about 4 min (10|09) s left *", whole)
+    assert re.fullmatch(r"1 of 3 calculations .* 0\.0 s, about 4 min 10 s left *", whole)
 
 
 RUN_IN_TERMINAL = """
@@ -239,7 +248,7 @@ def test_a_real_terminal_is_left_tidy() -> None:
     assert "0 of 1 calculations" in text
     assert text.count("a library prints") == 3
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is hidden and shown again
-    assert re.search(r"1 calculation in 1\.\d s\s*$", text)
+    assert re.search(r"1 calculation in \d+(\.\d)? s\s*$", text)
 
 
 def read_terminal(descriptor: int) -> bytes:
