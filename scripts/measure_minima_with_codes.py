@@ -48,7 +48,11 @@ def main() -> None:
 def _keep(spec: EngineSpec, material: str, phase: str, minimum: dict[str, Any]) -> None:
     engine = engine_from_spec(spec)
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    key = {"engine": spec.model_dump(mode="json", exclude_defaults=True), "material": material, "phase": phase}
+    key = {
+        "engine": spec.model_dump(mode="json", include={"name", "preset", "settings"}),
+        "material": material,
+        "phase": phase,
+    }
     if any(key.items() <= entry.items() for entry in kept):
         return
     structure = Structure(Lattice(minimum["lattice_ang"]), minimum["species"], minimum["frac"])
