@@ -90,7 +90,12 @@ OUTLOOK = """
   always diagonalised. A mesh is Γ alone in
   cells wider than 2π/`k_spacing_per_ang`: 21 Å with `fast`, 12 Å with a spacing of 0.53.
 * **Basis sets.** CP2K's functions sit on atoms. An interface has more of them than its two slabs apart, so binding
-  comes out too strong by the superposition error; compare `fast` and `balanced` before a binding energy is published.
+  comes out too strong by the superposition error (BSSE). `uncertainty: {counterpoise: true}` measures it: each part of
+  a compared interface once more with its own functions and once with those of the other part as ghosts (Boys and
+  Bernardi, Mol. Phys. 1970, 19, 553), in the cell, k-points and dipole correction of the interface. Report and error
+  budget show it, the answer keeps its own binding. A site without an atom is a `KIND` with `GHOST TRUE`: with the
+  basis set of its element, or with `BASIS_SET NONE`, which leaves the energy of the other atoms as it is without the
+  site. Compare `fast` and `balanced` as well: counterpoise says nothing about functions that both ways lack.
 * **Vacuum.** CP2K's dipole correction stops with *needs more vacuum space* where the density nowhere falls below 1e-5
   per cubic bohr; the 15 Å of `vacuum_ang` are enough.
 * **Forces in CP2K's polar slabs.** The potential of the dipole correction jumps in the middle of the vacuum

@@ -69,8 +69,11 @@ def find_mismatch(record: CalculationRecord, task: CalculationTask) -> str | Non
 
 
 def find_energy_jump(static: CalculationRecord, relaxation: CalculationRecord) -> str | None:
-    """Return in one clause how far a static energy lies from that of the relaxation before it, if too far."""
-    if static.result is None or relaxation.result is None:
+    """Return in one clause how far a static energy lies from that of the relaxation before it, if too far.
+
+    A part of a relaxed interface has an energy of its own, which misses nothing.
+    """
+    if static.result is None or relaxation.result is None or static.task.structure.presence:
         return None
     limit = STATIC_TOLERANCE_EV_PER_ATOM[relaxation.task.freedom]
     jump = (static.result.energy_ev - relaxation.result.energy_ev) / static.task.structure.n_atoms

@@ -67,6 +67,9 @@ per atom of two formula units of five atoms."""
 DISPERSION: Final = "dispersion"
 """Name of the component of the dispersion correction."""
 
+SUPERPOSITION: Final = "basis-set superposition"
+"""Name of the component of what dot and film borrow of each other's basis functions."""
+
 LOWEST_MINIMUM: Final = "lowest minimum"
 """Name of the component of what a search for the lowest minimum leaves."""
 

@@ -34,6 +34,8 @@ class Feature(StrEnum):
     SOC = "soc"
     RESTART_DENSITY = "restart_density"
     RESTART_WAVEFUNCTIONS = "restart_wavefunctions"
+    GHOST_FUNCTIONS = "ghost_functions"
+    """Basis functions at sites without an atom; without them nobody can tell what a slab borrows from another."""
     SELF_STOP = "self_stop"
     """Stops between two evaluations before its allocation ends, and goes on from there in the next run."""
 
@@ -143,6 +145,11 @@ class Engine(MSONable, ABC):
         """Refuse a relaxation whose freedom the engine lacks; a static calculation is always possible."""
         if freedom is not Freedom.NONE:
             self.require(FEATURE_OF_FREEDOM[freedom])
+
+    def require_sites(self, structure: StructureRecord) -> None:
+        """Refuse sites without an atom where the engine would put one."""
+        if structure.presence:
+            self.require(Feature.GHOST_FUNCTIONS)
 
     def require_elements(self, elements: Iterable[str]) -> None:
         """Refuse elements for which the engine cannot do what it is asked, before anything runs.

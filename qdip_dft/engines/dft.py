@@ -212,6 +212,7 @@ class DftEngine(Engine):
 
     def setting_of(self, structure: StructureRecord, freedom: Freedom, folder: Path) -> Setting:
         """Return mesh and vacuum of a calculation in a folder."""
+        self.require_sites(structure)
         return Setting(
             folder=folder,
             k_mesh=count_k_points(structure, self.k_spacing_per_ang),

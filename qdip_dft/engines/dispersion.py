@@ -104,11 +104,13 @@ def list_other_flavours(dispersion: str, functional: str) -> tuple[D3Parameters,
 
 
 def evaluate_d3(arrangement: Arrangement, parameters: D3Parameters) -> Evaluation:
-    """Return the dispersion energy of a periodic structure with its forces and stress."""
-    answer = _ask_library(arrangement, parameters, has_forces=True)
+    """Return the dispersion energy of a periodic structure with its forces, none without an atom, and stress."""
+    answer = _ask_library(arrangement.only_atoms(), parameters, has_forces=True)
+    forces_ev_per_ang = np.zeros((arrangement.n_atoms, 3))
+    forces_ev_per_ang[arrangement.is_atom] = -answer["gradient"] * (HARTREE_IN_EV / BOHR_IN_ANG)
     return Evaluation(
         energy_ev=float(answer["energy"]) * HARTREE_IN_EV,
-        forces_ev_per_ang=-answer["gradient"] * (HARTREE_IN_EV / BOHR_IN_ANG),
+        forces_ev_per_ang=forces_ev_per_ang,
         stress_ev_per_ang3=answer["virial"] * (HARTREE_IN_EV / arrangement.volume_ang3),
     )
 

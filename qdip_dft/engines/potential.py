@@ -38,6 +38,7 @@ class PotentialEngine(Engine):
 
     def static(self, structure: StructureRecord) -> EngineResult:
         """Return energy, forces and stress of a structure as it stands."""
+        self.require_sites(structure)
         start_s = perf_counter()
         arrangement = structure.arrangement
         evaluation = require_finite(evaluate_apart(self.load_potential(), arrangement), arrangement)

@@ -51,7 +51,7 @@ class Shelf:
     def of(cls, scratch: Path, theory: LevelOfTheory, arrangement: Arrangement, k_mesh: tuple[int, int, int]) -> Shelf:
         """Return the shelf of an arrangement; the places of its atoms do not matter."""
         digest = hashlib.sha256(theory.model_dump_json().encode())
-        digest.update(" ".join([*arrangement.species, *map(str, k_mesh)]).encode())
+        digest.update(" ".join([*arrangement.kinds, *map(str, k_mesh)]).encode())
         digest.update((np.round(arrangement.lattice_ang, 6) + 0.0).tobytes())
         return cls(scratch / "restart" / f"{theory.engine}-{digest.hexdigest()[:20]}")
 

@@ -52,7 +52,7 @@ def match_sites(structure: StructureRecord, found: Arrangement, *, tolerance_ang
     tolerance_ang
         How far a site may lie from its counterpart, in Å; lattice vectors must agree to the rounding of the keys.
     """
-    difference = describe_composition(structure.species, found.species)
+    difference = describe_composition(structure.arrangement.kinds, found.kinds)
     if difference is not None:
         return difference
     lattice_ang = np.array(structure.lattice_ang)
@@ -60,8 +60,8 @@ def match_sites(structure: StructureRecord, found: Arrangement, *, tolerance_ang
     if stretched > POSITION_ROUNDING_ANG:
         return f"its lattice vectors differ by {stretched:.4g} Å"
     places = np.asarray(np.linalg.solve(found.lattice_ang.T, found.positions_ang.T).T, dtype=np.float64)
-    direct = _pair(structure, found.species, places, lattice_ang)
-    shifted = _pair(structure, found.species, np.asarray(places - _slab_shift(structure, found, places)), lattice_ang)
+    direct = _pair(structure, found.kinds, places, lattice_ang)
+    shifted = _pair(structure, found.kinds, np.asarray(places - _slab_shift(structure, found, places)), lattice_ang)
     best = min(direct, shifted, key=lambda match: match.largest_ang)
     if best.largest_ang > tolerance_ang:
         return f"an atom of it lies {best.largest_ang:.4g} Å from its place"
@@ -76,17 +76,15 @@ def describe_composition(asked: tuple[str, ...], found: tuple[str, ...]) -> str 
     return f"it holds {words[0]} instead of {words[1]}"
 
 
-def _pair(
-    structure: StructureRecord, species: tuple[str, ...], places: FloatArray, lattice_ang: FloatArray
-) -> SiteMatch:
-    """Return the pairing of sites of one element with the least sum of squared distances."""
+def _pair(structure: StructureRecord, kinds: tuple[str, ...], places: FloatArray, lattice_ang: FloatArray) -> SiteMatch:
+    """Return the pairing of sites of one kind with the least sum of squared distances."""
     from scipy.optimize import linear_sum_assignment
 
     order = np.zeros(structure.n_atoms, dtype=int)
     offsets = np.zeros((structure.n_atoms, 3))
-    for symbol in set(species):
-        ours = np.flatnonzero([each == symbol for each in structure.species])
-        theirs = np.flatnonzero([each == symbol for each in species])
+    for kind in set(kinds):
+        ours = np.flatnonzero([each == kind for each in structure.arrangement.kinds])
+        theirs = np.flatnonzero([each == kind for each in kinds])
         between = places[theirs][None, :, :] - np.array(structure.frac_coords)[ours][:, None, :]
         between -= np.round(between)
         rows, columns = linear_sum_assignment((np.linalg.norm(between @ lattice_ang, axis=2)) ** 2)

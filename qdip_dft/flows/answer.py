@@ -199,6 +199,7 @@ class _Budget:
             *self._minimum(),
             self._dispersion(),
             *self._numerics(),
+            *self._basis(),
             self._models(),
         )
 
@@ -336,6 +337,14 @@ class _Budget:
         why = "not estimated: give uncertainty.preset" if is_dft else "a potential has neither"
         basis = errors.not_estimated("k-points and cutoff", why, is_applicable=is_dft)
         return basis, by_preset if by_preset is not None and by_preset.is_sampled else self._residual()
+
+    def _basis(self) -> tuple[ErrorComponent, ...]:
+        """What basis functions on atoms add to binding; nothing where the study does not ask for counterpoise."""
+        if not self.steps.study.uncertainty.counterpoise:
+            return ()
+        words = "black − competitor with binding corrected by counterpoise; the answer keeps its own"
+        name = errors.SUPERPOSITION
+        return (errors.change_together(self.compared, VariationKind.COUNTERPOISE, name=name, words=words),)
 
     def _residual(self) -> ErrorComponent:
         found = {film.candidate.role: self._error_of_forces(film) for film in self.films}

@@ -10,6 +10,7 @@ from qdip_dft.builders.minima import build_tilting_cell
 from qdip_dft.flows.registry_scans import make_task
 from qdip_dft.flows.steps import (
     BULKS,
+    FRAGMENTS,
     CandidateGeometry,
     InterfaceParts,
     Part,
@@ -21,7 +22,7 @@ from qdip_dft.flows.steps import (
 )
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.registry import RegistryScan, RegistryScanTask
-from qdip_dft.model.structure import StructureRecord
+from qdip_dft.model.structure import Presence, StructureRecord
 from qdip_dft.model.study import Environment
 
 
@@ -43,6 +44,9 @@ def build_structure(
     """
     if step.part is Part.TILTING_BULK:
         return _build_tilting_bulk(steps, step, structures)
+    if step.part in FRAGMENTS:
+        interface, dot_slab = (structures[parent] for parent in step.parents)
+        return _take_part(interface, step.part, n_dot_atoms=dot_slab.n_atoms)
     if step.stage is not steps.first_stage:
         return structures[step.parents[0]]
     if step.part in BULKS:
@@ -61,6 +65,14 @@ def _build_part(geometry: CandidateGeometry, part: Part, parents: list[Structure
     if part is Part.UNSTRAINED_DOT_SLAB:
         return geometry.unstrained_dot_slab(*parents)
     return geometry.film_slab(*parents)
+
+
+def _take_part(interface: StructureRecord, part: Part, *, n_dot_atoms: int) -> StructureRecord:
+    """One part of an interface, whose dot comes first, as it lies there; the sites of the other lose their atoms."""
+    other = Presence.GHOST if part in (Part.DOT_WITH_GHOSTS, Part.FILM_WITH_GHOSTS) else Presence.ABSENT
+    dot, film = (Presence.ATOM, other) if part in (Part.DOT_ALONE, Part.DOT_WITH_GHOSTS) else (other, Presence.ATOM)
+    presence = (dot,) * n_dot_atoms + (film,) * (interface.n_atoms - n_dot_atoms)
+    return interface.model_copy(update={"presence": presence})
 
 
 def _build_tilting_bulk(steps: StudySteps, step: Step, structures: Structures) -> StructureRecord:

@@ -7,6 +7,8 @@
     interface (per candidate)        relaxed film on relaxed dot at its registry, atoms relaxed;
                                      a thicker version of it starts from the relaxed thinner one
 
+    dot, film alone or with ghosts   either part of a relaxed interface as it lies there; only for counterpoise
+
 After every relaxation a static calculation at the relaxed geometry gives the energy that enters the terms.  A study may
 ask for a pre-relaxation of every structure, of the same freedom; the relaxation then starts from what it found.
 """
@@ -70,10 +72,20 @@ class Part(StrEnum):
     """The dot slab on its own lattice; only where the dot takes strain."""
     TILTING_BULK = "tilting bulk"
     """A bulk that is relaxed once more where its octahedra may tilt: it gains nothing if it is a minimum."""
+    DOT_ALONE = "dot alone"
+    DOT_WITH_GHOSTS = "dot with ghosts"
+    FILM_ALONE = "film alone"
+    FILM_WITH_GHOSTS = "film with ghosts"
 
 
 BULKS = frozenset({Part.DOT_BULK, Part.BULK, Part.TILTING_BULK})
 """The parts that belong to a crystal; all others belong to a candidate."""
+
+FRAGMENTS = frozenset({Part.DOT_ALONE, Part.DOT_WITH_GHOSTS, Part.FILM_ALONE, Part.FILM_WITH_GHOSTS})
+"""One part of a relaxed interface as it lies there: what counterpoise needs (`flows.counterpoise`)."""
+
+WHOLE_PARTS = frozenset(Part) - FRAGMENTS
+"""What the four terms need."""
 
 
 class Stage(StrEnum):
@@ -224,7 +236,7 @@ class StudySteps:
     candidates: tuple[Candidate, ...]
     dropped: tuple[DroppedCandidate, ...] = ()
     tag: str = ""
-    own: frozenset[Part] = frozenset(Part)
+    own: frozenset[Part] = WHOLE_PARTS
     thin: Candidate | None = None
     can_check_minima: bool = True
 
@@ -243,7 +255,7 @@ class StudySteps:
         for candidate in self.candidates:
             firsts += self._candidate_steps(candidate)
         own = [first for first in firsts if first.part in self.own]
-        return *(step for first in own for step in self._stages_of(first)), *self._tilting_steps
+        return *(step for first in own for step in self._stages_of(first)), *self._tilting_steps, *self._fragment_steps
 
     @property
     def checked_bulks(self) -> dict[str, Part]:
@@ -258,6 +270,19 @@ class StudySteps:
         return tuple(
             Step(StepId(Part.TILTING_BULK, name), self.crystals[name].id, Freedom.CELL, (self.id_of(part, name),))
             for name, part in self.checked_bulks.items()
+        )
+
+    @property
+    def _fragment_steps(self) -> tuple[Step, ...]:
+        return tuple(
+            Step(
+                self.static_of(part, candidate.id),
+                f"{candidate.label}, {self.tag}",
+                Freedom.NONE,
+                (self.id_of(Part.INTERFACE, candidate.id), self.id_of(Part.DOT_SLAB, candidate.id)),
+            )
+            for candidate in self.candidates
+            for part in sorted(self.own & FRAGMENTS)
         )
 
     @cached_property

@@ -15,6 +15,7 @@ from qdip_dft.errors import LevelOfTheoryError
 from qdip_dft.flows.anchoring import anchor_variations
 from qdip_dft.flows.answer import state_uncertainty, take_lowest_choices
 from qdip_dft.flows.assembly import assemble_document, describe_candidate, describe_facets, place_built
+from qdip_dft.flows.counterpoise import correct_binding
 from qdip_dft.flows.engines import StudyEngines
 from qdip_dft.flows.reservoirs import survey_reservoirs
 from qdip_dft.flows.resolution import Resolution, resolve_steps
@@ -26,7 +27,7 @@ from qdip_dft.model.stabilization import StabilizationDoc
 from qdip_dft.model.stored import LookUp
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.term_names import TERM_FIELDS, TOTAL_FIELD
-from qdip_dft.model.uncertainty import OTHER_THEORIES, VariedFilm
+from qdip_dft.model.uncertainty import OTHER_THEORIES, VariationKind, VariedFilm
 
 
 def resolve_study(steps: StudySteps, engines: StudyEngines, look_up: LookUp) -> Resolution:
@@ -75,7 +76,7 @@ def has_variations(steps: StudySteps) -> bool:
     """Return whether a study asks for anything besides its own films."""
     study, asked = steps.study, steps.study.uncertainty
     counts = (study.film.thicknesses, study.dot.thicknesses, asked.orientations, asked.terminations)
-    return max(counts) > 1 or asked.preset is not None or bool(asked.models)
+    return max(counts) > 1 or asked.preset is not None or bool(asked.models) or asked.counterpoise
 
 
 def assemble_study(
@@ -136,6 +137,8 @@ def describe_variation(variation: Variation, resolution: Resolution, *, steps: S
     has_own_energies = variation.kind in OTHER_THEORIES
     phases = replace(variation.steps, candidates=steps.candidates) if has_own_energies else steps
     result = describe_candidate(variation.steps, resolution, candidate, survey_reservoirs(phases, resolution))
+    if variation.kind is VariationKind.COUNTERPOISE:
+        result = correct_binding(result, variation.steps, resolution)
     records = [
         resolution.records[step] for step in variation.steps.parts_of(candidate).values() if step in resolution.records
     ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from qdip_dft.builders.candidates import list_other_terminations
 from qdip_dft.builders.cation_orientations import has_molecules, turn_cations
-from qdip_dft.flows.steps import Part, StudySteps
+from qdip_dft.flows.steps import FRAGMENTS, WHOLE_PARTS, Part, StudySteps
 from qdip_dft.model.engine import EngineSpec
 from qdip_dft.model.interface import Candidate
 from qdip_dft.model.study import StudySpec
@@ -24,8 +24,9 @@ _OWN_PARTS = {
     VariationKind.DOT_THICKNESS: frozenset({Part.DOT_SLAB, Part.INTERFACE}),
     VariationKind.TERMINATION: _ON_FILM | {Part.STRAINED_BULK},
     VariationKind.ORIENTATION: _ON_FILM | {Part.BULK, Part.STRAINED_BULK},
-    VariationKind.PRESET: frozenset(Part),
-    VariationKind.MODEL: frozenset(Part),
+    VariationKind.PRESET: WHOLE_PARTS,
+    VariationKind.MODEL: WHOLE_PARTS,
+    VariationKind.COUNTERPOISE: FRAGMENTS,
 }
 """The parts that a change affects; all others are those of the study itself."""
 
@@ -127,6 +128,7 @@ def _list_changes(steps: StudySteps, film: Candidate) -> dict[VariationKind, lis
         ],
         VariationKind.PRESET: [(tag, alone) for tag in list(engines)[:n_finer]],
         VariationKind.MODEL: [(tag, alone) for tag in list(engines)[n_finer:]],
+        VariationKind.COUNTERPOISE: [("counterpoise", alone)] if asked.counterpoise else [],
     }
 
 

@@ -1,8 +1,8 @@
 """Calculation keys: the same question is asked once, whoever asks it.
 
 A key is the SHA-256 of canonical JSON: the structure (wrapped, rounded to 1e-4 Å, sorted; labels dropped, constraints
-kept), what may move, the level of theory, and for relaxations the thresholds.  The id of the job is a UUID5 of the key
-and the number of the attempt.
+and sites without an atom kept), what may move, the level of theory, and for relaxations the thresholds.  The id of the
+job is a UUID5 of the key and the number of the attempt.
 """
 
 from __future__ import annotations
@@ -78,9 +78,10 @@ def job_id(key: str, *, attempt: int = 0) -> str:
 def _canonical_structure(structure: StructureRecord) -> dict[str, JsonValue]:
     order, wrapped = _canonical_order(structure)
     fixed = structure.is_fixed or (False,) * structure.n_atoms
+    kinds = structure.arrangement.kinds
     return {
         "lattice": _round_to_grid(np.array(structure.lattice_ang) / POSITION_ROUNDING_ANG).tolist(),
-        "sites": [[structure.species[i], *wrapped[i].tolist(), bool(fixed[i])] for i in order],
+        "sites": [[kinds[i], *wrapped[i].tolist(), bool(fixed[i])] for i in order],
     }
 
 

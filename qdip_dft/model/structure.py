@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
@@ -29,6 +30,16 @@ NO_PART = "bulk"
 """The part of every atom of a structure that is one piece."""
 
 
+class Presence(StrEnum):
+    """What a calculation puts at a site."""
+
+    ATOM = "atom"
+    GHOST = "ghost"
+    """The basis functions of the atom, without its nucleus and its electrons."""
+    ABSENT = "absent"
+    """Nothing; cell, k-points and vacuum are still those of the structure with the atom."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrangement:
     """Atoms in a periodic cell as arrays: what a potential or a builder sees of a structure.
@@ -41,16 +52,39 @@ class Arrangement:
         Places in Å, not wrapped, shape (atoms, 3).
     lattice_ang
         Lattice vectors as rows in Å, shape (3, 3).
+    presence
+        As of a structure.
     """
 
     species: tuple[str, ...]
     positions_ang: NDArray[np.float64]
     lattice_ang: NDArray[np.float64]
+    presence: tuple[Presence, ...] = ()
 
     @property
     def n_atoms(self) -> int:
         """Number of atoms."""
         return len(self.species)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kind of each site: the element, or ``Pb_ghost`` and ``Pb_absent`` where there is no atom."""
+        if not self.presence:
+            return self.species
+        sites = zip(self.species, self.presence, strict=True)
+        return tuple(symbol if found is Presence.ATOM else f"{symbol}_{found}" for symbol, found in sites)
+
+    @property
+    def is_atom(self) -> NDArray[np.bool_]:
+        """For each site, whether there is an atom."""
+        return np.array([found is Presence.ATOM for found in self.presence or (Presence.ATOM,) * self.n_atoms])
+
+    def only_atoms(self) -> Arrangement:
+        """Return the atoms without the sites that have none."""
+        if not self.presence:
+            return self
+        kept = np.flatnonzero(self.is_atom)
+        return Arrangement(tuple(self.species[i] for i in kept), self.positions_ang[kept], self.lattice_ang)
 
     @property
     def numbers(self) -> NDArray[np.int64]:
@@ -101,6 +135,8 @@ class StructureRecord(Record):
         in space.  Empty: not known.
     part
         For each site, ``dot``, ``film``, ``passivation`` or another single word.  Empty: one piece.
+    presence
+        For each site, whether a calculation has an atom there.  Empty: everywhere.
     """
 
     lattice_ang: tuple[Vector, Vector, Vector]
@@ -109,12 +145,13 @@ class StructureRecord(Record):
     is_fixed: tuple[bool, ...] = ()
     ion: tuple[int, ...] = Field(default=(), exclude_if=is_empty)
     part: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
+    presence: tuple[Presence, ...] = Field(default=(), exclude_if=is_empty)
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> StructureRecord:
-        labels = (self.is_fixed, self.ion, self.part)
+        labels = (self.is_fixed, self.ion, self.part, self.presence)
         if len(self.species) != len(self.frac_coords) or any(len(label) not in (0, self.n_atoms) for label in labels):
-            raise ValueError("species, frac_coords, is_fixed, ion and part must have one entry per site")
+            raise ValueError("species, frac_coords, is_fixed, ion, part and presence must have one entry per site")
         return self
 
     @property
@@ -134,7 +171,7 @@ class StructureRecord(Record):
 
     def _to_arrangement(self) -> Arrangement:
         lattice_ang = np.array(self.lattice_ang)
-        return Arrangement(self.species, np.array(self.frac_coords) @ lattice_ang, lattice_ang)
+        return Arrangement(self.species, np.array(self.frac_coords) @ lattice_ang, lattice_ang, self.presence)
 
     def derive(self, name: Hashable, make: Callable[[], Made]) -> Made:
         """Return what follows from this structure alone, made at the first call and kept with it."""

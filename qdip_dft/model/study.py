@@ -353,12 +353,16 @@ class UncertaintySpec(WrittenRecord):
         A finer preset: its difference is the error of k-points, cutoff and force threshold.
     models
         Other engines or potentials that compute the same two films.
+    counterpoise
+        Whether the basis functions that dot and film borrow from each other are counted; for engines whose functions
+        sit on atoms.
     """
 
     orientations: int = Field(default=1, ge=1, le=20)
     terminations: int = Field(default=1, ge=1, le=6)
     preset: PresetName | None = None
     models: tuple[EngineSpec, ...] = Field(default=(), max_length=10)
+    counterpoise: bool = Field(default=False, exclude_if=lambda is_asked: not is_asked)
 
 
 class EnsembleSpec(WrittenRecord):

@@ -24,6 +24,10 @@ TERM_OF_PART = {
     "interface": "binding",
     "unstrained dot slab": "strain",
     "tilting bulk": "bulk",
+    "dot alone": "binding",
+    "dot with ghosts": "binding",
+    "film alone": "binding",
+    "film with ghosts": "binding",
 }
 """The term that needs a part first."""
 

@@ -31,6 +31,8 @@ class VariationKind(StrEnum):
     TERMINATION = "termination"
     PRESET = "finer preset"
     MODEL = "model"
+    COUNTERPOISE = "counterpoise"
+    """Binding without the basis functions that dot and film borrow from each other."""
 
 
 OTHER_THEORIES: Final = frozenset({VariationKind.PRESET, VariationKind.MODEL})

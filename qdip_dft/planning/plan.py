@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from qdip_dft.analysis.stability import balance_decomposition
 from qdip_dft.builders.candidates import find_candidates
 from qdip_dft.builders.ions import group_ions, name_composition, name_ions
+from qdip_dft.engines.base import Feature
 from qdip_dft.engines.potential import PotentialEngine
 from qdip_dft.errors import StudyError
 from qdip_dft.flows.building import preview_scans, preview_structures
@@ -468,7 +469,22 @@ def plan_study(study: StudySpec) -> StudyPlan:
         balance_decomposition(host.composition_per_fu, {name: crystals[name].composition_per_fu for name in compounds})
     _require_one_product_on_dot(study, crystals)
     remarks = tuple(f"{name}: {remark}" for name, crystal in found.items() for remark in crystal.remarks)
-    return StudyPlan(study=study, crystals=crystals, engine=make_engine(study.engine, study), remarks=remarks)
+    engine = make_engine(study.engine, study)
+    if study.uncertainty.counterpoise:
+        _require_ghosts(engine)
+    return StudyPlan(study=study, crystals=crystals, engine=engine, remarks=remarks)
+
+
+def _require_ghosts(engine: Engine) -> None:
+    """Refuse counterpoise where functions sit on no atoms, or where a run by atomate2 would put atoms for ghosts."""
+    engine.require(Feature.GHOST_FUNCTIONS)
+    if engine.is_run_by_atomate2:
+        raise StudyError(
+            "counterpoise is left to atomate2",
+            limit="its Makers take structures of pymatgen, whose sites are all atoms",
+            why="atoms would stand where the basis functions of atoms are meant",
+            remedy="leave `runner` out of engine, or uncertainty.counterpoise out of the study",
+        )
 
 
 def _require_competitor(study: StudySpec) -> None:

@@ -16,8 +16,9 @@ from qdip_dft.model.calculation import Level, LevelOfTheory
 from qdip_dft.model.stabilization import CandidateResult, DecompositionResult, StabilizationDoc
 from qdip_dft.model.study import PhaseRole
 from qdip_dft.model.terms import Terms
-from qdip_dft.model.uncertainty import ErrorPart, Uncertainty
+from qdip_dft.model.uncertainty import ErrorPart, Uncertainty, VariationKind, VariedFilm
 from qdip_dft.report.summary import find_selected
+from qdip_dft.units import MEV_PER_EV
 
 ROLE_WORDS = {PhaseRole.BLACK: "black", PhaseRole.COMPETITOR: "yellow"}
 """The sides of the comparison as they are called in tables, figures and sentences."""
@@ -179,6 +180,8 @@ def _say_what_was_varied(doc: StabilizationDoc, stated: Uncertainty) -> Iterator
         varied = doc.find_candidate(film.film_id)
         if film.faults and varied is not None:
             yield f"{name_film(varied)}, {film.tag}, is left out: {film.faults[0]}"
+        elif film.kind is VariationKind.COUNTERPOISE and varied is not None:
+            yield _say_what_is_borrowed(film, varied)
     layer = stated.one_more_layer
     if layer is not None:
         yield (
@@ -190,6 +193,18 @@ def _say_what_was_varied(doc: StabilizationDoc, stated: Uncertainty) -> Iterator
     )
     if stated.critical is not None:
         yield stated.critical.finding
+
+
+def _say_what_is_borrowed(corrected: VariedFilm, film: CandidateResult) -> str:
+    """Say how much of the binding of a film is functions that it and the dot borrow from each other."""
+    binding, own = corrected.binding_ev_per_fu or 0.0, film.binding_ev_per_fu or 0.0
+    borrowed_ev = (binding - own) * film.n_formula_units
+    coverage = MEV_PER_EV * (film.coverage_fu_per_ang2 or 0.0)
+    return (
+        f"{name_film(film)}: basis functions that dot and film borrow from each other (BSSE) bind by {borrowed_ev:.3f}"
+        f" eV per interface cell; without them binding is {write_signed(coverage * binding, decimals=1)} instead of"
+        f" {write_signed(coverage * own, decimals=1)} meV/Å²; the answer is not corrected"
+    )
 
 
 def _list_registries(doc: StabilizationDoc) -> list[str]:

@@ -123,7 +123,7 @@ def _make_entries(evidence: Evidence) -> Iterator[JsonValue]:
         for key in list_keys(document):
             results_of.setdefault(key, []).append(document.id)
     for record in evidence.calculations:
-        if record.result is not None:
+        if record.result is not None and not record.task.structure.presence:
             own = {**_describe_calculation(record), "_qdip_results": results_of[record.key]}
             attributes = {**_describe_structure(record.result.structure), **own}
             yield {"type": "structures", "id": record.key, "attributes": attributes}

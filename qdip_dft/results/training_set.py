@@ -25,8 +25,8 @@ def export_training_set(archive: Archive, result_id: str, path: Path) -> int:
     """Write one frame for each geometry of a result that has a converged energy; return how many there are.
 
     A relaxation's last geometry and the static calculation at the same geometry are one frame, that of the static one.
-    The steps of a relaxation are not stored.  Calculations of other models, asked for the uncertainty of a study, and
-    relaxations at another level than the energies are left out.
+    The steps of a relaxation are not stored.  Calculations of other models, asked for the uncertainty of a study, those
+    with ghost atoms, and relaxations at another level than the energies are left out.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def _choose_frames(records: Sequence[CalculationRecord]) -> list[CalculationReco
     """Return the usable records, each geometry once, static calculations first."""
     chosen: dict[StructureRecord, CalculationRecord] = {}
     for record in sorted(records, key=lambda record: record.task.freedom is not Freedom.NONE):
-        if record.is_usable and record.result is not None:
+        if record.is_usable and record.result is not None and not record.task.structure.presence:
             chosen.setdefault(record.result.structure, record)
     return list(chosen.values())
 

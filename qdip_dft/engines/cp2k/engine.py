@@ -19,6 +19,7 @@ Three things differ from the plane-wave codes, and all stand in the level of the
   give the same energy as long as the gap is wider than the smearing.
 * The basis set is finite and moves with the atoms.  Two slabs that touch borrow each other's functions: binding is too
   strong by the basis-set superposition error, which shrinks from ``fast`` (DZVP, short range) to ``balanced`` (TZV2P).
+  Sites without an atom show how strong: ``GHOST`` kinds with the functions of the atom, or with none.
 * ``cutoff_ev`` is that of the grid for the density, not of the orbitals.
 """
 
@@ -141,7 +142,7 @@ class Cp2kEngine(DftEngine):
     functionals: ClassVar[frozenset[str]] = frozenset({"PBE"})
     default_functional: ClassVar[str] = "PBE"
     extra_settings: ClassVar[frozenset[str]] = frozenset({"relative_cutoff_ev", "basis_set"})
-    features: ClassVar[frozenset[Feature]] = DftEngine.features | {Feature.DIPOLE, Feature.RESTART_DENSITY}
+    features = DftEngine.features | {Feature.DIPOLE, Feature.RESTART_DENSITY, Feature.GHOST_FUNCTIONS}
 
     def code_version(self) -> str:
         """Return the version that ``cp2k --version`` prints."""
@@ -266,7 +267,7 @@ class Cp2kRun(HandledRun):
 
     def _count_electrons(self, arrangement: Arrangement) -> int:
         kinds = self._kinds(arrangement)
-        return sum(kinds[symbol].n_electrons for symbol in arrangement.species)
+        return sum(kinds[symbol].n_electrons for symbol in arrangement.only_atoms().species)
 
     def _kinds(self, arrangement: Arrangement) -> dict[str, Kind]:
         return {each: find_kind(self.data, each, family=self.engine.basis_set) for each in set(arrangement.species)}

@@ -9,7 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from qdip_dft.engines.cp2k.data import Kind
-from qdip_dft.model.structure import Arrangement
+from qdip_dft.model.structure import Arrangement, Presence
 
 if TYPE_CHECKING:
     from pymatgen.io.cp2k.inputs import Cp2kInput, Section
@@ -59,18 +59,20 @@ def fold_mesh(mesh: tuple[int, int, int]) -> Counter[tuple[int, ...]]:
 
 
 def subsystem(arrangement: Arrangement, kinds: Mapping[str, Kind]) -> Content:
-    """Return cell, atoms in their order, and what belongs to each element."""
+    """Return cell, sites in their order, and what belongs to each kind: a ghost has functions, a missing atom none."""
     content: Content = {
         "CELL": {name: _numbers(vector) for name, vector in zip("ABC", arrangement.lattice_ang.tolist(), strict=True)},
         "COORD": {
             "": [
                 (symbol, _numbers(place))
-                for symbol, place in zip(arrangement.species, arrangement.positions_ang.tolist(), strict=True)
+                for symbol, place in zip(arrangement.kinds, arrangement.positions_ang.tolist(), strict=True)
             ]
         },
     }
-    for symbol, kind in sorted(kinds.items()):
-        content[f"KIND {symbol}"] = {"BASIS_SET": kind.basis_set, "POTENTIAL": kind.potential}
+    for name, symbol in sorted(set(zip(arrangement.kinds, arrangement.species, strict=True))):
+        basis_set = "NONE" if name.endswith(Presence.ABSENT) else kinds[symbol].basis_set
+        core = {"POTENTIAL": kinds[symbol].potential} if name == symbol else {"ELEMENT": symbol, "GHOST": "TRUE"}
+        content[f"KIND {name}"] = {"BASIS_SET": basis_set, **core}
     return content
 
 

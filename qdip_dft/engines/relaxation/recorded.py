@@ -151,7 +151,7 @@ def _read_evaluations(path: Path) -> Iterable[tuple[str, Evaluation, float]]:
 
 
 def _arrangement_key(arrangement: Arrangement) -> str:
-    digest = hashlib.sha256(" ".join(arrangement.species).encode())
+    digest = hashlib.sha256(" ".join(arrangement.kinds).encode())
     for part in (arrangement.lattice_ang, arrangement.positions_ang):
         digest.update((np.round(part, 9) + 0.0).tobytes())  # no negative zero
     return digest.hexdigest()

@@ -13,7 +13,7 @@ from qdip_dft.engines.evaluation import FloatArray
 from qdip_dft.engines.programs import unusable_output
 from qdip_dft.finished.codes.cp2k_words import SUBSYS, Line, factor_of, find_last, is_on, read_lines
 from qdip_dft.finished.finished_run import find_file, read_all
-from qdip_dft.model.structure import Arrangement
+from qdip_dft.model.structure import Arrangement, Presence
 
 LISTED_DIGITS_ANG = 1e-5
 """An output lists places with six digits."""
@@ -46,12 +46,14 @@ def _read_atoms(lines: Sequence[Line], folder: Path, source: Path) -> Arrangemen
     """Return the atoms of an input or of a restart file."""
     lattice_ang = _read_cell(lines, source)
     file = find_last(lines, f"{SUBSYS}TOPOLOGY/COORD_FILE_NAME")
-    species, positions = _read_places(lines, source)
+    kinds, positions = _read_places(lines, source)
+    species = tuple(element_of(lines, kind) for kind in kinds)
+    presence = tuple(_find_presence(lines, kind) for kind in kinds)
     if file is not None and not species:
         species, positions = _read_file(find_file(folder / file.words[0]))
     if is_on(find_last(lines, f"{SUBSYS}COORD/SCALED")):
         positions = positions @ lattice_ang
-    return Arrangement(species, positions, lattice_ang)
+    return Arrangement(species, positions, lattice_ang, presence if set(presence) - {Presence.ATOM} else ())
 
 
 def _read_file(path: Path) -> tuple[tuple[str, ...], FloatArray]:
@@ -64,7 +66,7 @@ def _read_file(path: Path) -> tuple[tuple[str, ...], FloatArray]:
 
 
 def _read_places(lines: Sequence[Line], output: Path) -> tuple[tuple[str, ...], FloatArray]:
-    """Return elements and places of the section COORD; scaled ones are not multiplied yet."""
+    """Return kinds and places of the section COORD; scaled ones are not multiplied yet."""
     place = f"{SUBSYS}COORD/"
     unit = find_last(lines, f"{place}UNIT")
     factor = 1.0 if unit is None else factor_of(unit.words[0].strip("[]"), unit.path)
@@ -77,15 +79,27 @@ def _read_places(lines: Sequence[Line], output: Path) -> tuple[tuple[str, ...], 
         positions = np.array([row.words[:3] for row in rows], dtype=np.float64) * factor
     except ValueError as error:
         raise unusable_output(output, "the atoms of its input cannot be read") from error
-    return tuple(element_of(lines, row.path.removeprefix(place)) for row in rows), positions
+    return tuple(row.path.removeprefix(place) for row in rows), positions
 
 
 def element_of(lines: Sequence[Line], kind: str) -> str:
     """Return the element of a kind, such as Pb of ``Pb1``."""
+    stated = _find_word(lines, kind, "ELEMENT")
+    return (stated.words[0] if stated else re.split(r"[^A-Za-z]", kind)[0]).capitalize()
+
+
+def _find_presence(lines: Sequence[Line], kind: str) -> Presence:
+    """Return what there is at the sites of a kind."""
+    if not is_on(_find_word(lines, kind, "GHOST")):
+        return Presence.ATOM
+    basis_set = _find_word(lines, kind, "BASIS_SET")
+    return Presence.ABSENT if basis_set is None or basis_set.words[-1].upper() == "NONE" else Presence.GHOST
+
+
+def _find_word(lines: Sequence[Line], kind: str, word: str) -> Line | None:
     kinds = [line.path.split("/")[2] for line in lines if line.path.startswith(f"{SUBSYS}KIND ")]
     name = next((each for each in kinds if each.upper() == f"KIND {kind}".upper()), f"KIND {kind}")
-    stated = find_last(lines, f"{SUBSYS}{name}/ELEMENT")
-    return (stated.words[0] if stated else re.split(r"[^A-Za-z]", kind)[0]).capitalize()
+    return find_last(lines, f"{SUBSYS}{name}/{word}")
 
 
 def _list_places(text: str) -> tuple[tuple[str, ...], FloatArray]:
