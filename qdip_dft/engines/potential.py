@@ -60,6 +60,7 @@ class PotentialEngine(Engine):
     def relax(self, structure: StructureRecord, freedom: Freedom, *, on_step: OnStep | None = None) -> EngineResult:
         """Return the relaxed structure with its energy."""
         self.require_freedom(freedom)
+        self.require_sites(structure)
         folder = recording_folder(self, structure, freedom)
         with RecordedPotential(self.load_potential(), folder, every_s=UNRECORDED_S) as potential:
             return relax_structure(structure, freedom, potential=potential, settings=self.relaxation, on_step=on_step)

@@ -344,7 +344,9 @@ class _Budget:
             return ()
         words = "black − competitor with binding corrected by counterpoise; the answer keeps its own"
         name = errors.SUPERPOSITION
-        return (errors.change_together(self.compared, VariationKind.COUNTERPOISE, name=name, words=words),)
+        found = errors.change_together(self.compared, VariationKind.COUNTERPOISE, name=name, words=words)
+        why = "not estimated: a film has no counterpoise that counts"
+        return (found if found.is_sampled else errors.not_estimated(name, why),)
 
     def _residual(self) -> ErrorComponent:
         found = {film.candidate.role: self._error_of_forces(film) for film in self.films}
