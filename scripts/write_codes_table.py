@@ -95,7 +95,10 @@ OUTLOOK = """
   Bernardi, Mol. Phys. 1970, 19, 553), in the cell, k-points and dipole correction of the interface. Report and error
   budget show it, the answer keeps its own binding. A site without an atom is a `KIND` with `GHOST TRUE`: with the
   basis set of its element, or with `BASIS_SET NONE`, which leaves the energy of the other atoms as it is without the
-  site. Compare `fast` and `balanced` as well: counterpoise says nothing about functions that both ways lack.
+  site. PbTe(100) and one layer of cubic CsPbI3 borrow 0.126 eV per 84 Å² of dot with `fast` (DZVP; k-spacing 0.6 Å⁻¹),
+  1.5 of 19.4 meV/Å² of binding; a layer of LiH in its crystal borrows 0.211 eV with SZV, 0.031 with DZVP (both short
+  range) and 0.015 with TZV2P. Compare `fast` and `balanced` as well: counterpoise says nothing about functions that
+  both ways lack.
 * **Vacuum.** CP2K's dipole correction stops with *needs more vacuum space* where the density nowhere falls below 1e-5
   per cubic bohr; the 15 Å of `vacuum_ang` are enough.
 * **Forces in CP2K's polar slabs.** The potential of the dipole correction jumps in the middle of the vacuum

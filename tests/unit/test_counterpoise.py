@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from qdip_dft.analysis.uncertainty import default_component
 from qdip_dft.engines.base import Feature
 from qdip_dft.engines.cp2k.data import Kind
 from qdip_dft.engines.cp2k.input import subsystem
@@ -220,3 +221,8 @@ def test_a_counterpoise_that_cannot_be_trusted_counts_for_nothing_and_says_why(
     assert all(words in sample.faults[0] for sample in document.uncertainty.samples)
     (found,) = [c for c in document.uncertainty.components if c.name == "basis-set superposition"]
     assert not found.is_sampled
+    coverage = document.stabilization.coverage_fu_per_ang2
+    assert coverage is not None
+    default = default_component(found, coverage).difference
+    assert default is not None
+    assert default.total_ev_per_fu > 0
