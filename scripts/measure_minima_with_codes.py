@@ -1,6 +1,6 @@
 """Measure density-functional codes at published minima of CsPbI3 and FAPbI3, which decide the bulk term.
 
-    python scripts/measure_minima_with_codes.py gpaw espresso [--preset fast] [--k-spacing 0.3]
+    python scripts/measure_minima_with_codes.py gpaw espresso [--preset fast] [--k-spacing 0.3] [--material CsPbI3]
 
 PBE-D3(BJ) energies per formula unit of the primitive cells of tests/data/phase_minima.json, written into
 scripts/phase_minima_of_codes.json one by one: what stands there with the same settings is not computed again.
@@ -36,13 +36,15 @@ def main() -> None:
     parser.add_argument("codes", nargs="+", choices=["gpaw", "espresso", "cp2k", "vasp"])
     parser.add_argument("--preset", default="fast", choices=[preset.value for preset in PresetName])
     parser.add_argument("--k-spacing", type=float)
+    parser.add_argument("--material", choices=["CsPbI3", "FAPbI3"])
     arguments = parser.parse_args()
     settings = {} if arguments.k_spacing is None else {"k_spacing_per_ang": arguments.k_spacing}
     minima = json.loads((ROOT / "tests" / "data" / "phase_minima.json").read_text(encoding="utf-8"))["minima"]
     for code in arguments.codes:
         spec = EngineSpec(name=code, preset=arguments.preset, settings=settings)
         for material, phase in PHASES:
-            _keep(spec, material, phase, minima[material][phase])
+            if arguments.material in {None, material}:
+                _keep(spec, material, phase, minima[material][phase])
 
 
 def _keep(spec: EngineSpec, material: str, phase: str, minimum: dict[str, Any]) -> None:
