@@ -24,6 +24,8 @@ from qdip_dft.model.study import StudySpec
 from qdip_dft.model.study_versions import translate_study
 from qdip_dft.planning.plan import plan_study
 from qdip_dft.report.words import say_how_sure
+from qdip_dft.results import optimade_folder, training_set
+from qdip_dft.results.evidence import Evidence
 from tests.unit.studies import TINY_STUDY, Records, StiffEngine, calculate, make_steps, stiff_engine, toy_engine
 
 BORROWED_EV = 0.003
@@ -198,6 +200,17 @@ def test_the_budget_holds_the_difference_of_what_both_films_borrow_and_the_answe
         document.uncertainty.samples[0].binding_ev_per_fu
         - BORROWED_EV * document.candidates[0].n_atoms / document.candidates[0].n_formula_units
     )
+
+
+def test_what_is_shared_holds_atoms_alone() -> None:
+    _, document, records = counterpoise()
+    found = [record for record in records.values() if isinstance(record, CalculationRecord)]
+    frames = training_set._choose_frames(found)
+    assert frames
+    assert not any(frame.task.structure.presence for frame in frames)
+    evidence = Evidence((document,), tuple(found))
+    n_structures = sum(1 for record in found if record.result is not None and not record.task.structure.presence)
+    assert len(list(optimade_folder._make_entries(evidence))) == n_structures
 
 
 def test_the_report_says_what_is_borrowed() -> None:
