@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -49,28 +48,29 @@ def main() -> None:
 
 def _keep(spec: EngineSpec, material: str, phase: str, minimum: dict[str, Any]) -> None:
     engine = engine_from_spec(spec)
-    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
     key = {
         "engine": spec.model_dump(mode="json", include={"name", "preset", "settings"}),
         "material": material,
         "phase": phase,
     }
-    if any(key.items() <= entry.items() for entry in kept):
+    if any(key.items() <= entry.items() for entry in _read_kept()):
         return
     structure = Structure(Lattice(minimum["lattice_ang"]), minimum["species"], minimum["frac"])
     primitive = structure.get_primitive_structure(tolerance=CELL_TOLERANCE_ANG)
     n_units = minimum["formula_units"] * len(primitive) / len(structure)
-    started_s = time.monotonic()
     energy_ev = engine.static(StructureRecord.from_pymatgen(primitive)).energy_ev
     measured = {
         "n_atoms": len(primitive),
         "code_version": engine.code_version(),
         "energy_ev_per_fu": round(energy_ev / n_units, 6),
-        "wall_s": round(time.monotonic() - started_s),
     }
-    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    RESULTS.write_text(json.dumps([*kept, key | measured], indent=1) + "\n", encoding="utf-8")
+    kept = [*_read_kept(), key | measured]  # read again: another run may have written meanwhile
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print(key, measured, flush=True)
+
+
+def _read_kept() -> list[dict[str, Any]]:
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
 
 
 if __name__ == "__main__":
