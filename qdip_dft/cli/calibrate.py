@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
+from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, Retry, StudyName
 from qdip_dft.cli.output import console, progress_console, write_json, write_table
 from qdip_dft.cli.studies import Workers, make_plan
 
@@ -17,6 +17,7 @@ def calibrate(
         str, typer.Option("--engine", help="Reference engine: a name, or all of it as {name: cp2k, settings: {...}}.")
     ],
     results: Results = DEFAULT_RESULTS,
+    is_retry: Retry = False,
     workers: Workers = None,
     is_quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
     as_json: AsJson = False,
@@ -33,7 +34,7 @@ def calibrate(
 
     progress = None if is_quiet else progress_console()
     plan = make_plan(study, None, None)
-    found = measure(plan, read_engine(engine), results=results, console=progress, workers=workers)
+    found = measure(plan, read_engine(engine), results=results, console=progress, is_retry=is_retry, workers=workers)
     if as_json:
         write_json({"calibrations": [calibration.model_dump(mode="json") for calibration in found]})
         return

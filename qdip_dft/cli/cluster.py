@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qdip_dft.cli.campaigns import describe_counts, print_left_out
-from qdip_dft.cli.options import AsJson
+from qdip_dft.cli.options import AsJson, Retry
 from qdip_dft.cli.output import console, write_json, write_line
 from qdip_dft.errors import ResultsError
 
@@ -120,7 +120,7 @@ def submit(
     resources: Annotated[
         Path | None, typer.Option("--resources", help="Resources of these studies instead of resources.yaml.")
     ] = None,
-    is_retry: Annotated[bool, typer.Option("--retry", help="Try failed and unconverged calculations again.")] = False,
+    is_retry: Retry = False,
     is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be submitted.")] = False,
     as_json: AsJson = False,
 ) -> None:

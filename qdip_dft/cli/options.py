@@ -52,6 +52,7 @@ ResultsLocation = Annotated[
         show_default="./qdip-results",
     ),
 ]
+Retry = Annotated[bool, typer.Option("--retry", help="Try failed and unconverged calculations again.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 StudyName = Annotated[
     str,

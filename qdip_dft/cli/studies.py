@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qdip_dft.cli.campaigns import plan_campaign, print_left_out
-from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, StudyName
+from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, Retry, StudyName
 from qdip_dft.cli.output import console, progress_console, write_json, write_line, write_table
 from qdip_dft.cli.stored import find_results, make_look_up, open_archive_of, open_folder
 
@@ -76,7 +76,7 @@ def run(
     results: Results = DEFAULT_RESULTS,
     engine: EngineName = None,
     preset: PresetWord = None,
-    is_retry: Annotated[bool, typer.Option("--retry", help="Try failed and unconverged calculations again.")] = False,
+    is_retry: Retry = False,
     workers: Workers = None,
     is_quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result.")] = False,
     as_json: AsJson = False,

@@ -51,7 +51,13 @@ def make_calibrating_study(study: StudySpec, engine: EngineSpec) -> StudySpec:
 
 
 def calibrate(
-    plan: StudyPlan, engine: EngineSpec, *, results: Path, console: Console | None = None, workers: int | None = None
+    plan: StudyPlan,
+    engine: EngineSpec,
+    *,
+    results: Path,
+    console: Console | None = None,
+    is_retry: bool = False,
+    workers: int | None = None,
 ) -> tuple[Calibration, ...]:
     """Measure and store the error of a study's engine on every facet, and state the study's answer anew with it.
 
@@ -65,6 +71,8 @@ def calibrate(
         Results folder.
     console
         Where to show progress; None: silent.
+    is_retry
+        Whether failed and unconverged calculations are tried again.
     workers
         Calculations made side by side; None: from cores and memory.
 
@@ -76,7 +84,7 @@ def calibrate(
     documents = _list_answers(plan, results)
     compared = frozenset(film.candidate.id for document in documents for film in find_sides(document).films)
     asked = replace(plan_study(make_calibrating_study(plan.study, engine)), only=compared)
-    summary = run_study(asked, results=results, console=console, workers=workers)
+    summary = run_study(asked, results=results, console=console, is_retry=is_retry, workers=workers)
     references = {document.dot_plane: document for document in summary.documents}
     measured = tuple(
         measure_calibration(document, references[document.dot_plane], elements=plan.steps.elements)
