@@ -38,15 +38,23 @@ def main() -> None:
     parser.add_argument("--material", choices=["CsPbI3", "FAPbI3"])
     arguments = parser.parse_args()
     settings = {} if arguments.k_spacing is None else {"k_spacing_per_ang": arguments.k_spacing}
-    minima = json.loads((ROOT / "tests" / "data" / "phase_minima.json").read_text(encoding="utf-8"))["minima"]
     for code in arguments.codes:
         spec = EngineSpec(name=code, preset=arguments.preset, settings=settings)
         for material, phase in PHASES:
             if arguments.material in {None, material}:
-                _keep(spec, material, phase, minima[material][phase])
+                _keep(spec, material, phase)
 
 
-def _keep(spec: EngineSpec, material: str, phase: str, minimum: dict[str, Any]) -> None:
+def find_primitive(material: str, phase: str) -> tuple[StructureRecord, float]:
+    """Return the primitive cell of a published minimum and its formula units."""
+    minima = json.loads((ROOT / "tests" / "data" / "phase_minima.json").read_text(encoding="utf-8"))["minima"]
+    minimum = minima[material][phase]
+    structure = Structure(Lattice(minimum["lattice_ang"]), minimum["species"], minimum["frac"])
+    primitive = structure.get_primitive_structure(tolerance=CELL_TOLERANCE_ANG)
+    return StructureRecord.from_pymatgen(primitive), minimum["formula_units"] * len(primitive) / len(structure)
+
+
+def _keep(spec: EngineSpec, material: str, phase: str) -> None:
     engine = engine_from_spec(spec)
     key = {
         "engine": spec.model_dump(mode="json", include={"name", "preset", "settings"}),
@@ -55,12 +63,10 @@ def _keep(spec: EngineSpec, material: str, phase: str, minimum: dict[str, Any]) 
     }
     if any(key.items() <= entry.items() for entry in _read_kept()):
         return
-    structure = Structure(Lattice(minimum["lattice_ang"]), minimum["species"], minimum["frac"])
-    primitive = structure.get_primitive_structure(tolerance=CELL_TOLERANCE_ANG)
-    n_units = minimum["formula_units"] * len(primitive) / len(structure)
-    energy_ev = engine.static(StructureRecord.from_pymatgen(primitive)).energy_ev
+    primitive, n_units = find_primitive(material, phase)
+    energy_ev = engine.static(primitive).energy_ev
     measured = {
-        "n_atoms": len(primitive),
+        "n_atoms": len(primitive.species),
         "code_version": engine.code_version(),
         "energy_ev_per_fu": round(energy_ev / n_units, 6),
     }
