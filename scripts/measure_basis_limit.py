@@ -1,11 +1,11 @@
 """Measure what CP2K's basis sets lack at the published minima: plane waves with the same pseudopotentials.
 
-    python scripts/measure_basis_limit.py FOLDER [--material CsPbI3] [--cutoffs 60 80] [--presets fast balanced]
+    python scripts/measure_basis_limit.py FOLDER [--k-spacing 0.51] [--cutoffs 60 80]
 
 pw.x reads Goedecker-Teter-Hutter pseudopotentials in the format of ABINIT and BigDFT, into which those of CP2K are
-written here.  PBE without dispersion, the primitive cells of tests/data/phase_minima.json, Γ alone: what a basis set
-lacks hardly depends on k-points, and both codes have the same.  Energies per formula unit go into
-scripts/basis_limit.json one by one; what stands there is not computed again.
+written here.  PBE without dispersion, the primitive cells of tests/data/phase_minima.json, the same k-points in both
+codes: Γ alone, or a mesh.  Energies per formula unit go into scripts/basis_limit.json one by one; what stands there is
+not computed again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ase.data import atomic_numbers
 from ase.io import write
 from measure_minima_with_codes import PHASES, ROOT, find_primitive
 
+from qdip_dft.engines.code_run import count_k_points
 from qdip_dft.engines.cp2k.data import POTENTIAL_FILE, data_folder, find_kind
 from qdip_dft.engines.programs import run_command
 from qdip_dft.engines.registry import engine_from_spec
@@ -37,27 +38,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--material", default="CsPbI3", choices=["CsPbI3", "FAPbI3"])
+    parser.add_argument(
+        "--k-spacing", type=float, default=GAMMA_ALONE_PER_ANG, help="In 1/Å; the default leaves Γ alone."
+    )
     parser.add_argument("--cutoffs", nargs="*", type=int, default=[60, 80], help="Of the plane waves, in Ry.")
     parser.add_argument("--presets", nargs="*", default=["fast", "balanced"], help="Of CP2K.")
     arguments = parser.parse_args()
     for phase in (phase for material, phase in PHASES if material == arguments.material):
         cell, n_units = find_primitive(arguments.material, phase)
-        key = {"material": arguments.material, "phase": phase}
+        mesh = count_k_points(cell, arguments.k_spacing)
+        key = {"material": arguments.material, "phase": phase, "k_spacing_per_ang": arguments.k_spacing}
         for preset in arguments.presets:
             if not _is_kept(own := key | {"code": "cp2k", "preset": preset}):
-                _keep(own, _with_cp2k(cell, preset) / n_units)
+                _keep(own, _with_cp2k(cell, preset, arguments.k_spacing) / n_units)
         for cutoff_ry in arguments.cutoffs:
             if not _is_kept(own := key | {"code": "pw.x", "cutoff_ry": cutoff_ry}):
-                _keep(own, _with_plane_waves(cell, cutoff_ry, arguments.folder / f"{phase}-{cutoff_ry}") / n_units)
+                folder = arguments.folder / "-".join(map(str, (phase, cutoff_ry, *mesh)))
+                _keep(own, _with_plane_waves(cell, cutoff_ry, mesh, folder) / n_units)
 
 
-def _with_cp2k(cell: StructureRecord, preset: str) -> float:
-    settings = {"k_spacing_per_ang": GAMMA_ALONE_PER_ANG}
+def _with_cp2k(cell: StructureRecord, preset: str, k_spacing_per_ang: float) -> float:
+    settings = {"k_spacing_per_ang": k_spacing_per_ang}
     engine = engine_from_spec(EngineSpec(name="cp2k", preset=preset, dispersion="none", settings=settings))
     return engine.static(cell).energy_ev
 
 
-def _with_plane_waves(cell: StructureRecord, cutoff_ry: int, folder: Path) -> float:
+def _with_plane_waves(cell: StructureRecord, cutoff_ry: int, mesh: tuple[int, int, int], folder: Path) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     elements = sorted(set(cell.species))
     for element in elements:
@@ -72,7 +78,7 @@ def _with_plane_waves(cell: StructureRecord, cutoff_ry: int, folder: Path) -> fl
             "system": {"ecutwfc": cutoff_ry, "occupations": "fixed"},
             "electrons": {"conv_thr": 1e-7, "mixing_beta": 0.5, "diago_david_ndim": 2},
         },
-        kpts=None,
+        kpts=None if mesh == (1, 1, 1) else mesh,
     )
     output = folder / "pw.out"
     run_command(["pw.x", "-i", "pw.in"], folder=folder, stdin=None, stdout=output)
