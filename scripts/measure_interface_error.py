@@ -41,12 +41,12 @@ INTERFACE_PARTS = (Part.INTERFACE, Part.DOT_SLAB, Part.STRAINED_BULK)
 REPEATS: dict[str, tuple[str, float, tuple[Part, ...]]] = {
     "gamma": ("fast", 1.0, INTERFACE_PARTS),
     "gamma-tzv2p": ("balanced", 1.0, INTERFACE_PARTS),
-    "dense": ("fast", 0.22, (Part.BULK, Part.STRAINED_BULK)),
+    "dense": ("fast", 0.22, (Part.BULK, *INTERFACE_PARTS)),
 }
 """Preset, k-spacing in 1/Å, and the parts that are repeated.
 
 A spacing of 1 Å⁻¹ leaves Γ alone in an interface: what TZV2P changes there is what it changes on a mesh.  The last
-repeats what the strain is made of with more k-points.
+has more k-points.
 """
 
 

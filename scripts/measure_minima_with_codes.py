@@ -1,6 +1,6 @@
 """Measure density-functional codes at published minima of CsPbI3 and FAPbI3, which decide the bulk term.
 
-    python scripts/measure_minima_with_codes.py gpaw espresso [--preset fast] [--k-spacing 0.3] [--material CsPbI3]
+    python scripts/measure_minima_with_codes.py gpaw espresso [--preset fast] [--k-spacing 0.3] [--cutoff-ev 700]
 
 PBE-D3(BJ) energies per formula unit of the primitive cells of tests/data/phase_minima.json, written into
 scripts/phase_minima_of_codes.json one by one: what stands there with the same settings is not computed again.
@@ -35,9 +35,11 @@ def main() -> None:
     parser.add_argument("codes", nargs="+", choices=["gpaw", "espresso", "cp2k", "vasp"])
     parser.add_argument("--preset", default="fast", choices=[preset.value for preset in PresetName])
     parser.add_argument("--k-spacing", type=float)
+    parser.add_argument("--cutoff-ev", type=float)
     parser.add_argument("--material", choices=["CsPbI3", "FAPbI3"])
     arguments = parser.parse_args()
-    settings = {} if arguments.k_spacing is None else {"k_spacing_per_ang": arguments.k_spacing}
+    asked = {"k_spacing_per_ang": arguments.k_spacing, "cutoff_ev": arguments.cutoff_ev}
+    settings = {name: value for name, value in asked.items() if value is not None}
     for code in arguments.codes:
         spec = EngineSpec(name=code, preset=arguments.preset, settings=settings)
         for material, phase in PHASES:

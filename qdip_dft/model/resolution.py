@@ -16,11 +16,12 @@ MODEL_ERROR_EV_PER_FU: Final = {"test": 0.0, "screening": 0.08, "dft//mlip": 0.0
 
 Screening: for the two films of PbS(100)//CsPbI3 the default potential and CHGNet differ by 0.065 eV/f.u. in strain and
 interfaces (docs/critical-sizes.md), and universal potentials soften surfaces and strains alike, which their spread does
-not show (B. Deng et al., npj Comput. Mater. 2025, doi 10.1038/s41524-024-01500-6).  DFT: energies converged to
-1 meV per atom leave 5 meV on each formula unit, and functionals differ by 13 meV in γ − δ of CsPbI3 (PBE-D3(BJ) 138,
-r2SCAN+rVV10 125).  DFT at geometries of a potential: 0.02 more, in quadrature, for the lattices and atoms that it
-misplaces (films of CsPbI3: pressures of 0.5 GPa and forces of 0.4 eV/Å, each worth about 10 meV).  Test: the numbers
-mean nothing.
+not show (B. Deng et al., npj Comput. Mater. 2025, doi 10.1038/s41524-024-01500-6).  Measured so far once, by CP2K on
+those two films: 0.15, of which 0.14 are 3.5 meV/Å² at the low n* of two layers (docs/validation.md).  DFT: energies
+converged to 1 meV per atom leave 5 meV on each formula unit, and functionals differ by 13 meV in γ − δ of CsPbI3
+(PBE-D3(BJ) 138, r2SCAN+rVV10 125).  DFT at geometries of a potential: 0.02 more, in quadrature, for the lattices and
+atoms that it misplaces (films of CsPbI3: pressures of 0.5 GPa and forces of 0.4 eV/Å, each worth about 10 meV).  Test:
+the numbers mean nothing.
 """
 
 BULK_ERROR_EV_PER_FU: Final = {"test": 0.0, "screening": 0.06, "dft//mlip": 0.03, "dft": 0.02}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -41,3 +42,22 @@ def test_an_unconverged_crystal_is_not_measured(script: ModuleType) -> None:
     row = {"kind": "volume", "crystal": "PbS"}
     unconverged = {"PbS": {"volume_ang3_per_fu": 52.0, "energy_ev_per_fu": -1.0, "is_converged": False}}
     assert script.evaluate(row, unconverged, {}, potential="chgnet") is None
+
+
+@pytest.mark.parametrize("side", ["black", "competitor"])
+def test_the_single_points_of_the_interfaces_give_the_strain_and_sigma_that_stand_beside_them(
+    script: ModuleType, side: str
+) -> None:
+    stored = json.loads((ROOT / "scripts" / "interface_error.json").read_text(encoding="utf-8"))
+    points = {(point["setting"], point["side"], point["part"]): point for point in stored["points"]}
+    nothing = {("nothing", *key[1:]): {**point, "energy_ev": 0.0} for key, point in points.items()}
+    asked = (points | nothing, "nothing", "calibration", side)
+    assert script._change_of_sigma(*asked) == pytest.approx(stored[side]["reference_interface_mev_per_ang2"], abs=1e-6)
+    assert script._change_of_strain(*asked) == pytest.approx(
+        1000 * stored[side]["reference_strain_ev_per_fu"], abs=1e-6
+    )
+
+
+def test_what_was_not_repeated_is_not_compared(script: ModuleType) -> None:
+    assert script._change_of_sigma({}, "calibration", "dense", "black") is None
+    assert script._change_of_strain({}, "calibration", "dense", "black") is None
