@@ -116,7 +116,7 @@ def _incomplete(name: str) -> ResultsError:
         f"the calibration {name} is not complete",
         limit="both compared films need all their terms with both engines",
         why="a correction of one side alone would be as large as the terms",
-        remedy="qdip status names what failed; run the command again, it resumes where it stopped",
+        remedy="qdip status names what failed; run the command again, with --retry if a calculation failed",
     )
 
 

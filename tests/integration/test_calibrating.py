@@ -56,6 +56,8 @@ def test_the_films_of_an_answer_are_calibrated_without_another_relaxation(tmp_pa
 
 
 SCALED = """\
+import os
+
 from ase.calculators.calculator import Calculator, all_changes
 
 from qdip_dft.engines.testing import evaluate_morse
@@ -68,6 +70,8 @@ class Scaled(Calculator):
 
     def calculate(self, atoms=None, properties=None, system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
+        if os.environ.get("SCALED_FAILS") == str(self.parameters["factor"]):
+            raise RuntimeError("no minimum of the density was found")
         found = evaluate_morse(Arrangement(tuple(atoms.symbols), atoms.positions, atoms.cell.array))
         names = ("energy", "forces", "stress")
         numbers = (found.energy_ev, found.forces_ev_per_ang, found.stress_ev_per_ang3)
@@ -100,6 +104,23 @@ def test_the_files_of_a_calibrated_study_start_from_its_folder(calibrated: tuple
     _, found = calibrated
     assert found.black.reference_strain_ev_per_fu == pytest.approx(1.1 * found.black.strain_ev_per_fu, abs=1e-9)
     assert found.black.strain_correction_ev_per_fu != 0
+
+
+def test_what_failed_is_tried_again_when_that_is_asked_for(
+    calibrated: tuple[Path, Calibration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = calibrated
+    monkeypatch.chdir(folder)  # where its potential's file lies
+    plan, other = plan_study(read_study("own.yaml")), EngineSpec.model_validate(scaled(1.2))
+    run_study(plan, results=tmp_path, workers=1)
+    monkeypatch.setenv("SCALED_FAILS", "1.2")
+    with pytest.raises(ResultsError, match="is not complete"):
+        calibrate(plan, other, results=tmp_path, workers=1)
+    monkeypatch.delenv("SCALED_FAILS")
+    with pytest.raises(ResultsError, match="with --retry if a calculation failed"):
+        calibrate(plan, other, results=tmp_path, workers=1)
+    (found,) = calibrate(plan, other, results=tmp_path, is_retry=True, workers=1)
+    assert found.black.reference_strain_ev_per_fu == pytest.approx(1.2 * found.black.strain_ev_per_fu, abs=1e-9)
 
 
 def answer(results: Path) -> StabilizationDoc:

@@ -115,7 +115,7 @@ def test_an_engine_does_not_calibrate_itself() -> None:
 
 def test_a_calibration_of_one_side_alone_is_refused() -> None:
     alone = reference().model_copy(update={"candidates": reference().candidates[:1]})
-    with pytest.raises(ResultsError, match="resumes where it stopped"):
+    with pytest.raises(ResultsError, match="with --retry"):
         measure_calibration(potential(), alone, elements=ELEMENTS)
 
 
