@@ -8,7 +8,8 @@ import typer
 
 from qdip_dft.cli.options import DEFAULT_RESULTS, AsJson, Results, Retry, StudyName
 from qdip_dft.cli.output import console, progress_console, write_json, write_table
-from qdip_dft.cli.studies import Workers, make_plan
+from qdip_dft.cli.stored import open_archive_of, open_folder
+from qdip_dft.cli.studies import Workers, make_plan, print_documents
 
 
 def calibrate(
@@ -25,7 +26,8 @@ def calibrate(
     """Measure the error of a study's potential in strain and interfaces with another engine.
 
     Single points at the study's relaxed structures, for every part of the two compared films.  The error, in eV per
-    formula unit and meV/Å², is stored and enters the ± of every study with the same potential, elements and facet.
+    formula unit and meV/Å², is stored and enters the ± of every study with the same potential, elements and facet; the
+    answer is reported anew with it.
 
     Example: qdip calibrate pbs-cspbi3-size --engine cp2k
     """
@@ -38,6 +40,8 @@ def calibrate(
     if as_json:
         write_json({"calibrations": [calibration.model_dump(mode="json") for calibration in found]})
         return
+    folder = open_folder(results)
+    print_documents(list(open_archive_of(folder).find_stabilizations(plan.study.id)), folder)
     for calibration in found:
         console().print(
             f"{calibration.id}, {calibration.facet}: {calibration.reference.code} - potential", markup=False

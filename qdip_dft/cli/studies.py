@@ -107,7 +107,7 @@ def run(
         for planned in found.plans:
             print_remarks(planned)
         folder = open_folder(results)
-        _print_documents(documents, folder)
+        print_documents(documents, folder)
         folder.require_in_place()  # the report takes seconds, in which a folder may go as well
         print_left_out(found)
         for revision in (revision for summary in summaries for revision in summary.kept):
@@ -138,7 +138,7 @@ def report(
     if as_json:
         _write_documents(documents)
     else:
-        _print_documents(documents, folder, medium)
+        print_documents(documents, folder, medium)
         _print_revisions(documents, folder)
 
 
@@ -181,7 +181,8 @@ def _write_documents(documents: list[StabilizationDoc]) -> None:
     write_json(summaries[0] if len(summaries) == 1 else {"results": summaries})
 
 
-def _print_documents(documents: list[StabilizationDoc], folder: ResultsFolder, medium: Medium = Medium.SCREEN) -> None:
+def print_documents(documents: list[StabilizationDoc], folder: ResultsFolder, medium: Medium = Medium.SCREEN) -> None:
+    """Print the reports of results and write their files."""
     from qdip_dft.report.files import write_print_figures, write_report
     from qdip_dft.report.summary import list_calculation_keys
     from qdip_dft.report.terminal import print_report

@@ -123,6 +123,19 @@ def test_what_failed_is_tried_again_when_that_is_asked_for(
     assert found.black.reference_strain_ev_per_fu == pytest.approx(1.2 * found.black.strain_ev_per_fu, abs=1e-9)
 
 
+def test_the_page_has_the_error_bar_of_the_calibrated_answer(
+    calibrated: tuple[Path, Calibration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = calibrated
+    monkeypatch.chdir(folder)  # where its potential's file lies
+    qdip("run", "own.yaml", "--results", tmp_path)
+    (page,) = tmp_path.glob("reports/*/report.html")
+    assert "calibrated: reference" not in page.read_text()
+    said = qdip("calibrate", "own.yaml", "--engine", yaml.safe_dump(scaled(1.1)), "--results", tmp_path).stdout
+    assert "black - competitor" in said
+    assert "calibrated: reference" in page.read_text()
+
+
 def answer(results: Path) -> StabilizationDoc:
     (found,) = open_archive(ResultsFolder(results)).find_stabilizations("toy-study")
     return found
