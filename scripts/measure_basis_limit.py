@@ -11,13 +11,12 @@ not computed again.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from ase.data import atomic_numbers
 from ase.io import write
-from measure_minima_with_codes import PHASES, ROOT, find_primitive
+from measure_minima_with_codes import PHASES, ROOT, find_primitive, is_kept, keep
 
 from qdip_dft.engines.code_run import count_k_points
 from qdip_dft.engines.cp2k.data import POTENTIAL_FILE, data_folder, find_kind
@@ -49,12 +48,16 @@ def main() -> None:
         mesh = count_k_points(cell, arguments.k_spacing)
         key = {"material": arguments.material, "phase": phase, "k_spacing_per_ang": arguments.k_spacing}
         for preset in arguments.presets:
-            if not _is_kept(own := key | {"code": "cp2k", "preset": preset}):
+            if not is_kept(RESULTS, own := key | {"code": "cp2k", "preset": preset}):
                 _keep(own, _with_cp2k(cell, preset, arguments.k_spacing) / n_units)
         for cutoff_ry in arguments.cutoffs:
-            if not _is_kept(own := key | {"code": "pw.x", "cutoff_ry": cutoff_ry}):
+            if not is_kept(RESULTS, own := key | {"code": "pw.x", "cutoff_ry": cutoff_ry}):
                 folder = arguments.folder / "-".join(map(str, (phase, cutoff_ry, *mesh)))
                 _keep(own, _with_plane_waves(cell, cutoff_ry, mesh, folder) / n_units)
+
+
+def _keep(key: dict[str, Any], energy_ev_per_fu: float) -> None:
+    keep(RESULTS, key | {"energy_ev_per_fu": round(energy_ev_per_fu, 6)})
 
 
 def _with_cp2k(cell: StructureRecord, preset: str, k_spacing_per_ang: float) -> float:
@@ -109,20 +112,6 @@ def _write_pseudopotential(element: str) -> str:
             text += [" ".join(["0"] * n) for n in range(n_projectors, 0, -1)]
         row += max(1, n_projectors)
     return "\n".join(text) + "\n"
-
-
-def _is_kept(key: dict[str, Any]) -> bool:
-    return any(key.items() <= entry.items() for entry in _read_kept())
-
-
-def _keep(key: dict[str, Any], energy_ev_per_fu: float) -> None:
-    kept = [*_read_kept(), key | {"energy_ev_per_fu": round(energy_ev_per_fu, 6)}]
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    print(kept[-1], flush=True)
-
-
-def _read_kept() -> list[dict[str, Any]]:
-    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
 
 
 if __name__ == "__main__":

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure_orbital_transformation import diagonalise
 
 from qdip_dft import plan_study, read_study, run_study
 from qdip_dft.analysis.sides import find_sides
-from qdip_dft.engines.base import Engine
-from qdip_dft.engines.code_run import CodeRun, Setting
-from qdip_dft.engines.cp2k.engine import Cp2kEngine, Cp2kRun
 from qdip_dft.engines.registry import engine_from_spec
 from qdip_dft.execution.calibration import calibrate, make_calibrating_study
 from qdip_dft.flows.steps import Part, Stage, StepId
@@ -87,7 +84,7 @@ def _calibrate(folder: Path, workers: int | None) -> None:
 def _repeat(word: str, folder: Path, sides: list[str]) -> None:
     preset, k_spacing_per_ang, parts = REPEATS[word]
     spec = EngineSpec(name="cp2k", preset=preset, settings={"k_spacing_per_ang": k_spacing_per_ang})
-    engine = _diagonalise(engine_from_spec(spec))
+    engine = diagonalise(engine_from_spec(spec))  # orbital transformation oscillates in PbS with TZV2P
     for side, step, record in sorted(
         _find_single_points(folder), key=lambda point: len(point[2].task.structure.species)
     ):
@@ -100,21 +97,6 @@ def _repeat(word: str, folder: Path, sides: list[str]) -> None:
         stored["points"].append(point)
         RESULTS.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
         print(point, flush=True)
-
-
-@dataclass(frozen=True)
-class _Diagonalised(Cp2kEngine):
-    def start(self, setting: Setting) -> CodeRun:
-        run = super().start(setting)
-        assert isinstance(run, Cp2kRun)
-        run.is_gapped = False
-        return run
-
-
-def _diagonalise(engine: Engine) -> Cp2kEngine:
-    """Return an engine that leaves orbital transformation out, which oscillates at Γ in PbS with TZV2P."""
-    assert isinstance(engine, Cp2kEngine)
-    return _Diagonalised(**{each.name: getattr(engine, each.name) for each in fields(engine)})
 
 
 def _find_single_points(folder: Path) -> list[tuple[str, StepId, CalculationRecord]]:

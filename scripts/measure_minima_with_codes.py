@@ -47,13 +47,18 @@ def main() -> None:
                 _keep(spec, material, phase)
 
 
-def find_primitive(material: str, phase: str) -> tuple[StructureRecord, float]:
-    """Return the primitive cell of a published minimum and its formula units."""
+def read_minimum(material: str, phase: str) -> tuple[Structure, int]:
+    """Return the cell of a published minimum and its formula units."""
     minima = json.loads((ROOT / "tests" / "data" / "phase_minima.json").read_text(encoding="utf-8"))["minima"]
     minimum = minima[material][phase]
-    structure = Structure(Lattice(minimum["lattice_ang"]), minimum["species"], minimum["frac"])
+    return Structure(Lattice(minimum["lattice_ang"]), minimum["species"], minimum["frac"]), minimum["formula_units"]
+
+
+def find_primitive(material: str, phase: str) -> tuple[StructureRecord, float]:
+    """Return the primitive cell of a published minimum and its formula units."""
+    structure, n_units = read_minimum(material, phase)
     primitive = structure.get_primitive_structure(tolerance=CELL_TOLERANCE_ANG)
-    return StructureRecord.from_pymatgen(primitive), minimum["formula_units"] * len(primitive) / len(structure)
+    return StructureRecord.from_pymatgen(primitive), n_units * len(primitive) / len(structure)
 
 
 def _keep(spec: EngineSpec, material: str, phase: str) -> None:
@@ -63,7 +68,7 @@ def _keep(spec: EngineSpec, material: str, phase: str) -> None:
         "material": material,
         "phase": phase,
     }
-    if any(key.items() <= entry.items() for entry in _read_kept()):
+    if is_kept(RESULTS, key):
         return
     primitive, n_units = find_primitive(material, phase)
     energy_ev = engine.static(primitive).energy_ev
@@ -72,13 +77,22 @@ def _keep(spec: EngineSpec, material: str, phase: str) -> None:
         "code_version": engine.code_version(),
         "energy_ev_per_fu": round(energy_ev / n_units, 6),
     }
-    kept = [*_read_kept(), key | measured]  # read again: another run may have written meanwhile
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    print(key, measured, flush=True)
+    keep(RESULTS, key | measured)
 
 
-def _read_kept() -> list[dict[str, Any]]:
-    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+def is_kept(path: Path, key: dict[str, Any]) -> bool:
+    """Return whether a file holds an entry with these values."""
+    return any(key.items() <= entry.items() for entry in _read_kept(path))
+
+
+def keep(path: Path, entry: dict[str, Any]) -> None:
+    """Add an entry to a file, which is read again: another run may have written meanwhile."""
+    path.write_text(json.dumps([*_read_kept(path), entry], indent=1) + "\n", encoding="utf-8")
+    print(entry, flush=True)
+
+
+def _read_kept(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ OUTLOOK = """
   which knows full bands only. CP2K then prints its gap; below 12 widths of the smearing (0.6 eV) the calculation is
   repeated by diagonalisation and the record says so. Meshes of k-points and inputs that `qdip inputs` writes are
   always diagonalised. On 96 atoms of FAPbI3 (12.6 Å along each vector, preset `fast`, one core) both ways lead to one
-  energy, to 1e-11 eV per atom, and to one set of forces, to 1e-4 eV/Å (`benchmarks/orbital_transformation.py`); it
+  energy, to 1e-11 eV per atom, and to one set of forces, to 1e-4 eV/Å (`scripts/measure_orbital_transformation.py`); it
   takes 23 steps against 17 iterations and about 1.3 times as long, since at this size both spend their time on the
   grid of the density. It pays in larger cells, where diagonalisation grows with the third power, and least where the
   gap is narrow: the energy of 72 atoms of PbS(100) with TZV2P still swung by 100 eV after 26 steps, 20 iterations
